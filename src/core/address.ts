@@ -1,0 +1,171 @@
+import { Code, Fault } from './errors.ts'
+
+export type Family = 4 | 6
+
+/** An IP address. `value` is the address as an unsigned number: 32 bits for family 4, 128 bits for family 6. */
+export type Address = { readonly family: Family; readonly value: bigint }
+
+/** An address with its prefix length in bits. Host bits are kept. */
+export type Cidr = { readonly address: Address; readonly prefix: number }
+
+const V4_MAPPED = 0xffffn << 32n
+
+/** The number of bits in an address of this family: 32 or 128. */
+export function bitsOf(family: Family): number {
+  return family === 4 ? 32 : 128
+}
+
+/** Reads an address; an IPv4-mapped IPv6 one becomes family 4. Throws a Fault (invalid config) on anything else. */
+export function parseAddress(text: string): Address {
+  const address = text.includes(':') ? parseV6(text) : parseV4(text)
+  if (!address) {
+    throw new Fault(`${JSON.stringify(text)} is not an IP address`, {
+      code: Code.invalidConfig,
+      cure: 'Write it like 10.1.0.5 or fd00::5, without a zone, port or prefix.',
+    })
+  }
+  return address
+}
+
+/** Reads `address/prefix`. Throws a Fault (invalid config) on anything else. Host bits are kept. */
+export function parseCidr(text: string): Cidr {
+  const slash = text.lastIndexOf('/')
+  const digits = text.slice(slash + 1)
+  if (slash < 0 || !/^(0|[1-9]\d{0,2})$/.test(digits)) throw notCidr(text)
+  const head = text.slice(0, slash)
+  const address = parseAddress(head)
+  const mapped = address.family === 4 && head.includes(':')
+  const prefix = Number(digits) - (mapped ? 96 : 0)
+  if (prefix < 0 || prefix > bitsOf(address.family)) throw notCidr(text)
+  return { address, prefix }
+}
+
+/** The canonical text: dotted for family 4, RFC 5952 for family 6. */
+export function formatAddress({ family, value }: Address): string {
+  if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => (value >> shift) & 255n).join('.')
+  const groups = Array.from({ length: 8 }, (_, i) => Number((value >> BigInt(112 - 16 * i)) & 0xffffn))
+  const { start, length } = longestZeroRun(groups)
+  const hex = (part: number[]) => part.map((group) => group.toString(16)).join(':')
+  if (length < 2) return hex(groups)
+  return `${hex(groups.slice(0, start))}::${hex(groups.slice(start + length))}`
+}
+
+export function formatCidr({ address, prefix }: Cidr): string {
+  return `${formatAddress(address)}/${prefix}`
+}
+
+/** Network byte order: 4 or 16 bytes. */
+export function addressBytes({ family, value }: Address): Uint8Array {
+  const bytes = new Uint8Array(bitsOf(family) / 8)
+  let rest = value
+  for (let i = bytes.length - 1; i >= 0; i--) {
+    bytes[i] = Number(rest & 255n)
+    rest >>= 8n
+  }
+  return bytes
+}
+
+/** The reverse of `addressBytes`: 4 bytes make family 4, 16 make family 6. Throws a Fault on any other length. */
+export function addressFromBytes(bytes: Uint8Array): Address {
+  if (bytes.length !== 4 && bytes.length !== 16) throw new Fault(`an address of ${bytes.length} bytes`)
+  let value = 0n
+  for (const byte of bytes) value = (value << 8n) | BigInt(byte)
+  return { family: bytes.length === 4 ? 4 : 6, value }
+}
+
+export function sameAddress(a: Address, b: Address): boolean {
+  return a.family === b.family && a.value === b.value
+}
+
+/** The host route of an address: /32 or /128. */
+export function hostCidr(address: Address): Cidr {
+  return { address, prefix: bitsOf(address.family) }
+}
+
+/** The same network with its host bits cleared. */
+export function networkOf({ address, prefix }: Cidr): Cidr {
+  const hostBits = BigInt(bitsOf(address.family) - prefix)
+  return { address: { family: address.family, value: (address.value >> hostBits) << hostBits }, prefix }
+}
+
+/** The highest address of the network: the broadcast address of family 4. */
+export function lastAddressOf(cidr: Cidr): Address {
+  const { address, prefix } = networkOf(cidr)
+  const hostBits = BigInt(bitsOf(address.family) - prefix)
+  return { family: address.family, value: address.value + (1n << hostBits) - 1n }
+}
+
+export function contains(cidr: Cidr, address: Address): boolean {
+  if (cidr.address.family !== address.family) return false
+  const hostBits = BigInt(bitsOf(address.family) - cidr.prefix)
+  return cidr.address.value >> hostBits === address.value >> hostBits
+}
+
+export function overlaps(a: Cidr, b: Cidr): boolean {
+  return contains(a, b.address) || contains(b, a.address)
+}
+
+/** The default route of a family: 0.0.0.0/0 or ::/0. */
+export function defaultRouteOf(family: Family): Cidr {
+  return { address: { family, value: 0n }, prefix: 0 }
+}
+
+export function isDefaultRoute(cidr: Cidr): boolean {
+  return cidr.prefix === 0
+}
+
+function notCidr(text: string): Fault {
+  return new Fault(`${JSON.stringify(text)} is not an address with a prefix length`, {
+    code: Code.invalidConfig,
+    cure: 'Write it like 10.1.0.0/24 or fd00::/64.',
+  })
+}
+
+function parseV4(text: string): Address | undefined {
+  const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text)
+  if (!match) return undefined
+  let value = 0n
+  for (const part of match.slice(1)) {
+    if (Number(part) > 255 || (part.length > 1 && part.startsWith('0'))) return undefined
+    value = (value << 8n) | BigInt(part)
+  }
+  return { family: 4, value }
+}
+
+function parseV6(text: string): Address | undefined {
+  const halves = text.split('::')
+  if (halves.length > 2) return undefined
+  const [head, tail] = [v6Groups(halves[0] ?? '', halves.length === 1), v6Groups(halves[1] ?? '', true)]
+  if (!head || !tail) return undefined
+  const missing = 8 - head.length - tail.length
+  if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined
+  const groups = [...head, ...Array<number>(missing).fill(0), ...tail]
+  const value = groups.reduce((sum, group) => (sum << 16n) | BigInt(group), 0n)
+  return value >> 32n === 0xffffn ? { family: 4, value: value - V4_MAPPED } : { family: 6, value }
+}
+
+/** The 16-bit groups of one side of `::`; only the side that ends the address may end in dotted form. */
+function v6Groups(text: string, endsAddress: boolean): number[] | undefined {
+  if (text === '') return []
+  const groups: number[] = []
+  const parts = text.split(':')
+  for (const [index, part] of parts.entries()) {
+    if (part.includes('.')) {
+      const dotted = endsAddress && index === parts.length - 1 ? parseV4(part) : undefined
+      if (!dotted) return undefined
+      groups.push(Number(dotted.value >> 16n), Number(dotted.value & 0xffffn))
+    } else if (/^[0-9a-fA-F]{1,4}$/.test(part)) groups.push(Number.parseInt(part, 16))
+    else return undefined
+  }
+  return groups
+}
+
+function longestZeroRun(groups: readonly number[]): { start: number; length: number } {
+  let best = { start: 0, length: 0 }
+  for (let start = 0; start < groups.length; start++) {
+    let length = 0
+    while (start + length < groups.length && groups[start + length] === 0) length++
+    if (length > best.length) best = { start, length }
+  }
+  return best
+}

@@ -1,0 +1,74 @@
+/** CNI error codes. Source: the CNI specification 1.1.0, section "Error"; 100 and up are ours. */
+export const Code = {
+  incompatibleVersion: 1,
+  unsupportedField: 2,
+  unknownContainer: 3,
+  invalidEnvironment: 4,
+  io: 5,
+  decode: 6,
+  invalidConfig: 7,
+  invalidNetns: 8,
+  tryLater: 11,
+  notAvailable: 50,
+  limitedConnectivity: 51,
+  poolExhausted: 100,
+  addressInUse: 101,
+  checkFailed: 102,
+  incompleteRemoval: 103,
+  interfaceExists: 104,
+  internal: 999,
+} as const
+
+export type FaultOptions = {
+  /** A CNI error code, see `Code`. Default: the code of `cause`, else `Code.internal`. */
+  code?: number
+  /** The kernel's name for what went wrong, such as `EEXIST`. Default: that of `cause`. */
+  errno?: string
+  /** What the reader can do about it: one sentence, imperative. Default: that of `cause`. */
+  cure?: string
+  cause?: unknown
+}
+
+/** The one error class. `message` says what was being done or what is wrong, outermost action first. */
+export class Fault extends Error {
+  readonly code: number
+  readonly errno: string | undefined
+  readonly cure: string | undefined
+
+  constructor(message: string, options: FaultOptions = {}) {
+    super(message, { cause: options.cause })
+    this.name = 'Fault'
+    const inner = options.cause instanceof Fault ? options.cause : undefined
+    this.code = options.code ?? inner?.code ?? Code.internal
+    this.errno = options.errno ?? inner?.errno
+    this.cure = options.cure ?? inner?.cure
+  }
+}
+
+/** Whether `error` is a Fault that carries one of these errno names. */
+export function isErrno(error: unknown, ...errnos: string[]): boolean {
+  return error instanceof Fault && error.errno !== undefined && errnos.includes(error.errno)
+}
+
+/** Runs `work`; what it throws comes out as a Fault whose message begins with `action`. */
+export function during<T>(action: string, work: () => T, options: FaultOptions = {}): T {
+  try {
+    return work()
+  } catch (error) {
+    const inner = error instanceof Error ? error.message : String(error)
+    throw new Fault(`${action}: ${inner}`, { ...options, cause: error })
+  }
+}
+
+/** Runs every step, whatever the others do, and returns what they threw: a removal goes on after a failure. */
+export function collectFaults(steps: readonly (() => void)[]): Fault[] {
+  const faults: Fault[] = []
+  for (const step of steps) {
+    try {
+      step()
+    } catch (error) {
+      faults.push(error instanceof Fault ? error : new Fault(String(error), { cause: error }))
+    }
+  }
+  return faults
+}

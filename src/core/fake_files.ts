@@ -1,0 +1,235 @@
+import { Code, Fault } from './errors.ts'
+import type { FileLock, Files } from './files.ts'
+
+/** One call of the port, as the hook sees it: once before it takes effect and once after. */
+export type FileOperation = {
+  readonly name: string
+  readonly path: string
+  /** Counts the operations from 1. */
+  readonly sequence: number
+  readonly phase: 'before' | 'after'
+}
+
+/** The Files port in memory, with the errnos of Linux, a hook at every operation and a process that can be killed. */
+export interface FakeFiles extends Files {
+  /** Called twice for each operation. What it throws comes out of the operation; `Killed` ends the process. */
+  onOperation: ((operation: FileOperation) => void) | undefined
+  /** The operations so far. */
+  readonly operations: number
+  /** The milliseconds that calls would have waited for locks. */
+  readonly waitedMs: number
+  /** The next process: locks of the killed one are dropped, as the kernel does, and operations work again. */
+  revive(): void
+  /** Every file with its bytes as latin1 text, every directory as `path/`, in order of path. */
+  dump(): Record<string, string>
+  /** The permission bits of what is at `path`. */
+  modeOf(path: string): number
+  /** Puts a symbolic link there, which no operation follows. */
+  plantSymlink(path: string): void
+}
+
+/** Thrown by a hook to stop the process at that point. From then on every operation throws it, until `revive`. */
+export class Killed extends Error {
+  constructor() {
+    super('killed')
+    this.name = 'Killed'
+  }
+}
+
+type FileNode = { readonly kind: 'file'; bytes: Uint8Array; readonly mode: number }
+type DirectoryNode = { readonly kind: 'directory'; readonly names: Set<string>; readonly mode: number }
+type Node = FileNode | DirectoryNode | { readonly kind: 'symlink'; readonly mode: number }
+
+export function createFakeFiles(): FakeFiles {
+  return new MemoryFiles()
+}
+
+class MemoryFiles implements FakeFiles {
+  onOperation: ((operation: FileOperation) => void) | undefined
+  operations = 0
+  waitedMs = 0
+  #killed = false
+  #locked = new Map<string, object>()
+  readonly #nodes = new Map<string, Node>([['/', { kind: 'directory', names: new Set(), mode: 0o755 }]])
+
+  read(path: string): string | undefined {
+    return this.#operate('read', path, () => {
+      const file = this.#file(path, 'read')
+      return file && new TextDecoder().decode(file.bytes)
+    })
+  }
+
+  readAt(path: string, offset: number, length: number): Uint8Array {
+    return this.#operate('readAt', path, () => {
+      const file = this.#file(path, 'read')
+      return file ? file.bytes.slice(offset, offset + length) : new Uint8Array()
+    })
+  }
+
+  create(path: string, text: string): void {
+    this.#operate('create', path, () => {
+      if (this.#at(path, 'create')) throw refusal('create', path, 'EEXIST')
+      this.#put(path, { kind: 'file', bytes: new TextEncoder().encode(text), mode: 0o600 }, 'create')
+    })
+  }
+
+  replace(path: string, text: string): void {
+    this.#operate('replace', path, () => {
+      if (this.#at(path, 'replace')?.kind === 'directory') throw refusal('replace', path, 'EISDIR')
+      this.#put(path, { kind: 'file', bytes: new TextEncoder().encode(text), mode: 0o600 }, 'replace')
+    })
+  }
+
+  writeAt(path: string, offset: number, bytes: Uint8Array): void {
+    this.#operate('writeAt', path, () => {
+      const file = this.#fileOrNew(path, 'write')
+      const grown = Math.max(file.bytes.length, offset + bytes.length)
+      if (grown > file.bytes.length) {
+        const longer = new Uint8Array(grown)
+        longer.set(file.bytes)
+        file.bytes = longer
+      }
+      file.bytes.set(bytes, offset)
+    })
+  }
+
+  remove(path: string): boolean {
+    return this.#operate('remove', path, () => {
+      const node = this.#at(path, 'remove')
+      if (node?.kind === 'directory') throw refusal('remove', path, 'EISDIR')
+      if (!node) return false
+      this.#drop(path)
+      return true
+    })
+  }
+
+  removeDirectory(path: string): boolean {
+    return this.#operate('removeDirectory', path, () => {
+      const node = this.#at(path, 'remove')
+      if (!node) return false
+      if (node.kind !== 'directory') throw refusal('remove directory', path, 'ENOTDIR')
+      if (node.names.size > 0) return false
+      this.#drop(path)
+      return true
+    })
+  }
+
+  ensureDirectory(path: string, mode = 0o700): void {
+    this.#operate('ensureDirectory', path, () => {
+      const parts = path.split('/').filter(Boolean)
+      for (let depth = 1; depth <= parts.length; depth++) {
+        const one = `/${parts.slice(0, depth).join('/')}`
+        const node = this.#nodes.get(one)
+        if (node && node.kind !== 'directory') throw refusal('make directory', path, 'ENOTDIR')
+        if (!node) this.#put(one, { kind: 'directory', names: new Set(), mode }, 'make directory')
+      }
+    })
+  }
+
+  list(path: string): string[] {
+    return this.#operate('list', path, () => {
+      const node = this.#at(path, 'list')
+      if (node && node.kind !== 'directory') throw refusal('list', path, 'ENOTDIR')
+      return node ? [...node.names] : []
+    })
+  }
+
+  lock(path: string, timeoutMs: number): FileLock {
+    return this.#operate('lock', path, () => {
+      this.#fileOrNew(path, 'lock')
+      if (this.#locked.has(path)) {
+        this.waitedMs += timeoutMs
+        throw new Fault(`lock ${path}: another process still holds it after ${timeoutMs} ms`, {
+          code: Code.tryLater,
+          errno: 'EWOULDBLOCK',
+          cure: 'Try again; if it stays so, look for a process that hangs with this file open.',
+        })
+      }
+      const holder = {}
+      this.#locked.set(path, holder)
+      return { release: () => this.#unlock(path, holder) }
+    })
+  }
+
+  revive(): void {
+    this.#killed = false
+    this.#locked.clear()
+  }
+
+  dump(): Record<string, string> {
+    const latin1 = new TextDecoder('latin1')
+    const entries = [...this.#nodes].map(([path, node]): [string, string] =>
+      node.kind === 'file' ? [path, latin1.decode(node.bytes)] : [`${path}/`.replace('//', '/'), ''],
+    )
+    return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)))
+  }
+
+  modeOf(path: string): number {
+    return this.#nodes.get(path)?.mode ?? 0
+  }
+
+  plantSymlink(path: string): void {
+    this.#put(path, { kind: 'symlink', mode: 0o777 }, 'link')
+  }
+
+  #operate<T>(name: string, path: string, work: () => T): T {
+    if (this.#killed) throw new Killed()
+    const sequence = ++this.operations
+    try {
+      this.onOperation?.({ name, path, sequence, phase: 'before' })
+      const result = work()
+      this.onOperation?.({ name, path, sequence, phase: 'after' })
+      return result
+    } catch (error) {
+      if (error instanceof Killed) this.#killed = true
+      throw error
+    }
+  }
+
+  #unlock(path: string, holder: object): void {
+    if (!this.#killed && this.#locked.get(path) === holder) this.#locked.delete(path)
+  }
+
+  /** What is at `path`, or undefined. Throws ENOTDIR when the path leads through a file. */
+  #at(path: string, action: string): Node | undefined {
+    const parent = this.#nodes.get(parentOf(path))
+    if (parent && parent.kind !== 'directory') throw refusal(action, path, 'ENOTDIR')
+    return this.#nodes.get(path)
+  }
+
+  #file(path: string, action: string): FileNode | undefined {
+    const node = this.#at(path, action)
+    if (node?.kind === 'directory') throw refusal(action, path, 'EISDIR')
+    if (node?.kind === 'symlink') throw refusal(action, path, 'ELOOP')
+    return node
+  }
+
+  #fileOrNew(path: string, action: string): FileNode {
+    const existing = this.#file(path, action)
+    if (existing) return existing
+    const made: FileNode = { kind: 'file', bytes: new Uint8Array(), mode: 0o600 }
+    this.#put(path, made, action)
+    return made
+  }
+
+  #put(path: string, node: Node, action: string): void {
+    const parent = this.#nodes.get(parentOf(path))
+    if (parent?.kind !== 'directory') throw refusal(action, path, 'ENOENT')
+    parent.names.add(path.slice(path.lastIndexOf('/') + 1))
+    this.#nodes.set(path, node)
+  }
+
+  #drop(path: string): void {
+    const parent = this.#nodes.get(parentOf(path))
+    if (parent?.kind === 'directory') parent.names.delete(path.slice(path.lastIndexOf('/') + 1))
+    this.#nodes.delete(path)
+  }
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/')) || '/'
+}
+
+function refusal(action: string, path: string, errno: string): Fault {
+  return new Fault(`${action} ${path}: ${errno}`, { code: Code.io, errno })
+}

@@ -1,0 +1,34 @@
+/**
+ * THE FILES PORT: all that Bowline ever does to a disk. Synchronous; paths are absolute.
+ * Every method throws a Fault with an errno and the path when the disk refuses. No method follows a symbolic
+ * link at the last component. Files are made with mode 0600, directories with 0700 unless said otherwise.
+ */
+export interface Files {
+  /** The whole text, or undefined if there is no such file. */
+  read(path: string): string | undefined
+  /** Up to `length` bytes from `offset`; shorter at the end of the file, empty if there is no such file. */
+  readAt(path: string, offset: number, length: number): Uint8Array
+  /** Makes a new file, whole or not at all. Throws EEXIST if there is one, ENOENT if its directory is missing. */
+  create(path: string, text: string): void
+  /** Replaces or makes a file, whole or not at all (a temporary name, then a rename). */
+  replace(path: string, text: string): void
+  /** Writes in place from `offset`, making the file if it is missing. */
+  writeAt(path: string, offset: number, bytes: Uint8Array): void
+  /** Removes a file. False if it was gone already. */
+  remove(path: string): boolean
+  /** Removes an empty directory. False if it is missing or not empty. */
+  removeDirectory(path: string): boolean
+  /** Makes a directory and its parents; idempotent. */
+  ensureDirectory(path: string, mode?: number): void
+  /** The names in a directory, without `.` and `..`, in no order; empty if there is no such directory. */
+  list(path: string): string[]
+  /**
+   * Takes an exclusive advisory lock (flock) on a file, which it makes if missing. A process that dies drops it.
+   * Waits at most `timeoutMs`, then throws a Fault with code 11 (try again later) that names the path.
+   */
+  lock(path: string, timeoutMs: number): FileLock
+}
+
+export interface FileLock {
+  release(): void
+}

@@ -1,0 +1,45 @@
+import { type Cidr, formatCidr } from './address.ts'
+import { type Mac, macFromHash } from './mac.ts'
+
+/** Who an attachment is: one interface of one container on one network. */
+export type AttachmentId = {
+  readonly network: string
+  readonly containerId: string
+  readonly ifName: string
+}
+
+/** Everything that can be derived again from who an attachment is, without any record. */
+export type DerivedNames = {
+  /** 32 hex digits: the name of the record file and of whatever else belongs to the attachment. */
+  readonly key: string
+  /** `veth` and 11 hex digits: 15 characters, the longest that the kernel takes. */
+  readonly hostIfName: string
+  readonly hostMac: Mac
+  readonly podMac: Mac
+}
+
+/** Names from hash(network, container id, interface name). Pure: the same attachment always has the same names. */
+export function deriveNames({ network, containerId, ifName }: AttachmentId): DerivedNames {
+  // NUL cannot occur in any part, so no two attachments run together into one input.
+  const hash = sha256(`${network}\0${containerId}\0${ifName}`)
+  return {
+    key: hash.slice(0, 32),
+    hostIfName: `veth${hash.slice(0, 11)}`,
+    hostMac: macFromHash(hash.slice(32, 44)),
+    podMac: macFromHash(hash.slice(44, 56)),
+  }
+}
+
+/** A locally administered MAC for a bridge of this name, stable for one boot of one node. */
+export function deriveBridgeMac(bridge: string, bootId: string): Mac {
+  return macFromHash(sha256(`bridge\0${bridge}\0${bootId}`))
+}
+
+/** The nftables chain for one subnet of a network: `net-` and 16 hex digits. */
+export function subnetChainName(network: string, subnet: Cidr): string {
+  return `net-${sha256(`${network}\0${formatCidr(subnet)}`).slice(0, 16)}`
+}
+
+function sha256(text: string): string {
+  return new Bun.CryptoHasher('sha256').update(text).digest('hex')
+}
