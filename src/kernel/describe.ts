@@ -1,0 +1,46 @@
+import { formatAddress, formatCidr } from '../core/address.ts'
+import type { Change, LinkRef, PortVlan, Route } from './kernel.ts'
+
+/** A change in a few words for people, such as "add route 10.1.0.0/24 via 10.0.0.2". */
+export function describeChange(change: Change): string {
+  switch (change.op) {
+    case 'createVeth':
+      return `create veth ${change.host.name} with ${change.peer.name} in the pod`
+    case 'createBridge':
+      return `create bridge ${change.name}`
+    case 'createVlan':
+      return `create VLAN link ${change.name} for VLAN ${change.vlan}`
+    case 'setLink':
+      return `set link ${nameOf(change.link)}`
+    case 'removeLink':
+      return `remove link ${nameOf(change.link)}`
+    case 'addAddress':
+      return `add address ${formatCidr(change.cidr)} to link ${change.linkIndex}`
+    case 'removeAddress':
+      return `remove address ${formatCidr(change.cidr)} from link ${change.linkIndex}`
+    case 'addRoute':
+      return `add route ${routeText(change.route)}`
+    case 'removeRoute':
+      return `remove route ${routeText(change.route)}`
+    case 'setNeighbour':
+      return `set neighbour ${formatAddress(change.neighbour.address)} to ${change.neighbour.mac}`
+    case 'removeNeighbour':
+      return `remove neighbour ${formatAddress(change.address)}`
+    case 'addPortVlan':
+      return `add VLAN ${vlanText(change.vlan)} to port ${change.linkIndex}`
+    case 'removePortVlan':
+      return `remove VLAN ${vlanText(change.vlan)} from port ${change.linkIndex}`
+  }
+}
+
+function nameOf(ref: LinkRef): string {
+  return 'name' in ref ? ref.name : String(ref.index)
+}
+
+function routeText({ dst, gateway }: Route): string {
+  return gateway ? `${formatCidr(dst)} via ${formatAddress(gateway)}` : formatCidr(dst)
+}
+
+function vlanText({ from, to }: PortVlan): string {
+  return from === to ? String(from) : `${from}-${to}`
+}

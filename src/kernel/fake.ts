@@ -1,0 +1,178 @@
+import { Code, Fault } from '../core/errors.ts'
+import type { Mac } from '../core/mac.ts'
+import { dumpNamespace, type NamespaceDump } from './fake/dump.ts'
+import { destroyLink, LOOPBACK_MTU, register } from './fake/links.ts'
+import { FakeNetns } from './fake/netns.ts'
+import type { Namespace } from './fake/state.ts'
+import { type StepHook, Steps } from './fake/steps.ts'
+import { defaultConf } from './fake/sysctls.ts'
+import { FakeNft, type NftDump } from './fake_nft.ts'
+import type { Kernel, Netns } from './kernel.ts'
+import type { NftCommand, NftElementRef } from './nftables/commands.ts'
+import { describeElement, describeNftCommand } from './nftables/describe.ts'
+
+export type FakeKernelOptions = {
+  readonly bootId?: string
+  /** Default true. False: a kernel built without VLAN filtering and VLAN links, as small virtual machines have. */
+  readonly vlans?: boolean
+  /** To be shared with other fakes that die with this one. */
+  readonly steps?: Steps
+}
+
+export type KernelDump = {
+  readonly host: NamespaceDump
+  /** By path, or by inode for a namespace that only an open handle keeps alive. */
+  readonly namespaces: Record<string, NamespaceDump>
+  readonly nft: NftDump
+}
+
+/** No inode is below this one in real life either: small numbers would hide a mix-up with link indexes. */
+const FIRST_INODE = 4_026_531_840
+const NO_MAC = '00:00:00:00:00:00' as Mac
+
+/**
+ * The kernel port in memory, with the kernel's errnos. Same behaviour as Linux as far as Bowline can see it: the one
+ * contract suite (test/contract/kernel.ts) runs on both. Beyond the port it has what tests need.
+ */
+export function createFakeKernel(options: FakeKernelOptions = {}): FakeKernel {
+  return new FakeKernel(options)
+}
+
+export class FakeKernel implements Kernel {
+  readonly steps: Steps
+  readonly #vlans: boolean
+  readonly #nft = new FakeNft()
+  /** Handles of the running process, without that of the host. */
+  readonly #handles = new Set<FakeNetns>()
+  readonly #namespaces = new Set<Namespace>()
+  readonly #files = new Set<string>()
+  #nextInode = FIRST_INODE
+  #bootId: string
+  #hostNamespace: Namespace
+  #host: FakeNetns
+
+  constructor({ bootId = 'boot-1', vlans = true, steps = new Steps() }: FakeKernelOptions) {
+    this.#bootId = bootId
+    this.#vlans = vlans
+    this.steps = steps
+    this.#hostNamespace = this.#createNamespace(undefined)
+    this.#host = this.#handleOf(this.#hostNamespace, () => {})
+  }
+
+  host(): Netns {
+    return this.#host
+  }
+
+  openNetns(path: string): Netns {
+    return this.steps.run('open', `open network namespace ${path}`, () => {
+      const namespace = [...this.#namespaces].find((one) => one.path === path)
+      if (!namespace) throw this.#cannotOpen(path)
+      namespace.handles++
+      const handle = this.#handleOf(namespace, () => {
+        this.#handles.delete(handle)
+        namespace.handles--
+        this.#reap(namespace)
+      })
+      this.#handles.add(handle)
+      return handle
+    })
+  }
+
+  nft(commands: readonly NftCommand[]): void {
+    const what = commands.map(describeNftCommand).join('; ')
+    this.steps.run('nft', what, () => this.#nft.commit(commands))
+  }
+
+  hasNftElement(element: NftElementRef): boolean {
+    return this.steps.run('query', `read element ${describeElement(element)}`, () => this.#nft.has(element))
+  }
+
+  bootId(): string {
+    return this.steps.run('query', 'read the boot id', () => this.#bootId)
+  }
+
+  /** Makes a namespace with a name, as `ip netns add` does. */
+  makeNetns(path: string): void {
+    this.#createNamespace(path)
+  }
+
+  /** Takes the name away. The namespace goes with its last name and its last open handle. */
+  removeNetns(path: string): void {
+    const namespace = [...this.#namespaces].find((one) => one.path === path)
+    if (!namespace) throw new Fault(`the fake has no namespace ${path}`, { errno: 'ENOENT' })
+    namespace.path = undefined
+    this.#reap(namespace)
+  }
+
+  /** Puts something at a path that is no network namespace: a plain file, or a namespace of another kind. */
+  placeFile(path: string): void {
+    this.#files.add(path)
+  }
+
+  /** Called around each step; may throw a Fault or `Killed`. Undefined: nobody is called. */
+  onStep(hook: StepHook | undefined): void {
+    this.steps.hook = hook
+  }
+
+  /** The next process after one that was killed: what the dead one held open is closed. */
+  revive(): void {
+    for (const handle of [...this.#handles]) handle.close()
+    this.steps.revive()
+  }
+
+  /** Power off, power on: all namespaces, links, rules and sysctls are gone, and the boot id is another. */
+  rebootTo(bootId: string): void {
+    this.revive()
+    this.#host.close()
+    this.#namespaces.clear()
+    this.#nft.clear()
+    this.#files.clear()
+    this.#bootId = bootId
+    this.#hostNamespace = this.#createNamespace(undefined)
+    this.#host = this.#handleOf(this.#hostNamespace, () => {})
+  }
+
+  /** Everything, sorted: two equal dumps mean that the machine is as it was found. */
+  dump(): KernelDump {
+    const pods = [...this.#namespaces].filter((one) => one !== this.#hostNamespace)
+    const named = pods.map((one) => [one.path ?? `inode ${one.inode}`, dumpNamespace(one)] as const)
+    return {
+      host: dumpNamespace(this.#hostNamespace),
+      namespaces: Object.fromEntries(named.sort(([a], [b]) => (a < b ? -1 : 1))),
+      nft: this.#nft.dump(),
+    }
+  }
+
+  #handleOf(namespace: Namespace, onClose: () => void): FakeNetns {
+    return new FakeNetns(namespace, { steps: this.steps, vlans: this.#vlans, onClose })
+  }
+
+  #createNamespace(path: string | undefined): Namespace {
+    const namespace: Namespace = {
+      inode: this.#nextInode++,
+      links: new Map(),
+      nextIndex: 1,
+      routes: [],
+      conf: { all: defaultConf(), default: defaultConf() },
+      path,
+      handles: 0,
+    }
+    this.#namespaces.add(namespace)
+    register(namespace, { name: 'lo', mac: NO_MAC, mtu: LOOPBACK_MTU, kind: '' })
+    return namespace
+  }
+
+  /** A namespace without name and handle goes, with all its links and their other ends. */
+  #reap(namespace: Namespace): void {
+    if (namespace.path !== undefined || namespace.handles > 0) return
+    for (const link of [...namespace.links.values()]) destroyLink(link)
+    this.#namespaces.delete(namespace)
+  }
+
+  #cannotOpen(path: string): Fault {
+    if (!this.#files.has(path)) {
+      return new Fault(`there is no network namespace ${path}`, { code: Code.invalidNetns, errno: 'ENOENT' })
+    }
+    return new Fault(`${path} is not a network namespace`, { code: Code.invalidNetns, errno: 'EINVAL' })
+  }
+}

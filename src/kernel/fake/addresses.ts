@@ -1,0 +1,194 @@
+import {
+  type Address,
+  bitsOf,
+  type Cidr,
+  contains,
+  type Family,
+  networkOf,
+  parseCidr,
+  sameAddress,
+} from '../../core/address.ts'
+import { macBytes } from '../../core/mac.ts'
+import type { Change, LinkAddress } from '../kernel.ts'
+import { addPrefixRoute, dropRoutes, dropRoutesOf, forgetSource } from './routes.ts'
+import {
+  AddressFlag,
+  type FakeLink,
+  isRunning,
+  type Namespace,
+  requireLink,
+  Scope,
+  sameCidr,
+} from './state.ts'
+import { refusal } from './steps.ts'
+import { assertIpv6, confOf, hasIpv6 } from './sysctls.ts'
+
+const LOOPBACK = { 4: parseCidr('127.0.0.1/8'), 6: parseCidr('::1/128') }
+const IPV6_LINK_LOCAL = parseCidr('fe80::/64')
+const IPV4_LOOPBACK_NET = networkOf(LOOPBACK[4])
+
+/** Refusals: ENODEV, EEXIST, EACCES where IPv6 is disabled, EINVAL where the MTU is too small for it. */
+export function addAddress(
+  namespace: Namespace,
+  { linkIndex, cidr, noDad, noPrefixRoute }: Extract<Change, { op: 'addAddress' }>,
+): void {
+  const link = requireLink(namespace, { index: linkIndex })
+  const { address } = cidr
+  if (address.family === 6) assertIpv6(link, 'EACCES')
+  // Family 6 has an address once on a link, whatever its prefix; family 4 once with each prefix.
+  const taken = link.addresses.some(
+    (one) =>
+      sameAddress(one.cidr.address, address) && (address.family === 6 || one.cidr.prefix === cidr.prefix),
+  )
+  if (taken) throw refusal('EEXIST', 'address already assigned')
+  const flags = address.family === 4 ? ipv4Flags(link, cidr) : ipv6Flags(link, noDad === true)
+  place(link, {
+    cidr,
+    scope: scopeOf(address),
+    flags: flags | (noPrefixRoute ? AddressFlag.noPrefixRoute : 0),
+  })
+}
+
+/** Refusals: ENODEV, EADDRNOTAVAIL when the link has no such address with this prefix. */
+export function removeAddress(namespace: Namespace, linkIndex: number, cidr: Cidr): void {
+  const link = requireLink(namespace, { index: linkIndex })
+  const found = link.addresses.find((one) => sameCidr(one.cidr, cidr))
+  if (!found) throw refusal('EADDRNOTAVAIL', 'address not found')
+  dropAddresses(link, [found, ...secondariesOf(link, found)])
+}
+
+/** What the kernel does to addresses when a link comes up: routes of prefixes, and those of the loopback. */
+export function addressesOnUp(link: FakeLink): void {
+  if (link.kind === '' && !link.addresses.some(({ cidr }) => cidr.address.family === 4)) {
+    place(link, { cidr: LOOPBACK[4], scope: Scope.host, flags: AddressFlag.permanent })
+  }
+  if (link.kind === '' && hasIpv6(link) && !link.addresses.some(({ cidr }) => sameCidr(cidr, LOOPBACK[6]))) {
+    place(link, { cidr: LOOPBACK[6], scope: Scope.host, flags: AddressFlag.permanent })
+  }
+  for (const address of link.addresses) addRouteOf(link, address)
+}
+
+/**
+ * What the kernel does when a link goes down: routes and neighbours of both families go, IPv6 addresses too (unless
+ * keep_addr_on_down, and never the link-local ones); IPv4 addresses stay.
+ */
+export function addressesOnDown(link: FakeLink): void {
+  const keep = confOf(link, 'ipv6/keep_addr_on_down') === '1'
+  dropRoutesOf(link)
+  link.neighbours = []
+  const gone = link.addresses.filter(
+    ({ cidr, scope }) => cidr.address.family === 6 && (!keep || scope !== Scope.universe),
+  )
+  dropAddresses(link, gone)
+}
+
+/** IPv6 was switched off on this link, or its MTU is too small now: all of that family goes. */
+export function dropIpv6(link: FakeLink): void {
+  dropRoutesOf(link, 6)
+  link.neighbours = link.neighbours.filter(({ address }) => address.family === 4)
+  dropAddresses(
+    link,
+    link.addresses.filter(({ cidr }) => cidr.address.family === 6),
+  )
+}
+
+/** Gives every link that has come to run its link-local address, unless it is told not to make one. */
+export function makeLinkLocals(namespace: Namespace): void {
+  for (const link of namespace.links.values()) {
+    if (link.kind === '' || !isRunning(link) || !hasIpv6(link)) continue
+    link.addresses = link.addresses.map(withoutTentative)
+    if (confOf(link, 'ipv6/addr_gen_mode') !== '0') continue
+    if (link.addresses.some(({ cidr, scope }) => cidr.address.family === 6 && scope === Scope.link)) continue
+    place(link, { cidr: linkLocalOf(link), scope: Scope.link, flags: AddressFlag.permanent })
+  }
+}
+
+/** Takes all addresses away, with what depends on them: the link itself goes. */
+export function dropAllAddresses(link: FakeLink): void {
+  const gone = link.addresses
+  link.addresses = []
+  for (const { cidr } of gone) forgetSource(link.namespace, cidr.address)
+}
+
+function place(link: FakeLink, address: LinkAddress): void {
+  link.addresses.push(address)
+  addRouteOf(link, address)
+}
+
+/** Only while the link is up; not for a secondary, a host prefix of family 4, or the loopback's. */
+function addRouteOf(link: FakeLink, { cidr, flags }: LinkAddress): void {
+  const { family } = cidr.address
+  const without = AddressFlag.noPrefixRoute | (family === 4 ? AddressFlag.secondary : 0)
+  if (!link.up || link.kind === '' || (flags & without) !== 0) return
+  if (family === 4 && cidr.prefix === bitsOf(family)) return
+  addPrefixRoute(link, cidr)
+}
+
+function dropAddresses(link: FakeLink, gone: readonly LinkAddress[]): void {
+  if (gone.length === 0) return
+  link.addresses = link.addresses.filter((one) => !gone.includes(one))
+  for (const { cidr } of gone) {
+    dropPrefixRoute(link, cidr)
+    forgetSource(link.namespace, cidr.address)
+  }
+  for (const family of new Set(gone.map(({ cidr }) => cidr.address.family))) forgetFamily(link, family)
+}
+
+/** The last IPv4 address takes all IPv4 routes and neighbours of the link with it; IPv6 has no such rule. */
+function forgetFamily(link: FakeLink, family: Family): void {
+  if (family === 6 || link.addresses.some(({ cidr }) => cidr.address.family === family)) return
+  dropRoutesOf(link, family)
+  link.neighbours = link.neighbours.filter(({ address }) => address.family !== family)
+}
+
+/** The route of a prefix goes with the last address that has this prefix. */
+function dropPrefixRoute(link: FakeLink, cidr: Cidr): void {
+  const network = networkOf(cidr)
+  if (link.addresses.some((one) => sameCidr(networkOf(one.cidr), network))) return
+  dropRoutes(
+    link.namespace,
+    ({ kernel, linkIndex, dst }) => kernel && linkIndex === link.index && sameCidr(dst, network),
+  )
+}
+
+/** Without promote_secondaries, a removed IPv4 address takes the others of its subnet with it. */
+function secondariesOf(link: FakeLink, { cidr, flags }: LinkAddress): LinkAddress[] {
+  if (cidr.address.family === 6 || (flags & AddressFlag.secondary) !== 0) return []
+  return link.addresses.filter(
+    (one) =>
+      (one.flags & AddressFlag.secondary) !== 0 &&
+      one.cidr.address.family === 4 &&
+      sameCidr(networkOf(one.cidr), networkOf(cidr)),
+  )
+}
+
+function ipv4Flags(link: FakeLink, cidr: Cidr): number {
+  const network = networkOf(cidr)
+  const second = link.addresses.some(
+    (one) => one.cidr.address.family === 4 && sameCidr(networkOf(one.cidr), network),
+  )
+  return AddressFlag.permanent | (second ? AddressFlag.secondary : 0)
+}
+
+/** Duplicate detection takes no time here once the link runs; until then the address is tentative. */
+function ipv6Flags(link: FakeLink, noDad: boolean): number {
+  if (noDad) return AddressFlag.permanent | AddressFlag.nodad
+  return AddressFlag.permanent | (isRunning(link) ? 0 : AddressFlag.tentative)
+}
+
+function withoutTentative(address: LinkAddress): LinkAddress {
+  return { ...address, flags: address.flags & ~AddressFlag.tentative }
+}
+
+function scopeOf(address: Address): number {
+  if (address.family === 4) return contains(IPV4_LOOPBACK_NET, address) ? Scope.host : Scope.universe
+  if (sameAddress(address, LOOPBACK[6].address)) return Scope.host
+  return address.value >> 118n === 0x3fan ? Scope.link : Scope.universe
+}
+
+/** Modified EUI-64 (RFC 4291, appendix A). */
+function linkLocalOf({ mac }: FakeLink): Cidr {
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = macBytes(mac)
+  const id = [a ^ 0x02, b, c, 0xff, 0xfe, d, e, f].reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n)
+  return { address: { family: 6, value: IPV6_LINK_LOCAL.address.value | id }, prefix: IPV6_LINK_LOCAL.prefix }
+}

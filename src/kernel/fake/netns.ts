@@ -1,0 +1,187 @@
+import { type Address, formatAddress } from '../../core/address.ts'
+import { during, Fault } from '../../core/errors.ts'
+import { describeChange } from '../describe.ts'
+import type { Change, Link, LinkAddress, LinkRef, Neighbour, Netns, Route } from '../kernel.ts'
+import { addAddress, dropIpv6, makeLinkLocals, removeAddress } from './addresses.ts'
+import { createBridge, createVeth, createVlan, removeLink, setLink } from './links.ts'
+import { removeNeighbour, setNeighbour } from './neighbours.ts'
+import { addPortVlan, removePortVlan } from './port_vlans.ts'
+import { addRoute, removeRoute, routeTo, showRoute } from './routes.ts'
+import { findLink, type Namespace, showLink } from './state.ts'
+import { Killed, refusal, type Steps } from './steps.ts'
+import { hasIpv6, readSysctl, writeSysctl } from './sysctls.ts'
+
+/** The device number of nsfs: the same for all namespaces. */
+const NSFS_DEVICE = 4
+
+export type FakeNetnsOptions = {
+  readonly steps: Steps
+  /** False: a kernel built without VLAN filtering and VLAN links. */
+  readonly vlans: boolean
+  readonly onClose: () => void
+}
+
+/** An open handle on a namespace of the fake. */
+export class FakeNetns implements Netns {
+  readonly identity: { readonly device: number; readonly inode: number }
+  readonly #namespace: Namespace
+  readonly #options: FakeNetnsOptions
+  #open = true
+
+  constructor(namespace: Namespace, options: FakeNetnsOptions) {
+    this.#namespace = namespace
+    this.#options = options
+    this.identity = { device: NSFS_DEVICE, inode: namespace.inode }
+  }
+
+  apply(changes: readonly Change[]): void {
+    const refused: unknown[] = []
+    for (const change of changes) {
+      const what = describeChange(change)
+      try {
+        this.#run('change', what, () => {
+          during(what, () => this.#applyOne(change))
+        })
+      } catch (error) {
+        if (error instanceof Killed) throw error
+        // A hook refuses in bare words; a rule of the fake has said which change it was.
+        refused.push(error instanceof Fault ? nameChange(error, what) : error)
+      }
+    }
+    if (refused.length > 0) throw refused[0]
+  }
+
+  applyAndRead(changes: readonly Change[], link: LinkRef): Link {
+    this.apply(changes)
+    const found = this.link(link)
+    if (!found) throw new Fault(`read ${describeRef(link)}: ENODEV`, { errno: 'ENODEV' })
+    return found
+  }
+
+  link(ref: LinkRef): Link | undefined {
+    return this.#query(`read ${describeRef(ref)}`, (namespace) => {
+      const link = findLink(namespace, ref)
+      return link && showLink(link)
+    })
+  }
+
+  links(): Link[] {
+    return this.#query('list links', ({ links }) => [...links.values()].map(showLink))
+  }
+
+  addresses(linkIndex: number): LinkAddress[] {
+    return this.#query(`list addresses of link ${linkIndex}`, ({ links }) => [
+      ...(links.get(linkIndex)?.addresses ?? []),
+    ])
+  }
+
+  routes(linkIndex: number): Route[] {
+    return this.#query(`list routes of link ${linkIndex}`, ({ routes }) =>
+      routes.filter((route) => route.linkIndex === linkIndex).map(showRoute),
+    )
+  }
+
+  neighbours(linkIndex: number): Neighbour[] {
+    return this.#query(`list neighbours of link ${linkIndex}`, ({ links }) =>
+      (links.get(linkIndex)?.neighbours ?? []).map((one) => ({ ...one, linkIndex })),
+    )
+  }
+
+  routeTo(address: Address): number | undefined {
+    return this.#query(`find the route to ${formatAddress(address)}`, (namespace) =>
+      routeTo(namespace, address),
+    )
+  }
+
+  readSysctl(key: string): string | undefined {
+    return this.#query(`read sysctl ${key}`, (namespace) => readSysctl(namespace, key))
+  }
+
+  writeSysctl(key: string, value: string): void {
+    const what = `write ${value} to sysctl ${key}`
+    this.#run('sysctl', what, (namespace) => {
+      during(what, () => writeSysctl(namespace, key, value))
+      for (const link of namespace.links.values()) if (!hasIpv6(link)) dropIpv6(link)
+      makeLinkLocals(namespace)
+    })
+  }
+
+  close(): void {
+    if (!this.#open) return
+    this.#open = false
+    this.#options.onClose()
+  }
+
+  /** The namespace behind a handle, for a change in another namespace that refers to it. EBADF once it is closed. */
+  get namespace(): Namespace {
+    if (!this.#open) throw refusal('EBADF', 'the namespace was closed')
+    return this.#namespace
+  }
+
+  #query<T>(what: string, work: (namespace: Namespace) => T): T {
+    return this.#run('query', what, work)
+  }
+
+  #run<T>(kind: 'change' | 'query' | 'sysctl', what: string, work: (namespace: Namespace) => T): T {
+    const { namespace } = this
+    return this.#options.steps.run(kind, what, () => work(namespace))
+  }
+
+  #applyOne(change: Change): void {
+    const [namespace, { vlans }] = [this.#namespace, this.#options]
+    switch (change.op) {
+      case 'createVeth':
+        createVeth(namespace, namespaceOf(change.peerNetns), change)
+        break
+      case 'createBridge':
+        createBridge(namespace, change, vlans)
+        break
+      case 'createVlan':
+        createVlan(namespace, change, vlans)
+        break
+      case 'setLink':
+        setLink(namespace, change, vlans)
+        break
+      case 'removeLink':
+        removeLink(namespace, change)
+        break
+      case 'addAddress':
+        addAddress(namespace, change)
+        break
+      case 'removeAddress':
+        removeAddress(namespace, change.linkIndex, change.cidr)
+        break
+      case 'addRoute':
+        addRoute(namespace, change.route, change.replace === true)
+        break
+      case 'removeRoute':
+        removeRoute(namespace, change.route)
+        break
+      case 'setNeighbour':
+        setNeighbour(namespace, change.neighbour)
+        break
+      case 'removeNeighbour':
+        removeNeighbour(namespace, change.linkIndex, change.address)
+        break
+      case 'addPortVlan':
+        addPortVlan(namespace, change, vlans)
+        break
+      case 'removePortVlan':
+        removePortVlan(namespace, change, vlans)
+        break
+    }
+  }
+}
+
+function namespaceOf(netns: Netns): Namespace {
+  if (netns instanceof FakeNetns) return netns.namespace
+  throw new Fault('the peer namespace is not one of this fake')
+}
+
+function nameChange(fault: Fault, what: string): Fault {
+  return fault.message.startsWith(what) ? fault : new Fault(`${what}: ${fault.message}`, { cause: fault })
+}
+
+function describeRef(ref: LinkRef): string {
+  return 'name' in ref ? `link ${ref.name}` : `link ${ref.index}`
+}

@@ -1,0 +1,123 @@
+import { type Address, type Cidr, sameAddress } from '../../core/address.ts'
+import type { Mac } from '../../core/mac.ts'
+import type { Link, LinkAddress, LinkRef, Route } from '../kernel.ts'
+import { refusal } from './steps.ts'
+
+/** The fake's own memory of a namespace. Plain data; the rules are in the files beside this one. */
+export type Namespace = {
+  readonly inode: number
+  readonly links: Map<number, FakeLink>
+  /** The kernel does not use an index twice. */
+  nextIndex: number
+  routes: FakeRoute[]
+  /** Per-interface sysctls of the pseudo-interfaces `all` and `default`: leaf such as `ipv4/forwarding` to value. */
+  readonly conf: { readonly all: Map<string, string>; readonly default: Map<string, string> }
+  /** A namespace lives as long as it has a name or an open handle, as in the kernel. */
+  path: string | undefined
+  handles: number
+}
+
+export type FakeLink = {
+  readonly namespace: Namespace
+  readonly index: number
+  readonly name: string
+  readonly kind: '' | 'veth' | 'bridge' | 'vlan'
+  mac: Mac
+  mtu: number
+  up: boolean
+  promiscuous: boolean
+  alias: string
+  master: FakeLink | undefined
+  /** The other end of a veth, in whatever namespace it is. */
+  peer: FakeLink | undefined
+  vlan: { readonly parent: FakeLink; readonly id: number } | undefined
+  bridge: BridgeState | undefined
+  port: PortState | undefined
+  addresses: LinkAddress[]
+  neighbours: { readonly address: Address; readonly mac: Mac }[]
+  /** Leaf such as `ipv4/forwarding` to value. */
+  readonly conf: Map<string, string>
+}
+
+export type BridgeState = { vlanFiltering: boolean; mtuGiven: boolean; readonly vlans: VlanTable }
+export type PortState = { hairpin: boolean; isolated: boolean; readonly vlans: VlanTable }
+export type VlanTable = Map<number, { readonly pvid: boolean; readonly untagged: boolean }>
+
+/** A route with everything filled in; `kernel` marks the route of an address's prefix. */
+export type FakeRoute = Route & {
+  readonly scope: number
+  readonly table: number
+  readonly priority: number
+  readonly kernel: boolean
+}
+
+export const MAIN_TABLE = 254
+export const Scope = { universe: 0, link: 253, host: 254 } as const
+/** IFA_F_*. Source: linux/if_addr.h. */
+export const AddressFlag = {
+  secondary: 0x01,
+  nodad: 0x02,
+  tentative: 0x40,
+  permanent: 0x80,
+  noPrefixRoute: 0x200,
+}
+/** IPv6 works on no link with a smaller MTU (RFC 8200): bytes. */
+export const MIN_IPV6_MTU = 1280
+
+export function findLink(namespace: Namespace, ref: LinkRef): FakeLink | undefined {
+  if ('index' in ref) return namespace.links.get(ref.index)
+  return [...namespace.links.values()].find(({ name }) => name === ref.name)
+}
+
+/** Throws ENODEV when there is none. */
+export function requireLink(namespace: Namespace, ref: LinkRef): FakeLink {
+  const link = findLink(namespace, ref)
+  if (!link) throw refusal('ENODEV')
+  return link
+}
+
+export function portsOf(bridge: FakeLink): FakeLink[] {
+  return [...bridge.namespace.links.values()].filter(({ master }) => master === bridge)
+}
+
+export function vlansOn(parent: FakeLink): FakeLink[] {
+  return [...parent.namespace.links.values()].filter(({ vlan }) => vlan?.parent === parent)
+}
+
+/** Whether packets can pass: up, and with a carrier, which comes from the other end, a port or the parent. */
+export function isRunning(link: FakeLink): boolean {
+  if (!link.up) return false
+  if (link.kind === 'veth') return link.peer?.up === true
+  if (link.kind === 'bridge') return portsOf(link).some(isRunning)
+  return link.vlan ? isRunning(link.vlan.parent) : true
+}
+
+export function holdsAddress(namespace: Namespace, address: Address): boolean {
+  return [...namespace.links.values()].some(({ addresses }) =>
+    addresses.some(({ cidr }) => sameAddress(cidr.address, address)),
+  )
+}
+
+/** The link as the port shows it. */
+export function showLink(link: FakeLink): Link {
+  return {
+    index: link.index,
+    name: link.name,
+    kind: link.kind,
+    mac: link.mac,
+    mtu: link.mtu,
+    up: link.up,
+    running: isRunning(link),
+    // A bridge listens to all that reaches its ports.
+    promiscuity: (link.promiscuous ? 1 : 0) + (link.master ? 1 : 0),
+    ...(link.master && { master: link.master.index }),
+    ...(link.peer && { peer: link.peer.index }),
+    ...(link.alias && { alias: link.alias }),
+    ...(link.bridge && { vlanFiltering: link.bridge.vlanFiltering }),
+    ...(link.port && { port: { hairpin: link.port.hairpin, isolated: link.port.isolated } }),
+  }
+}
+
+export function sameCidr(a: Cidr, b: Cidr): boolean {
+  return a.prefix === b.prefix && sameAddress(a.address, b.address)
+}

@@ -1,0 +1,188 @@
+import { during } from '../core/errors.ts'
+import { refusal } from './fake/steps.ts'
+import type {
+  NftCommand,
+  NftElement,
+  NftElementRef,
+  NftExpression,
+  NftHook,
+  NftKeyType,
+} from './nftables/commands.ts'
+import { describeNftCommand } from './nftables/describe.ts'
+
+type Table = { readonly chains: Map<string, Chain>; readonly maps: Map<string, VerdictMap> }
+type Chain = { readonly hook: NftHook | undefined; rules: (readonly NftExpression[])[] }
+type VerdictMap = { readonly key: NftKeyType; readonly elements: Map<string, Target> }
+type Target = { readonly goto: string; readonly comment: string | undefined }
+
+/** Tables, chains with their rules, and maps with their elements (key in hex), by name. */
+export type NftDump = Record<string, { chains: Record<string, unknown>; maps: Record<string, unknown> }>
+
+const MAX_NAME_BYTES = 255
+const KEY_BYTES: Record<NftKeyType, number> = { ipv4_addr: 4, ipv6_addr: 16, ifname: 16 }
+
+/** nftables of one namespace in memory: family inet, one transaction at a time, refusals as the kernel has them. */
+export class FakeNft {
+  #tables = new Map<string, Table>()
+
+  /** Applies all commands, or none and throws the first refusal. */
+  commit(commands: readonly NftCommand[]): void {
+    const draft = structuredClone(this.#tables)
+    for (const command of commands) {
+      during(`nftables: ${describeNftCommand(command)}`, () => applyCommand(draft, command))
+    }
+    this.#tables = draft
+  }
+
+  /** False as well when the table or the map is missing. */
+  has({ table, map, key }: NftElementRef): boolean {
+    return this.#tables.get(table)?.maps.get(map)?.elements.has(hex(key)) === true
+  }
+
+  clear(): void {
+    this.#tables.clear()
+  }
+
+  dump(): NftDump {
+    return sorted(this.#tables, ({ chains, maps }) => ({
+      chains: sorted(chains, ({ hook, rules }) => ({ ...(hook && { hook }), rules: rules.map(showRule) })),
+      maps: sorted(maps, ({ key, elements }) => ({ key, elements: sorted(elements, showTarget) })),
+    }))
+  }
+}
+
+function applyCommand(tables: Map<string, Table>, command: NftCommand): void {
+  switch (command.op) {
+    case 'ensureTable':
+      if (!tables.has(checkName(command.table))) {
+        tables.set(command.table, { chains: new Map(), maps: new Map() })
+      }
+      break
+    case 'removeTable':
+      removeTable(tables, command.table)
+      break
+    case 'ensureChain':
+      ensureChain(found(tables, command.table), command.chain, command.hook)
+      break
+    case 'flushChain':
+      found(found(tables, command.table).chains, command.chain).rules = []
+      break
+    case 'removeChain':
+      removeChain(found(tables, command.table), command.chain)
+      break
+    case 'addRule':
+      addRule(found(tables, command.table), command.chain, command.rule)
+      break
+    case 'ensureMap':
+      ensureMap(found(tables, command.table), command.map, command.key)
+      break
+    case 'removeMap':
+      removeMap(found(tables, command.table), command.map)
+      break
+    case 'addElement':
+      addElement(found(tables, command.table), command)
+      break
+    case 'removeElement': {
+      const { elements } = found(found(tables, command.table).maps, command.map)
+      if (!elements.delete(hex(command.key))) throw refusal('ENOENT')
+    }
+  }
+}
+
+function removeTable(tables: Map<string, Table>, name: string): void {
+  const { chains, maps } = found(tables, name)
+  if (chains.size + maps.size > 0) throw refusal('EBUSY')
+  tables.delete(name)
+}
+
+/** A chain that is there must be the same: of the same type, at the same hook, with the same priority. */
+function ensureChain({ chains }: Table, name: string, hook: NftHook | undefined): void {
+  const chain = chains.get(checkName(name))
+  if (!chain) {
+    chains.set(name, { hook, rules: [] })
+    return
+  }
+  if (!hook) return
+  if (!chain.hook || chain.hook.type !== hook.type) throw refusal('EEXIST')
+  if (chain.hook.hook !== hook.hook || chain.hook.priority !== hook.priority) throw refusal('EOPNOTSUPP')
+}
+
+/** Its own rules are in the way as well as what refers to it: a removal takes no more than it names. */
+function removeChain({ chains, maps }: Table, name: string): void {
+  const chain = found(chains, name)
+  const targets = [...maps.values()].flatMap(({ elements }) => [...elements.values()])
+  if (chain.rules.length > 0 || targets.some(({ goto }) => goto === name)) throw refusal('EBUSY')
+  chains.delete(name)
+}
+
+function addRule({ chains, maps }: Table, name: string, rule: readonly NftExpression[]): void {
+  const chain = found(chains, name)
+  for (const expression of rule) {
+    if ('map' in expression) found(maps, expression.map)
+    if ('verdict' in expression && expression.verdict === 'masquerade') checkMasquerade(chain)
+  }
+  chain.rules.push(rule)
+}
+
+/** Of the hooks, only source NAT after routing may masquerade. Chains that no hook names are judged where they are used. */
+function checkMasquerade({ hook }: Chain): void {
+  if (hook && (hook.type !== 'nat' || hook.hook !== 'postrouting')) throw refusal('EOPNOTSUPP')
+}
+
+function ensureMap({ maps }: Table, name: string, key: NftKeyType): void {
+  const map = maps.get(checkName(name))
+  if (map && map.key !== key) throw refusal('EEXIST')
+  if (!map) maps.set(name, { key, elements: new Map() })
+}
+
+function removeMap({ chains, maps }: Table, name: string): void {
+  const { elements } = found(maps, name)
+  const rules = [...chains.values()].flatMap((chain) => chain.rules).flat()
+  const used = rules.some((expression) => 'map' in expression && expression.map === name)
+  if (used || elements.size > 0) throw refusal('EBUSY')
+  maps.delete(name)
+}
+
+/** The same element twice is no error and changes nothing; the same key with another target is EEXIST. */
+function addElement({ chains, maps }: Table, { map: name, key, goto, comment }: NftElement): void {
+  const map = found(maps, name)
+  if (key.length !== KEY_BYTES[map.key]) throw refusal('EINVAL')
+  if (found(chains, goto).hook) throw refusal('EOPNOTSUPP')
+  const there = map.elements.get(hex(key))
+  if (there && there.goto !== goto) throw refusal('EEXIST')
+  if (!there) map.elements.set(hex(key), { goto, comment })
+}
+
+function checkName(name: string): string {
+  if (new TextEncoder().encode(name).length > MAX_NAME_BYTES) throw refusal('ERANGE')
+  return name
+}
+
+function found<T>(things: ReadonlyMap<string, T>, name: string): T {
+  const thing = things.get(name)
+  if (!thing) throw refusal('ENOENT')
+  return thing
+}
+
+function showTarget({ goto, comment }: Target): string {
+  return `goto ${goto}${comment ? ` comment ${comment}` : ''}`
+}
+
+function showRule(rule: readonly NftExpression[]): string {
+  return rule.map(showExpression).join(' ')
+}
+
+function showExpression(expression: NftExpression): string {
+  if ('verdict' in expression) return expression.verdict
+  if (expression.match === 'saddrVmap') return `saddr${expression.family} vmap @${expression.map}`
+  return `daddr${expression.family} ${hex(expression.address)}/${expression.prefix}`
+}
+
+function sorted<T, R>(map: ReadonlyMap<string, T>, show: (value: T) => R): Record<string, R> {
+  const entries = [...map].sort(([a], [b]) => (a < b ? -1 : 1))
+  return Object.fromEntries(entries.map(([name, value]) => [name, show(value)]))
+}
+
+function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+}

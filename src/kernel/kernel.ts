@@ -1,0 +1,180 @@
+import type { Address, Cidr } from '../core/address.ts'
+import type { Mac } from '../core/mac.ts'
+import type { NftCommand, NftElementRef } from './nftables/commands.ts'
+
+/**
+ * THE KERNEL PORT. Two synchronous interfaces: a kernel and a network namespace, with value types for links,
+ * addresses, routes and neighbours. Changes are values, applied in one batch. Every refusal is a Fault with the
+ * kernel's errno, its extended acknowledgement if it gave one, and the change that was refused.
+ */
+export interface Kernel {
+  /** The namespace that this process was started in. The same object each time. */
+  host(): Netns
+  /**
+   * Opens a network namespace by path (a bind mount or /proc/PID/ns/net). Throws a Fault: ENOENT when missing,
+   * `Code.invalidNetns` when it is not a network namespace. The caller closes it.
+   */
+  openNetns(path: string): Netns
+  /** Applies the commands to the host's nftables as one transaction: all or nothing. Throws the first refusal. */
+  nft(commands: readonly NftCommand[]): void
+  /** Whether a set or map of the host holds this key. False as well when the table or set is missing. */
+  hasNftElement(element: NftElementRef): boolean
+  /** Changes whenever the machine boots: /proc/sys/kernel/random/boot_id. */
+  bootId(): string
+}
+
+export interface Netns {
+  /** Device and inode: two handles are the same namespace exactly when both are equal. */
+  readonly identity: { readonly device: number; readonly inode: number }
+  /**
+   * Sends the changes in as few batches as possible. The kernel tries every one, also after a refusal; then the
+   * first refusal is thrown, with `index` of the change in the message.
+   */
+  apply(changes: readonly Change[]): void
+  /** Applies the changes, then reads one link, in one round trip if possible. */
+  applyAndRead(changes: readonly Change[], link: LinkRef): Link
+  /** One link, or undefined if there is none of that name or index. No dump. */
+  link(ref: LinkRef): Link | undefined
+  /** All links. Bounded retries when the kernel says that the dump was interrupted. */
+  links(): Link[]
+  addresses(linkIndex: number): LinkAddress[]
+  /** Routes that leave through this link, of the main and other tables, without the local table. */
+  routes(linkIndex: number): Route[]
+  /** Permanent and learned neighbours of this link. */
+  neighbours(linkIndex: number): Neighbour[]
+  /** The link that traffic to `address` would leave by, or undefined when there is no route. */
+  routeTo(address: Address): number | undefined
+  /** A value below /proc/sys/net of this namespace, trimmed; `key` like `ipv4/ip_forward`. Undefined if missing. */
+  readSysctl(key: string): string | undefined
+  /** Throws a Fault with the errno and the key. */
+  writeSysctl(key: string, value: string): void
+  close(): void
+}
+
+/** A link by its name or by its index. */
+export type LinkRef = { readonly name: string } | { readonly index: number }
+
+export type Link = {
+  readonly index: number
+  readonly name: string
+  /** `veth`, `bridge`, `vlan`, … or '' for a plain device such as lo. */
+  readonly kind: string
+  readonly mac: Mac
+  /** Bytes. */
+  readonly mtu: number
+  /** Administratively up (IFF_UP). */
+  readonly up: boolean
+  /** IF_OPER_UP, or unknown on a device that does not say (lo). */
+  readonly running: boolean
+  /** Index of the bridge that this is a port of. */
+  readonly master?: number
+  /** For a veth: the index of the other end, in the other end's namespace. */
+  readonly peer?: number
+  readonly alias?: string
+  readonly promiscuity: number
+  /** For a bridge: whether it filters VLANs. */
+  readonly vlanFiltering?: boolean
+  /** Bridge port attributes, when it is a port of a bridge. */
+  readonly port?: PortOptions
+}
+
+export type PortOptions = { readonly hairpin?: boolean; readonly isolated?: boolean }
+
+export type LinkAddress = { readonly cidr: Cidr; readonly scope: number; readonly flags: number }
+
+export type Route = {
+  readonly dst: Cidr
+  readonly gateway?: Address
+  readonly linkIndex: number
+  /** Preferred source address. */
+  readonly source?: Address
+  /** RT_SCOPE_*: 0 universe, 253 link, 254 host. Default: 253 without a gateway, else 0. Family 6 has 0 only. */
+  readonly scope?: number
+  /** Default 254, the main table. */
+  readonly table?: number
+  readonly priority?: number
+  /** Bytes. */
+  readonly mtu?: number
+  readonly advmss?: number
+}
+
+export type Neighbour = { readonly address: Address; readonly mac: Mac; readonly linkIndex: number }
+
+/** One end of a veth pair. */
+export type VethEnd = { readonly name: string; readonly mac: Mac }
+
+/** A VLAN or a range of VLANs on a bridge port. */
+export type PortVlan = {
+  readonly from: number
+  /** Inclusive; equal to `from` for one VLAN. */
+  readonly to: number
+  readonly pvid?: boolean
+  readonly untagged?: boolean
+}
+
+/** A change to one namespace. `create` fails with EEXIST, `remove` of what is missing with ENODEV or the like. */
+export type Change =
+  | {
+      readonly op: 'createVeth'
+      readonly host: VethEnd
+      readonly peer: VethEnd
+      readonly peerNetns: Netns
+      readonly mtu?: number
+    }
+  | {
+      readonly op: 'createBridge'
+      readonly name: string
+      readonly mac: Mac
+      readonly mtu?: number
+      readonly vlanFiltering?: boolean
+    }
+  | { readonly op: 'createVlan'; readonly name: string; readonly parent: number; readonly vlan: number }
+  | {
+      readonly op: 'setLink'
+      readonly link: LinkRef
+      readonly up?: boolean
+      readonly mtu?: number
+      readonly mac?: Mac
+      /** Index of the bridge to join; 0 leaves it. */
+      readonly master?: number
+      readonly port?: PortOptions
+      readonly alias?: string
+      readonly promiscuous?: boolean
+      readonly vlanFiltering?: boolean
+      /** net.ipv4.conf.LINK.*: sent with the link, no /proc needed. */
+      readonly ipv4?: {
+        readonly sendRedirects?: boolean
+        readonly arpNotify?: boolean
+        readonly forwarding?: boolean
+      }
+      /** False: the kernel makes no link-local address of its own (IN6_ADDR_GEN_MODE_NONE). */
+      readonly ipv6LinkLocal?: boolean
+    }
+  | { readonly op: 'removeLink'; readonly link: LinkRef }
+  | {
+      readonly op: 'addAddress'
+      readonly linkIndex: number
+      readonly cidr: Cidr
+      /** Family 6: skip duplicate address detection. */
+      readonly noDad?: boolean
+      /** Do not make the route of the prefix. */
+      readonly noPrefixRoute?: boolean
+    }
+  | { readonly op: 'removeAddress'; readonly linkIndex: number; readonly cidr: Cidr }
+  | { readonly op: 'addRoute'; readonly route: Route; readonly replace?: boolean }
+  | { readonly op: 'removeRoute'; readonly route: Route }
+  /** A permanent neighbour, made or replaced. */
+  | { readonly op: 'setNeighbour'; readonly neighbour: Neighbour }
+  | { readonly op: 'removeNeighbour'; readonly linkIndex: number; readonly address: Address }
+  | {
+      readonly op: 'addPortVlan'
+      readonly linkIndex: number
+      readonly vlan: PortVlan
+      readonly self?: boolean
+    }
+  | {
+      readonly op: 'removePortVlan'
+      readonly linkIndex: number
+      readonly vlan: PortVlan
+      readonly self?: boolean
+    }

@@ -1,0 +1,171 @@
+import { dlopen, FFIType, read as memory } from 'bun:ffi'
+
+/*
+ * The calls of libc that touch a disk. Each returns what the call returns, or a negative errno number: most callers
+ * expect one errno or the other, and an exception for each would cost more than the call.
+ */
+const { symbols: libc } = dlopen('libc.so.6', {
+  __errno_location: { args: [], returns: 'ptr' },
+  open: { args: ['cstring', 'i32', 'u32'], returns: 'i32' },
+  close: { args: ['i32'], returns: 'i32' },
+  pread: { args: ['i32', 'buffer', 'buffer_length', FFIType.i64_fast], returns: FFIType.i64_fast },
+  pwrite: { args: ['i32', 'buffer', 'buffer_length', FFIType.i64_fast], returns: FFIType.i64_fast },
+  statx: { args: ['i32', 'cstring', 'i32', 'u32', 'buffer'], returns: 'i32' },
+  linkat: { args: ['i32', 'cstring', 'i32', 'cstring', 'i32'], returns: 'i32' },
+  rename: { args: ['cstring', 'cstring'], returns: 'i32' },
+  unlink: { args: ['cstring'], returns: 'i32' },
+  rmdir: { args: ['cstring'], returns: 'i32' },
+  mkdir: { args: ['cstring', 'u32'], returns: 'i32' },
+  fchmod: { args: ['i32', 'u32'], returns: 'i32' },
+  getdents64: { args: ['i32', 'buffer', 'buffer_length'], returns: FFIType.i64_fast },
+  flock: { args: ['i32', 'i32'], returns: 'i32' },
+  usleep: { args: ['u32'], returns: 'i32' },
+  geteuid: { args: [], returns: 'u32' },
+})
+
+const ARM = process.arch === 'arm64'
+/** Flags of open. Directory and no-follow differ between x86-64 and arm64. Source: fcntl.h of both. */
+const O_DIRECTORY = ARM ? 0o40000 : 0o200000
+const O_NOFOLLOW = ARM ? 0o100000 : 0o400000
+/** Every open: not inherited by plugins that we start, never through a link, never waiting for a FIFO's other end. */
+const ALWAYS = 0o2000000 | O_NOFOLLOW | 0o4000
+
+/** The errno numbers that callers of this file expect. */
+export const Errno = {
+  ENOENT: 2,
+  EINTR: 4,
+  EAGAIN: 11,
+  EEXIST: 17,
+  EISDIR: 21,
+  ENOTEMPTY: 39,
+  EOPNOTSUPP: 95,
+} as const
+
+/** Ways to open; `|` joins them. */
+export const Open = {
+  read: 0,
+  write: 1,
+  readWrite: 2,
+  create: 0o100,
+  createNew: 0o100 | 0o200,
+  directory: O_DIRECTORY,
+  /** A file without a name in the directory that is opened. */
+  anonymous: 0o20000000 | O_DIRECTORY,
+} as const
+
+const AT_FDCWD = -100
+const AT_SYMLINK_NOFOLLOW = 0x100
+const AT_SYMLINK_FOLLOW = 0x400
+const AT_EMPTY_PATH = 0x1000
+const STATX_BASIC_STATS = 0x7ff
+const LOCK_EX_NB = 2 | 4
+
+export type FileKind = 'file' | 'directory' | 'link' | 'other'
+
+export type FileStatus = {
+  readonly kind: FileKind
+  /** Permission bits. */
+  readonly mode: number
+  readonly uid: number
+  /** Bytes. */
+  readonly size: number
+  /** Equal for two descriptors or paths exactly when they are the same file. */
+  readonly identity: string
+}
+
+const errnoAt = libc.__errno_location()
+const status = new DataView(new ArrayBuffer(256))
+
+/** The user that files must belong to. */
+export function effectiveUid(): number {
+  return libc.geteuid()
+}
+
+/** The descriptor. `mode` counts only when the file is made. */
+export function open(path: string, flags: number, mode = 0): number {
+  return result(libc.open(path, flags | ALWAYS, mode))
+}
+
+export function close(fd: number): void {
+  libc.close(fd)
+}
+
+/** One attempt; the number of bytes read, 0 at the end of the file. */
+export function readOnce(fd: number, bytes: Uint8Array, offset: number): number {
+  return result(libc.pread(fd, bytes, bytes, offset))
+}
+
+/** One attempt; the number of bytes written. */
+export function writeOnce(fd: number, bytes: Uint8Array, offset: number): number {
+  return result(libc.pwrite(fd, bytes, bytes, offset))
+}
+
+/** The status of an open file, or a negative errno number. */
+export function statusOf(fd: number): FileStatus | number {
+  return readStatus(libc.statx(fd, '', AT_EMPTY_PATH, STATX_BASIC_STATS, status))
+}
+
+/** The status of what is at `path` itself, not of what a link points to, or a negative errno number. */
+export function statusAt(path: string): FileStatus | number {
+  return readStatus(libc.statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, status))
+}
+
+/** Gives an anonymous file a name. By way of /proc, as naming a descriptor itself takes CAP_DAC_READ_SEARCH. */
+export function linkAnonymous(fd: number, to: string): number {
+  return result(libc.linkat(AT_FDCWD, `/proc/self/fd/${fd}`, AT_FDCWD, to, AT_SYMLINK_FOLLOW))
+}
+
+export function rename(from: string, to: string): number {
+  return result(libc.rename(from, to))
+}
+
+export function unlink(path: string): number {
+  return result(libc.unlink(path))
+}
+
+export function removeEmptyDirectory(path: string): number {
+  return result(libc.rmdir(path))
+}
+
+export function makeDirectory(path: string, mode: number): number {
+  return result(libc.mkdir(path, mode))
+}
+
+export function setMode(fd: number, mode: number): number {
+  return result(libc.fchmod(fd, mode))
+}
+
+/** Directory entries as the kernel packs them (struct linux_dirent64); the number of bytes, 0 at the end. */
+export function readDirectory(fd: number, bytes: Uint8Array): number {
+  return result(libc.getdents64(fd, bytes, bytes))
+}
+
+/** Takes an exclusive lock if it is free. */
+export function tryLock(fd: number): number {
+  return result(libc.flock(fd, LOCK_EX_NB))
+}
+
+export function sleepMicroseconds(duration: number): void {
+  libc.usleep(duration)
+}
+
+/** errno is read straight after the call, before anything else of ours can run. */
+function result(returned: number | bigint): number {
+  return returned < 0 && errnoAt ? -memory.i32(errnoAt, 0) : Number(returned)
+}
+
+function readStatus(returned: number): FileStatus | number {
+  if (returned < 0) return result(returned)
+  const mode = status.getUint16(28, true)
+  const device = `${status.getUint32(136, true)}:${status.getUint32(140, true)}`
+  return {
+    kind: KINDS[mode >> 12] ?? 'other',
+    mode: mode & 0o7777,
+    uid: status.getUint32(20, true),
+    size: status.getUint32(40, true) + 2 ** 32 * status.getUint32(44, true),
+    identity: `${device}:${status.getBigUint64(32, true)}`,
+  }
+}
+
+/** The upper four bits of a mode. */
+const KINDS: Record<number, FileKind> = { 4: 'directory', 8: 'file', 10: 'link' }

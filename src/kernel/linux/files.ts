@@ -1,0 +1,80 @@
+import { Code, Fault } from '../../core/errors.ts'
+import type { Files } from '../../core/files.ts'
+import { ensureDirectory, listDirectory, removeDirectory } from './directory.ts'
+import { close, Errno, Open, open, unlink } from './disk.ts'
+import { lockFile } from './file_lock.ts'
+import { checked, diskFault, readRange, withOwnFile, writeRange } from './own_file.ts'
+import { readText } from './text.ts'
+import { createWhole, replaceWhole } from './whole_file.ts'
+
+const MAX_TEXT_BYTES = 64 << 20
+/** How often a file may come and go while we want to write into it. */
+const MAX_ATTEMPTS = 16
+
+/**
+ * The files port on a real disk. `anonymous: false` does without O_TMPFILE even where the file system has it; the
+ * result is the same, but a crash may leave a temporary name.
+ */
+export function createLinuxFiles({ anonymous = true }: { anonymous?: boolean } = {}): Files {
+  return {
+    read: readWhole,
+    readAt(path, offset, length) {
+      const read = (fd: number) => readRange(path, fd, offset, length)
+      return withOwnFile('read', path, Open.read, read) ?? new Uint8Array(0)
+    },
+    create: (path, text) => createWhole(path, text, anonymous),
+    replace: (path, text) => replaceWhole(path, text, anonymous),
+    writeAt,
+    remove,
+    removeDirectory,
+    ensureDirectory: (path, mode = 0o700) => ensureDirectory(path, mode),
+    list: listDirectory,
+    lock: lockFile,
+  }
+}
+
+function readWhole(path: string): string | undefined {
+  return withOwnFile('read', path, Open.read, (fd, { size }) => {
+    // One byte more than there should be: what fills it has grown meanwhile.
+    for (let length = size + 1; length <= MAX_TEXT_BYTES; length *= 2) {
+      const bytes = readRange(path, fd, 0, length)
+      if (bytes.length < length) return readText(bytes)
+    }
+    throw new Fault(`read ${path}: larger than ${MAX_TEXT_BYTES} bytes`, { code: Code.io, errno: 'EFBIG' })
+  })
+}
+
+/** A file that is missing is made, and taken away again if nothing can be written into it. */
+function writeAt(path: string, offset: number, bytes: Uint8Array): void {
+  const write = (fd: number) => {
+    writeRange('write', path, fd, offset, bytes)
+    return true
+  }
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    if (withOwnFile('write', path, Open.write, write) || writeNew(path, write)) return
+  }
+  throw diskFault('write', path, -Errno.EAGAIN)
+}
+
+/** False if somebody else has just made it. */
+function writeNew(path: string, write: (fd: number) => void): boolean {
+  const fd = open(path, Open.write | Open.createNew, 0o600)
+  if (fd === -Errno.EEXIST) return false
+  if (fd < 0) throw diskFault('write', path, fd)
+  try {
+    write(fd)
+  } catch (error) {
+    unlink(path)
+    throw error
+  } finally {
+    close(fd)
+  }
+  return true
+}
+
+function remove(path: string): boolean {
+  const outcome = unlink(checked(path))
+  if (outcome >= 0) return true
+  if (outcome === -Errno.ENOENT) return false
+  throw diskFault('remove', path, outcome)
+}

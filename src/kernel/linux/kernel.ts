@@ -1,0 +1,37 @@
+import { Fault } from '../../core/errors.ts'
+import type { Kernel } from '../kernel.ts'
+import { readString } from '../netlink/message.ts'
+import { close, Open, open, readOnce } from './disk.ts'
+import { homeNamespace, openHandle } from './namespace.ts'
+import { LinuxNetns } from './netns.ts'
+import { applyNft, hasNftElement } from './nft.ts'
+
+const BOOT_ID = '/proc/sys/kernel/random/boot_id'
+
+/** The real kernel. Nothing is opened before it is needed: a call that fails early costs nothing. */
+export function createLinuxKernel(): Kernel {
+  let host: LinuxNetns | undefined
+  let bootId: string | undefined
+  return {
+    host() {
+      host ??= new LinuxNetns(homeNamespace(), true)
+      return host
+    },
+    openNetns: (path) => new LinuxNetns(openHandle(path), false),
+    nft: applyNft,
+    hasNftElement,
+    bootId() {
+      bootId ??= readBootId()
+      return bootId
+    },
+  }
+}
+
+function readBootId(): string {
+  const fd = open(BOOT_ID, Open.read)
+  const bytes = new Uint8Array(new ArrayBuffer(64))
+  const length = fd < 0 ? fd : readOnce(fd, bytes, 0)
+  if (fd >= 0) close(fd)
+  if (length > 0) return readString(bytes.subarray(0, length)).trim()
+  throw new Fault(`${BOOT_ID} could not be read`, { cure: 'Mount /proc for the container runtime.' })
+}

@@ -1,0 +1,72 @@
+import { dlopen, FFIType, read as memory } from 'bun:ffi'
+import { Fault } from '../../core/errors.ts'
+import { errnoName } from './errno.ts'
+
+/** The calls of libc that touch sockets and namespaces. Each throws a Fault with the errno when the kernel refuses. */
+const { symbols: libc } = dlopen('libc.so.6', {
+  __errno_location: { args: [], returns: 'ptr' },
+  open: { args: ['cstring', 'i32', 'u32'], returns: 'i32' },
+  close: { args: ['i32'], returns: 'i32' },
+  ioctl: { args: ['i32', 'u64', 'u64'], returns: 'i32' },
+  setns: { args: ['i32', 'i32'], returns: 'i32' },
+  socket: { args: ['i32', 'i32', 'i32'], returns: 'i32' },
+  setsockopt: { args: ['i32', 'i32', 'i32', 'buffer', 'u32'], returns: 'i32' },
+  send: { args: ['i32', 'buffer', 'buffer_length', 'i32'], returns: FFIType.i64_fast },
+  recv: { args: ['i32', 'buffer', 'buffer_length', 'i32'], returns: FFIType.i64_fast },
+})
+
+const AF_NETLINK = 16
+const SOCK_RAW_CLOEXEC = 3 | 0o2000000
+/** Not inherited, and no waiting for the other end if the path turns out to be a FIFO. */
+const O_CLOEXEC_NONBLOCK = 0o2000000 | 0o4000
+const NS_GET_NSTYPE = 0xb703
+const CLONE_NEWNET = 0x40000000
+const MSG_TRUNC = 0x20
+
+const errnoAt = libc.__errno_location()
+
+/** Opens a path that may be a magic link such as /proc/PID/ns/net. */
+export function openNamespace(path: string): number {
+  return checked(libc.open(path, O_CLOEXEC_NONBLOCK, 0), `open ${path}`)
+}
+
+export function closeDescriptor(fd: number): void {
+  libc.close(fd)
+}
+
+/** Whether the descriptor is a network namespace, and not a file or another kind of namespace. */
+export function isNetworkNamespace(fd: number): boolean {
+  return libc.ioctl(fd, NS_GET_NSTYPE, 0) === CLONE_NEWNET
+}
+
+/** Moves the calling thread into a network namespace. */
+export function enterNamespace(fd: number): void {
+  checked(libc.setns(fd, CLONE_NEWNET), 'enter a network namespace')
+}
+
+export function openSocket(protocol: number): number {
+  return checked(libc.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), 'open a netlink socket')
+}
+
+/** True if the kernel knows the option. */
+export function setOption(fd: number, level: number, option: number, value: Uint8Array): boolean {
+  return libc.setsockopt(fd, level, option, value, value.length) === 0
+}
+
+export function sendAll(fd: number, bytes: Uint8Array): void {
+  checked(Number(libc.send(fd, bytes, bytes, 0)), `send ${bytes.length} bytes to the kernel`)
+}
+
+/** One datagram, as a view of `buffer`. Throws EAGAIN when the time is up, ENOBUFS when answers were lost. */
+export function receiveInto(fd: number, buffer: Uint8Array): Uint8Array {
+  const length = checked(Number(libc.recv(fd, buffer, buffer, MSG_TRUNC)), 'receive from the kernel')
+  if (length <= buffer.length) return buffer.subarray(0, length)
+  throw new Fault(`the kernel sent ${length} bytes at once`, { errno: 'EMSGSIZE' })
+}
+
+/** errno is read straight after the call, before anything else of ours can run. */
+function checked(returned: number, action: string): number {
+  if (returned >= 0 || !errnoAt) return returned
+  const errno = errnoName(memory.i32(errnoAt, 0))
+  throw new Fault(`${action}: ${errno}`, { errno })
+}

@@ -1,0 +1,148 @@
+import { Code, Fault, isErrno } from '../../core/errors.ts'
+import { encodeGetChain, encodeGetElement, encodeNftBatch } from '../nftables/batch.ts'
+import type { NftCommand, NftElementRef } from '../nftables/commands.ts'
+import { describeElement, describeNftCommand } from '../nftables/describe.ts'
+import { type NftAnswer, type NftRefusal, readAnswer, readBatchNews } from '../nftables/reply.ts'
+import { errnoName } from './errno.ts'
+import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
+
+const NETLINK_NETFILTER = 12
+const EBUSY = 16
+/** Refusals that say nothing about the commands: somebody else's transaction or a signal came between. */
+const PASSING = ['EAGAIN', 'EINTR', 'ERESTART']
+const MAX_ATTEMPTS = 10
+/** Datagrams that may arrive before the one that counts, such as lost-answer notices; one or two in practice. */
+const MAX_DATAGRAMS = 1000
+const MAX_SEQ = 2 ** 31
+
+/**
+ * Applies the commands as one transaction of the process's own network namespace: all or nothing. Throws the first
+ * refusal as a Fault with its errno and the command in nft's words.
+ */
+export function applyNft(commands: readonly NftCommand[]): void {
+  if (commands.length === 0) return
+  for (let attempt = 1; ; attempt++) {
+    const refusal = foreseeRefusal(commands) ?? transact(commands)
+    if (!refusal) return
+    const fault = refusalFault(commands, refusal)
+    if (attempt === MAX_ATTEMPTS || !isErrno(fault, ...PASSING)) throw fault
+  }
+}
+
+/** Whether a set or map holds this key. False as well when the table or set is missing. */
+export function hasNftElement(ref: NftElementRef): boolean {
+  const { refusal, elements } = ask((seq) => encodeGetElement(ref, seq))
+  if (!refusal) return elements.length > 0
+  if (errnoName(refusal.errno) === 'ENOENT') return false
+  throw refusedFault(`get element ${describeElement(ref)}`, refusal)
+}
+
+/**
+ * The socket is kept. To close it just after a removal would cost 10 to 20 ms, as the kernel then waits until what was
+ * removed is really gone (nft_rcv_nl_event); a moment later it no longer does, so the end of the process is soon enough.
+ */
+let idle: NetlinkSocket | undefined
+let lastSeq = 0
+
+/** Runs `work` with a socket and `count` fresh sequence numbers. A socket that may hold more answers is not used again. */
+function converse<T extends { refusal?: NftRefusal | undefined }>(
+  count: number,
+  work: (socket: NetlinkSocket, seq: number) => T,
+): T {
+  const socket = idle ?? openNetlinkSocket(NETLINK_NETFILTER)
+  idle = undefined
+  const seq = lastSeq + 1
+  lastSeq = (seq + count) % MAX_SEQ
+  try {
+    const outcome = work(socket, seq)
+    if (!outcome.refusal) idle = socket
+    return outcome
+  } finally {
+    if (!idle) socket.close()
+  }
+}
+
+function transact(commands: readonly NftCommand[]): NftRefusal | undefined {
+  return converse(commands.length + 2, (socket, seq) => {
+    socket.send(encodeNftBatch(commands, seq))
+    return receiveUntil(socket, (datagram) => {
+      const { refusal, over } = readBatchNews(datagram, commands.length, seq)
+      return refusal || over ? { refusal } : undefined
+    })
+  }).refusal
+}
+
+/**
+ * A transaction that is refused costs 10 to 20 ms, as the kernel waits for all of its processors before it undoes one
+ * (synchronize_rcu in nf_tables_abort); a question costs 0.01 ms. So what the first command takes for granted is asked
+ * first. Only the first, as later ones may rely on those before; the transaction itself stays the judge of all else.
+ */
+function foreseeRefusal(commands: readonly NftCommand[]): NftRefusal | undefined {
+  const [first] = commands
+  const question = first && questionAbout(first)
+  if (!question) return undefined
+  const { refusal, chainUse = 0 } = ask(question)
+  if (refusal) return errnoName(refusal.errno) === 'ENOENT' ? { ...refusal, index: 0 } : undefined
+  return first.op === 'removeChain' && chainUse > 0 ? { index: 0, errno: EBUSY } : undefined
+}
+
+type Question = (seq: number) => Uint8Array
+
+function questionAbout(command: NftCommand): Question | undefined {
+  switch (command.op) {
+    case 'addElement':
+      return (seq) => encodeGetChain(command.table, command.goto, seq)
+    case 'removeElement':
+      return (seq) => encodeGetElement(command, seq)
+    case 'flushChain':
+    case 'removeChain':
+      return (seq) => encodeGetChain(command.table, command.chain, seq)
+    default:
+      return undefined
+  }
+}
+
+function ask(question: Question): NftAnswer {
+  return converse(1, (socket, seq) => {
+    socket.send(question(seq))
+    return receiveUntil(socket, (datagram) => readAnswer(datagram, seq))
+  })
+}
+
+/**
+ * ENOBUFS says that answers were dropped, not that there are none: the kernel keeps the oldest, among them the first
+ * refusal. A success is a single answer, which always fits.
+ */
+function receiveUntil<T>(socket: NetlinkSocket, read: (datagram: Uint8Array) => T | undefined): T {
+  for (let count = 0; count < MAX_DATAGRAMS; count++) {
+    try {
+      const found = read(socket.receive())
+      if (found !== undefined) return found
+    } catch (error) {
+      if (!isErrno(error, 'ENOBUFS')) throw error
+    }
+  }
+  throw new Fault(`nftables: no answer among ${MAX_DATAGRAMS} messages of the kernel`, {
+    code: Code.tryLater,
+  })
+}
+
+function refusalFault(commands: readonly NftCommand[], refusal: NftRefusal): Fault {
+  const command = refusal.index === undefined ? undefined : commands[refusal.index]
+  const what = command ? describeNftCommand(command) : `a transaction of ${commands.length} commands`
+  return refusedFault(what, refusal)
+}
+
+function refusedFault(what: string, { errno, text }: NftRefusal): Fault {
+  const name = errnoName(errno)
+  const cure = CURES[name]
+  return new Fault(`nftables: ${what}: ${name}${text ? ` (${text})` : ''}`, {
+    errno: name,
+    ...(cure ? { cure } : {}),
+  })
+}
+
+const CURES: Record<string, string> = {
+  EPERM: 'Run as root with CAP_NET_ADMIN in the network namespace of the host.',
+  EOPNOTSUPP: 'Load the kernel module nf_tables (modprobe nf_tables), or use a kernel that has it.',
+}

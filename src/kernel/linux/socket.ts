@@ -1,0 +1,65 @@
+import { Code, Fault, isErrno } from '../../core/errors.ts'
+import { closeDescriptor, openSocket, receiveInto, sendAll, setOption } from './net.ts'
+
+/** A netlink socket of the namespace that it was opened in. */
+export type NetlinkSocket = {
+  send(bytes: Uint8Array): void
+  /** One datagram; valid until the next call. Throws a Fault (try again later) when the kernel is silent too long. */
+  receive(): Uint8Array
+  close(): void
+}
+
+const TIMEOUT_SECONDS = 10
+const RECEIVE_BYTES = 64 * 1024
+const MAX_INTERRUPTS = 100
+
+const SOL_SOCKET = 1
+const SO_RCVTIMEO = 20
+const SO_SNDBUFFORCE = 32
+const SOL_NETLINK = 270
+const NETLINK_CAP_ACK = 10
+const NETLINK_EXT_ACK = 11
+const NETLINK_GET_STRICT_CHK = 12
+
+/** Opens a socket to one part of the kernel: 0 is rtnetlink, 12 is netfilter. Needs no bind: the kernel does that. */
+export function openNetlinkSocket(protocol: number): NetlinkSocket {
+  const fd = openSocket(protocol)
+  setOption(fd, SOL_SOCKET, SO_RCVTIMEO, words(TIMEOUT_SECONDS, 0, 0, 0))
+  // Answers that explain themselves and leave out the request; dumps of one link only. Old kernels know none of it.
+  for (const option of [NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK]) {
+    setOption(fd, SOL_NETLINK, option, words(1))
+  }
+  const buffer = new Uint8Array(new ArrayBuffer(RECEIVE_BYTES))
+  return {
+    send(bytes) {
+      if (bytes.length > RECEIVE_BYTES) setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, words(4 * bytes.length))
+      sendAll(fd, bytes)
+    },
+    receive: () => receive(fd, buffer),
+    close: () => closeDescriptor(fd),
+  }
+}
+
+function receive(fd: number, buffer: Uint8Array): Uint8Array {
+  for (let attempt = 0; attempt < MAX_INTERRUPTS; attempt++) {
+    try {
+      return receiveInto(fd, buffer)
+    } catch (error) {
+      if (isErrno(error, 'EAGAIN')) {
+        throw new Fault(`the kernel did not answer within ${TIMEOUT_SECONDS} s`, {
+          code: Code.tryLater,
+          cause: error,
+        })
+      }
+      if (!isErrno(error, 'EINTR')) throw error
+    }
+  }
+  throw new Fault(`interrupted ${MAX_INTERRUPTS} times while the kernel was asked`, { code: Code.tryLater })
+}
+
+function words(...values: number[]): Uint8Array {
+  const bytes = new Uint8Array(new ArrayBuffer(4 * values.length))
+  const view = new DataView(bytes.buffer)
+  for (const [index, value] of values.entries()) view.setUint32(4 * index, value, true)
+  return bytes
+}

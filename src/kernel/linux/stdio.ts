@@ -1,0 +1,52 @@
+import { dlopen, FFIType } from 'bun:ffi'
+import { Code, Fault } from '../../core/errors.ts'
+import { readString, textBytes } from '../netlink/message.ts'
+
+const { symbols: libc } = dlopen('libc.so.6', {
+  read: { args: ['i32', 'buffer', 'buffer_length'], returns: FFIType.i64_fast },
+  write: { args: ['i32', 'buffer', 'buffer_length'], returns: FFIType.i64_fast },
+  _exit: { args: ['i32'], returns: 'void' },
+})
+
+const CHUNK_BYTES = 16 * 1024
+const MAX_BYTES = 8 << 20
+const MAX_FAILURES = 1000
+
+/** All of standard input as text. Bounded: a config that is larger than 8 MiB is refused. */
+export function readStandardInput(): string {
+  let bytes = new Uint8Array(new ArrayBuffer(CHUNK_BYTES))
+  let length = 0
+  for (let failures = 0; failures < MAX_FAILURES; ) {
+    const room = bytes.subarray(length)
+    const count = Number(libc.read(0, room, room))
+    if (count === 0) return readString(bytes.subarray(0, length))
+    if (count < 0) failures++
+    else length += count
+    if (length > MAX_BYTES)
+      throw new Fault(`more than ${MAX_BYTES} bytes on standard input`, { code: Code.decode })
+    if (length === bytes.length) bytes = grown(bytes)
+  }
+  throw new Fault('standard input could not be read', { code: Code.io })
+}
+
+/** Writes the whole text; gives up when nobody reads any more. */
+export function writeStandardOutput(text: string): void {
+  const bytes = textBytes(`${text}\n`)
+  for (let done = 0, failures = 0; done < bytes.length && failures < MAX_FAILURES; ) {
+    const rest = bytes.subarray(done)
+    const count = Number(libc.write(1, rest, rest))
+    if (count < 0) failures++
+    else done += count
+  }
+}
+
+/** Ends the process at once: nothing is left to flush. */
+export function exit(code: number): void {
+  libc._exit(code)
+}
+
+function grown(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const larger = new Uint8Array(new ArrayBuffer(2 * bytes.length))
+  larger.set(bytes)
+  return larger
+}

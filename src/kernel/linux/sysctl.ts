@@ -1,0 +1,38 @@
+import { Fault } from '../../core/errors.ts'
+import { readString, textBytes } from '../netlink/message.ts'
+import { close, Open, open, readOnce, writeOnce } from './disk.ts'
+import { errnoName } from './errno.ts'
+
+const ROOT = '/proc/sys/net'
+const VALUE_BYTES = 4096
+
+/** The value of a setting of the namespace that the calling thread is in, trimmed; undefined if it is missing. */
+export function readSysctl(key: string): string | undefined {
+  const fd = open(pathOf(key), Open.read)
+  if (fd < 0) return undefined
+  const bytes = new Uint8Array(new ArrayBuffer(VALUE_BYTES))
+  const length = readOnce(fd, bytes, 0)
+  close(fd)
+  return length < 0 ? undefined : readString(bytes.subarray(0, length)).trim()
+}
+
+/** Throws a Fault with the errno, the key and the value. */
+export function writeSysctl(key: string, value: string): void {
+  const fd = open(pathOf(key), Open.write)
+  const written = fd < 0 ? fd : writeOnce(fd, textBytes(value), 0)
+  if (fd >= 0) close(fd)
+  if (written >= 0) return
+  const errno = errnoName(-written)
+  throw new Fault(`set net/${key} to ${value}: ${errno}`, {
+    errno,
+    cure: `Make ${ROOT} writable for the container runtime, or set it once by hand: sysctl -w net/${key}=${value}`,
+  })
+}
+
+/** Keys are paths, as interface names may have dots. */
+function pathOf(key: string): string {
+  if (key.split('/').some((part) => part === '' || part === '.' || part === '..')) {
+    throw new Fault(`${JSON.stringify(key)} is not the name of a setting`)
+  }
+  return `${ROOT}/${key}`
+}

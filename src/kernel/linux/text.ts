@@ -1,0 +1,16 @@
+/** How many bytes one call takes as arguments without a danger for the stack. */
+const SPREAD_LIMIT = 8192
+
+/** UTF-8 text. What is plain ASCII does without TextDecoder, whose first use costs 0.2 ms. */
+export function readText(bytes: Uint8Array): string {
+  return bytes.some((byte) => byte > 0x7f) ? new TextDecoder().decode(bytes) : latin1(bytes)
+}
+
+/** One character for each byte. */
+export function latin1(bytes: Uint8Array): string {
+  let text = ''
+  for (let at = 0; at < bytes.length; at += SPREAD_LIMIT) {
+    text += String.fromCharCode(...bytes.subarray(at, at + SPREAD_LIMIT))
+  }
+  return text
+}

@@ -1,0 +1,101 @@
+import { textBytes } from '../netlink/message.ts'
+import { close, Errno, linkAnonymous, Open, open, rename, unlink } from './disk.ts'
+import { checked, diskFault, writeRange } from './own_file.ts'
+
+/**
+ * What a crash can leave: a file under a name that begins so. The next writer of the same file takes its place, `list`
+ * does not show it, and it does not keep a directory from being removed.
+ */
+export const TEMPORARY = '.bowline-tmp.'
+/** Of competing writers one gets on in every round, so this many rounds end only for a disk that is broken. */
+const MAX_ATTEMPTS = 64
+
+/** Makes a new file, whole or not at all; EEXIST if there is one. */
+export function createWhole(path: string, text: string, anonymous: boolean): void {
+  placeWhole('create', path, text, anonymous, (fd) => linkAnonymous(fd, path))
+}
+
+/** Makes a file or replaces it, whole or not at all. */
+export function replaceWhole(path: string, text: string, anonymous: boolean): void {
+  placeWhole('replace', path, text, anonymous, (fd) => linkOver(fd, path))
+}
+
+/** The directory of an absolute path, without a slash at its end unless it is the root. */
+export function directoryOf(path: string): string {
+  return path.slice(0, Math.max(1, path.lastIndexOf('/')))
+}
+
+/**
+ * Writes a file that has no name yet, then lets `place` name it. ENOENT from `place` means that a name of the moment is
+ * gone, or the directory: everything starts again, for a file that has lost its name cannot get another.
+ */
+function placeWhole(
+  action: string,
+  path: string,
+  text: string,
+  anonymous: boolean,
+  place: (fd: number) => number,
+): void {
+  const bytes = textBytes(text)
+  let outcome = -Errno.ENOENT
+  for (let attempt = 0; outcome === -Errno.ENOENT && attempt < MAX_ATTEMPTS; attempt++) {
+    const { fd, spare } = openUnnamed(action, checked(path), anonymous)
+    try {
+      writeRange(action, path, fd, 0, bytes)
+      outcome = place(fd)
+    } finally {
+      if (spare) unlink(spare)
+      close(fd)
+    }
+  }
+  if (outcome < 0) throw diskFault(action, path, outcome)
+}
+
+/**
+ * Names the file beside `path`, then moves it there. Who finds the name beside taken takes it over: what it names is
+ * always whole, so that whichever of two writers moves it, readers see the one file or the other.
+ */
+function linkOver(fd: number, path: string): number {
+  const beside = temporaryName(path)
+  let linked = linkAnonymous(fd, beside)
+  for (let attempt = 0; linked === -Errno.EEXIST && attempt < MAX_ATTEMPTS; attempt++) {
+    unlink(beside)
+    linked = linkAnonymous(fd, beside)
+  }
+  if (linked < 0) return linked
+  const moved = rename(beside, path)
+  if (moved < 0) unlink(beside)
+  return moved
+}
+
+/** A new file in the directory of `path`. Without a name it vanishes by itself when we die. */
+function openUnnamed(action: string, path: string, anonymous: boolean): { fd: number; spare?: string } {
+  // The dot, as the directory itself may well be reached through a link.
+  const fd = anonymous
+    ? open(`${directoryOf(path)}/.`, Open.write | Open.anonymous, 0o600)
+    : -Errno.EOPNOTSUPP
+  if (fd >= 0) return { fd }
+  // EISDIR is what a kernel answers that does not know files without a name.
+  if (fd !== -Errno.EOPNOTSUPP && fd !== -Errno.EISDIR) throw diskFault(action, path, fd)
+  return openSpare(action, path)
+}
+
+/**
+ * For file systems on which every file has a name. It is placed by its descriptor all the same: if another writer has
+ * taken the spare name over, that fails with ENOENT, and can never place what the other one is still writing.
+ */
+function openSpare(action: string, path: string): { fd: number; spare: string } {
+  const spare = `${temporaryName(path)}.new`
+  let fd = -Errno.EEXIST
+  for (let attempt = 0; fd === -Errno.EEXIST && attempt < MAX_ATTEMPTS; attempt++) {
+    if (attempt > 0) unlink(spare)
+    fd = open(spare, Open.write | Open.createNew, 0o600)
+  }
+  if (fd < 0) throw diskFault(action, path, fd)
+  return { fd, spare }
+}
+
+function temporaryName(path: string): string {
+  const slash = path.lastIndexOf('/') + 1
+  return path.slice(0, slash) + TEMPORARY + path.slice(slash)
+}

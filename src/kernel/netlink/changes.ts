@@ -1,0 +1,293 @@
+import { addressBytes, bitsOf, type Cidr, lastAddressOf } from '../../core/address.ts'
+import { macBytes } from '../../core/mac.ts'
+import type { Change, LinkRef, PortVlan, Route } from '../kernel.ts'
+import {
+  type MessageWriter,
+  NLM_F_ACK,
+  NLM_F_APPEND,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  NLM_F_REPLACE,
+  NLM_F_REQUEST,
+} from './message.ts'
+import {
+  Bridge,
+  BridgeVlan,
+  Family,
+  IFA_F_NODAD,
+  IFA_F_NOPREFIXROUTE,
+  IFF_PROMISC,
+  IFF_UP,
+  Ifa,
+  Ifla,
+  Inet,
+  Info,
+  Ipv4Conf,
+  Nda,
+  NUD_PERMANENT,
+  RTN_UNICAST,
+  RTPROT_BOOT,
+  Rta,
+  Rtax,
+  Rtm,
+  SCOPE_LINK,
+  TABLE_MAIN,
+  VETH_PEER,
+  VLAN_ID,
+  VlanFlag,
+} from './rtnetlink.ts'
+
+type SetLink = Extract<Change, { op: 'setLink' }>
+type AddAddress = Extract<Change, { op: 'addAddress' }>
+
+const MAKE = NLM_F_CREATE | NLM_F_EXCL
+
+/**
+ * Writes a change as one message that asks for an acknowledgement. `netnsFd` is the descriptor of the namespace
+ * that a new veth's other end goes to.
+ */
+export function writeChange(writer: MessageWriter, change: Change, seq: number, netnsFd: number): void {
+  const begin = (type: number, flags = 0): MessageWriter =>
+    writer.begin(type, NLM_F_REQUEST | NLM_F_ACK | flags, seq)
+  switch (change.op) {
+    case 'createVeth':
+      writeVeth(begin(Rtm.newLink, MAKE), change, netnsFd)
+      break
+    case 'createBridge':
+      writeBridge(begin(Rtm.newLink, MAKE), change)
+      break
+    case 'createVlan':
+      writeVlan(begin(Rtm.newLink, MAKE), change)
+      break
+    case 'setLink':
+      // NEWLINK without CREATE: the only request that takes a port's attributes along with all others.
+      writeSetLink(begin(Rtm.newLink), change)
+      break
+    case 'removeLink':
+      writeLinkHead(begin(Rtm.delLink), change.link)
+      break
+    case 'addAddress':
+      writeAddress(begin(Rtm.newAddr, MAKE), change)
+      break
+    case 'removeAddress':
+      writeAddress(begin(Rtm.delAddr), change)
+      break
+    case 'addRoute':
+      writeRoute(begin(Rtm.newRoute, routeFlags(change.route, change.replace)), change.route)
+      break
+    case 'removeRoute':
+      writeRoute(begin(Rtm.delRoute), change.route)
+      break
+    case 'setNeighbour': {
+      const { linkIndex, address, mac } = change.neighbour
+      writeNeighbour(begin(Rtm.newNeigh, NLM_F_CREATE | NLM_F_REPLACE), linkIndex, address)
+      writer.attribute(Nda.lladdr, macBytes(mac))
+      break
+    }
+    case 'removeNeighbour':
+      writeNeighbour(begin(Rtm.delNeigh), change.linkIndex, change.address)
+      break
+    case 'addPortVlan':
+      writePortVlan(begin(Rtm.setLink), change)
+      break
+    case 'removePortVlan':
+      writePortVlan(begin(Rtm.delLink), change)
+      break
+  }
+  writer.end()
+}
+
+/** The fixed part of a link message: family, type, index, flags, change mask. */
+export function writeIfInfo(
+  writer: MessageWriter,
+  family: number,
+  index = 0,
+  flags = 0,
+  mask = 0,
+): MessageWriter {
+  return writer.u8(family).u8(0).u16(0).u32(index).u32(flags).u32(mask)
+}
+
+/** Names a link by index or by name. */
+export function writeLinkHead(writer: MessageWriter, ref: LinkRef): void {
+  if ('index' in ref) writeIfInfo(writer, Family.unspec, ref.index)
+  else writeIfInfo(writer, Family.unspec).attributeString(Ifla.ifName, ref.name)
+}
+
+function writeVeth(
+  writer: MessageWriter,
+  change: Extract<Change, { op: 'createVeth' }>,
+  netnsFd: number,
+): void {
+  const { host, peer, mtu } = change
+  const end = ({ name, mac }: typeof host): void => {
+    writer.attributeString(Ifla.ifName, name).attribute(Ifla.address, macBytes(mac))
+    if (mtu !== undefined) writer.attributeU32(Ifla.mtu, mtu)
+  }
+  writeIfInfo(writer, Family.unspec)
+  end(host)
+  writer.nest(Ifla.linkInfo, () => {
+    writer.attributeString(Info.kind, 'veth').nest(Info.data, () =>
+      writer.nest(VETH_PEER, () => {
+        writeIfInfo(writer, Family.unspec)
+        end(peer)
+        writer.attributeU32(Ifla.netNsFd, netnsFd)
+      }),
+    )
+  })
+}
+
+function writeBridge(writer: MessageWriter, change: Extract<Change, { op: 'createBridge' }>): void {
+  writeIfInfo(writer, Family.unspec)
+    .attributeString(Ifla.ifName, change.name)
+    .attribute(Ifla.address, macBytes(change.mac))
+  if (change.mtu !== undefined) writer.attributeU32(Ifla.mtu, change.mtu)
+  writer.nest(Ifla.linkInfo, () => {
+    writer.attributeString(Info.kind, 'bridge')
+    if (change.vlanFiltering) writer.nest(Info.data, () => writer.attributeU8(Bridge.vlanFiltering, 1))
+  })
+}
+
+function writeVlan(writer: MessageWriter, change: Extract<Change, { op: 'createVlan' }>): void {
+  writeIfInfo(writer, Family.unspec)
+    .attributeString(Ifla.ifName, change.name)
+    .attributeU32(Ifla.link, change.parent)
+    .nest(Ifla.linkInfo, () => {
+      writer
+        .attributeString(Info.kind, 'vlan')
+        .nest(Info.data, () => writer.attributeU16(VLAN_ID, change.vlan))
+    })
+}
+
+function writeSetLink(writer: MessageWriter, change: SetLink): void {
+  const { link, up, promiscuous } = change
+  const flags = (up ? IFF_UP : 0) | (promiscuous ? IFF_PROMISC : 0)
+  const mask = (up === undefined ? 0 : IFF_UP) | (promiscuous === undefined ? 0 : IFF_PROMISC)
+  writeIfInfo(writer, Family.unspec, 'index' in link ? link.index : 0, flags, mask)
+  if ('name' in link) writer.attributeString(Ifla.ifName, link.name)
+  if (change.mac) writer.attribute(Ifla.address, macBytes(change.mac))
+  if (change.mtu !== undefined) writer.attributeU32(Ifla.mtu, change.mtu)
+  if (change.master !== undefined) writer.attributeU32(Ifla.master, change.master)
+  if (change.alias !== undefined) writer.attributeString(Ifla.ifAlias, change.alias)
+  writeLinkInfo(writer, change)
+  writeFamilies(writer, change)
+}
+
+function writeLinkInfo(writer: MessageWriter, { port, vlanFiltering }: SetLink): void {
+  if (!port && vlanFiltering === undefined) return
+  writer.nest(Ifla.linkInfo, () => {
+    if (vlanFiltering !== undefined) {
+      writer
+        .attributeString(Info.kind, 'bridge')
+        .nest(Info.data, () => writer.attributeU8(Bridge.vlanFiltering, Number(vlanFiltering)))
+    }
+    if (!port) return
+    writer.attributeString(Info.slaveKind, 'bridge').nest(Info.slaveData, () => {
+      if (port.hairpin !== undefined) writer.attributeU8(Bridge.portMode, Number(port.hairpin))
+      if (port.isolated !== undefined) writer.attributeU8(Bridge.portIsolated, Number(port.isolated))
+    })
+  })
+}
+
+/** What would otherwise be writes to /proc/sys, one for each setting. */
+function writeFamilies(writer: MessageWriter, { ipv4, ipv6LinkLocal }: SetLink): void {
+  if (!ipv4 && ipv6LinkLocal === undefined) return
+  writer.nest(Ifla.afSpec, () => {
+    if (ipv4) {
+      writer.nest(Family.inet, () =>
+        writer.nest(Inet.conf, () => {
+          for (const key of ['forwarding', 'sendRedirects', 'arpNotify'] as const) {
+            if (ipv4[key] !== undefined) writer.attributeU32(Ipv4Conf[key], Number(ipv4[key]))
+          }
+        }),
+      )
+    }
+    if (ipv6LinkLocal !== undefined) {
+      writer.nest(Family.inet6, () => writer.attributeU8(Inet.genMode, ipv6LinkLocal ? 0 : 1))
+    }
+  })
+}
+
+type AddressChange = Pick<AddAddress, 'linkIndex' | 'cidr' | 'noDad' | 'noPrefixRoute'>
+
+function writeAddress(writer: MessageWriter, change: AddressChange): void {
+  const { cidr, linkIndex, noDad, noPrefixRoute } = change
+  const { family } = cidr.address
+  const flags = (noDad && family === 6 ? IFA_F_NODAD : 0) | (noPrefixRoute ? IFA_F_NOPREFIXROUTE : 0)
+  const bytes = addressBytes(cidr.address)
+  writer
+    .u8(familyNumber(family))
+    .u8(cidr.prefix)
+    .u8(flags & 0xff)
+    .u8(0)
+    .u32(linkIndex)
+  writer.attribute(Ifa.local, bytes).attribute(Ifa.address, bytes)
+  if (hasBroadcast(cidr)) writer.attribute(Ifa.broadcast, addressBytes(lastAddressOf(cidr)))
+  if (flags) writer.attributeU32(Ifa.flags, flags)
+}
+
+function hasBroadcast({ address, prefix }: Cidr): boolean {
+  return address.family === 4 && prefix < 31
+}
+
+/**
+ * A plain add lets default routes by several gateways stand side by side. IPv4 appends, and refuses an exact
+ * duplicate all the same; IPv6 would make APPEND a multipath sibling, and takes EXCL for "the same next hop".
+ */
+function routeFlags({ dst }: Route, replace = false): number {
+  if (replace) return NLM_F_CREATE | NLM_F_REPLACE
+  return dst.address.family === 4 ? NLM_F_CREATE | NLM_F_APPEND : NLM_F_CREATE
+}
+
+function writeRoute(writer: MessageWriter, route: Route): void {
+  const { dst, gateway, linkIndex, source, table = TABLE_MAIN } = route
+  const { family } = dst.address
+  const scope = family === 6 ? 0 : (route.scope ?? (gateway ? 0 : SCOPE_LINK))
+  writer.u8(familyNumber(family)).u8(dst.prefix).u8(0).u8(0)
+  writer
+    .u8(table < 256 ? table : 0)
+    .u8(RTPROT_BOOT)
+    .u8(scope)
+    .u8(RTN_UNICAST)
+    .u32(0)
+  if (dst.prefix > 0) writer.attribute(Rta.dst, addressBytes(dst.address))
+  writer.attributeU32(Rta.oif, linkIndex)
+  if (gateway) writer.attribute(Rta.gateway, addressBytes(gateway))
+  if (source) writer.attribute(Rta.prefSource, addressBytes(source))
+  if (table > 255) writer.attributeU32(Rta.table, table)
+  if (route.priority !== undefined) writer.attributeU32(Rta.priority, route.priority)
+  const { mtu, advmss } = route
+  if (mtu === undefined && advmss === undefined) return
+  writer.nest(Rta.metrics, () => {
+    if (mtu !== undefined) writer.attributeU32(Rtax.mtu, mtu)
+    if (advmss !== undefined) writer.attributeU32(Rtax.advmss, advmss)
+  })
+}
+
+function writeNeighbour(writer: MessageWriter, linkIndex: number, address: Cidr['address']): void {
+  writer.u8(familyNumber(address.family)).u8(0).u16(0).u32(linkIndex).u16(NUD_PERMANENT).u8(0).u8(0)
+  writer.attribute(Nda.dst, addressBytes(address))
+}
+
+function writePortVlan(
+  writer: MessageWriter,
+  { linkIndex, vlan, self }: { linkIndex: number; vlan: PortVlan; self?: boolean },
+): void {
+  const flags = (vlan.pvid ? VlanFlag.pvid : 0) | (vlan.untagged ? VlanFlag.untagged : 0)
+  const entry = (id: number, range: number): void => {
+    writer.nest(BridgeVlan.info, () => writer.u16(flags | range).u16(id), false)
+  }
+  writeIfInfo(writer, Family.bridge, linkIndex).nest(Ifla.afSpec, () => {
+    writer.attributeU16(BridgeVlan.flags, self ? BridgeVlan.self : BridgeVlan.master)
+    if (vlan.from === vlan.to) entry(vlan.from, 0)
+    else {
+      entry(vlan.from, VlanFlag.rangeBegin)
+      entry(vlan.to, VlanFlag.rangeEnd)
+    }
+  })
+}
+
+/** The kernel's number of an address family. */
+export function familyNumber(family: 4 | 6): number {
+  return bitsOf(family) === 32 ? Family.inet : Family.inet6
+}

@@ -1,0 +1,247 @@
+/**
+ * What every netlink protocol shares: messages, attributes, acknowledgements. Integers are in host byte order
+ * (little-endian on all our targets) unless the name says `be`. Source: linux/netlink.h, RFC 3549.
+ */
+
+/** Message types and flags. Source: linux/netlink.h. */
+export const NLMSG_ERROR = 2
+export const NLMSG_DONE = 3
+export const NLM_F_REQUEST = 0x1
+export const NLM_F_ACK = 0x4
+export const NLM_F_DUMP_INTR = 0x10
+/** Only in acknowledgements: the body of the request is left out. */
+const NLM_F_CAPPED = 0x100
+/** Only in acknowledgements: attributes of the extended acknowledgement follow. */
+const NLM_F_ACK_TLVS = 0x200
+export const NLM_F_REPLACE = 0x100
+export const NLM_F_EXCL = 0x200
+export const NLM_F_CREATE = 0x400
+export const NLM_F_APPEND = 0x800
+export const NLM_F_DUMP = 0x300
+
+const NLA_F_NESTED = 0x8000
+const NLA_TYPE_MASK = 0x3fff
+const HEADER_LENGTH = 16
+const NLMSGERR_ATTR_MSG = 1
+
+/** Writes messages one after another into a buffer that grows. */
+export class MessageWriter {
+  #bytes: Uint8Array<ArrayBuffer>
+  #view: DataView
+  #length = 0
+  #messageStart = 0
+
+  constructor(capacity = 2048) {
+    this.#bytes = new Uint8Array(new ArrayBuffer(capacity))
+    this.#view = new DataView(this.#bytes.buffer)
+  }
+
+  /** Starts a message; `end` fills in its length. */
+  begin(type: number, flags: number, seq: number): this {
+    this.#messageStart = this.#length
+    return this.u32(0).u16(type).u16(flags).u32(seq).u32(0)
+  }
+
+  end(): this {
+    this.#view.setUint32(this.#messageStart, this.#length - this.#messageStart, true)
+    return this
+  }
+
+  u8(value: number): this {
+    const at = this.#grow(1)
+    this.#view.setUint8(at, value)
+    return this
+  }
+
+  u16(value: number): this {
+    const at = this.#grow(2)
+    this.#view.setUint16(at, value, true)
+    return this
+  }
+
+  u16be(value: number): this {
+    const at = this.#grow(2)
+    this.#view.setUint16(at, value)
+    return this
+  }
+
+  u32(value: number): this {
+    const at = this.#grow(4)
+    this.#view.setUint32(at, value, true)
+    return this
+  }
+
+  u32be(value: number): this {
+    const at = this.#grow(4)
+    this.#view.setUint32(at, value)
+    return this
+  }
+
+  bytes(value: Uint8Array): this {
+    const at = this.#grow(value.length)
+    this.#bytes.set(value, at)
+    return this
+  }
+
+  attribute(type: number, value: Uint8Array): this {
+    return this.#head(type, value.length).bytes(value).#pad()
+  }
+
+  attributeU8(type: number, value: number): this {
+    return this.#head(type, 1).u8(value).#pad()
+  }
+
+  attributeU16(type: number, value: number): this {
+    return this.#head(type, 2).u16(value).#pad()
+  }
+
+  attributeU16be(type: number, value: number): this {
+    return this.#head(type, 2).u16be(value).#pad()
+  }
+
+  attributeU32(type: number, value: number): this {
+    return this.#head(type, 4).u32(value)
+  }
+
+  attributeU32be(type: number, value: number): this {
+    return this.#head(type, 4).u32be(value)
+  }
+
+  /** Text with the closing NUL. */
+  attributeString(type: number, value: string): this {
+    const text = textBytes(value)
+    return this.#head(type, text.length + 1)
+      .bytes(text)
+      .u8(0)
+      .#pad()
+  }
+
+  /** An attribute that holds what `fill` writes; `flagged` sets NLA_F_NESTED, which newer protocols ask for. */
+  nest(type: number, fill: (writer: this) => void, flagged = true): this {
+    const start = this.#length
+    this.#head(flagged ? type | NLA_F_NESTED : type, 0)
+    fill(this)
+    this.#view.setUint16(start, this.#length - start, true)
+    return this
+  }
+
+  /** All that was written; a view of the writer's own buffer. */
+  finish(): Uint8Array<ArrayBuffer> {
+    return this.#bytes.subarray(0, this.#length)
+  }
+
+  #head(type: number, length: number): this {
+    return this.u16(4 + length).u16(type)
+  }
+
+  #pad(): this {
+    this.#grow(-this.#length & 3)
+    return this
+  }
+
+  #grow(count: number): number {
+    const at = this.#length
+    this.#length += count
+    if (this.#length > this.#bytes.length) {
+      const larger = new Uint8Array(new ArrayBuffer(Math.max(2 * this.#bytes.length, this.#length)))
+      larger.set(this.#bytes)
+      this.#bytes = larger
+      this.#view = new DataView(larger.buffer)
+    }
+    return at
+  }
+}
+
+export type Message = {
+  readonly type: number
+  readonly flags: number
+  readonly seq: number
+  /** Without the header. A view of the bytes that were read. */
+  readonly body: Uint8Array
+}
+
+/** The messages in one datagram. What is cut off or makes no sense ends the list. */
+export function readMessages(bytes: Uint8Array): Message[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const messages: Message[] = []
+  let at = 0
+  while (at + HEADER_LENGTH <= bytes.length) {
+    const length = view.getUint32(at, true)
+    if (length < HEADER_LENGTH || at + length > bytes.length) break
+    messages.push({
+      type: view.getUint16(at + 4, true),
+      flags: view.getUint16(at + 6, true),
+      seq: view.getUint32(at + 8, true),
+      body: bytes.subarray(at + HEADER_LENGTH, at + length),
+    })
+    at += (length + 3) & ~3
+  }
+  return messages
+}
+
+/** The attributes from `offset` on, each as [type, value]; flags are taken off the type. Malformed ends the list. */
+export function listAttributes(bytes: Uint8Array, offset = 0): [type: number, value: Uint8Array][] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const attributes: [number, Uint8Array][] = []
+  let at = offset
+  while (at + 4 <= bytes.length) {
+    const length = view.getUint16(at, true)
+    if (length < 4 || at + length > bytes.length) break
+    attributes.push([view.getUint16(at + 2, true) & NLA_TYPE_MASK, bytes.subarray(at + 4, at + length)])
+    at += (length + 3) & ~3
+  }
+  return attributes
+}
+
+/** As `listAttributes`, by type; of two of one type the last one counts, as in the kernel. */
+export function readAttributes(bytes: Uint8Array, offset = 0): Map<number, Uint8Array> {
+  return new Map(listAttributes(bytes, offset))
+}
+
+export type Ack = {
+  /** 0 is success; else a positive errno number. */
+  readonly errno: number
+  /** What the kernel says about it, if it says anything. */
+  readonly text?: string
+}
+
+/** Reads an NLMSG_ERROR message, which is an acknowledgement as well. Undefined if `message` is no such thing. */
+export function readAck({ type, flags, body }: Message): Ack | undefined {
+  if (type !== NLMSG_ERROR || body.length < 4 + HEADER_LENGTH) return undefined
+  const view = new DataView(body.buffer, body.byteOffset, body.length)
+  const errno = -view.getInt32(0, true)
+  if (!(flags & NLM_F_ACK_TLVS)) return { errno }
+  const echoed = flags & NLM_F_CAPPED ? HEADER_LENGTH : view.getUint32(4, true)
+  // No bit operation on the sum: a broken length of 2^31 or more would become negative.
+  const text = readAttributes(body, 4 + echoed + (-echoed & 3)).get(NLMSGERR_ATTR_MSG)
+  return text ? { errno, text: readString(text) } : { errno }
+}
+
+export function readU32(bytes: Uint8Array | undefined): number | undefined {
+  return bytes && bytes.length >= 4
+    ? new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
+    : undefined
+}
+
+export function readU32be(bytes: Uint8Array | undefined): number | undefined {
+  return bytes && bytes.length >= 4 ? new DataView(bytes.buffer, bytes.byteOffset).getUint32(0) : undefined
+}
+
+/** Text up to the first NUL. */
+export function readString(bytes: Uint8Array): string {
+  const end = bytes.indexOf(0)
+  const text = end < 0 ? bytes : bytes.subarray(0, end)
+  const plain = text.length <= 1024 && text.every((byte) => byte < 0x80)
+  return plain ? String.fromCharCode(...text) : new TextDecoder().decode(text)
+}
+
+/** UTF-8. Names are ASCII, for which the first use of TextEncoder would cost more than all the rest. */
+export function textBytes(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length)
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code > 0x7f) return new TextEncoder().encode(text)
+    bytes[i] = code
+  }
+  return bytes
+}

@@ -1,0 +1,131 @@
+import { type Address, addressFromBytes, type Cidr } from '../../core/address.ts'
+import { Fault } from '../../core/errors.ts'
+import { macFromBytes } from '../../core/mac.ts'
+import type { Link, LinkAddress, Neighbour, PortOptions, Route } from '../kernel.ts'
+import { readAttributes, readString, readU32 } from './message.ts'
+import {
+  Bridge,
+  Family,
+  IFF_UP,
+  Ifa,
+  Ifla,
+  Info,
+  Nda,
+  OPER_UNKNOWN,
+  OPER_UP,
+  RTN_UNICAST,
+  Rta,
+  Rtax,
+  TABLE_LOCAL,
+} from './rtnetlink.ts'
+
+type Attributes = Map<number, Uint8Array>
+
+/** Reads the body of an RTM_NEWLINK message. Throws a Fault if it is too short to be one. */
+export function decodeLink(body: Uint8Array): Link {
+  const view = viewOf(body, 16, 'link')
+  const attributes = readAttributes(body, 16)
+  const info = nested(attributes, Ifla.linkInfo)
+  const kind = text(info.get(Info.kind))
+  const operState = attributes.get(Ifla.operState)?.[0] ?? OPER_UNKNOWN
+  const mac = attributes.get(Ifla.address)
+  const master = readU32(attributes.get(Ifla.master))
+  const peer = kind === 'veth' ? readU32(attributes.get(Ifla.link)) : undefined
+  const alias = attributes.get(Ifla.ifAlias)
+  const filtering = kind === 'bridge' ? nested(info, Info.data).get(Bridge.vlanFiltering)?.[0] : undefined
+  const port = text(info.get(Info.slaveKind)) === 'bridge' ? portOf(nested(info, Info.slaveData)) : undefined
+  return {
+    index: view.getUint32(4, true),
+    name: text(attributes.get(Ifla.ifName)),
+    kind,
+    mac: macFromBytes(mac?.length === 6 ? mac : new Uint8Array(6)),
+    mtu: readU32(attributes.get(Ifla.mtu)) ?? 0,
+    up: (view.getUint32(8, true) & IFF_UP) !== 0,
+    running: operState === OPER_UP || operState === OPER_UNKNOWN,
+    promiscuity: readU32(attributes.get(Ifla.promiscuity)) ?? 0,
+    ...(master !== undefined && { master }),
+    ...(peer !== undefined && { peer }),
+    ...(alias && { alias: text(alias) }),
+    ...(filtering !== undefined && { vlanFiltering: filtering !== 0 }),
+    ...(port && { port }),
+  }
+}
+
+/** Reads the body of an RTM_NEWADDR message: the index of its link, and the address. */
+export function decodeAddress(body: Uint8Array): LinkAddress & { linkIndex: number } {
+  const view = viewOf(body, 8, 'address')
+  const attributes = readAttributes(body, 8)
+  // On a point-to-point link IFA_ADDRESS is the other end; IPv6 has IFA_LOCAL only there.
+  const bytes = attributes.get(Ifa.local) ?? attributes.get(Ifa.address)
+  return {
+    cidr: { address: addressOf(bytes), prefix: view.getUint8(1) },
+    scope: view.getUint8(3),
+    flags: readU32(attributes.get(Ifa.flags)) ?? view.getUint8(2),
+    linkIndex: view.getUint32(4, true),
+  }
+}
+
+/** Reads the body of an RTM_NEWROUTE message. Undefined for what is no unicast route of IP outside the local table. */
+export function decodeRoute(body: Uint8Array): Route | undefined {
+  const view = viewOf(body, 12, 'route')
+  const attributes = readAttributes(body, 12)
+  const table = readU32(attributes.get(Rta.table)) ?? view.getUint8(4)
+  const linkIndex = readU32(attributes.get(Rta.oif))
+  if (view.getUint8(7) !== RTN_UNICAST || table === TABLE_LOCAL || linkIndex === undefined) return undefined
+  const gateway = attributes.get(Rta.gateway)
+  const source = attributes.get(Rta.prefSource)
+  const metrics = nested(attributes, Rta.metrics)
+  const [mtu, advmss] = [readU32(metrics.get(Rtax.mtu)), readU32(metrics.get(Rtax.advmss))]
+  const priority = readU32(attributes.get(Rta.priority))
+  return {
+    dst: destinationOf(view.getUint8(0), view.getUint8(1), attributes.get(Rta.dst)),
+    linkIndex,
+    scope: view.getUint8(6),
+    table,
+    ...(gateway && { gateway: addressOf(gateway) }),
+    ...(source && { source: addressOf(source) }),
+    ...(priority !== undefined && { priority }),
+    ...(mtu !== undefined && { mtu }),
+    ...(advmss !== undefined && { advmss }),
+  }
+}
+
+/** Reads the body of an RTM_NEWNEIGH message. Undefined when it has no hardware address yet. */
+export function decodeNeighbour(body: Uint8Array): Neighbour | undefined {
+  const view = viewOf(body, 12, 'neighbour')
+  const attributes = readAttributes(body, 12)
+  const mac = attributes.get(Nda.lladdr)
+  const address = attributes.get(Nda.dst)
+  if (mac?.length !== 6 || !address) return undefined
+  return { address: addressOf(address), mac: macFromBytes(mac), linkIndex: view.getUint32(4, true) }
+}
+
+function portOf(attributes: Attributes): PortOptions {
+  return {
+    hairpin: attributes.get(Bridge.portMode)?.[0] === 1,
+    isolated: attributes.get(Bridge.portIsolated)?.[0] === 1,
+  }
+}
+
+function destinationOf(family: number, prefix: number, bytes: Uint8Array | undefined): Cidr {
+  if (bytes) return { address: addressOf(bytes), prefix }
+  return { address: { family: family === Family.inet ? 4 : 6, value: 0n }, prefix }
+}
+
+function addressOf(bytes: Uint8Array | undefined): Address {
+  return addressFromBytes(bytes ?? new Uint8Array(0))
+}
+
+function nested(attributes: Attributes, type: number): Attributes {
+  const bytes = attributes.get(type)
+  return bytes ? readAttributes(bytes) : new Map()
+}
+
+function text(bytes: Uint8Array | undefined): string {
+  return bytes ? readString(bytes) : ''
+}
+
+function viewOf(body: Uint8Array, length: number, what: string): DataView {
+  if (body.length < length) throw new Fault(`the kernel sent a ${what} of ${body.length} bytes`)
+  return new DataView(body.buffer, body.byteOffset, body.length)
+}

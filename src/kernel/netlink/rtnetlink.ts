@@ -1,0 +1,76 @@
+/** Numbers of rtnetlink. Source: linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h, if_bridge.h, veth.h. */
+export const Rtm = {
+  newLink: 16,
+  delLink: 17,
+  getLink: 18,
+  setLink: 19,
+  newAddr: 20,
+  delAddr: 21,
+  getAddr: 22,
+  newRoute: 24,
+  delRoute: 25,
+  getRoute: 26,
+  newNeigh: 28,
+  delNeigh: 29,
+  getNeigh: 30,
+} as const
+
+export const Family = { unspec: 0, inet: 2, bridge: 7, inet6: 10 } as const
+
+export const Ifla = {
+  address: 1,
+  ifName: 3,
+  mtu: 4,
+  link: 5,
+  master: 10,
+  protInfo: 12,
+  operState: 16,
+  linkInfo: 18,
+  ifAlias: 20,
+  afSpec: 26,
+  netNsFd: 28,
+  extMask: 29,
+  promiscuity: 30,
+} as const
+
+export const Info = { kind: 1, data: 2, slaveKind: 4, slaveData: 5 } as const
+
+export const Bridge = { vlanFiltering: 7, portMode: 4, portIsolated: 33 } as const
+export const VETH_PEER = 1
+export const VLAN_ID = 1
+
+export const BridgeVlan = { flags: 0, info: 2, master: 1, self: 2 } as const
+export const VlanFlag = { pvid: 2, untagged: 4, rangeBegin: 8, rangeEnd: 16 } as const
+
+export const Inet = { conf: 1, genMode: 8 } as const
+/** Positions in the kernel's table of net.ipv4.conf settings. Source: linux/ip.h. */
+export const Ipv4Conf = { forwarding: 1, sendRedirects: 6, arpNotify: 22 } as const
+
+export const IFF_UP = 1
+export const IFF_PROMISC = 0x100
+export const OPER_UNKNOWN = 0
+export const OPER_UP = 6
+
+export const Ifa = { address: 1, local: 2, broadcast: 4, flags: 8 } as const
+export const IFA_F_NODAD = 0x02
+export const IFA_F_NOPREFIXROUTE = 0x200
+
+export const Rta = {
+  dst: 1,
+  oif: 4,
+  gateway: 5,
+  priority: 6,
+  prefSource: 7,
+  metrics: 8,
+  multipath: 9,
+  table: 15,
+} as const
+export const Rtax = { mtu: 2, advmss: 8 } as const
+export const RTPROT_BOOT = 3
+export const RTN_UNICAST = 1
+export const TABLE_MAIN = 254
+export const TABLE_LOCAL = 255
+export const SCOPE_LINK = 253
+
+export const Nda = { dst: 1, lladdr: 2, linkIndex: 8 } as const
+export const NUD_PERMANENT = 0x80

@@ -1,0 +1,125 @@
+import type { MessageWriter } from '../netlink/message.ts'
+import type { NftExpression } from './commands.ts'
+import {
+  BitwiseAttr,
+  CmpAttr,
+  DataAttr,
+  ExpressionAttr,
+  ImmediateAttr,
+  ListAttr,
+  LookupAttr,
+  MetaAttr,
+  NFPROTO,
+  PayloadAttr,
+  Verdict,
+  VerdictAttr,
+} from './protocol.ts'
+
+/*
+ * One readable statement is several kernel expressions, which hand values on in registers. We write the same
+ * expressions, attributes and order as nft does, so that `nft list ruleset` finds the statement in them again.
+ */
+const REGISTER_VERDICT = 0
+const REGISTER_1 = 1
+const META_NFPROTO = 15
+const NETWORK_HEADER = 1
+const CMP_EQ = 0
+/** Where the addresses are in the IP header, and how long they are: bytes. */
+const SOURCE = { 4: 12, 6: 8 } as const
+const DESTINATION = { 4: 16, 6: 24 } as const
+const ADDRESS_LENGTH = { 4: 4, 6: 16 } as const
+
+/** Writes the kernel expressions of one statement, each as a list element. */
+export function writeExpression(writer: MessageWriter, expression: NftExpression): void {
+  if ('verdict' in expression) writeVerdictStatement(writer, expression.verdict)
+  else if (expression.match === 'daddr') writeDestination(writer, expression)
+  else writeSourceVmap(writer, expression)
+}
+
+type DestinationMatch = Extract<NftExpression, { match: 'daddr' }>
+type SourceVmap = Extract<NftExpression, { match: 'saddrVmap' }>
+
+function writeVerdictStatement(writer: MessageWriter, verdict: 'accept' | 'return' | 'masquerade'): void {
+  if (verdict === 'masquerade') {
+    writeKernelExpression(writer, 'masq', () => {})
+    return
+  }
+  writeKernelExpression(writer, 'immediate', () => {
+    writer.attributeU32be(ImmediateAttr.register, REGISTER_VERDICT)
+    writer.nest(ImmediateAttr.data, () =>
+      writer.nest(DataAttr.verdict, () => writer.attributeU32be(VerdictAttr.code, Verdict[verdict])),
+    )
+  })
+}
+
+/** Whole bytes are compared as they are; a prefix that ends within a byte is masked first. */
+function writeDestination(writer: MessageWriter, { family, address, prefix }: DestinationMatch): void {
+  writeFamilyTest(writer, family)
+  if (prefix === 0) return
+  const whole = prefix % 8 === 0
+  const length = whole ? prefix / 8 : ADDRESS_LENGTH[family]
+  const mask = maskBytes(length, prefix)
+  writePayload(writer, DESTINATION[family], length)
+  if (!whole) writeMask(writer, mask)
+  writeEquals(
+    writer,
+    mask.map((byte, i) => byte & (address[i] ?? 0)),
+  )
+}
+
+function writeSourceVmap(writer: MessageWriter, { family, map }: SourceVmap): void {
+  writeFamilyTest(writer, family)
+  writePayload(writer, SOURCE[family], ADDRESS_LENGTH[family])
+  writeKernelExpression(writer, 'lookup', () => {
+    writer.attributeU32be(LookupAttr.source, REGISTER_1)
+    writer.attributeU32be(LookupAttr.target, REGISTER_VERDICT)
+    writer.attributeString(LookupAttr.set, map)
+  })
+}
+
+/** A chain of family inet sees both families, so an address means nothing before the family is known. */
+function writeFamilyTest(writer: MessageWriter, family: 4 | 6): void {
+  writeKernelExpression(writer, 'meta', () => {
+    writer.attributeU32be(MetaAttr.key, META_NFPROTO)
+    writer.attributeU32be(MetaAttr.target, REGISTER_1)
+  })
+  writeEquals(writer, Uint8Array.of(NFPROTO[family]))
+}
+
+/** Loads `length` bytes at `offset` of the IP header into register 1. */
+function writePayload(writer: MessageWriter, offset: number, length: number): void {
+  writeKernelExpression(writer, 'payload', () => {
+    writer.attributeU32be(PayloadAttr.target, REGISTER_1)
+    writer.attributeU32be(PayloadAttr.base, NETWORK_HEADER)
+    writer.attributeU32be(PayloadAttr.offset, offset)
+    writer.attributeU32be(PayloadAttr.length, length)
+  })
+}
+
+function writeMask(writer: MessageWriter, mask: Uint8Array): void {
+  writeKernelExpression(writer, 'bitwise', () => {
+    writer.attributeU32be(BitwiseAttr.source, REGISTER_1)
+    writer.attributeU32be(BitwiseAttr.target, REGISTER_1)
+    writer.attributeU32be(BitwiseAttr.length, mask.length)
+    writer.nest(BitwiseAttr.mask, () => writer.attribute(DataAttr.value, mask))
+    writer.nest(BitwiseAttr.xor, () => writer.attribute(DataAttr.value, new Uint8Array(mask.length)))
+  })
+}
+
+function writeEquals(writer: MessageWriter, value: Uint8Array): void {
+  writeKernelExpression(writer, 'cmp', () => {
+    writer.attributeU32be(CmpAttr.source, REGISTER_1)
+    writer.attributeU32be(CmpAttr.operator, CMP_EQ)
+    writer.nest(CmpAttr.data, () => writer.attribute(DataAttr.value, value))
+  })
+}
+
+function writeKernelExpression(writer: MessageWriter, name: string, fill: () => void): void {
+  writer.nest(ListAttr.element, () =>
+    writer.attributeString(ExpressionAttr.name, name).nest(ExpressionAttr.data, fill),
+  )
+}
+
+function maskBytes(length: number, prefix: number): Uint8Array {
+  return Uint8Array.from({ length }, (_, i) => 0xff << Math.min(8, Math.max(0, 8 * (i + 1) - prefix)))
+}

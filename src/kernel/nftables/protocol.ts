@@ -1,0 +1,64 @@
+/** Numbers of the nf_tables protocol. Source: linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h. */
+
+/** The subsystem, in the upper byte of a message type and in the batch's `res_id`. */
+export const NFNL_SUBSYS_NFTABLES = 10
+export const NFNL_MSG_BATCH_BEGIN = 0x10
+export const NFNL_MSG_BATCH_END = 0x11
+/** All that we make is in family inet, which sees IPv4 and IPv6. */
+export const NFPROTO_INET = 1
+export const NFPROTO = { 4: 2, 6: 10 } as const
+
+export const Msg = {
+  newTable: 0,
+  deleteTable: 2,
+  newChain: 3,
+  getChain: 4,
+  deleteChain: 5,
+  newRule: 6,
+  deleteRule: 8,
+  newSet: 9,
+  deleteSet: 11,
+  newElement: 12,
+  getElement: 13,
+  deleteElement: 14,
+} as const
+
+/** On a removal: refuse with EBUSY rather than take along what is inside. */
+export const NLM_F_NONREC = 0x100
+
+export const TableAttr = { name: 1 } as const
+export const ChainAttr = { table: 1, name: 3, hook: 4, use: 6, type: 7 } as const
+export const HookAttr = { number: 1, priority: 2 } as const
+export const RuleAttr = { table: 1, chain: 2, expressions: 4 } as const
+export const ListAttr = { element: 1 } as const
+export const SetAttr = {
+  table: 1,
+  name: 2,
+  flags: 3,
+  keyType: 4,
+  keyLength: 5,
+  dataType: 6,
+  dataLength: 7,
+  id: 10,
+  userData: 13,
+} as const
+export const ElementListAttr = { table: 1, set: 2, elements: 3 } as const
+export const ElementAttr = { key: 1, data: 2, userData: 6 } as const
+export const DataAttr = { value: 1, verdict: 2 } as const
+export const VerdictAttr = { code: 1, chain: 2 } as const
+export const ExpressionAttr = { name: 1, data: 2 } as const
+
+/** Attributes of the kernel's expressions; `source` and `target` are registers. */
+export const MetaAttr = { target: 1, key: 2 } as const
+export const PayloadAttr = { target: 1, base: 2, offset: 3, length: 4 } as const
+export const BitwiseAttr = { source: 1, target: 2, length: 3, mask: 4, xor: 5 } as const
+export const CmpAttr = { source: 1, operator: 2, data: 3 } as const
+export const LookupAttr = { set: 1, source: 2, target: 3 } as const
+export const ImmediateAttr = { register: 1, data: 2 } as const
+
+export const NFT_SET_MAP = 0x8
+/** The data type of a verdict map. */
+export const NFT_DATA_VERDICT = 0xffffff00
+
+/** Verdict codes as the unsigned numbers that go on the wire. */
+export const Verdict = { accept: 1, goto: -4 >>> 0, return: -5 >>> 0 } as const

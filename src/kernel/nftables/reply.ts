@@ -1,0 +1,55 @@
+import { readAck, readAttributes, readMessages, readU32be } from '../netlink/message.ts'
+import { type NftElementReply, readElements } from './element.ts'
+import { ChainAttr, Msg, NFNL_SUBSYS_NFTABLES } from './protocol.ts'
+
+export type NftRefusal = {
+  /** Of the command in its batch; undefined when the kernel refused the batch as a whole, or a question. */
+  readonly index: number | undefined
+  /** A positive errno number. */
+  readonly errno: number
+  /** What the kernel says about it, if it says anything. */
+  readonly text?: string
+}
+
+/** What one datagram says about a batch: whether anything was refused, and whether no more will come. */
+export type BatchNews = { readonly refusal?: NftRefusal; readonly over: boolean }
+
+/** Reads one datagram of answers to a batch of `count` commands, begun with `seq`. Passes over what is foreign or malformed. */
+export function readBatchNews(datagram: Uint8Array, count: number, seq = 0): BatchNews {
+  let refusal: NftRefusal | undefined
+  let over = false
+  for (const message of readMessages(datagram)) {
+    const ack = readAck(message)
+    const number = message.seq - seq
+    if (!ack || number < 0 || number > count) continue
+    if (ack.errno !== 0) refusal ??= { ...ack, index: number === 0 ? undefined : number - 1 }
+    over ||= number === 0 ? ack.errno !== 0 : number === count
+  }
+  return refusal ? { refusal, over } : { over }
+}
+
+export type NftAnswer = {
+  readonly refusal?: NftRefusal
+  readonly elements: readonly NftElementReply[]
+  /** How many rules, jumps and elements hold the chain that was asked for. */
+  readonly chainUse?: number
+}
+
+/** Reads the answer to one question. Undefined if the datagram holds none, as when it is foreign or malformed. */
+export function readAnswer(datagram: Uint8Array, seq: number): NftAnswer | undefined {
+  for (const message of readMessages(datagram)) {
+    if (message.seq !== seq) continue
+    const ack = readAck(message)
+    if (ack)
+      return ack.errno === 0 ? { elements: [] } : { refusal: { ...ack, index: undefined }, elements: [] }
+    if (message.type === ((NFNL_SUBSYS_NFTABLES << 8) | Msg.newElement))
+      return { elements: readElements(message.body) }
+    if (message.type === ((NFNL_SUBSYS_NFTABLES << 8) | Msg.newChain)) return readChain(message.body)
+  }
+  return undefined
+}
+
+function readChain(body: Uint8Array): NftAnswer {
+  const chainUse = readU32be(readAttributes(body, 4).get(ChainAttr.use))
+  return chainUse === undefined ? { elements: [] } : { elements: [], chainUse }
+}
