@@ -1,0 +1,104 @@
+import { Code, Fault } from '../core/errors.ts'
+import { assertCoherent } from './config_rules.ts'
+import { CONFIG_RULE } from './config_schema.gen.ts'
+import { FORMATS } from './formats.ts'
+import type { NetworkConfig } from './schema.ts'
+import { applyRule, isObject, memberOf } from './validate.ts'
+import { type CniVersion, NEWEST_VERSION, parseVersion } from './versions.ts'
+
+export type { NetworkConfig }
+
+// Room for the annotations of a pod (256 KiB) with every character escaped, and for thousands of valid attachments.
+const MAX_LENGTH = 4 << 20
+const MAX_DEPTH = 64
+
+const IPAM_KEYS = /^(ipam|args|runtimeConfig$|runtimeConfig\.ip)/
+
+/** IPAM plugins that share one configuration layout. What others put into `ipam` is for them to judge. */
+const KNOWN_LAYOUT: readonly unknown[] = ['bowline-ipam', 'host-local']
+
+/**
+ * Reads and checks a network configuration. Throws a Fault: code 6 if the text is not a JSON object, 7 if the name or
+ * a key is missing or invalid, 1 for a version that we don't speak, looked at in this order but for the keys, which
+ * come last. The `ipam` of an IPAM plugin that we don't know keeps only those of our keys that fit.
+ */
+export function decodeConfig(text: string): NetworkConfig {
+  const raw = parseObject(text)
+  const type = memberOf(memberOf(raw, 'ipam'), 'type')
+  const foreign = typeof type === 'string' && !KNOWN_LAYOUT.includes(type)
+  const config = decode(raw, (path) => foreign && path.startsWith('ipam.') && path !== 'ipam.type')
+  assertCoherent(config)
+  return config
+}
+
+/**
+ * The same for a removal, which nothing but a missing name or version may stop: an invalid key is left out, and keys
+ * that contradict each other stay. A list with one invalid item is left out whole: half a list of the attachments that
+ * are valid would make GC remove live ones.
+ */
+export function decodeForRemoval(text: string): NetworkConfig {
+  return decode(parseObject(text), () => true)
+}
+
+/**
+ * The same for when we are only the IPAM plugin: the rest of the configuration belongs to a plugin that may give our
+ * keys another meaning, as macvlan does with "mode". What addresses depend on is checked as `decodeConfig` does.
+ */
+export function decodeForIpam(text: string): NetworkConfig {
+  return decode(parseObject(text), (path) => !IPAM_KEYS.test(path))
+}
+
+/** The version that an error is printed in: that of the config if it can be read, else the newest. Never throws. */
+export function versionForErrors(text: string): CniVersion {
+  try {
+    return parseVersion(memberOf(parseObject(text), 'cniVersion'), 'config')
+  } catch {
+    return NEWEST_VERSION
+  }
+}
+
+function decode(raw: Record<string, unknown>, tolerates: (path: string) => boolean): NetworkConfig {
+  const name = parseName(memberOf(raw, 'name'))
+  const cniVersion = parseVersion(memberOf(raw, 'cniVersion'), 'config')
+  return { ...(applyRule(CONFIG_RULE, raw, '', tolerates) as NetworkConfig), name, cniVersion }
+}
+
+function parseName(name: unknown): string {
+  if (typeof name === 'string' && FORMATS.networkName.accepts(name)) return name
+  const absent = name === undefined || name === ''
+  const shown = JSON.stringify(String(name).slice(0, 60))
+  const what = absent ? 'missing network name' : `invalid characters found in network name ${shown}`
+  throw new Fault(`key "name": ${what}`, {
+    code: Code.invalidConfig,
+    cure: `Set "name" to ${FORMATS.networkName.what}.`,
+  })
+}
+
+function parseObject(text: string): Record<string, unknown> {
+  if (text.length > MAX_LENGTH) throw broken(`more than ${MAX_LENGTH} characters`)
+  if (text.trim() === '') throw broken('nothing came on standard input')
+  const value = parseJson(text)
+  if (!isObject(value)) throw broken('not an object')
+  if (isDeeperThan(MAX_DEPTH, value)) throw broken(`nested deeper than ${MAX_DEPTH} levels`)
+  return value
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw broken(error instanceof Error ? error.message.slice(0, 120) : 'not JSON')
+  }
+}
+
+function isDeeperThan(levels: number, value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return levels === 0 || Object.values(value).some((member) => isDeeperThan(levels - 1, member))
+}
+
+function broken(why: string): Fault {
+  return new Fault(`read the network configuration: ${why}`, {
+    code: Code.decode,
+    cure: 'Look at the file in /etc/cni/net.d with a JSON checker, such as "jq .".',
+  })
+}

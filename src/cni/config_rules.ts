@@ -1,0 +1,109 @@
+import { Code, Fault } from '../core/errors.ts'
+import type { NetworkConfig } from './schema.ts'
+
+/** The keys that speak of a bridge or its ports, which mode l3 has not. */
+const L2_ONLY = [
+  'bridge',
+  'isGateway',
+  'isDefaultGateway',
+  'forceAddress',
+  'hairpinMode',
+  'promiscMode',
+  'vlan',
+  'vlanTrunk',
+  'preserveDefaultVlan',
+  'macspoofchk',
+  'enabledad',
+  'disableContainerInterface',
+  'portIsolation',
+] as const
+
+// The least that IPv4 allows; the kernel refuses less.
+const MIN_MTU = 68
+
+/** Throws a Fault (code 7) if keys that are valid one by one contradict each other. */
+export function assertCoherent(config: NetworkConfig): void {
+  if (config.mode === 'l3') assertRouted(config)
+  if (config.mtu && config.mtu < MIN_MTU) {
+    refuse(
+      `key "mtu": ${config.mtu} is less than ${MIN_MTU} bytes`,
+      'Leave "mtu" out to get what the uplink has.',
+    )
+  }
+  if (config.hairpinMode && config.promiscMode) {
+    refuse(
+      'keys "hairpinMode" and "promiscMode" are both true',
+      'Remove "promiscMode": it duplicates packets.',
+    )
+  }
+  if (config.disableContainerInterface && config.ipam?.type) {
+    refuse(
+      `key "disableContainerInterface": true leaves no interface for the addresses of "ipam"`,
+      'Remove "disableContainerInterface", or remove "ipam".',
+    )
+  }
+  assertVlans(config)
+  assertBandwidth(config)
+}
+
+function assertRouted(config: NetworkConfig): void {
+  for (const key of L2_ONLY) {
+    if (!config[key]) continue
+    refuse(
+      `key "${key}": ${JSON.stringify(config[key])} has no meaning in mode "l3"`,
+      `Remove it, or set "mode" to "l2". In mode "l3" the node is the gateway, and "ipam.routes" says what for.`,
+    )
+  }
+  if (!config.ipam?.type) {
+    refuse(
+      'key "ipam" is missing: in mode "l3" a pod is reached by its address',
+      'Set "ipam.type" to "bowline-ipam".',
+    )
+  }
+}
+
+function assertVlans({
+  vlan,
+  vlanTrunk = [],
+  isGateway,
+  isDefaultGateway,
+  bridge = 'cni0',
+}: NetworkConfig): void {
+  for (const [i, { id, minID, maxID }] of vlanTrunk.entries()) {
+    const path = `vlanTrunk[${i}]`
+    const isRange = minID !== undefined && maxID !== undefined
+    if ((minID === undefined) !== (maxID === undefined) || (id === undefined) !== isRange) {
+      refuse(
+        `key "${path}" has neither one "id" nor both "minID" and "maxID"`,
+        'Write one entry for each of them.',
+      )
+    }
+    const [from, to] = [id ?? minID ?? 0, id ?? maxID ?? 0]
+    if (from > to) refuse(`key "${path}": minID ${from} is greater than maxID ${to}`, 'Swap them.')
+    if (vlan && from <= vlan && vlan <= to) {
+      refuse(`key "${path}" has VLAN ${vlan}, which "vlan" sends untagged`, 'Leave it out of "vlanTrunk".')
+    }
+  }
+  const gateway = `${bridge}.${vlan}`
+  if (vlan && (isGateway || isDefaultGateway) && gateway.length > 15) {
+    refuse(`the gateway's interface "${gateway}" would have more than 15 characters`, 'Shorten "bridge".')
+  }
+}
+
+function assertBandwidth({ runtimeConfig }: NetworkConfig): void {
+  const { ingressRate, ingressBurst, egressRate, egressBurst } = runtimeConfig?.bandwidth ?? {}
+  assertRate('ingress', ingressRate, ingressBurst)
+  assertRate('egress', egressRate, egressBurst)
+}
+
+/** Source: the reference bandwidth plugin; a bucket without a rate, or a rate without a bucket, lets nothing pass. */
+function assertRate(direction: string, rate: number | undefined, burst: number | undefined): void {
+  if (Boolean(rate) === Boolean(burst)) return
+  const [set, unset] = rate ? ['Rate', 'Burst'] : ['Burst', 'Rate']
+  const path = `runtimeConfig.bandwidth.${direction}`
+  refuse(`key "${path}${set}" is set without "${path}${unset}"`, `Set both, or neither.`)
+}
+
+function refuse(message: string, cure: string): never {
+  throw new Fault(message, { code: Code.invalidConfig, cure })
+}

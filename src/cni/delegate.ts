@@ -1,0 +1,68 @@
+import { Code, Fault } from '../core/errors.ts'
+
+/** Starts another plugin. The adapter is the only place that knows how a process is made. */
+export interface PluginRunner {
+  /** Whether there is a file of this path that may be executed. */
+  isExecutable(path: string): boolean
+  /** Runs it to its end with exactly this environment and standard input; its stderr goes to ours. */
+  run(
+    path: string,
+    env: Readonly<Record<string, string>>,
+    stdin: string,
+  ): { exitCode: number; stdout: string }
+}
+
+export type DelegateCall = {
+  /** The plugin's file name, as in `ipam.type`. */
+  readonly type: string
+  readonly command: string
+  /** The whole environment to pass on; CNI_COMMAND in it is replaced by `command`. */
+  readonly env: Readonly<Record<string, string>>
+  /** The whole network configuration, as it came. */
+  readonly stdin: string
+}
+
+/**
+ * Runs a delegated plugin, found in CNI_PATH, and returns what it printed. Throws a Fault with the delegate's own
+ * code and message when it fails. Source: CNI specification 1.1.0, section 4.
+ */
+export function callDelegate(runner: PluginRunner, { type, command, env, stdin }: DelegateCall): string {
+  const path = findPlugin(runner, type, env['CNI_PATH'] ?? '')
+  const { exitCode, stdout } = runner.run(path, { ...env, CNI_COMMAND: command }, stdin)
+  if (exitCode === 0) return stdout
+  throw delegateFault(type, command, exitCode, stdout)
+}
+
+function findPlugin(runner: PluginRunner, type: string, cniPath: string): string {
+  if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(type)) {
+    throw new Fault(`key "ipam.type": ${JSON.stringify(type)} is not the name of a plugin`, {
+      code: Code.invalidConfig,
+      cure: 'Give the file name of an IPAM plugin, without a path, such as "bowline-ipam".',
+    })
+  }
+  const candidates = cniPath.split(':').filter(Boolean)
+  const found = candidates.map((dir) => `${dir}/${type}`).find((path) => runner.isExecutable(path))
+  if (found) return found
+  throw new Fault(`no plugin ${JSON.stringify(type)} in CNI_PATH ${JSON.stringify(cniPath)}`, {
+    code: Code.invalidConfig,
+    cure: `Install the plugin there, or set "ipam.type" to "bowline-ipam", which needs no second binary.`,
+  })
+}
+
+function delegateFault(type: string, command: string, exitCode: number, stdout: string): Fault {
+  const printed = parseObject(stdout)
+  const { code, msg, details } = printed
+  const said = [msg, details].filter((part) => typeof part === 'string' && part).join('; ')
+  return new Fault(`plugin ${type} failed to ${command}: ${said || `exit status ${exitCode}, no message`}`, {
+    code: typeof code === 'number' && code > 0 ? code : Code.internal,
+  })
+}
+
+function parseObject(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+  } catch {
+    return {}
+  }
+}

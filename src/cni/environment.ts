@@ -1,0 +1,130 @@
+import { Code, Fault } from '../core/errors.ts'
+import { isName } from './formats.ts'
+
+const COMMANDS = ['ADD', 'DEL', 'CHECK', 'STATUS', 'GC', 'VERSION'] as const
+
+type Command = (typeof COMMANDS)[number]
+
+/** CNI_ARGS by key, such as `IP`, `MAC` and `K8S_POD_NAME`. */
+type CniArgs = Readonly<Record<string, string>>
+
+/** What the environment asks for. Whatever the command does not need is empty, and was not looked at. */
+export type Invocation = {
+  readonly command: Command
+  readonly containerId: string
+  /** Absolute on ADD and CHECK; any text, or empty, on DEL. */
+  readonly netns: string
+  readonly ifName: string
+  readonly args: CniArgs
+  /** The caller says that CNI_NETNS may be the namespace that we run in. */
+  readonly netnsOverride: boolean
+}
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+const ATTACHMENT_COMMANDS: readonly string[] = ['ADD', 'DEL', 'CHECK']
+
+// The runtime and other plugins of a chain make file names of it, so a longer one (NAME_MAX) can't work anyway.
+const MAX_CONTAINER_ID = 255
+
+/**
+ * Reads the CNI_* variables; undefined if there is no CNI_COMMAND, so this is not a call of a runtime. Throws a Fault
+ * (code 4) that names the variable, or all variables that are missing. An empty variable is a missing one, since
+ * libcni sets them all. Source: CNI specification 1.1.0, section 2, and the reference's skel package.
+ */
+export function readEnvironment(env: Environment): Invocation | undefined {
+  const given = env['CNI_COMMAND']
+  if (!given) return undefined
+  const command = COMMANDS.find((one) => one === given)
+  if (!command) throw invalid(`unknown CNI_COMMAND: ${shown(given)}`, `Use one of ${COMMANDS.join(', ')}.`)
+  assertPresent(command, env)
+  if (!ATTACHMENT_COMMANDS.includes(command)) {
+    return { command, containerId: '', netns: '', ifName: '', args: {}, netnsOverride: false }
+  }
+  const {
+    CNI_CONTAINERID = '',
+    CNI_NETNS = '',
+    CNI_IFNAME = '',
+    CNI_ARGS = '',
+    CNI_NETNS_OVERRIDE = '',
+  } = env
+  assertContainerId(CNI_CONTAINERID)
+  assertIfName(CNI_IFNAME, command)
+  if (command !== 'DEL') assertNetns(CNI_NETNS)
+  return {
+    command,
+    containerId: CNI_CONTAINERID,
+    netns: CNI_NETNS,
+    ifName: CNI_IFNAME,
+    args: parseArgs(CNI_ARGS, command === 'ADD'),
+    netnsOverride: /^(true|1)$/i.test(CNI_NETNS_OVERRIDE),
+  }
+}
+
+function assertPresent(command: Command, env: Environment): void {
+  const missing = requiredFor(command).filter((name) => !env[name])
+  if (missing.length === 0) return
+  throw invalid(`required env variables [${missing.join(',')}] missing`, 'Set them, as a CNI runtime does.')
+}
+
+function requiredFor(command: Command): string[] {
+  if (command === 'VERSION') return []
+  if (!ATTACHMENT_COMMANDS.includes(command)) return ['CNI_PATH']
+  const netns = command === 'DEL' ? [] : ['CNI_NETNS']
+  return ['CNI_CONTAINERID', ...netns, 'CNI_IFNAME', 'CNI_PATH']
+}
+
+function assertContainerId(id: string): void {
+  if (isName(id, MAX_CONTAINER_ID)) return
+  throw invalid(
+    `CNI_CONTAINERID: invalid characters in containerID ${shown(id)}`,
+    `Use letters, digits, "_", "." and "-", a letter or digit first, at most ${MAX_CONTAINER_ID}.`,
+  )
+}
+
+/** "%" is our own rule (to the kernel it is a template), so it must not stop the DEL that follows a refused ADD. */
+function assertIfName(name: string, command: Command): void {
+  const refused = utf8Length(name) > 15 || /^\.\.?$|[/:\s\x85]/.test(name)
+  if (!refused && (command !== 'ADD' || !name.includes('%'))) return
+  throw invalid(
+    `CNI_IFNAME: ${shown(name)} is not an interface name`,
+    'Use 1 to 15 bytes without space, "/", ":" and "%", and not "." or "..".',
+  )
+}
+
+/** The path is written down and used later, by processes that run in other directories. */
+function assertNetns(path: string): void {
+  if (path.startsWith('/')) return
+  throw invalid(`CNI_NETNS: ${shown(path)} is not an absolute path`, 'Write it like /var/run/netns/NAME.')
+}
+
+/**
+ * Splits `K=V;K=V`. Keys that nobody asks for are no error, whatever IgnoreUnknown says (cni#126, cni#560). Throws a
+ * Fault on a pair that is none; if not strict, leaves it out.
+ */
+function parseArgs(text: string, strict: boolean): CniArgs {
+  const pairs = text.split(';').filter(Boolean)
+  const entries = pairs.map((pair) => pair.split('='))
+  const wrong = entries.findIndex((parts) => parts.length !== 2)
+  if (strict && wrong >= 0) {
+    throw invalid(`CNI_ARGS: invalid pair ${shown(pairs[wrong] ?? '')}`, 'Write it like KEY=VALUE;KEY=VALUE.')
+  }
+  return Object.fromEntries(entries.filter((parts) => parts.length === 2))
+}
+
+function utf8Length(text: string): number {
+  let length = 0
+  for (const char of text) {
+    const point = char.codePointAt(0) ?? 0
+    length += point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4
+  }
+  return length
+}
+
+function shown(text: string): string {
+  return JSON.stringify(text.slice(0, 60))
+}
+
+function invalid(message: string, cure: string): Fault {
+  return new Fault(message, { code: Code.invalidEnvironment, cure })
+}

@@ -1,0 +1,81 @@
+import { type Address, parseAddress, parseCidr } from '../core/address.ts'
+import { parseMac } from '../core/mac.ts'
+
+/** What a text in a configuration must look like. `what` and `example` go into the refusal of one that does not. */
+export type Format = {
+  readonly what: string
+  readonly example: string
+  accepts(text: string): boolean
+}
+
+// Printable ASCII without "%", a template to the kernel, "/" and ":".
+const INTERFACE_NAME = /^(?!\.\.?$)[!-$&-.0-9;-~]{1,15}$/
+const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/
+
+/** One format for each kind of text that becomes something else: an address, a path, a name in the kernel. */
+export const FORMATS = {
+  address: {
+    what: 'an IP address',
+    example: '10.1.0.5 or fd00::5',
+    accepts: readableBy(parseAddress),
+  },
+  addressOrCidr: {
+    what: 'an IP address',
+    example: '10.1.0.5 or fd00::5',
+    accepts: readableBy(parseAddressOrCidr),
+  },
+  cidr: {
+    what: 'an address with a prefix length',
+    example: '10.1.0.0/24 or fd00::/64',
+    accepts: readableBy(parseCidr),
+  },
+  mac: {
+    what: 'a unicast hardware address',
+    example: '02:00:00:00:00:01',
+    accepts: readableBy(parseMac),
+  },
+  interfaceName: {
+    what: 'an interface name (1 to 15 characters without space, "/", ":" and "%")',
+    example: 'cni0',
+    accepts: (text) => INTERFACE_NAME.test(text),
+  },
+  networkName: {
+    what: 'a network name (letters, digits, "_", "." and "-", a letter or digit first, at most 200)',
+    example: 'pod-network',
+    // It becomes the name of a directory (255 bytes at most), and runtimes put more into the same file name.
+    accepts: (text) => isName(text, 200),
+  },
+  path: {
+    what: 'an absolute path',
+    example: '/var/lib/cni/networks',
+    accepts: (text) => text.startsWith('/') && !text.includes('\0'),
+  },
+  pluginName: {
+    what: 'the file name of a plugin, without a path',
+    example: 'bowline-ipam',
+    accepts: (text) => isName(text, 255),
+  },
+} satisfies Record<string, Format>
+
+export type FormatName = keyof typeof FORMATS
+
+/** Whether the text has the characters of network names and container ids. Source: CNI specification 1.1.0, section 1. */
+export function isName(text: string, maxLength: number): boolean {
+  return text.length <= maxLength && NAME.test(text)
+}
+
+/** Reads a requested address. A prefix length is allowed and means nothing, as in the reference. Throws a Fault. */
+export function parseAddressOrCidr(text: string): Address {
+  return text.includes('/') ? parseCidr(text).address : parseAddress(text)
+}
+
+function readableBy(parse: (text: string) => unknown): (text: string) => boolean {
+  return (text) => {
+    try {
+      parse(text)
+      return true
+    } catch {
+      return false
+    }
+  }
+}

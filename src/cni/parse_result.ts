@@ -1,0 +1,66 @@
+import { parseAddress, parseCidr } from '../core/address.ts'
+import type { Mac } from '../core/mac.ts'
+import { RESULT_RULE } from './config_schema.gen.ts'
+import { presentDns } from './dns.ts'
+import type { CniInterface, CniIp, CniResult, CniRoute } from './result.ts'
+import type { JsonResult } from './schema.ts'
+import { applyRule } from './validate.ts'
+import { parseVersion } from './versions.ts'
+
+type JsonFamilyIp = NonNullable<JsonResult['ip4']>
+type JsonRoute = NonNullable<JsonResult['routes']>[number]
+
+/**
+ * Reads a result of any version: a `prevResult`, or what another plugin printed. Where it names no version it has that
+ * of the config. Throws a Fault: code 7 with the key path (which begins with `where`) if it is malformed, code 1 for a
+ * version that we don't speak. Unknown keys are no error.
+ */
+export function parseResult(json: unknown, configVersion: string, where = 'prevResult'): CniResult {
+  const result = applyRule(RESULT_RULE, json, where) as JsonResult
+  parseVersion(result.cniVersion ?? configVersion, where)
+  const oldest = [result.ip4, result.ip6].filter((ip) => ip !== undefined)
+  const dns = presentDns(result.dns)
+  return {
+    interfaces: (result.interfaces ?? []).map(parseInterface),
+    ips: [...oldest.map(parseFamilyIp), ...(result.ips ?? []).map(parseIp)],
+    routes: [...oldest.flatMap(({ routes = [] }) => routes), ...(result.routes ?? [])].map(parseRoute),
+    ...(dns && { dns }),
+  }
+}
+
+/** A MAC is passed on as it came: that of a loopback or InfiniBand interface is not one that we would give. */
+function parseInterface(json: NonNullable<JsonResult['interfaces']>[number]): CniInterface {
+  const { name = '', mac, mtu, sandbox, socketPath, pciID } = json
+  return {
+    name,
+    ...(mac && { mac: mac.toLowerCase() as Mac }),
+    ...(mtu && { mtu }),
+    ...(sandbox && { sandbox }),
+    ...(socketPath && { socketPath }),
+    ...(pciID && { pciID }),
+  }
+}
+
+function parseIp({ address, gateway, interface: index }: NonNullable<JsonResult['ips']>[number]): CniIp {
+  return {
+    address: parseCidr(address),
+    ...(gateway && { gateway: parseAddress(gateway) }),
+    ...(index !== undefined && { interface: index }),
+  }
+}
+
+function parseFamilyIp({ ip, gateway }: JsonFamilyIp): CniIp {
+  return { address: parseCidr(ip), ...(gateway && { gateway: parseAddress(gateway) }) }
+}
+
+function parseRoute({ dst, gw, mtu, advmss, priority, table, scope }: JsonRoute): CniRoute {
+  return {
+    dst: parseCidr(dst),
+    ...(gw && { gw: parseAddress(gw) }),
+    ...(mtu && { mtu }),
+    ...(advmss && { advmss }),
+    ...(priority && { priority }),
+    ...(table !== undefined && { table }),
+    ...(scope !== undefined && { scope }),
+  }
+}

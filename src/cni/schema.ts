@@ -1,0 +1,348 @@
+import * as z from 'zod'
+import { FORMATS, type FormatName } from './formats.ts'
+import { SUPPORTED_VERSIONS } from './versions.ts'
+
+// The one source of every configuration key. Never on the plugin path, which runs what scripts/generate.ts makes of
+// it: others import types from here, and nothing else.
+
+export type NetworkConfig = z.output<typeof networkConfig>
+export type JsonResult = z.output<typeof jsonResult>
+
+const MAX_U32 = 0xffffffff
+
+// What editors check a text with; the plugin itself reads the text by src/cni/formats.ts.
+const PATTERNS: Record<FormatName, string> = {
+  address: '^[0-9A-Fa-f:.]+$',
+  addressOrCidr: '^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$',
+  cidr: '^[0-9A-Fa-f:.]+/[0-9]{1,3}$',
+  mac: '^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}$',
+  interfaceName: '^[^\\s/:%]{1,15}$',
+  networkName: '^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}$',
+  path: '^/',
+  pluginName: '^[a-zA-Z0-9][a-zA-Z0-9_.-]*$',
+}
+
+const address = formatted('address')
+const mac = formatted('mac')
+const strings = z.array(z.string())
+const vlanId = integer(1, 4094)
+const version = z.enum(SUPPORTED_VERSIONS)
+
+const networkName = formatted('networkName').meta({
+  description:
+    'The name of the network: the same on every node, and unlike that of any other network of the node.',
+  examples: ['bowline'],
+})
+
+const range = z.object({
+  subnet: formatted('cidr').meta({
+    description: 'The subnet that addresses are taken from. No host bits may be set.',
+    examples: ['10.244.0.0/24', 'fd00:10:244::/64'],
+  }),
+  rangeStart: address
+    .meta({ description: 'The first address to give. Default: the first of the subnet.' })
+    .optional(),
+  rangeEnd: address
+    .meta({ description: 'The last address to give. Default: the last usable one of the subnet.' })
+    .optional(),
+  gateway: address
+    .meta({ description: 'The gateway; never given to a pod. Default: the first address of the subnet.' })
+    .optional(),
+})
+
+const rangeSets = z.array(z.array(range))
+
+const jsonRoute = z.object({
+  dst: formatted('cidr').meta({ description: 'The destination.', examples: ['0.0.0.0/0', '::/0'] }),
+  gw: address
+    .meta({ description: 'The next hop. Default: the gateway of the same address family.' })
+    .optional(),
+  mtu: integer(0, MAX_U32).meta({ description: 'The MTU along this route, in bytes.' }).optional(),
+  advmss: integer(0, MAX_U32)
+    .meta({ description: 'The TCP segment size to advertise, in bytes.' })
+    .optional(),
+  priority: integer(0, MAX_U32).meta({ description: 'The metric; a lower one wins.' }).optional(),
+  table: integer(0, MAX_U32).meta({ description: 'The routing table. Default: main (254).' }).optional(),
+  scope: integer(0, 255).meta({ description: 'The scope: 0 global, 253 link, 254 host.' }).optional(),
+})
+
+const ipam = z
+  .object({
+    type: formatted('pluginName')
+      .meta({
+        description:
+          'Who gives the addresses. "bowline-ipam" is built in and needs no second program; any other name is a plugin in CNI_PATH. Without it pods get no address.',
+        examples: ['bowline-ipam', 'host-local'],
+      })
+      .optional(),
+    ranges: rangeSets
+      .meta({
+        description: 'A list of range sets. A pod gets one address of each set; the ranges of a set add up.',
+      })
+      .optional(),
+    subnet: range.shape.subnet
+      .meta({ description: 'Short for one set with one range. Better: "ranges".' })
+      .optional(),
+    rangeStart: range.shape.rangeStart,
+    rangeEnd: range.shape.rangeEnd,
+    gateway: range.shape.gateway,
+    routes: z.array(jsonRoute).meta({ description: 'The routes of every pod.' }).optional(),
+    dataDir: formatted('path')
+      .meta({
+        description: 'Where the leases are kept, one directory a network, in the layout of host-local.',
+        default: '/var/lib/cni/networks',
+      })
+      .optional(),
+    resolvConf: formatted('path')
+      .meta({ description: 'A file like /etc/resolv.conf, whose settings go into the result as DNS.' })
+      .optional(),
+  })
+  .meta({ title: 'Addresses', description: 'How pods get addresses and routes.' })
+
+const dns = z
+  .object({
+    nameservers: strings
+      .meta({ description: 'Addresses of name servers, the preferred one first.' })
+      .optional(),
+    domain: z.string().meta({ description: 'The local domain for short names.' }).optional(),
+    search: strings.meta({ description: 'Domains to look up short names in, in this order.' }).optional(),
+    options: strings.meta({ description: 'Options for the resolver.' }).optional(),
+  })
+  .meta({
+    title: 'DNS',
+    description: 'DNS settings for the result. Any member, even an empty list, replaces all that IPAM says.',
+  })
+
+const args = z
+  .object({
+    cni: z
+      .object({
+        mac: mac
+          .meta({ description: 'The hardware address for the pod. "runtimeConfig.mac" beats it.' })
+          .optional(),
+        ips: z
+          .array(formatted('addressOrCidr'))
+          .meta({ description: 'Addresses that the pod must get.' })
+          .optional(),
+      })
+      .optional(),
+  })
+  .meta({ title: 'Arguments', description: 'What a runtime passes for one pod, by convention below "cni".' })
+
+const portMapping = z.object({
+  hostPort: integer(1, 65535).meta({ description: 'The port on the node.' }),
+  containerPort: integer(1, 65535).meta({ description: 'The port in the pod.' }),
+  protocol: z.enum(['tcp', 'udp', 'sctp']).meta({ description: 'The protocol.', default: 'tcp' }).optional(),
+  hostIP: address.meta({ description: 'The address on the node. Default: all.' }).optional(),
+})
+
+const rate = integer(0, Number.MAX_SAFE_INTEGER)
+// The reference refuses a bucket of 2^32 - 1 bytes and more.
+const burst = integer(0, MAX_U32 * 8 - 1)
+
+const bandwidth = z.object({
+  ingressRate: rate.meta({ description: 'To the pod, in bits a second; 0 is no limit.' }).optional(),
+  ingressBurst: burst.meta({ description: 'To the pod, in bits.' }).optional(),
+  egressRate: rate.meta({ description: 'From the pod, in bits a second; 0 is no limit.' }).optional(),
+  egressBurst: burst.meta({ description: 'From the pod, in bits.' }).optional(),
+})
+
+const runtimeConfig = z
+  .object({
+    mac: mac.meta({ description: 'The hardware address for the pod.' }).optional(),
+    ips: z
+      .array(formatted('addressOrCidr'))
+      .meta({ description: 'Addresses that the pod must get.' })
+      .optional(),
+    ipRanges: rangeSets.meta({ description: 'Range sets that come before those of "ipam".' }).optional(),
+    dns: z
+      .object({
+        // containerd's names (Servers, Searches, Options), which are those of the conventions too.
+        servers: strings.optional(),
+        searches: strings.optional(),
+        options: strings.optional(),
+        nameservers: strings.optional(),
+        domain: z.string().optional(),
+        search: strings.optional(),
+      })
+      .optional(),
+    portMappings: z.array(portMapping).optional(),
+    bandwidth: bandwidth.optional(),
+  })
+  .meta({
+    description: 'What the runtime says of one pod, for each capability that the configuration declares.',
+  })
+
+const vlanTrunkItem = z.object({
+  id: vlanId.meta({ description: 'One VLAN.' }).optional(),
+  minID: vlanId.meta({ description: 'The first VLAN of a range.' }).optional(),
+  maxID: vlanId.meta({ description: 'The last VLAN of a range.' }).optional(),
+})
+
+export const networkConfig = z.object({
+  cniVersion: version
+    .default('0.1.0')
+    .meta({ description: 'The version of the CNI specification that this is written for.' }),
+  name: networkName,
+  type: z.string().meta({ description: 'The file name of the plugin.' }).optional(),
+  mode: z
+    .enum(['l2', 'l3'])
+    .meta({
+      description:
+        '"l2": pods are ports of a bridge, as with the reference bridge plugin. "l3": no bridge; each pod has a link of its own, and the node routes.',
+      default: 'l2',
+    })
+    .optional(),
+  bridge: formatted('interfaceName')
+    .meta({ description: 'The bridge; made if it is not there. Mode l2.', default: 'cni0' })
+    .optional(),
+  isGateway: flag('Give the bridge the gateway addresses, and let the node forward. Mode l2.'),
+  isDefaultGateway: flag('The same as "isGateway", and a default route by it in every pod. Mode l2.'),
+  forceAddress: flag('Replace an address of the bridge that is in the way of the gateway address. Mode l2.'),
+  ipMasq: flag("Hide the pods behind the node's address when they speak to anything outside their subnet."),
+  ipMasqBackend: z
+    .enum(['iptables', 'nftables'])
+    .meta({
+      description:
+        'Accepted from configurations of the reference plugin. Bowline always uses its own nftables table.',
+    })
+    .optional(),
+  mtu: integer(0, 65535)
+    .meta({
+      description:
+        'The MTU of the pod and its link, in bytes. 0 or absent: that of the bridge, or what the uplink has.',
+      examples: [1450],
+    })
+    .optional(),
+  hairpinMode: flag(
+    'Let a pod reach itself by a service address: its bridge port sends frames back. Mode l2.',
+  ),
+  promiscMode: flag('Make the bridge promiscuous. "hairpinMode" is better, and excludes it. Mode l2.'),
+  vlan: integer(0, 4094)
+    .meta({ description: 'The VLAN of the pod, untagged in the pod. 0 is none. Mode l2.', default: 0 })
+    .optional(),
+  vlanTrunk: z
+    .array(vlanTrunkItem)
+    .meta({ description: 'VLANs that the pod sees tagged: each {"id"} or {"minID", "maxID"}. Mode l2.' })
+    .optional(),
+  preserveDefaultVlan: flag('Leave VLAN 1 on the bridge port beside "vlan" and "vlanTrunk". Mode l2.'),
+  macspoofchk: flag('Drop what a pod sends with another hardware address than its own. Mode l2.'),
+  enabledad: flag('Wait until IPv6 has looked for duplicates of the address. Mode l2.'),
+  disableContainerInterface: flag('Leave the pod\'s interface down. Excludes "ipam". Mode l2.'),
+  portIsolation: flag('Keep pods of the bridge from reaching each other. Mode l2.'),
+  ipam: ipam.optional(),
+  dns: dns.optional(),
+  args: args.optional(),
+  runtimeConfig: runtimeConfig.optional(),
+  capabilities: z
+    .record(z.string(), z.unknown())
+    .meta({
+      description: 'The capabilities that the runtime is to fill "runtimeConfig" for.',
+      examples: [{ portMappings: true, bandwidth: true }],
+    })
+    .optional(),
+  prevResult: z
+    .record(z.string(), z.unknown())
+    .meta({ description: 'The result of the plugins before this one, or of ADD. Filled in by the runtime.' })
+    .optional(),
+  'cni.dev/valid-attachments': z
+    .array(z.object({ containerID: z.string(), ifname: z.string() }))
+    .nullable()
+    .meta({ description: 'The attachments that GC leaves alone. Filled in by the runtime.' })
+    .optional(),
+})
+
+const bowlinePlugin = networkConfig
+  .omit({
+    cniVersion: true,
+    name: true,
+    runtimeConfig: true,
+    prevResult: true,
+    'cni.dev/valid-attachments': true,
+  })
+  .extend({ type: z.literal('bowline').meta({ description: 'The file name of the plugin.' }) })
+  .meta({ title: 'Bowline', description: 'Connects pods to the network.' })
+
+const otherPlugin = z
+  .object({
+    type: z
+      .string()
+      .regex(/^(?!bowline$)/)
+      .meta({ description: 'The file name of the plugin.' }),
+  })
+  .meta({ title: 'Another plugin', description: 'Any other plugin of the chain; its keys are its own.' })
+
+/** A file in /etc/cni/net.d. */
+export const networkConfigList = z
+  .object({
+    cniVersion: version.default('0.1.0').meta({
+      description:
+        'The version of the CNI specification. STATUS and GC need 1.1.0; Debian 12 has a containerd that knows 1.0.0.',
+    }),
+    cniVersions: z
+      .array(version)
+      .meta({
+        description: 'All versions that this list may be used with; the runtime takes the newest it knows.',
+      })
+      .optional(),
+    name: networkName,
+    disableCheck: flag('Tell the runtime never to call CHECK.'),
+    disableGC: flag('Tell the runtime never to call GC: for a network that two runtimes share.'),
+    loadOnlyInlinedPlugins: flag('Tell the runtime to ignore the directory that is named like the network.'),
+    plugins: z
+      .array(z.union([bowlinePlugin, otherPlugin]))
+      .min(1)
+      .meta({ description: 'The plugins, in the order of ADD.' }),
+  })
+  .meta({ title: 'CNI network configuration list', description: 'A network of pods, made by Bowline.' })
+
+const familyIp = z.object({
+  ip: formatted('cidr'),
+  gateway: address.optional(),
+  routes: z.array(jsonRoute).optional(),
+})
+
+/** A result of any version: `ip4` and `ip6` before 0.3.0, `interfaces`, `ips` and `routes` from then on. */
+export const jsonResult = z.object({
+  cniVersion: z.string().optional(),
+  interfaces: z
+    .array(
+      z.object({
+        name: z.string().optional(),
+        mac: z.string().optional(),
+        mtu: integer(0, MAX_U32).optional(),
+        sandbox: z.string().optional(),
+        socketPath: z.string().optional(),
+        pciID: z.string().optional(),
+      }),
+    )
+    .optional(),
+  ips: z
+    .array(
+      z.object({
+        address: formatted('cidr'),
+        gateway: address.optional(),
+        interface: integer(0, MAX_U32).optional(),
+      }),
+    )
+    .optional(),
+  routes: z.array(jsonRoute).optional(),
+  ip4: familyIp.optional(),
+  ip6: familyIp.optional(),
+  dns: dns.optional(),
+})
+
+function formatted(format: FormatName) {
+  return z
+    .string()
+    .refine((text) => FORMATS[format].accepts(text))
+    .meta({ format, pattern: PATTERNS[format] })
+}
+
+function integer(min: number, max: number) {
+  return z.int().min(min).max(max)
+}
+
+function flag(description: string) {
+  return z.boolean().meta({ description, default: false }).optional()
+}

@@ -1,0 +1,154 @@
+import { Code, Fault } from '../core/errors.ts'
+import { FORMATS, type Format, type FormatName } from './formats.ts'
+
+/** What a value must be: the part of the schema that the plugin path needs. Made by scripts/generate.ts. */
+export type Rule = {
+  readonly type: 'string' | 'integer' | 'boolean' | 'array' | 'object'
+  /** null is a value of its own, not an absent key. */
+  readonly nullable?: true
+  readonly format?: FormatName
+  /** All that a string may be. Compared without regard to case. */
+  readonly values?: readonly string[]
+  readonly min?: number
+  readonly max?: number
+  readonly items?: Rule
+  /** The known keys of an object; without any the object is taken as it is. */
+  readonly keys?: Readonly<Record<string, Rule>>
+  readonly required?: readonly string[]
+}
+
+/** Whether an invalid value at this key path may be left out instead of being refused. */
+type Tolerance = (path: string) => boolean
+
+const STRICT: Tolerance = () => false
+
+/**
+ * Reads a JSON value by a rule, as Go's decoder would, which runtimes are written for: known keys match without
+ * regard to case (the last one wins) and come out as the rule spells them; null and the empty string are absent keys;
+ * unknown keys stay. Throws a Fault (code 7) that names the key path and the value. An optional key whose path is
+ * tolerated is dropped instead; lists are kept whole or not at all.
+ */
+export function applyRule(rule: Rule, value: unknown, path: string, tolerates: Tolerance = STRICT): unknown {
+  if (value === null && rule.nullable) return null
+  if (rule.type === 'object') return readObject(rule, value, path, tolerates)
+  if (rule.type === 'array') return readArray(rule, value, path, tolerates)
+  if (rule.type === 'string') return readString(rule, value, path)
+  if (rule.type === 'boolean' ? typeof value === 'boolean' : isIntegerOf(rule, value)) return value
+  throw refusal(rule, value, path)
+}
+
+/** The value of a key, matched as `applyRule` does; undefined if it is absent or null. */
+export function memberOf(object: unknown, key: string): unknown {
+  if (!isObject(object)) return undefined
+  let found: unknown
+  for (const given of Object.keys(object)) {
+    if (object[given] !== null && sameKey(given, key)) found = object[given]
+  }
+  return found
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function readObject(rule: Rule, value: unknown, path: string, tolerates: Tolerance): unknown {
+  if (!isObject(value)) throw refusal(rule, value, path)
+  const { keys, required = [] } = rule
+  if (!keys) return value
+  const read: Record<string, unknown> = {}
+  for (const given of Object.keys(value)) {
+    // The one key whose assignment would do something else: change the prototype.
+    if (given === '__proto__') continue
+    const key = canonicalKey(keys, given)
+    const memberRule = key === undefined ? undefined : keys[key]
+    if (key === undefined || !memberRule) read[given] = value[given]
+    else if (!isAbsent(memberRule, value[given])) {
+      readMember(read, key, memberRule, value[given], join(path, key), tolerates)
+    }
+  }
+  for (const key of required) if (read[key] === undefined) throw missing(join(path, key))
+  return read
+}
+
+function readMember(
+  into: Record<string, unknown>,
+  key: string,
+  rule: Rule,
+  value: unknown,
+  path: string,
+  tolerates: Tolerance,
+): void {
+  try {
+    into[key] = applyRule(rule, value, path, tolerates)
+  } catch (error) {
+    if (!tolerates(path)) throw error
+  }
+}
+
+/** Go leaves a field alone when it reads null, and can't tell an empty string from none. */
+function isAbsent(rule: Rule, value: unknown): boolean {
+  return value === null ? !rule.nullable : value === '' && rule.type === 'string'
+}
+
+function canonicalKey(keys: Readonly<Record<string, Rule>>, given: string): string | undefined {
+  if (Object.hasOwn(keys, given)) return given
+  for (const key of Object.keys(keys)) if (sameKey(given, key)) return key
+  return undefined
+}
+
+/** The length first: folding each key against each costs more than all the rest of the reading. */
+function sameKey(given: string, key: string): boolean {
+  return given === key || (given.length === key.length && given.toLowerCase() === key.toLowerCase())
+}
+
+function readArray(rule: Rule, value: unknown, path: string, tolerates: Tolerance): unknown {
+  const { items } = rule
+  if (!Array.isArray(value)) throw refusal(rule, value, path)
+  return items ? value.map((item, i) => applyRule(items, item, `${path}[${i}]`, tolerates)) : value
+}
+
+function readString(rule: Rule, value: unknown, path: string): string {
+  if (typeof value !== 'string') throw refusal(rule, value, path)
+  if (rule.values) {
+    const found = rule.values.find((one) => one === value.toLowerCase())
+    if (found === undefined) throw refusal(rule, value, path)
+    return found
+  }
+  if (rule.format && !FORMATS[rule.format].accepts(value)) throw refusal(rule, value, path)
+  return value
+}
+
+function isIntegerOf({ min = 0, max = 0 }: Rule, value: unknown): boolean {
+  return Number.isSafeInteger(value) && Number(value) >= min && Number(value) <= max
+}
+
+function join(path: string, key: string): string {
+  return path ? `${path}.${key}` : key
+}
+
+function missing(path: string): Fault {
+  return new Fault(`key "${path}" is missing`, { code: Code.invalidConfig, cure: `Add the key "${path}".` })
+}
+
+function refusal(rule: Rule, value: unknown, path: string): Fault {
+  const format: Format | undefined = rule.format && FORMATS[rule.format]
+  const what = format?.what ?? wanted(rule)
+  return new Fault(`key "${path}": ${shown(value)} is not ${what}`, {
+    code: Code.invalidConfig,
+    cure: format ? `Write it like ${format.example}.` : `Set "${path}" to ${what}.`,
+  })
+}
+
+function wanted({ type, values, min, max }: Rule): string {
+  if (values) return `one of ${values.map((one) => `"${one}"`).join(', ')}`
+  if (type === 'integer') return `an integer from ${min} to ${max}`
+  return { string: 'a string', boolean: 'true or false', array: 'a list', object: 'an object' }[type]
+}
+
+/** A value for a message: bounded, on one line, and never the inside of a list or an object. */
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return 'a list'
+  if (isObject(value)) return 'an object'
+  if (typeof value !== 'string') return String(value)
+  return value.length > 60 ? `${JSON.stringify(value.slice(0, 60))}…` : JSON.stringify(value)
+}

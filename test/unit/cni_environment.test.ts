@@ -1,0 +1,143 @@
+import { describe, expect, it } from 'vitest'
+import { readEnvironment } from '../../src/cni/environment.ts'
+import { faultOf } from '../support/fault_of.ts'
+
+const full = {
+  CNI_COMMAND: 'ADD',
+  CNI_CONTAINERID: '44611b4928c4',
+  CNI_NETNS: '/var/run/netns/cni-1',
+  CNI_IFNAME: 'eth0',
+  CNI_ARGS: '',
+  CNI_PATH: '/opt/cni/bin',
+}
+const read = (env: Record<string, string | undefined>) => readEnvironment({ ...full, ...env })
+
+describe('readEnvironment', () => {
+  it('reads a whole ADD', () => {
+    expect(read({ CNI_ARGS: 'IgnoreUnknown=1;K8S_POD_NAME=web;IP=10.1.0.5' })).toEqual({
+      command: 'ADD',
+      containerId: '44611b4928c4',
+      netns: '/var/run/netns/cni-1',
+      ifName: 'eth0',
+      args: { IgnoreUnknown: '1', K8S_POD_NAME: 'web', IP: '10.1.0.5' },
+      netnsOverride: false,
+    })
+  })
+
+  it.each([undefined, ''])('knows that CNI_COMMAND %j is no call of a runtime', (CNI_COMMAND) => {
+    expect(read({ CNI_COMMAND })).toBeUndefined()
+  })
+
+  it.each(['FOO', 'add', 'ADD '])('refuses the command %j', (CNI_COMMAND) => {
+    const fault = faultOf(() => read({ CNI_COMMAND }))
+    expect(fault.code).toBe(4)
+    expect(fault.message).toBe(`unknown CNI_COMMAND: ${JSON.stringify(CNI_COMMAND)}`)
+  })
+
+  it.each([
+    ['ADD', 'CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH'],
+    ['CHECK', 'CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH'],
+    ['DEL', 'CNI_CONTAINERID,CNI_IFNAME,CNI_PATH'],
+    ['GC', 'CNI_PATH'],
+    ['STATUS', 'CNI_PATH'],
+  ])('names at once all that %s misses', (CNI_COMMAND, names) => {
+    const empty = { CNI_CONTAINERID: '', CNI_NETNS: '', CNI_IFNAME: '', CNI_PATH: '' }
+    for (const env of [{ CNI_COMMAND }, { ...empty, CNI_COMMAND }]) {
+      const fault = faultOf(() => readEnvironment(env))
+      expect([fault.code, fault.message]).toEqual([4, `required env variables [${names}] missing`])
+    }
+  })
+
+  it('needs nothing but the command for VERSION', () => {
+    expect(readEnvironment({ CNI_COMMAND: 'VERSION' })?.command).toBe('VERSION')
+  })
+
+  it.each(['STATUS', 'GC', 'VERSION'])(
+    'does not look at the variables of an attachment on %s',
+    (CNI_COMMAND) => {
+      const wrong = { CNI_CONTAINERID: '../x', CNI_IFNAME: 'a/b', CNI_NETNS: 'dummy', CNI_ARGS: '==' }
+      expect(read({ ...wrong, CNI_COMMAND })).toMatchObject({
+        containerId: '',
+        ifName: '',
+        netns: '',
+        args: {},
+      })
+    },
+  )
+
+  it.each(['', undefined, 'relative', '/gone'])('takes the netns %j on DEL', (CNI_NETNS) => {
+    expect(read({ CNI_COMMAND: 'DEL', CNI_NETNS })?.netns).toBe(CNI_NETNS ?? '')
+  })
+
+  it.each(['../x', 'a/b', '-a', 'a b', 'a\n', 'ä', 'x'.repeat(256)])('refuses the container id %j', (id) => {
+    for (const CNI_COMMAND of ['ADD', 'DEL', 'CHECK']) {
+      const fault = faultOf(() => read({ CNI_COMMAND, CNI_CONTAINERID: id }))
+      expect(fault.code).toBe(4)
+      expect(fault.message).toContain('CNI_CONTAINERID: invalid characters in containerID')
+    }
+  })
+
+  it.each(['sixteencharacter', '.', '..', 'a/b', 'a:b', 'a b', 'a\tb', 'a\u0085b', 'a\u2003b', 'ääääääää'])(
+    'refuses the interface name %j',
+    (CNI_IFNAME) => {
+      const fault = faultOf(() => read({ CNI_IFNAME }))
+      expect([fault.code, fault.message.slice(0, 10)]).toEqual([4, 'CNI_IFNAME'])
+    },
+  )
+
+  it.each(['fifteen-charact', '...', 'ääääääa', 'eth0.100'])('takes the interface name %j', (CNI_IFNAME) => {
+    expect(read({ CNI_IFNAME })?.ifName).toBe(CNI_IFNAME)
+  })
+
+  it('refuses a template for a name on ADD, and lets the DEL after it through', () => {
+    expect(faultOf(() => read({ CNI_IFNAME: 'eth%d' })).code).toBe(4)
+    expect(read({ CNI_COMMAND: 'DEL', CNI_IFNAME: 'eth%d' })?.ifName).toBe('eth%d')
+  })
+
+  it.each(['ADD', 'CHECK'])('refuses a relative netns on %s', (CNI_COMMAND) => {
+    const fault = faultOf(() => read({ CNI_COMMAND, CNI_NETNS: 'ns' }))
+    expect([fault.code, fault.message]).toEqual([4, 'CNI_NETNS: "ns" is not an absolute path'])
+  })
+
+  it.each([
+    ['1', true],
+    ['TRUE', true],
+    ['true', true],
+    ['', false],
+    ['0', false],
+    ['yes', false],
+  ])('reads CNI_NETNS_OVERRIDE %j as %s', (CNI_NETNS_OVERRIDE, expected) => {
+    expect(read({ CNI_NETNS_OVERRIDE })?.netnsOverride).toBe(expected)
+  })
+})
+
+describe('CNI_ARGS', () => {
+  const args = (CNI_ARGS: string, CNI_COMMAND = 'ADD') => read({ CNI_ARGS, CNI_COMMAND })?.args
+
+  it('ignores keys that nobody asks for, whatever IgnoreUnknown says', () => {
+    for (const text of ['FOO=BAR', 'FOO=BAR;IgnoreUnknown=0', 'IgnoreUnknown=maybe;FOO=BAR']) {
+      expect(args(text)).toHaveProperty('FOO', 'BAR')
+    }
+  })
+
+  it('does not care for order or empty parts', () => {
+    expect(args(';B=2;;A=1;')).toEqual(args('A=1;B=2'))
+  })
+
+  it('takes an empty value', () => {
+    expect(args('IP=;MAC=')).toEqual({ IP: '', MAC: '' })
+  })
+
+  it.each(['FOO', 'A=1;B', 'A=1=2', '=='])('refuses the pair in %j on ADD, and ignores it on DEL', (text) => {
+    const fault = faultOf(() => args(text))
+    expect(fault.code).toBe(4)
+    expect(fault.message).toContain('CNI_ARGS: invalid pair')
+    expect(args(`${text};K=v`, 'DEL')).toHaveProperty('K', 'v')
+  })
+
+  it('does not reach a prototype', () => {
+    const read = args('__proto__=x;constructor=y')
+    expect(Object.getPrototypeOf(read)).toBe(Object.prototype)
+    expect(Object.keys(read ?? {})).toEqual(['__proto__', 'constructor'])
+  })
+})
