@@ -61,7 +61,7 @@ export function during<T>(action: string, work: () => T, options: FaultOptions =
 }
 
 /** Runs every step, whatever the others do, and returns what they threw: a removal goes on after a failure. */
-export function collectFaults(steps: readonly (() => void)[]): Fault[] {
+export function collectFaults(steps: readonly (() => unknown)[]): Fault[] {
   const faults: Fault[] = []
   for (const step of steps) {
     try {

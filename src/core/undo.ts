@@ -2,9 +2,9 @@ import { collectFaults, type Fault } from './errors.ts'
 
 /** A stack of reverses: push one right after each change, `unwind` on failure, forget it on success. */
 export class UndoStack {
-  readonly #steps: (() => void)[] = []
+  readonly #steps: (() => unknown)[] = []
 
-  push(step: () => void): void {
+  push(step: () => unknown): void {
     this.#steps.push(step)
   }
 

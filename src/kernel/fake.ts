@@ -5,7 +5,7 @@ import { destroyLink, LOOPBACK_MTU, register } from './fake/links.ts'
 import { FakeNetns } from './fake/netns.ts'
 import type { Namespace } from './fake/state.ts'
 import { type StepHook, Steps } from './fake/steps.ts'
-import { defaultConf } from './fake/sysctls.ts'
+import { freshConf } from './fake/sysctls.ts'
 import { FakeNft, type NftDump } from './fake_nft.ts'
 import type { Kernel, Netns } from './kernel.ts'
 import type { NftCommand, NftElementRef } from './nftables/commands.ts'
@@ -153,7 +153,7 @@ export class FakeKernel implements Kernel {
       links: new Map(),
       nextIndex: 1,
       routes: [],
-      conf: { all: defaultConf(), default: defaultConf() },
+      conf: { all: freshConf(), default: freshConf() },
       path,
       handles: 0,
     }

@@ -12,7 +12,12 @@ import { describeNftCommand } from './nftables/describe.ts'
 
 type Table = { readonly chains: Map<string, Chain>; readonly maps: Map<string, VerdictMap> }
 type Chain = { readonly hook: NftHook | undefined; rules: (readonly NftExpression[])[] }
-type VerdictMap = { readonly key: NftKeyType; readonly elements: Map<string, Target> }
+type VerdictMap = {
+  readonly key: NftKeyType
+  readonly elements: Map<string, Target>
+  /** Elements removed in the running transaction: until it is over the kernel counts them as there. */
+  leaving: number
+}
 type Target = { readonly goto: string; readonly comment: string | undefined }
 
 /** Tables, chains with their rules, and maps with their elements (key in hex), by name. */
@@ -31,6 +36,7 @@ export class FakeNft {
     for (const command of commands) {
       during(`nftables: ${describeNftCommand(command)}`, () => applyCommand(draft, command))
     }
+    for (const { maps } of draft.values()) for (const map of maps.values()) map.leaving = 0
     this.#tables = draft
   }
 
@@ -82,10 +88,9 @@ function applyCommand(tables: Map<string, Table>, command: NftCommand): void {
     case 'addElement':
       addElement(found(tables, command.table), command)
       break
-    case 'removeElement': {
-      const { elements } = found(found(tables, command.table).maps, command.map)
-      if (!elements.delete(hex(command.key))) throw refusal('ENOENT')
-    }
+    case 'removeElement':
+      removeElement(found(found(tables, command.table).maps, command.map), command.key)
+      break
   }
 }
 
@@ -132,14 +137,14 @@ function checkMasquerade({ hook }: Chain): void {
 function ensureMap({ maps }: Table, name: string, key: NftKeyType): void {
   const map = maps.get(checkName(name))
   if (map && map.key !== key) throw refusal('EEXIST')
-  if (!map) maps.set(name, { key, elements: new Map() })
+  if (!map) maps.set(name, { key, elements: new Map(), leaving: 0 })
 }
 
 function removeMap({ chains, maps }: Table, name: string): void {
-  const { elements } = found(maps, name)
+  const { elements, leaving } = found(maps, name)
   const rules = [...chains.values()].flatMap((chain) => chain.rules).flat()
   const used = rules.some((expression) => 'map' in expression && expression.map === name)
-  if (used || elements.size > 0) throw refusal('EBUSY')
+  if (used || elements.size + leaving > 0) throw refusal('EBUSY')
   maps.delete(name)
 }
 
@@ -151,6 +156,11 @@ function addElement({ chains, maps }: Table, { map: name, key, goto, comment }: 
   const there = map.elements.get(hex(key))
   if (there && there.goto !== goto) throw refusal('EEXIST')
   if (!there) map.elements.set(hex(key), { goto, comment })
+}
+
+function removeElement(map: VerdictMap, key: Uint8Array): void {
+  if (!map.elements.delete(hex(key))) throw refusal('ENOENT')
+  map.leaving++
 }
 
 function checkName(name: string): string {

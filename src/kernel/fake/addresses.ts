@@ -21,7 +21,7 @@ import {
   sameCidr,
 } from './state.ts'
 import { refusal } from './steps.ts'
-import { assertIpv6, confOf, hasIpv6 } from './sysctls.ts'
+import { assertIpv6, confOf, hasIpv6, pinConf } from './sysctls.ts'
 
 const LOOPBACK = { 4: parseCidr('127.0.0.1/8'), 6: parseCidr('::1/128') }
 const IPV6_LINK_LOCAL = parseCidr('fe80::/64')
@@ -42,6 +42,7 @@ export function addAddress(
   )
   if (taken) throw refusal('EEXIST', 'address already assigned')
   const flags = address.family === 4 ? ipv4Flags(link, cidr) : ipv6Flags(link, noDad === true)
+  if (address.family === 4) pinConf(link)
   place(link, {
     cidr,
     scope: scopeOf(address),

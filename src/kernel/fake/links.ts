@@ -12,6 +12,7 @@ import {
   vlansOn,
 } from './state.ts'
 import { refusal } from './steps.ts'
+import { inheritConf, setConf } from './sysctls.ts'
 
 const DEFAULT_MTU = 1500
 /** Bytes; the bounds of veth and bridge devices. */
@@ -79,7 +80,7 @@ export function setLink(namespace: Namespace, change: Of<'setLink'>, vlansSuppor
   if (change.master !== undefined) setMaster(link, change.master)
   if (change.port !== undefined) setPort(link, change.port)
   if (change.promiscuous !== undefined) link.promiscuous = change.promiscuous
-  setConf(link, change)
+  setFamilies(link, change)
   if (change.up !== undefined && change.up !== link.up) (change.up ? bringUp : takeDown)(link)
   makeLinkLocals(namespace)
   if (link.peer) makeLinkLocals(link.peer.namespace)
@@ -129,7 +130,7 @@ export function register(
     port: undefined,
     addresses: [],
     neighbours: [],
-    conf: new Map(namespace.conf.default),
+    conf: inheritConf(namespace),
   }
   namespace.links.set(link.index, link)
   return link
@@ -201,9 +202,9 @@ function setFiltering(link: FakeLink, filtering: boolean, vlansSupported: boolea
   link.bridge.vlanFiltering = filtering
 }
 
-function setConf(link: FakeLink, { ipv4, ipv6LinkLocal }: Of<'setLink'>): void {
+function setFamilies(link: FakeLink, { ipv4, ipv6LinkLocal }: Of<'setLink'>): void {
   const set = (leaf: string, value: boolean | undefined) => {
-    if (value !== undefined) link.conf.set(leaf, value ? '1' : '0')
+    if (value !== undefined) setConf(link.conf, leaf, value ? '1' : '0')
   }
   set('ipv4/send_redirects', ipv4?.sendRedirects)
   set('ipv4/arp_notify', ipv4?.arpNotify)

@@ -45,7 +45,8 @@ export function addRoute(namespace: Namespace, route: Route, replace: boolean): 
 
 /** Removes the first route that has all that `route` names. ESRCH when there is none. */
 export function removeRoute(namespace: Namespace, route: Route): void {
-  const { table = MAIN_TABLE, gateway, priority, source, scope } = route
+  const { gateway, priority, source } = route
+  const { table, scope } = completeRoute(route)
   const found = namespace.routes.find(
     (one) =>
       sameCidr(one.dst, networkOf(route.dst)) &&
@@ -54,7 +55,7 @@ export function removeRoute(namespace: Namespace, route: Route): void {
       (!gateway || sameOptional(one.gateway, gateway)) &&
       (!priority || one.priority === priority) &&
       (!source || sameOptional(one.source, source)) &&
-      (scope === undefined || route.dst.address.family === 6 || one.scope === scope),
+      one.scope === scope,
   )
   if (!found) throw refusal('ESRCH')
   namespace.routes = namespace.routes.filter((one) => one !== found)

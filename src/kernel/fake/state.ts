@@ -10,8 +10,8 @@ export type Namespace = {
   /** The kernel does not use an index twice. */
   nextIndex: number
   routes: FakeRoute[]
-  /** Per-interface sysctls of the pseudo-interfaces `all` and `default`: leaf such as `ipv4/forwarding` to value. */
-  readonly conf: { readonly all: Map<string, string>; readonly default: Map<string, string> }
+  /** Per-interface sysctls of the pseudo-interfaces. */
+  readonly conf: { readonly all: Conf; readonly default: Conf }
   /** A namespace lives as long as it has a name or an open handle, as in the kernel. */
   path: string | undefined
   handles: number
@@ -35,9 +35,11 @@ export type FakeLink = {
   port: PortState | undefined
   addresses: LinkAddress[]
   neighbours: { readonly address: Address; readonly mac: Mac }[]
-  /** Leaf such as `ipv4/forwarding` to value. */
-  readonly conf: Map<string, string>
+  readonly conf: Conf
 }
+
+/** Sysctls of one interface: leaf such as `ipv4/forwarding` to value, and the leaves that were set on purpose. */
+export type Conf = { readonly values: Map<string, string>; readonly chosen: Set<string> }
 
 export type BridgeState = { vlanFiltering: boolean; mtuGiven: boolean; readonly vlans: VlanTable }
 export type PortState = { hairpin: boolean; isolated: boolean; readonly vlans: VlanTable }

@@ -1,4 +1,4 @@
-import { type FakeLink, findLink, MIN_IPV6_MTU, type Namespace } from './state.ts'
+import { type Conf, type FakeLink, findLink, MIN_IPV6_MTU, type Namespace } from './state.ts'
 import { refusal } from './steps.ts'
 
 /** The per-interface sysctls that the fake knows, with the kernel's defaults. */
@@ -32,35 +32,53 @@ const SPREADING = ['ipv4/forwarding', 'ipv6/forwarding', 'ipv6/disable_ipv6']
 const ALIASES: Readonly<Record<string, string>> = { 'ipv4/ip_forward': 'ipv4/conf/all/forwarding' }
 
 /** A fresh set of the defaults. */
-export function defaultConf(): Map<string, string> {
-  return new Map(Object.entries(CONF_DEFAULTS))
+export function freshConf(): Conf {
+  return { values: new Map(Object.entries(CONF_DEFAULTS)), chosen: new Set() }
+}
+
+/** What a new interface begins with. */
+export function inheritConf({ conf }: Namespace): Conf {
+  return { values: new Map(conf.default.values), chosen: new Set(conf.default.chosen) }
 }
 
 /** Undefined when there is no such key, or no such interface. */
 export function readSysctl(namespace: Namespace, key: string): string | undefined {
   const place = locate(namespace, key)
-  return place?.conf.get(place.leaf)
+  return place?.conf.values.get(place.leaf)
 }
 
 /** Sets a value and spreads it as the kernel does. ENOENT for an unknown key, EINVAL for what is no number. */
 export function writeSysctl(namespace: Namespace, key: string, value: string): void {
   const place = locate(namespace, key)
-  if (!place?.conf.has(place.leaf)) throw refusal('ENOENT')
+  if (!place?.conf.values.has(place.leaf)) throw refusal('ENOENT')
   const text = value.trim()
   if (!/^-?\d+$/.test(text)) throw refusal('EINVAL')
-  place.conf.set(place.leaf, text)
-  if (place.conf !== namespace.conf.all || !SPREADING.includes(place.leaf)) return
-  namespace.conf.default.set(place.leaf, text)
-  for (const link of namespace.links.values()) link.conf.set(place.leaf, text)
+  const { conf, leaf } = place
+  setConf(conf, leaf, text)
+  if (conf === namespace.conf.all && SPREADING.includes(leaf)) {
+    setConf(namespace.conf.default, leaf, text)
+    for (const link of namespace.links.values()) setConf(link.conf, leaf, text)
+  }
+  if (conf === namespace.conf.default && leaf.startsWith('ipv4/')) spreadDefault(namespace, leaf, text)
+}
+
+export function setConf(conf: Conf, leaf: string, value: string): void {
+  conf.values.set(leaf, value)
+  conf.chosen.add(leaf)
+}
+
+/** With its first IPv4 address an interface stops following the defaults. */
+export function pinConf({ conf }: FakeLink): void {
+  for (const leaf of conf.values.keys()) conf.chosen.add(leaf)
 }
 
 export function confOf(link: FakeLink, leaf: string): string {
-  return link.conf.get(leaf) ?? ''
+  return link.conf.values.get(leaf) ?? ''
 }
 
 /** The values that are not as in a fresh namespace, for a dump. */
-export function changedConf(conf: ReadonlyMap<string, string>): Record<string, string> {
-  return Object.fromEntries([...conf].filter(([leaf, value]) => value !== CONF_DEFAULTS[leaf]).sort())
+export function changedConf({ values }: Conf): Record<string, string> {
+  return Object.fromEntries([...values].filter(([leaf, value]) => value !== CONF_DEFAULTS[leaf]).sort())
 }
 
 /** Whether the link can have IPv6 addresses, routes and neighbours at all. */
@@ -74,7 +92,12 @@ export function assertIpv6(link: FakeLink, whenDisabled: string): void {
   if (!hasIpv6(link)) throw refusal(whenDisabled, 'IPv6 is disabled on this device')
 }
 
-function locate(namespace: Namespace, key: string): { conf: Map<string, string>; leaf: string } | undefined {
+/** Unlike IPv6, IPv4 hands a new default on to the interfaces that were never told otherwise. */
+function spreadDefault(namespace: Namespace, leaf: string, value: string): void {
+  for (const { conf } of namespace.links.values()) if (!conf.chosen.has(leaf)) conf.values.set(leaf, value)
+}
+
+function locate(namespace: Namespace, key: string): { conf: Conf; leaf: string } | undefined {
   const match = /^(ipv[46])\/conf\/([^/]+)\/([^/]+)$/.exec(ALIASES[key] ?? key)
   const [, family, name = '', leaf] = match ?? []
   if (!match) return undefined

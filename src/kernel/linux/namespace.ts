@@ -1,6 +1,10 @@
 import { Code, Fault, isErrno } from '../../core/errors.ts'
 import { close, statusOf } from './disk.ts'
 import { closeDescriptor, enterNamespace, isNetworkNamespace, openNamespace } from './net.ts'
+import { exit } from './stdio.ts'
+
+/** EX_OSERR of sysexits.h. */
+const EXIT_ASTRAY = 71
 
 export type NamespaceHandle = {
   readonly fd: number
@@ -46,9 +50,9 @@ function openPath(path: string): number {
 
 let home: NamespaceHandle | undefined
 
-/** The namespace that this process was started in. */
+/** The namespace that this process was started in, or more exactly the calling thread, which is what moves. */
 export function homeNamespace(): NamespaceHandle {
-  home ??= openHandle('/proc/self/ns/net')
+  home ??= openHandle('/proc/thread-self/ns/net')
   return home
 }
 
@@ -70,8 +74,9 @@ export function within<T>(namespace: NamespaceHandle, work: () => T): T {
 function returnTo(back: NamespaceHandle): void {
   try {
     enterNamespace(back.fd)
-  } catch {
-    process.exit(70)
+  } catch (error) {
+    console.error(`bowline: cannot return to the network namespace of the host: ${String(error)}`)
+    exit(EXIT_ASTRAY)
   }
 }
 

@@ -17,8 +17,8 @@ const { symbols: libc } = dlopen('libc.so.6', {
 
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000
-/** Not inherited, and no waiting for the other end if the path turns out to be a FIFO. */
-const O_CLOEXEC_NONBLOCK = 0o2000000 | 0o4000
+/** Not inherited, no waiting for the other end of a FIFO, no terminal for us: the path may be anything. */
+const OPEN_FLAGS = 0o2000000 | 0o4000 | 0o400
 const NS_GET_NSTYPE = 0xb703
 const CLONE_NEWNET = 0x40000000
 const MSG_TRUNC = 0x20
@@ -27,7 +27,7 @@ const errnoAt = libc.__errno_location()
 
 /** Opens a path that may be a magic link such as /proc/PID/ns/net. */
 export function openNamespace(path: string): number {
-  return checked(libc.open(path, O_CLOEXEC_NONBLOCK, 0), `open ${path}`)
+  return checked(libc.open(path, OPEN_FLAGS, 0), `open ${path}`)
 }
 
 export function closeDescriptor(fd: number): void {

@@ -2,39 +2,25 @@ import { type Address, addressBytes } from '../../core/address.ts'
 import { Code, Fault, isErrno } from '../../core/errors.ts'
 import { describeChange } from '../describe.ts'
 import type { Change, Link, LinkAddress, LinkRef, Neighbour, Netns, Route } from '../kernel.ts'
-import { familyNumber, writeChange, writeIfInfo, writeLinkHead } from '../netlink/changes.ts'
-import {
-  type Ack,
-  type Message,
-  MessageWriter,
-  NLM_F_ACK,
-  NLM_F_DUMP,
-  NLM_F_DUMP_INTR,
-  NLM_F_REQUEST,
-  NLMSG_DONE,
-  readAck,
-  readMessages,
-} from '../netlink/message.ts'
-import { decodeAddress, decodeLink, decodeNeighbour, decodeRoute } from '../netlink/replies.ts'
-import { Family, Nda, Rta, Rtm } from '../netlink/rtnetlink.ts'
+import { familyNumber, stepsOf, writeChange, writeIfInfo, writeLinkHead } from '../netlink/changes.ts'
+import { type Ack, type MessageWriter, NLM_F_ACK, NLM_F_REQUEST } from '../netlink/message.ts'
+import { decodeAddress, decodeLink, decodeNeighbour, decodeRoutes } from '../netlink/replies.ts'
+import { EXT_MASK_SKIP_STATS, Family, Ifla, Nda, Rta, Rtm } from '../netlink/rtnetlink.ts'
 import { errnoName } from './errno.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
-import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
+import { type DumpRequest, RouteSocket } from './route_socket.ts'
 import { readSysctl, writeSysctl } from './sysctl.ts'
 
-const NETLINK_ROUTE = 0
-/** Requests in one send: their answers must fit the socket's receive buffer. */
+/** Requests in one send: both they (under 40 KiB) and their answers must fit the buffers that a socket starts with. */
 const MAX_BATCH = 64
-const MAX_DATAGRAMS = 100_000
-const MAX_DUMPS = 5
 
 /** A network namespace by way of one rtnetlink socket, which is opened when it is first needed. */
 export class LinuxNetns implements Netns {
   readonly identity: NamespaceHandle['identity']
   readonly #handle: NamespaceHandle
   readonly #isHome: boolean
-  #socket: NetlinkSocket | undefined
-  #seq = 0
+  #socket: RouteSocket | undefined
+  #isOpen = true
 
   constructor(handle: NamespaceHandle, isHome: boolean) {
     this.identity = handle.identity
@@ -42,73 +28,67 @@ export class LinuxNetns implements Netns {
     this.#isHome = isHome
   }
 
-  /** Where the other end of a veth pair goes. */
+  /** Where the other end of a veth pair goes. EBADF once it is closed: the number may be another file's by then. */
   get fd(): number {
-    return this.#handle.fd
+    if (this.#isOpen) return this.#handle.fd
+    throw new Fault('EBADF (the namespace was closed)', { errno: 'EBADF' })
   }
 
   apply(changes: readonly Change[]): void {
-    for (let at = 0; at < changes.length; at += MAX_BATCH) this.#batch(changes.slice(at, at + MAX_BATCH))
+    this.#applyAll(changes)
   }
 
-  applyAndRead(changes: readonly Change[], link: LinkRef): Link {
-    const found = this.#batch(changes, link)
-    if (found) return found
-    throw new Fault(`link ${JSON.stringify(link)} is gone as soon as it was made`, { errno: 'ENODEV' })
+  applyAndRead(changes: readonly Change[], ref: LinkRef): Link {
+    const link = this.#applyAll(changes, ref)
+    if (link) return link
+    throw new Fault(`read ${describeRef(ref)}: ENODEV`, { errno: 'ENODEV' })
   }
 
   link(ref: LinkRef): Link | undefined {
-    return this.#batch([], ref)
+    // The kernel would take index 0 for a question without a name: EINVAL.
+    return 'index' in ref && ref.index === 0 ? undefined : this.#applyAll([], ref)
   }
 
   links(): Link[] {
-    return this.#dump((writer) => writeIfInfo(writer, Family.unspec), Rtm.getLink, Rtm.newLink).map(
-      decodeLink,
-    )
+    const body = (writer: MessageWriter) =>
+      writeIfInfo(writer, Family.unspec).attributeU32(Ifla.extMask, EXT_MASK_SKIP_STATS)
+    return this.#dump('links', { request: Rtm.getLink, reply: Rtm.newLink, body }).map(decodeLink)
   }
 
   addresses(linkIndex: number): LinkAddress[] {
-    const head = (writer: MessageWriter): void => void writer.u32(Family.unspec).u32(linkIndex)
-    return this.#dump(head, Rtm.getAddr, Rtm.newAddr)
+    const body = (writer: MessageWriter) => writer.u32(Family.unspec).u32(linkIndex)
+    return this.#dump('addresses', { request: Rtm.getAddr, reply: Rtm.newAddr, body })
       .map(decodeAddress)
       .filter((address) => address.linkIndex === linkIndex)
       .map(({ linkIndex: _, ...address }) => address)
   }
 
   routes(linkIndex: number): Route[] {
-    const head = (writer: MessageWriter): void =>
-      void writer.u32(Family.unspec).u32(0).u32(0).attributeU32(Rta.oif, linkIndex)
-    return this.#dump(head, Rtm.getRoute, Rtm.newRoute)
-      .map(decodeRoute)
-      .filter((route) => route?.linkIndex === linkIndex)
-      .flatMap((route) => route ?? [])
+    const body = (writer: MessageWriter) =>
+      writer.u32(Family.unspec).u32(0).u32(0).attributeU32(Rta.oif, linkIndex)
+    return this.#dump('routes', { request: Rtm.getRoute, reply: Rtm.newRoute, body })
+      .flatMap(decodeRoutes)
+      .filter((route) => route.linkIndex === linkIndex)
   }
 
   neighbours(linkIndex: number): Neighbour[] {
-    const head = (writer: MessageWriter): void =>
-      void writer.u32(Family.unspec).u32(0).u32(0).attributeU32(Nda.linkIndex, linkIndex)
-    return this.#dump(head, Rtm.getNeigh, Rtm.newNeigh)
-      .map(decodeNeighbour)
-      .filter((neighbour) => neighbour?.linkIndex === linkIndex)
-      .flatMap((neighbour) => neighbour ?? [])
+    const body = (writer: MessageWriter) =>
+      writer.u32(Family.unspec).u32(0).u32(0).attributeU32(Nda.linkIndex, linkIndex)
+    return this.#dump('neighbours', { request: Rtm.getNeigh, reply: Rtm.newNeigh, body })
+      .flatMap((reply) => decodeNeighbour(reply) ?? [])
+      .filter((neighbour) => neighbour.linkIndex === linkIndex)
   }
 
   routeTo(address: Address): number | undefined {
-    const bytes = addressBytes(address)
-    const seq = ++this.#seq
-    const writer = new MessageWriter(64).begin(Rtm.getRoute, NLM_F_REQUEST | NLM_F_ACK, seq)
-    writer
-      .u8(familyNumber(address.family))
-      .u8(8 * bytes.length)
-      .u16(0)
-      .u32(0)
-      .u32(0)
-    writer.attribute(Rta.dst, bytes).end()
     let index: number | undefined
-    const acks = this.#exchange(writer.finish(), 1, ({ type, body }) => {
-      if (type === Rtm.newRoute) index = decodeRoute(body)?.linkIndex
-    })
-    return acks.get(seq)?.errno === 0 ? index : undefined
+    const [ack] = this.#open().exchange(
+      1,
+      (writer, seq) => writeRouteQuestion(writer, address, seq),
+      ({ type, body }) => {
+        if (type === Rtm.newRoute) index = decodeRoutes(body)[0]?.linkIndex
+      },
+    )
+    return ack?.errno === 0 ? index : undefined
   }
 
   readSysctl(key: string): string | undefined {
@@ -120,113 +100,121 @@ export class LinuxNetns implements Netns {
   }
 
   close(): void {
+    if (!this.#isOpen) return
+    this.#isOpen = false
     this.#socket?.close()
-    this.#socket = undefined
     closeHandle(this.#handle)
   }
 
-  /** Sends changes and, after them, a question for one link. Throws the first refusal of a change. */
-  #batch(changes: readonly Change[], ref?: LinkRef): Link | undefined {
-    const writer = new MessageWriter()
-    const first = this.#seq + 1
-    for (const change of changes) {
-      const fd = change.op === 'createVeth' ? fdOf(change.peerNetns) : -1
-      writeChange(writer, change, ++this.#seq, fd)
+  /** Applies the changes, the last batch of them together with a question for one link. Throws the first refusal. */
+  #applyAll(changes: readonly Change[], ref?: LinkRef): Link | undefined {
+    const steps = changes.flatMap(stepsOf)
+    let refused: Fault | undefined
+    const onRefusal = (fault: Fault): void => {
+      refused ??= fault
     }
-    if (ref) {
-      writeLinkHead(writer.begin(Rtm.getLink, NLM_F_REQUEST | NLM_F_ACK, ++this.#seq), ref)
-      writer.end()
-    }
-    let link: Link | undefined
-    const acks = this.#exchange(writer.finish(), changes.length + (ref ? 1 : 0), ({ type, body }) => {
-      if (type === Rtm.newLink) link = decodeLink(body)
-    })
-    for (const [index, change] of changes.entries()) throwRefused(acks.get(first + index), change)
-    if (ref) throwUnlessAbsent(acks.get(this.#seq), ref)
+    while (steps.length > MAX_BATCH) this.#batch(steps.splice(0, MAX_BATCH), undefined, onRefusal)
+    const link = this.#batch(steps, ref, onRefusal)
+    if (refused) throw refused
     return link
   }
 
-  /** Sends requests and receives until each has its acknowledgement. */
-  #exchange(requests: Uint8Array, count: number, onReply: (message: Message) => void): Map<number, Ack> {
-    const acks = new Map<number, Ack>()
-    if (count === 0) return acks
-    const socket = this.#open()
-    socket.send(requests)
-    for (let i = 0; acks.size < count && i < MAX_DATAGRAMS; i++) {
-      for (const message of readMessages(socket.receive())) {
-        const ack = readAck(message)
-        if (ack) acks.set(message.seq, ack)
-        else onReply(message)
-      }
+  /** One round trip. `onRefusal` gets the refusals of changes in their order. */
+  #batch(
+    steps: readonly Change[],
+    ref: LinkRef | undefined,
+    onRefusal: (fault: Fault) => void,
+  ): Link | undefined {
+    const count = steps.length + (ref ? 1 : 0)
+    if (count === 0) return undefined
+    let link: Link | undefined
+    const acks = this.#open().exchange(
+      count,
+      (writer, first) => {
+        for (const [i, step] of steps.entries()) writeChange(writer, step, first + i, peerFd(step))
+        if (ref) writeLinkQuestion(writer, ref, first + steps.length)
+      },
+      ({ type, body }) => {
+        if (type === Rtm.newLink) link = decodeLink(body)
+      },
+    )
+    for (const [i, step] of steps.entries()) {
+      const ack = acks[i]
+      if (ack && ack.errno !== 0) onRefusal(refusal(ack, describeChange(step)))
     }
-    return acks
+    const answer = acks[steps.length]
+    if (ref && answer) throwUnlessAbsent(answer, ref)
+    return link
   }
 
-  /** The kernel says when a table changed under a dump (NLM_F_DUMP_INTR): then the dump is made again. */
-  #dump(head: (writer: MessageWriter) => unknown, request: number, reply: number): Uint8Array[] {
-    for (let attempt = 0; attempt < MAX_DUMPS; attempt++) {
-      const bodies = this.#dumpOnce(head, request, reply)
-      if (bodies) return bodies
-    }
-    throw new Fault(`the kernel’s tables changed during ${MAX_DUMPS} dumps in a row`, {
-      code: Code.tryLater,
-      cure: 'Try again; something on this node changes links or routes all the time.',
-    })
+  /** Of a link that is gone there is nothing to list. */
+  #dump(what: string, request: DumpRequest): Uint8Array[] {
+    const outcome = this.#open().dump(request)
+    if (Array.isArray(outcome)) return outcome
+    const fault = refusal(outcome, `list ${what}`)
+    if (isErrno(fault, 'ENODEV')) return []
+    throw fault
   }
 
-  #dumpOnce(
-    head: (writer: MessageWriter) => unknown,
-    request: number,
-    reply: number,
-  ): Uint8Array[] | undefined {
-    const seq = ++this.#seq
-    const writer = new MessageWriter(64).begin(request, NLM_F_REQUEST | NLM_F_DUMP, seq)
-    head(writer)
-    const socket = this.#open()
-    socket.send(writer.end().finish())
-    const bodies: Uint8Array[] = []
-    let interrupted = false
-    for (let i = 0; i < MAX_DATAGRAMS; i++) {
-      for (const message of readMessages(socket.receive())) {
-        if (message.seq !== seq) continue
-        interrupted ||= (message.flags & NLM_F_DUMP_INTR) !== 0
-        if (message.type === NLMSG_DONE) return interrupted ? undefined : bodies
-        const ack = readAck(message)
-        if (ack) throw refusal(ack, 'dump')
-        // The receive buffer is used again: what is kept must be copied.
-        if (message.type === reply) bodies.push(message.body.slice())
-      }
-    }
-    throw new Fault(`a dump of more than ${MAX_DATAGRAMS} datagrams`, { code: Code.tryLater })
-  }
-
-  #open(): NetlinkSocket {
-    this.#socket ??= this.#inside(() => openNetlinkSocket(NETLINK_ROUTE))
+  #open(): RouteSocket {
+    this.#socket ??= this.#inside(() => new RouteSocket())
     return this.#socket
   }
 
   #inside<T>(work: () => T): T {
+    if (!this.#isOpen) throw new Fault('EBADF (the namespace was closed)', { errno: 'EBADF' })
     return this.#isHome ? work() : within(this.#handle, work)
   }
 }
 
-function fdOf(netns: Netns): number {
-  if (netns instanceof LinuxNetns) return netns.fd
+function peerFd(change: Change): number {
+  if (change.op !== 'createVeth') return -1
+  if (change.peerNetns instanceof LinuxNetns) return change.peerNetns.fd
   throw new Fault('a veth can only go to a namespace of this kernel')
 }
 
-function throwRefused(ack: Ack | undefined, change: Change): void {
-  if (!ack) throw new Fault(`${describeChange(change)}: the kernel gave no answer`, { code: Code.tryLater })
-  if (ack.errno !== 0) throw refusal(ack, describeChange(change))
+function writeLinkQuestion(writer: MessageWriter, ref: LinkRef, seq: number): void {
+  writeLinkHead(writer.begin(Rtm.getLink, NLM_F_REQUEST | NLM_F_ACK, seq), ref)
+  writer.attributeU32(Ifla.extMask, EXT_MASK_SKIP_STATS).end()
 }
 
-function throwUnlessAbsent(ack: Ack | undefined, ref: LinkRef): void {
-  if (!ack || ack.errno === 0) return
-  const fault = refusal(ack, `read link ${JSON.stringify(ref)}`)
-  if (!isErrno(fault, 'ENODEV')) throw fault
+function writeRouteQuestion(writer: MessageWriter, address: Address, seq: number): void {
+  const bytes = addressBytes(address)
+  writer.begin(Rtm.getRoute, NLM_F_REQUEST | NLM_F_ACK, seq)
+  writer
+    .u8(familyNumber(address.family))
+    .u8(8 * bytes.length)
+    .u16(0)
+    .u32(0)
+    .u32(0)
+  writer.attribute(Rta.dst, bytes).end()
+}
+
+/** ENODEV is "no such link"; ERANGE is "no link can have a name this long". */
+function throwUnlessAbsent(answer: Ack, ref: LinkRef): void {
+  if (answer.errno === 0) return
+  const fault = refusal(answer, `read ${describeRef(ref)}`)
+  if (!isErrno(fault, 'ENODEV', 'ERANGE')) throw fault
+}
+
+function describeRef(ref: LinkRef): string {
+  return 'name' in ref ? `link ${ref.name}` : `link ${ref.index}`
 }
 
 function refusal({ errno, text }: Ack, action: string): Fault {
   const name = errnoName(errno)
-  return new Fault(`${action}: ${name}${text ? ` (${text})` : ''}`, { errno: name })
+  const cure = CURES[name]
+  return new Fault(`${action}: ${name}${text ? ` (${text})` : ''}`, {
+    errno: name,
+    ...(PASSING.includes(name) && { code: Code.tryLater }),
+    ...(cure && { cure }),
+  })
+}
+
+/** Nothing is wrong with the request: the same one may succeed later. */
+const PASSING = ['EAGAIN', 'EINTR', 'ENOBUFS', 'ENOMEM']
+
+const CURES: Record<string, string> = {
+  EPERM: 'Run as root with CAP_NET_ADMIN and CAP_SYS_ADMIN.',
+  EOPNOTSUPP: 'Load the kernel module for this (veth, bridge, 8021q), or use a kernel that has it.',
 }

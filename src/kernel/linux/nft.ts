@@ -38,14 +38,15 @@ export function hasNftElement(ref: NftElementRef): boolean {
 }
 
 /**
- * The socket is kept. To close it just after a removal would cost 10 to 20 ms, as the kernel then waits until what was
- * removed is really gone (nft_rcv_nl_event); a moment later it no longer does, so the end of the process is soon enough.
+ * The socket is kept for the life of the process. To close it after a removal waits until the kernel has really taken
+ * away what was removed, some 10 ms (nft_rcv_nl_event). The end of the process closes it too: whoever removes links as
+ * well should do so after nftables, so that both kinds of waiting overlap.
  */
 let idle: NetlinkSocket | undefined
 let lastSeq = 0
 
-/** Runs `work` with a socket and `count` fresh sequence numbers. A socket that may hold more answers is not used again. */
-function converse<T extends { refusal?: NftRefusal | undefined }>(
+/** Runs `work` with a socket and `count` fresh sequence numbers. The socket is used again unless more answers may come. */
+function converse<T extends { over: boolean }>(
   count: number,
   work: (socket: NetlinkSocket, seq: number) => T,
 ): T {
@@ -55,7 +56,7 @@ function converse<T extends { refusal?: NftRefusal | undefined }>(
   lastSeq = (seq + count) % MAX_SEQ
   try {
     const outcome = work(socket, seq)
-    if (!outcome.refusal) idle = socket
+    if (outcome.over) idle = socket
     return outcome
   } finally {
     if (!idle) socket.close()
@@ -66,8 +67,8 @@ function transact(commands: readonly NftCommand[]): NftRefusal | undefined {
   return converse(commands.length + 2, (socket, seq) => {
     socket.send(encodeNftBatch(commands, seq))
     return receiveUntil(socket, (datagram) => {
-      const { refusal, over } = readBatchNews(datagram, commands.length, seq)
-      return refusal || over ? { refusal } : undefined
+      const news = readBatchNews(datagram, commands.length, seq)
+      return news.refusal || news.over ? news : undefined
     })
   }).refusal
 }
@@ -105,7 +106,10 @@ function questionAbout(command: NftCommand): Question | undefined {
 function ask(question: Question): NftAnswer {
   return converse(1, (socket, seq) => {
     socket.send(question(seq))
-    return receiveUntil(socket, (datagram) => readAnswer(datagram, seq))
+    return receiveUntil(socket, (datagram) => {
+      const answer = readAnswer(datagram, seq)
+      return answer && { ...answer, over: true }
+    })
   })
 }
 

@@ -1,19 +1,27 @@
 import { Fault } from '../../core/errors.ts'
 import { readString, textBytes } from '../netlink/message.ts'
-import { close, Open, open, readOnce, writeOnce } from './disk.ts'
+import { close, Errno, Open, open, readOnce, writeOnce } from './disk.ts'
 import { errnoName } from './errno.ts'
 
 const ROOT = '/proc/sys/net'
 const VALUE_BYTES = 4096
 
-/** The value of a setting of the namespace that the calling thread is in, trimmed; undefined if it is missing. */
+/**
+ * The value of a setting of the namespace that the calling thread is in, trimmed; undefined if it is missing. Throws a
+ * Fault with the errno and the key when it is there but cannot be read.
+ */
 export function readSysctl(key: string): string | undefined {
   const fd = open(pathOf(key), Open.read)
-  if (fd < 0) return undefined
+  if (fd === -Errno.ENOENT) return undefined
   const bytes = new Uint8Array(new ArrayBuffer(VALUE_BYTES))
-  const length = readOnce(fd, bytes, 0)
-  close(fd)
-  return length < 0 ? undefined : readString(bytes.subarray(0, length)).trim()
+  const length = fd < 0 ? fd : readOnce(fd, bytes, 0)
+  if (fd >= 0) close(fd)
+  if (length >= 0) return readString(bytes.subarray(0, length)).trim()
+  const errno = errnoName(-length)
+  throw new Fault(`read net/${key}: ${errno}`, {
+    errno,
+    cure: `Let the container runtime read ${ROOT}; see whether this works: sysctl net/${key}`,
+  })
 }
 
 /** Throws a Fault with the errno, the key and the value. */

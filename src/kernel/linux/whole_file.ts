@@ -1,5 +1,5 @@
 import { textBytes } from '../netlink/message.ts'
-import { close, Errno, linkAnonymous, Open, open, rename, unlink } from './disk.ts'
+import { close, Errno, linkAnonymous, Open, open, rename, sleepMicroseconds, unlink } from './disk.ts'
 import { checked, diskFault, writeRange } from './own_file.ts'
 
 /**
@@ -9,6 +9,10 @@ import { checked, diskFault, writeRange } from './own_file.ts'
 export const TEMPORARY = '.bowline-tmp.'
 /** Of competing writers one gets on in every round, so this many rounds end only for a disk that is broken. */
 const MAX_ATTEMPTS = 64
+/** The wait before attempt n is n times this long. */
+const BACKOFF_US = 50
+/** A living writer keeps its spare name for a fraction of a millisecond; these attempts give it more than 5 ms. */
+const PATIENT_ATTEMPTS = 16
 
 /** Makes a new file, whole or not at all; EEXIST if there is one. */
 export function createWhole(path: string, text: string, anonymous: boolean): void {
@@ -39,6 +43,7 @@ function placeWhole(
   const bytes = textBytes(text)
   let outcome = -Errno.ENOENT
   for (let attempt = 0; outcome === -Errno.ENOENT && attempt < MAX_ATTEMPTS; attempt++) {
+    if (attempt > 0) sleepMicroseconds(attempt * BACKOFF_US)
     const { fd, spare } = openUnnamed(action, checked(path), anonymous)
     try {
       writeRange(action, path, fd, 0, bytes)
@@ -81,14 +86,16 @@ function openUnnamed(action: string, path: string, anonymous: boolean): { fd: nu
 }
 
 /**
- * For file systems on which every file has a name. It is placed by its descriptor all the same: if another writer has
- * taken the spare name over, that fails with ENOENT, and can never place what the other one is still writing.
+ * For file systems on which every file has a name. Who finds it taken waits a little, then takes it over from a writer
+ * that must be dead. Should it live after all, nothing is lost: a file is placed by its descriptor, which then fails with
+ * ENOENT, and never places what the other one is still writing.
  */
 function openSpare(action: string, path: string): { fd: number; spare: string } {
   const spare = `${temporaryName(path)}.new`
   let fd = -Errno.EEXIST
   for (let attempt = 0; fd === -Errno.EEXIST && attempt < MAX_ATTEMPTS; attempt++) {
-    if (attempt > 0) unlink(spare)
+    if (attempt > 0) sleepMicroseconds(attempt * BACKOFF_US)
+    if (attempt >= PATIENT_ATTEMPTS) unlink(spare)
     fd = open(spare, Open.write | Open.createNew, 0o600)
   }
   if (fd < 0) throw diskFault(action, path, fd)

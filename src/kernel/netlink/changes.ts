@@ -27,10 +27,12 @@ import {
   NUD_PERMANENT,
   RTN_UNICAST,
   RTPROT_BOOT,
+  RTPROT_UNSPEC,
   Rta,
   Rtax,
   Rtm,
   SCOPE_LINK,
+  SCOPE_NOWHERE,
   TABLE_MAIN,
   VETH_PEER,
   VLAN_ID,
@@ -41,9 +43,29 @@ type SetLink = Extract<Change, { op: 'setLink' }>
 type AddAddress = Extract<Change, { op: 'addAddress' }>
 
 const MAKE = NLM_F_CREATE | NLM_F_EXCL
+const REPLACE = NLM_F_CREATE | NLM_F_REPLACE
+/**
+ * A plain add lets default routes by several gateways stand side by side, and refuses a duplicate. Measured on Linux
+ * 6.18, where EXCL would refuse the second gateway in both families:
+ * - IPv4 puts the new route behind the old ones, the first of which is used. What equals an old one in all respects is
+ *   EEXIST; the same gateway with another MTU is one more route.
+ * - IPv6 makes the gateways the next hops of one multipath route. The same next hop is EEXIST, whatever its MTU.
+ */
+const ADD_ROUTE = NLM_F_CREATE | NLM_F_APPEND
 
 /**
- * Writes a change as one message that asks for an acknowledgement. `netnsFd` is the descriptor of the namespace
+ * The messages that a change takes, as changes of one message each. Only a link that joins a bridge and gets port
+ * options takes two: the kernel looks for the bridge before it has joined, and answers EOPNOTSUPP. It joins first, so
+ * that it is not up without its options.
+ */
+export function stepsOf(change: Change): readonly Change[] {
+  if (change.op !== 'setLink' || !change.master || !change.port) return [change]
+  const { master, ...rest } = change
+  return [{ op: 'setLink', link: change.link, master }, rest]
+}
+
+/**
+ * Writes one of `stepsOf` as a message that asks for an acknowledgement. `netnsFd` is the descriptor of the namespace
  * that a new veth's other end goes to.
  */
 export function writeChange(writer: MessageWriter, change: Change, seq: number, netnsFd: number): void {
@@ -73,14 +95,15 @@ export function writeChange(writer: MessageWriter, change: Change, seq: number, 
       writeAddress(begin(Rtm.delAddr), change)
       break
     case 'addRoute':
-      writeRoute(begin(Rtm.newRoute, routeFlags(change.route, change.replace)), change.route)
+      writeRoute(begin(Rtm.newRoute, change.replace ? REPLACE : ADD_ROUTE), change.route, RTPROT_BOOT)
       break
     case 'removeRoute':
-      writeRoute(begin(Rtm.delRoute), change.route)
+      // Protocol 0 and scope 255 mean any: a route that somebody else made is removed by its destination as well.
+      writeRoute(begin(Rtm.delRoute), { scope: SCOPE_NOWHERE, ...change.route }, RTPROT_UNSPEC)
       break
     case 'setNeighbour': {
       const { linkIndex, address, mac } = change.neighbour
-      writeNeighbour(begin(Rtm.newNeigh, NLM_F_CREATE | NLM_F_REPLACE), linkIndex, address)
+      writeNeighbour(begin(Rtm.newNeigh, REPLACE), linkIndex, address)
       writer.attribute(Nda.lladdr, macBytes(mac))
       break
     }
@@ -230,23 +253,14 @@ function hasBroadcast({ address, prefix }: Cidr): boolean {
   return address.family === 4 && prefix < 31
 }
 
-/**
- * A plain add lets default routes by several gateways stand side by side. IPv4 appends, and refuses an exact
- * duplicate all the same; IPv6 would make APPEND a multipath sibling, and takes EXCL for "the same next hop".
- */
-function routeFlags({ dst }: Route, replace = false): number {
-  if (replace) return NLM_F_CREATE | NLM_F_REPLACE
-  return dst.address.family === 4 ? NLM_F_CREATE | NLM_F_APPEND : NLM_F_CREATE
-}
-
-function writeRoute(writer: MessageWriter, route: Route): void {
+function writeRoute(writer: MessageWriter, route: Route, protocol: number): void {
   const { dst, gateway, linkIndex, source, table = TABLE_MAIN } = route
   const { family } = dst.address
   const scope = family === 6 ? 0 : (route.scope ?? (gateway ? 0 : SCOPE_LINK))
   writer.u8(familyNumber(family)).u8(dst.prefix).u8(0).u8(0)
   writer
     .u8(table < 256 ? table : 0)
-    .u8(RTPROT_BOOT)
+    .u8(protocol)
     .u8(scope)
     .u8(RTN_UNICAST)
     .u32(0)

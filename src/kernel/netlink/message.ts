@@ -5,7 +5,7 @@
 
 /** Message types and flags. Source: linux/netlink.h. */
 export const NLMSG_ERROR = 2
-export const NLMSG_DONE = 3
+const NLMSG_DONE = 3
 export const NLM_F_REQUEST = 0x1
 export const NLM_F_ACK = 0x4
 export const NLM_F_DUMP_INTR = 0x10
@@ -209,11 +209,22 @@ export type Ack = {
 export function readAck({ type, flags, body }: Message): Ack | undefined {
   if (type !== NLMSG_ERROR || body.length < 4 + HEADER_LENGTH) return undefined
   const view = new DataView(body.buffer, body.byteOffset, body.length)
-  const errno = -view.getInt32(0, true)
+  // Not unary minus, which would make a success -0.
+  const errno = 0 - view.getInt32(0, true)
   if (!(flags & NLM_F_ACK_TLVS)) return { errno }
   const echoed = flags & NLM_F_CAPPED ? HEADER_LENGTH : view.getUint32(4, true)
   // No bit operation on the sum: a broken length of 2^31 or more would become negative.
   const text = readAttributes(body, 4 + echoed + (-echoed & 3)).get(NLMSGERR_ATTR_MSG)
+  return text ? { errno, text: readString(text) } : { errno }
+}
+
+/** Reads the end of a dump (NLMSG_DONE), which may be a refusal. Undefined if `message` is no such thing. */
+export function readDone({ type, flags, body }: Message): Ack | undefined {
+  if (type !== NLMSG_DONE) return undefined
+  // Old kernels end with no errno at all.
+  if (body.length < 4) return { errno: 0 }
+  const errno = 0 - new DataView(body.buffer, body.byteOffset, body.length).getInt32(0, true)
+  const text = flags & NLM_F_ACK_TLVS ? readAttributes(body, 4).get(NLMSGERR_ATTR_MSG) : undefined
   return text ? { errno, text: readString(text) } : { errno }
 }
 

@@ -65,29 +65,31 @@ export function decodeAddress(body: Uint8Array): LinkAddress & { linkIndex: numb
   }
 }
 
-/** Reads the body of an RTM_NEWROUTE message. Undefined for what is no unicast route of IP outside the local table. */
-export function decodeRoute(body: Uint8Array): Route | undefined {
+/**
+ * Reads the body of an RTM_NEWROUTE message: one route for each next hop, as IPv6 shows routes by several gateways as
+ * one. Empty for what is no unicast route of IP outside the local table.
+ */
+export function decodeRoutes(body: Uint8Array): Route[] {
   const view = viewOf(body, 12, 'route')
+  const family = view.getUint8(0)
   const attributes = readAttributes(body, 12)
   const table = readU32(attributes.get(Rta.table)) ?? view.getUint8(4)
-  const linkIndex = readU32(attributes.get(Rta.oif))
-  if (view.getUint8(7) !== RTN_UNICAST || table === TABLE_LOCAL || linkIndex === undefined) return undefined
-  const gateway = attributes.get(Rta.gateway)
+  // The local table and other protocols (MPLS) come along in a dump of all families.
+  if (view.getUint8(7) !== RTN_UNICAST || table === TABLE_LOCAL || !isInternet(family)) return []
   const source = attributes.get(Rta.prefSource)
   const metrics = nested(attributes, Rta.metrics)
   const [mtu, advmss] = [readU32(metrics.get(Rtax.mtu)), readU32(metrics.get(Rtax.advmss))]
   const priority = readU32(attributes.get(Rta.priority))
-  return {
-    dst: destinationOf(view.getUint8(0), view.getUint8(1), attributes.get(Rta.dst)),
-    linkIndex,
+  const route = {
+    dst: destinationOf(family, view.getUint8(1), attributes.get(Rta.dst)),
     scope: view.getUint8(6),
     table,
-    ...(gateway && { gateway: addressOf(gateway) }),
     ...(source && { source: addressOf(source) }),
     ...(priority !== undefined && { priority }),
     ...(mtu !== undefined && { mtu }),
     ...(advmss !== undefined && { advmss }),
   }
+  return nextHopsOf(attributes).map((hop) => ({ ...route, ...hop }))
 }
 
 /** Reads the body of an RTM_NEWNEIGH message. Undefined when it has no hardware address yet. */
@@ -105,6 +107,39 @@ function portOf(attributes: Attributes): PortOptions {
     hairpin: attributes.get(Bridge.portMode)?.[0] === 1,
     isolated: attributes.get(Bridge.portIsolated)?.[0] === 1,
   }
+}
+
+type NextHop = Pick<Route, 'linkIndex' | 'gateway'>
+
+function nextHopsOf(attributes: Attributes): NextHop[] {
+  const multipath = attributes.get(Rta.multipath)
+  if (multipath) return multipathHops(multipath)
+  const linkIndex = readU32(attributes.get(Rta.oif))
+  return linkIndex === undefined ? [] : [nextHop(linkIndex, attributes)]
+}
+
+/** A list of struct rtnexthop: length, flags, weight, link index, attributes. Malformed ends the list. */
+function multipathHops(bytes: Uint8Array): NextHop[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const hops: NextHop[] = []
+  for (let at = 0; at + 8 <= bytes.length; ) {
+    const length = view.getUint16(at, true)
+    if (length < 8 || at + length > bytes.length) break
+    const attributes = readAttributes(bytes.subarray(at, at + length), 8)
+    hops.push(nextHop(view.getUint32(at + 4, true), attributes))
+    at += (length + 3) & ~3
+  }
+  return hops
+}
+
+function nextHop(linkIndex: number, attributes: Attributes): NextHop {
+  // RTA_VIA is a gateway of another family than the destination: two bytes of family, then the address.
+  const gateway = attributes.get(Rta.gateway) ?? attributes.get(Rta.via)?.subarray(2)
+  return { linkIndex, ...(gateway && { gateway: addressOf(gateway) }) }
+}
+
+function isInternet(family: number): boolean {
+  return family === Family.inet || family === Family.inet6
 }
 
 function destinationOf(family: number, prefix: number, bytes: Uint8Array | undefined): Cidr {

@@ -33,6 +33,9 @@ export const Ifla = {
   promiscuity: 30,
 } as const
 
+/** No counters in the answer: a quarter of its size. */
+export const EXT_MASK_SKIP_STATS = 8
+
 export const Info = { kind: 1, data: 2, slaveKind: 4, slaveData: 5 } as const
 
 export const Bridge = { vlanFiltering: 7, portMode: 4, portIsolated: 33 } as const
@@ -64,13 +67,16 @@ export const Rta = {
   metrics: 8,
   multipath: 9,
   table: 15,
+  via: 18,
 } as const
 export const Rtax = { mtu: 2, advmss: 8 } as const
+export const RTPROT_UNSPEC = 0
 export const RTPROT_BOOT = 3
 export const RTN_UNICAST = 1
 export const TABLE_MAIN = 254
 export const TABLE_LOCAL = 255
 export const SCOPE_LINK = 253
+export const SCOPE_NOWHERE = 255
 
 export const Nda = { dst: 1, lladdr: 2, linkIndex: 8 } as const
 export const NUD_PERMANENT = 0x80

@@ -1,0 +1,64 @@
+import { type Address, formatAddress, parseAddress } from '../src/core/address.ts'
+import type { Files } from '../src/core/files.ts'
+import type { AttachmentId } from '../src/core/names.ts'
+
+/*
+ * Leases in host-local's layout: one file an address, named after it, below `<dataDir>/<network>/`, with the text
+ * `<container id>\r\n<interface>`. Old releases of host-local wrote the container id alone.
+ */
+
+/** Who holds an address, as far as its lease file says. */
+export type LeaseOwner = {
+  readonly address: Address
+  readonly containerId: string
+  /** Absent in the old form. */
+  readonly ifName?: string
+}
+
+/** Whose a lease is. */
+export type Ownership = 'ours' | 'ours in the old form' | 'nobody' | 'another'
+
+export function leasePath(dir: string, address: Address): string {
+  return `${dir}/${formatAddress(address)}`
+}
+
+/** The whole text of a lease file. */
+export function leaseText({ containerId, ifName }: Pick<AttachmentId, 'containerId' | 'ifName'>): string {
+  return `${containerId}\r\n${ifName}`
+}
+
+/**
+ * Compares as host-local does, without white space at the ends. A missing file is nobody's, and so is an empty one:
+ * host-local was killed before it wrote the text (plugins#498). Ask under the pool's lock, for only then it is over.
+ */
+export function ownershipOf(
+  text: string | undefined,
+  owner: Pick<AttachmentId, 'containerId' | 'ifName'>,
+): Ownership {
+  const trimmed = text?.trim() ?? ''
+  if (trimmed === '') return 'nobody'
+  if (trimmed === leaseText(owner)) return 'ours'
+  return trimmed === owner.containerId ? 'ours in the old form' : 'another'
+}
+
+/** The owner that a lease names, or undefined when it names nobody. */
+export function ownerOf(address: Address, text: string): LeaseOwner | undefined {
+  const [containerId = '', ifName] = text.trim().split('\r\n')
+  if (containerId === '') return undefined
+  return { address, containerId, ...(ifName !== undefined && { ifName }) }
+}
+
+/** The addresses that have a lease file, empty ones too, in no order. Other files in the directory are no leases. */
+export function leasedAddresses(files: Files, dir: string): Address[] {
+  return files.list(dir).flatMap((name) => addressOfName(name) ?? [])
+}
+
+function addressOfName(name: string): Address | undefined {
+  if (!/^[0-9a-f][0-9a-f.:]*$|^::/.test(name)) return undefined
+  try {
+    const address = parseAddress(name)
+    return formatAddress(address) === name ? address : undefined
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,362 @@
+import { type Address, type Cidr, formatAddress, parseAddress, sameAddress } from '../src/core/address.ts'
+import { Code, collectFaults, Fault, isErrno } from '../src/core/errors.ts'
+import type { FileLock, Files } from '../src/core/files.ts'
+import type { AttachmentId } from '../src/core/names.ts'
+import { UndoStack } from '../src/core/undo.ts'
+import { asHint, FreeList, rememberReleased } from './free_list.ts'
+import { type LeaseOwner, leasedAddresses, leasePath, leaseText, ownerOf, ownershipOf } from './leases.ts'
+import { capacityOf, formatRangeSet, isGateway, type RangeSet, rangeOf } from './range_set.ts'
+import { isCniName, isPlainPath } from './record_format.ts'
+import { isDamaged } from './records.ts'
+import { type Held, leaseDirOf, type PoolPlace, reclaimIfGone, stateDirOf, survey } from './survey.ts'
+
+export type PoolOptions = PoolPlace & {
+  /** How long to wait for another process that uses the pool. */
+  readonly lockTimeoutMs: number
+}
+
+/** An address for a pod. */
+export type Lease = {
+  /** With the prefix length of its subnet. */
+  readonly address: Cidr
+  readonly gateway: Address
+}
+
+/** Whose a lease is: the container and the interface. */
+export type Owner = Pick<AttachmentId, 'containerId' | 'ifName'>
+
+/** What can be asked of a pool, with or without its lock. */
+export interface PoolView {
+  /** Whether every one of these addresses is leased to this owner. */
+  held(owner: Owner, addresses: readonly Address[]): boolean
+  /** Who holds what, for a GC: reads every lease. */
+  owners(): LeaseOwner[]
+}
+
+/**
+ * The addresses of one network, held with host-local's own lock. A disk that refuses is a Fault with an errno.
+ * An ADD chooses, writes its record down, then takes; a DEL releases what its record names.
+ */
+export interface Pool extends PoolView {
+  /**
+   * One lease for each range set: the requested address of the set, or else the one that has been free longest.
+   * Makes no lease. Throws a Fault: `Code.addressInUse` when a requested address is held, `Code.invalidConfig` when
+   * it can't be given, `Code.poolExhausted` when a set has no free address.
+   */
+  choose(sets: readonly RangeSet[], requested: readonly Address[]): Lease[]
+  /** Makes the leases that were chosen, all or none. */
+  take(owner: Owner, leases: readonly Lease[]): void
+  /** Frees those of these addresses that the owner holds; goes on after a failure, then throws. */
+  release(owner: Owner, addresses: readonly Address[]): void
+  /** Frees all that the owner holds, by reading every lease, and returns it. For a DEL without a record. */
+  releaseAll(owner: Owner): Address[]
+  close(): void
+}
+
+/**
+ * Locks the pool of a network. Throws a Fault: code 11 when the lock can't be had in time, `Code.invalidConfig` for
+ * a path or name that could lead elsewhere.
+ */
+export function openPool(files: Files, options: PoolOptions): Pool {
+  refuseBadPlace(options)
+  return new LockedPool(files, options, lockPool(files, leaseDirOf(options), options.lockTimeoutMs))
+}
+
+/** The same pool without the lock, for looking only. */
+export function viewPool(files: Files, place: Pick<PoolPlace, 'dataDir' | 'network'>): PoolView {
+  refuseBadPlace(place)
+  const dir = leaseDirOf(place)
+  return {
+    held: (owner, addresses) => isHeld(files, dir, owner, addresses),
+    owners: () => ownersIn(files, dir),
+  }
+}
+
+/** Candidates that are looked at one by one before the names of all leases are read at once. */
+const MAX_PROBES = 64
+
+/** Which address `choose` has found for a set, and the list that has to be told when it is taken. */
+type Choice = { readonly address: Address; readonly list: FreeList; readonly isRequested: boolean }
+
+class LockedPool implements Pool {
+  readonly #files: Files
+  readonly #place: PoolPlace
+  readonly #lock: FileLock
+  readonly #dir: string
+  readonly #stateDir: string
+  #choices: Choice[] = []
+
+  constructor(files: Files, place: PoolPlace, lock: FileLock) {
+    this.#files = files
+    this.#place = place
+    this.#lock = lock
+    this.#dir = leaseDirOf(place)
+    this.#stateDir = stateDirOf(place)
+  }
+
+  choose(sets: readonly RangeSet[], requested: readonly Address[]): Lease[] {
+    const wishes = assignRequested(sets, requested)
+    const lists = this.#listsOf(sets)
+    this.#choices = lists.map((list, i) => {
+      const wish = wishes[i]
+      if (wish) this.#clearWay(wish)
+      return { address: wish ?? this.#firstFree(list), list, isRequested: wish !== undefined }
+    })
+    return this.#choices.map(({ address, list }) => leaseOf(list.set, address))
+  }
+
+  take(owner: Owner, leases: readonly Lease[]): void {
+    const undo = new UndoStack()
+    try {
+      for (const { address } of leases) {
+        const path = leasePath(this.#dir, address.address)
+        this.#make(path, leaseText(owner))
+        undo.push(() => void this.#files.remove(path))
+      }
+    } catch (error) {
+      undo.unwind()
+      throw error
+    }
+    for (const { address } of leases) this.#tellList(address.address)
+  }
+
+  release(owner: Owner, addresses: readonly Address[]): void {
+    const freed: Address[] = []
+    const faults = collectFaults(
+      addresses.map((address) => () => {
+        if (this.#free(owner, address)) freed.push(address)
+      }),
+    )
+    asHint(() => rememberReleased(this.#files, this.#stateDir, freed))
+    if (faults[0]) throw incomplete(faults, faults[0])
+  }
+
+  releaseAll(owner: Owner): Address[] {
+    const owned = leasedAddresses(this.#files, this.#dir).map((address) => ({
+      address,
+      ownership: ownershipOf(this.#files.read(leasePath(this.#dir, address)), owner),
+    }))
+    const ours = owned.filter(({ ownership }) => ownership === 'ours')
+    // As host-local does: the old form names no interface, so it only counts when nothing else is found.
+    const found =
+      ours.length > 0 ? ours : owned.filter(({ ownership }) => ownership === 'ours in the old form')
+    const addresses = found.map(({ address }) => address)
+    this.release(owner, addresses)
+    return addresses
+  }
+
+  held(owner: Owner, addresses: readonly Address[]): boolean {
+    return isHeld(this.#files, this.#dir, owner, addresses)
+  }
+
+  owners(): LeaseOwner[] {
+    return ownersIn(this.#files, this.#dir)
+  }
+
+  close(): void {
+    this.#lock.release()
+  }
+
+  /** The lists of the sets; those that are missing, damaged or of another boot are built from one survey. */
+  #listsOf(sets: readonly RangeSet[]): FreeList[] {
+    const found = sets.map((set) => FreeList.load(this.#files, this.#stateDir, set))
+    if (found.every((list) => list?.isOfBoot(this.#place.bootId))) return found.flatMap((list) => list ?? [])
+    const lasts = sets.map(({ index }) => this.#lastReserved(index))
+    const untouched = found.every((list, i) => list && isSame(list.cursor, lasts[i]))
+    const held = valuesOf(survey(this.#files, this.#place, { trustAdopted: untouched, reap: false }))
+    return sets.map((set, i) => {
+      const list = found[i]
+      if (list?.isOfBoot(this.#place.bootId)) return list
+      const source = { bootId: this.#place.bootId, cursor: lasts[i], held: held[set.family] }
+      return FreeList.build(this.#files, this.#stateDir, set, source)
+    })
+  }
+
+  #firstFree(list: FreeList): Address {
+    const address = this.#nextFree(list)
+    if (address) return address
+    const held = survey(this.#files, this.#place, { trustAdopted: false, reap: true })
+    const inSet = held.filter((one) => rangeOf(list.set, one.address) && !isGateway(list.set, one.address))
+    if (BigInt(inSet.length) >= capacityOf(list.set)) throw exhausted(this.#place.network, list.set, inSet)
+    list.refill(valuesOf(held)[list.set.family])
+    const found = this.#nextFree(list)
+    if (found) return found
+    throw exhausted(this.#place.network, list.set, inSet)
+  }
+
+  #nextFree(list: FreeList): Address | undefined {
+    let names: Set<string> | undefined
+    for (let probes = 1; ; probes++) {
+      const address = list.next()
+      if (!address) return undefined
+      if (probes > MAX_PROBES) names ??= new Set(this.#files.list(this.#dir))
+      const isFree = names ? !names.has(formatAddress(address)) : this.#isFree(address)
+      if (isFree) return address
+    }
+  }
+
+  #isFree(address: Address): boolean {
+    return (this.#files.read(leasePath(this.#dir, address)) ?? '').trim() === ''
+  }
+
+  /** A requested address is never taken from a live pod, only from one that is gone for certain. */
+  #clearWay(address: Address): void {
+    const owner = ownerOf(address, this.#files.read(leasePath(this.#dir, address)) ?? '')
+    if (!owner) return
+    const { network, records } = this.#place
+    const { containerId, ifName } = owner
+    const record = ifName === undefined ? undefined : records.read({ network, containerId, ifName })
+    const isRecorded =
+      record && !isDamaged(record) && record.leases?.addresses.includes(formatAddress(address))
+    if (isRecorded && reclaimIfGone(this.#files, this.#place, record, true)) return
+    throw new Fault(
+      `network ${network}: the requested address ${formatAddress(address)} is held by container ${containerId}`,
+      { code: Code.addressInUse, cure: 'Remove that container first, or ask for another address.' },
+    )
+  }
+
+  #make(path: string, text: string): void {
+    try {
+      this.#files.create(path, text)
+    } catch (error) {
+      if (!isErrno(error, 'EEXIST')) throw error
+      if ((this.#files.read(path) ?? '').trim() !== '') throw snatched(path)
+      this.#files.remove(path)
+      this.#files.create(path, text)
+    }
+  }
+
+  #tellList(address: Address): void {
+    const choice = this.#choices.find((one) => sameAddress(one.address, address))
+    if (!choice) return
+    const { list, isRequested } = choice
+    asHint(() => {
+      if (isRequested) list.forget(address)
+      this.#files.replace(lastReservedPath(this.#dir, list.set.index), formatAddress(address))
+      list.save(address)
+    })
+  }
+
+  /** Whether the address was the owner's, or nobody's with an empty file, and is free now. */
+  #free(owner: Owner, address: Address): boolean {
+    const path = leasePath(this.#dir, address)
+    const text = this.#files.read(path)
+    if (text === undefined || ownershipOf(text, owner) === 'another') return false
+    return this.#files.remove(path)
+  }
+
+  #lastReserved(index: number): Address | undefined {
+    const text = this.#files.read(lastReservedPath(this.#dir, index))?.trim()
+    if (!text) return undefined
+    return asHint(() => parseAddress(text))
+  }
+}
+
+/** The directory is there nearly always, so it is only made when its absence has been felt. */
+function lockPool(files: Files, dir: string, timeoutMs: number): FileLock {
+  try {
+    return files.lock(`${dir}/lock`, timeoutMs)
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error
+    files.ensureDirectory(dir, 0o755)
+    return files.lock(`${dir}/lock`, timeoutMs)
+  }
+}
+
+function isHeld(files: Files, dir: string, owner: Owner, addresses: readonly Address[]): boolean {
+  return addresses.every((address) =>
+    ownershipOf(files.read(leasePath(dir, address)), owner).startsWith('ours'),
+  )
+}
+
+function ownersIn(files: Files, dir: string): LeaseOwner[] {
+  return leasedAddresses(files, dir).flatMap(
+    (address) => ownerOf(address, files.read(leasePath(dir, address)) ?? '') ?? [],
+  )
+}
+
+/** For each set the requested address that it is to give, if any. Every requested address must find its set. */
+function assignRequested(sets: readonly RangeSet[], requested: readonly Address[]): (Address | undefined)[] {
+  const left = requested.filter((one, i) => requested.findIndex((other) => sameAddress(one, other)) === i)
+  const assigned = sets.map((set) => {
+    const index = left.findIndex((address) => rangeOf(set, address))
+    const [address] = index < 0 ? [] : left.splice(index, 1)
+    if (address && isGateway(set, address)) throw refuseGateway(address)
+    return address
+  })
+  if (left.length === 0) return assigned
+  const ranges = sets.map(formatRangeSet).join(' and ')
+  throw new Fault(
+    `the requested address ${left.map(formatAddress).join(', ')} can't be given from ${ranges}`,
+    {
+      code: Code.invalidConfig,
+      cure: 'Ask for at most one address of each range set, and for one that lies inside.',
+    },
+  )
+}
+
+function refuseGateway(address: Address): Fault {
+  return new Fault(`the requested address ${formatAddress(address)} is the gateway`, {
+    code: Code.invalidConfig,
+    cure: 'Ask for another address, or move the gateway with the key "gateway" of the range.',
+  })
+}
+
+function leaseOf(set: RangeSet, address: Address): Lease {
+  const range = rangeOf(set, address)
+  if (!range) throw new Fault(`${formatAddress(address)} is outside ${formatRangeSet(set)}`)
+  return { address: { address, prefix: range.subnet.prefix }, gateway: range.gateway }
+}
+
+function valuesOf(held: readonly Held[]): Record<4 | 6, Set<bigint>> {
+  const values = { 4: new Set<bigint>(), 6: new Set<bigint>() }
+  for (const { address } of held) values[address.family].add(address.value)
+  return values
+}
+
+function exhausted(network: string, set: RangeSet, held: readonly Held[]): Fault {
+  const unrecorded = held.filter(({ by }) => by === 'unrecorded').length
+  return new Fault(
+    `network ${network}: no free address in ${formatRangeSet(set)} (range set ${set.index}): ` +
+      `${held.length} held, ${held.length - unrecorded} by attachments, ${unrecorded} by leases without a record`,
+    {
+      code: Code.poolExhausted,
+      cure:
+        'Delete pods, or give "ipam.ranges" a larger subnet. Leases without a record are of another program such as ' +
+        'host-local; GC, or a reboot, frees those that nobody needs.',
+    },
+  )
+}
+
+function snatched(path: string): Fault {
+  return new Fault(`lease ${path} was made by a program that does not keep to the lock`, {
+    code: Code.tryLater,
+    cure: 'Try again; give each IPAM plugin a "dataDir" or network name of its own.',
+  })
+}
+
+function incomplete(faults: readonly Fault[], first: Fault): Fault {
+  return new Fault(faults.map(({ message }) => message).join('; '), { cause: first })
+}
+
+function refuseBadPlace({ dataDir, network }: Pick<PoolPlace, 'dataDir' | 'network'>): void {
+  if (!isPlainPath(dataDir)) {
+    throw new Fault(`key "ipam.dataDir": ${JSON.stringify(dataDir)} is not an absolute path without ".."`, {
+      code: Code.invalidConfig,
+      cure: 'Write it like /var/lib/cni/networks.',
+    })
+  }
+  if (isCniName(network)) return
+  throw new Fault(`key "name": ${JSON.stringify(network)} is not a network name`, {
+    code: Code.invalidConfig,
+    cure: 'Use letters, digits, ".", "_" and "-", and begin with a letter or digit.',
+  })
+}
+
+function isSame(a: Address | undefined, b: Address | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : sameAddress(a, b)
+}
+
+function lastReservedPath(dir: string, index: number): string {
+  return `${dir}/last_reserved_ip.${index}`
+}

@@ -1,0 +1,25 @@
+import type { AttachmentId } from '../src/core/names.ts'
+
+/**
+ * What was done for one attachment, written down before it is done. One file an attachment, at
+ * `<recordsDir>/<network>/<key>`, whatever the config says: a DEL finds it even when the config has changed.
+ */
+export type AttachmentRecord = AttachmentId & {
+  readonly version: 1
+  /** The boot in which this was written: after another boot nothing that it names in the kernel can exist. */
+  readonly bootId: string
+  /** False from before the first change until ADD has succeeded. */
+  readonly complete: boolean
+  /** Addresses held in the host-local layout below `dataDir`, in canonical text, one for each range set. */
+  readonly leases?: { readonly dataDir: string; readonly addresses: readonly string[] }
+  /** The type of the IPAM plugin that holds the addresses, when it is not ours. */
+  readonly delegate?: string
+  /** Where the pod is: the path as given, and the identity of the namespace behind it. */
+  readonly netns?: { readonly path: string; readonly device: number; readonly inode: number }
+  /** The host's end of the veth pair. */
+  readonly hostIfName?: string
+  readonly mode?: 'l2' | 'l3'
+  readonly bridge?: string
+  /** The addresses that have an element in the masquerade map, each as text with its subnet's prefix length. */
+  readonly masquerade?: readonly string[]
+}

@@ -1,0 +1,109 @@
+import { formatAddress, parseAddress, parseCidr } from '../src/core/address.ts'
+import type { AttachmentRecord } from './record.ts'
+
+/** The form that the CNI specification gives to network names and container ids; no path can be made of one. */
+const CNI_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/
+const IF_NAME_BYTES = 15
+const BOOT_ID = /^[A-Za-z0-9-]{1,64}$/
+const HEAD = '{"version":1,"complete":'
+
+/** Where in a record's text the word for `complete` stands, so that ADD can end with five bytes in place. */
+export const COMPLETE_OFFSET = HEAD.length
+/** As long as the `false` that it replaces: white space is nothing to JSON. */
+export const COMPLETE_TEXT = 'true '
+
+/** The text of a record. It always begins with the version and `complete`, whatever the order of the fields. */
+export function formatRecord({ version, complete, ...rest }: AttachmentRecord): string {
+  return JSON.stringify({ version, complete, ...rest }).replace(
+    `${HEAD}true`,
+    () => `${HEAD}${COMPLETE_TEXT}`,
+  )
+}
+
+/** Reads a record. Undefined for anything that is not one in every field: nothing of such a text may be used. */
+export function parseRecord(text: string): AttachmentRecord | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    return isObject(value) && hasForm(value) ? (value as AttachmentRecord) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether text may be the name of a network or the id of a container. */
+export function isCniName(text: unknown): text is string {
+  return typeof text === 'string' && CNI_NAME.test(text)
+}
+
+/** Whether `path` is absolute and can't climb: no `..`, no NUL. */
+export function isPlainPath(path: unknown): path is string {
+  return (
+    typeof path === 'string' &&
+    path.startsWith('/') &&
+    !path.includes('\0') &&
+    !path.split('/').includes('..')
+  )
+}
+
+type Rule = (value: unknown) => boolean
+
+const REQUIRED: Readonly<Record<string, Rule>> = {
+  version: (value) => value === 1,
+  complete: (value) => typeof value === 'boolean',
+  network: isCniName,
+  containerId: isCniName,
+  ifName: isIfName,
+  bootId: (value) => typeof value === 'string' && BOOT_ID.test(value),
+}
+
+const OPTIONAL: Readonly<Record<string, Rule>> = {
+  leases: (value) =>
+    isObject(value) && isPlainPath(value['dataDir']) && isListOf(isAddress)(value['addresses']),
+  delegate: isCniName,
+  netns: (value) =>
+    isObject(value) && isNetnsPath(value['path']) && isCount(value['device']) && isCount(value['inode']),
+  hostIfName: isIfName,
+  mode: (value) => value === 'l2' || value === 'l3',
+  bridge: isIfName,
+  masquerade: (value) => isListOf(isCidr)(value),
+}
+
+function hasForm(value: Record<string, unknown>): boolean {
+  const required = Object.entries(REQUIRED).every(([field, rule]) => rule(value[field]))
+  return (
+    required && Object.entries(OPTIONAL).every(([field, rule]) => !(field in value) || rule(value[field]))
+  )
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** The kernel's rule: no `/`, no `:`, no white space, neither `.` nor `..`. */
+function isIfName(value: unknown): boolean {
+  if (typeof value !== 'string' || value === '' || value === '.' || value === '..') return false
+  return !/[/:\s\0]/.test(value) && new TextEncoder().encode(value).length <= IF_NAME_BYTES
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+/** It is compared and opened as it came from the runtime, never joined to anything. */
+function isNetnsPath(value: unknown): boolean {
+  return typeof value === 'string' && value !== '' && !value.includes('\0')
+}
+
+function isAddress(text: string): boolean {
+  return formatAddress(parseAddress(text)) === text
+}
+
+function isCidr(text: string): boolean {
+  parseCidr(text)
+  return true
+}
+
+/** The rule may throw as well; `parseRecord` takes that for a no. */
+function isListOf(rule: (text: string) => boolean): Rule {
+  return (value) => Array.isArray(value) && value.every((one) => typeof one === 'string' && rule(one))
+}

@@ -1,0 +1,169 @@
+import { Code, Fault, isErrno } from '../src/core/errors.ts'
+import type { FileLock, Files } from '../src/core/files.ts'
+import { type AttachmentId, deriveNames } from '../src/core/names.ts'
+import type { AttachmentRecord } from './record.ts'
+import { COMPLETE_OFFSET, COMPLETE_TEXT, formatRecord, isCniName, parseRecord } from './record_format.ts'
+
+/** There is a record file, and it can't be trusted: cut short by a power failure, say, or of a newer version. */
+export type DamagedRecord = { readonly damaged: string }
+
+/** Held by whoever works on an attachment. Dropped by the kernel when the holder dies. */
+export type RecordLock = FileLock
+
+/** The attachment records of a node. Every method may throw a Fault with an errno when the disk refuses. */
+export interface Records {
+  /** Throws a Fault with code 11 when another process still holds the attachment after `timeoutMs`. */
+  lock(id: AttachmentId, timeoutMs: number): RecordLock
+  /** Undefined at once when another process holds it. */
+  tryLock(id: AttachmentId): RecordLock | undefined
+  /** Undefined when nothing is written of this attachment. Ask `isDamaged` before any use. */
+  read(id: AttachmentId): AttachmentRecord | DamagedRecord | undefined
+  /** Makes or replaces the record, whole or not at all. */
+  write(record: AttachmentRecord): void
+  /** Marks the record, which must have been written, as complete. Changes no other field. */
+  complete(record: AttachmentId): void
+  /** Removes the record. True if it was the last of its network; true as well if there was none of either. */
+  remove(id: AttachmentId): boolean
+  /** All sound records of a network, in no order. */
+  list(network: string): AttachmentRecord[]
+  /** The keys (see `deriveNames`) of the damaged records of a network: who they belonged to is not known. */
+  listDamaged(network: string): string[]
+  /** Removes a damaged record by its key. True if it was the last of its network. */
+  removeDamaged(network: string, key: string): boolean
+  /** The networks that have a record, in no order. */
+  networks(): string[]
+}
+
+export function isDamaged(reading: AttachmentRecord | DamagedRecord | undefined): reading is DamagedRecord {
+  return reading !== undefined && 'damaged' in reading
+}
+
+/** Opens the records below `recordsDir`. Touches nothing yet. */
+export function openRecords(files: Files, recordsDir: string): Records {
+  return new RecordStore(files, recordsDir)
+}
+
+const KEY = /^[0-9a-f]{32}$/
+/** A directory may be removed by the DEL of another attachment each time that we have made it; not for ever. */
+const MAX_ATTEMPTS = 16
+
+class RecordStore implements Records {
+  readonly #files: Files
+  readonly #dir: string
+
+  constructor(files: Files, dir: string) {
+    this.#files = files
+    this.#dir = dir
+  }
+
+  lock(id: AttachmentId, timeoutMs: number): RecordLock {
+    const path = this.#lockPath(id)
+    return this.#withDirectory(`${this.#dir}/${LOCKS}`, () => this.#files.lock(path, timeoutMs))
+  }
+
+  tryLock(id: AttachmentId): RecordLock | undefined {
+    try {
+      return this.lock(id, 0)
+    } catch (error) {
+      if (error instanceof Fault && error.code === Code.tryLater) return undefined
+      throw error
+    }
+  }
+
+  read(id: AttachmentId): AttachmentRecord | DamagedRecord | undefined {
+    const path = this.#pathOf(id)
+    const text = this.#files.read(path)
+    if (text === undefined) return undefined
+    return soundRecord(text, id.network, deriveNames(id).key) ?? { damaged: `record ${path} is damaged` }
+  }
+
+  write(record: AttachmentRecord): void {
+    const text = formatRecord(record)
+    if (!parseRecord(text)) throw new Fault(`this record would not be read again: ${text}`)
+    const path = this.#pathOf(record)
+    this.#withDirectory(`${this.#dir}/${record.network}`, () => {
+      try {
+        this.#files.create(path, text)
+      } catch (error) {
+        if (!isErrno(error, 'EEXIST')) throw error
+        this.#files.replace(path, text)
+      }
+    })
+  }
+
+  complete(id: AttachmentId): void {
+    this.#files.writeAt(this.#pathOf(id), COMPLETE_OFFSET, new TextEncoder().encode(COMPLETE_TEXT))
+  }
+
+  remove(id: AttachmentId): boolean {
+    return this.#removeKey(id.network, deriveNames(id).key)
+  }
+
+  list(network: string): AttachmentRecord[] {
+    return this.#readings(network).flatMap(({ record }) => record ?? [])
+  }
+
+  listDamaged(network: string): string[] {
+    return this.#readings(network).flatMap(({ key, record }) => (record ? [] : [key]))
+  }
+
+  removeDamaged(network: string, key: string): boolean {
+    if (!KEY.test(key)) throw new Fault(`${JSON.stringify(key)} is not the key of a record`)
+    return this.#removeKey(network, key)
+  }
+
+  networks(): string[] {
+    return this.#files.list(this.#dir).filter(isCniName)
+  }
+
+  #readings(network: string): { key: string; record: AttachmentRecord | undefined }[] {
+    const dir = `${this.#dir}/${network}`
+    const keys = this.#files.list(dir).filter((name) => KEY.test(name))
+    return keys.flatMap((key) => {
+      const text = this.#files.read(`${dir}/${key}`)
+      return text === undefined ? [] : [{ key, record: soundRecord(text, network, key) }]
+    })
+  }
+
+  /** The kernel answers "was it the last?" without a count: a directory goes only when it is empty. */
+  #removeKey(network: string, key: string): boolean {
+    const dir = `${this.#dir}/${network}`
+    const removed = this.#files.remove(`${dir}/${key}`)
+    if (this.#files.removeDirectory(dir)) return true
+    // Removed before, perhaps by a DEL that was killed and could not use the answer: then it is given again.
+    return !removed && this.#files.list(dir).length === 0
+  }
+
+  /** The directory is there nearly always, so it is only made when its absence has been felt. */
+  #withDirectory<T>(dir: string, work: () => T): T {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return work()
+      } catch (error) {
+        if (!isErrno(error, 'ENOENT') || attempt === MAX_ATTEMPTS) throw error
+        this.#files.ensureDirectory(dir)
+      }
+    }
+  }
+
+  #pathOf(id: AttachmentId): string {
+    return `${this.#dir}/${id.network}/${deriveNames(id).key}`
+  }
+
+  /**
+   * One of 4,096 files, which are never removed, so that nobody can hold the lock of a file that has lost its name.
+   * Two attachments that share one by chance wait for each other, no more.
+   */
+  #lockPath(id: AttachmentId): string {
+    return `${this.#dir}/${LOCKS}/${deriveNames(id).key.slice(0, 3)}`
+  }
+}
+
+/** No network can have a name that begins with a dot. */
+const LOCKS = '.locks'
+
+/** A record counts only in its own place: the one that its own fields lead to. */
+function soundRecord(text: string, network: string, key: string): AttachmentRecord | undefined {
+  const record = parseRecord(text)
+  return record && record.network === network && deriveNames(record).key === key ? record : undefined
+}

@@ -1,0 +1,154 @@
+import type { Cidr } from '../core/address.ts'
+import { during } from '../core/errors.ts'
+import type { UndoStack } from '../core/undo.ts'
+import type { Change, Kernel, Link, Netns, PortVlan } from '../kernel/kernel.ts'
+import { ensureBridge, ensureGatewayAddresses } from './bridge.ts'
+import { removeLink } from './detach.ts'
+import { ensureMasquerade, removeMasquerade } from './masquerade.ts'
+import { type EndPlan, type PodPlan, planPod } from './plan.ts'
+import { type BridgeSpec, familiesOf, type PodSpec } from './spec.ts'
+import { ensureGatewayVlan } from './vlan.ts'
+
+/** The links that an attachment consists of, as the kernel shows them after it was made. */
+export type Attached = {
+  readonly bridge?: Link
+  readonly gatewayVlan?: Link
+  readonly host: Link
+  readonly pod: Link
+}
+
+/**
+ * Makes the kernel look as the spec says. The steps undo themselves through `undo`; the veth pair takes its
+ * addresses, routes and neighbours with it. Throws a Fault that says at which step it failed.
+ */
+export function attachPod(kernel: Kernel, netns: Netns, spec: PodSpec, undo: UndoStack): Attached {
+  const host = kernel.host()
+  const plan = planPod(spec)
+  const bridge = spec.bridge && ensureBridge(host, spec.bridge, spec.mtu, undo)
+  const links = createVeth(host, netns, spec, bridge, undo)
+  const gatewayVlan =
+    spec.bridge && bridge ? attachPort(host, spec.bridge, bridge, links, plan, undo) : undefined
+  configureEnds(host, netns, spec, plan, links)
+  if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, undo)
+  // Last: it can't be taken back without harm to pods that came since, and nothing after it can fail.
+  ensureForwarding(host, spec)
+  return { ...(bridge && { bridge }), ...(gatewayVlan && { gatewayVlan }), ...links }
+}
+
+type Pair = { host: Link; pod: Link }
+
+/** The pod's end is made in its namespace: at no time does it show on the host. */
+function createVeth(
+  host: Netns,
+  netns: Netns,
+  spec: PodSpec,
+  bridge: Link | undefined,
+  undo: UndoStack,
+): Pair {
+  const mtu = spec.mtu ?? bridge?.mtu
+  const create: Change = {
+    op: 'createVeth',
+    host: { name: spec.hostIfName, mac: spec.hostMac },
+    peer: { name: spec.id.ifName, mac: spec.podMac },
+    peerNetns: netns,
+    ...(mtu !== undefined && { mtu }),
+  }
+  // The reverse comes first: the link may exist though its creation could not be confirmed.
+  undo.push(() => void removeLink(host, { name: spec.hostIfName }))
+  const link = host.applyAndRead([create], { name: spec.hostIfName })
+  const pod = { ...link, index: link.peer ?? 0, name: spec.id.ifName, mac: spec.podMac, peer: link.index }
+  return { host: link, pod }
+}
+
+function attachPort(
+  host: Netns,
+  spec: BridgeSpec,
+  bridge: Link,
+  { host: end }: Pair,
+  plan: PodPlan,
+  undo: UndoStack,
+): Link | undefined {
+  const port = Object.keys(spec.port).length > 0 ? { port: spec.port } : {}
+  host.apply([
+    { op: 'setLink', link: { index: end.index }, master: bridge.index, up: true, ...port },
+    ...vlanChanges(end.index, spec),
+  ])
+  const vlan = spec.gatewayVlan !== undefined && spec.isGateway
+  const gateway = vlan ? ensureGatewayVlan(host, bridge, spec.gatewayVlan ?? 0, undo) : undefined
+  during('give the bridge its gateway addresses', () =>
+    ensureGatewayAddresses(host, gateway ?? bridge, plan.bridgeAddresses, spec.forceAddress, undo),
+  )
+  return gateway
+}
+
+function vlanChanges(linkIndex: number, { vlans = [], dropDefaultVlan }: BridgeSpec): Change[] {
+  const add = (vlan: PortVlan): Change => ({ op: 'addPortVlan', linkIndex, vlan })
+  const drop: Change = { op: 'removePortVlan', linkIndex, vlan: { from: 1, to: 1 } }
+  return [...vlans.map(add), ...(dropDefaultVlan ? [drop] : [])]
+}
+
+/** One batch in each namespace. The host's end goes first, so that the pod's first packet finds it up. */
+function configureEnds(host: Netns, netns: Netns, spec: PodSpec, plan: PodPlan, links: Pair): void {
+  if (spec.mode === 'l3') {
+    const up: Change = {
+      op: 'setLink',
+      link: { index: links.host.index },
+      up: true,
+      alias: aliasOf(spec),
+      ipv4: { sendRedirects: false },
+    }
+    during('configure the host end', () => host.apply([up, ...endChanges(plan.host, links.host.index)]))
+  }
+  if (familiesOf(spec.ips).includes(6)) enableIpv6(netns, spec.id.ifName)
+  during('configure the interface in the pod', () => netns.apply(podChanges(spec, plan.pod, links.pod.index)))
+}
+
+/** What `ip link` shows beside the interface, for the person who wonders whose it is. Kernel bound: 255 bytes. */
+function aliasOf({ id }: PodSpec): string {
+  return `bowline ${id.network} ${id.containerId} ${id.ifName}`.slice(0, 250)
+}
+
+function podChanges(spec: PodSpec, plan: EndPlan, index: number): Change[] {
+  const loopback: Change = { op: 'setLink', link: { name: 'lo' }, up: true }
+  // The address comes before the link is up, so that the kernel announces it (arp_notify) when it is.
+  const link: Change = { op: 'setLink', link: { index }, up: spec.podUp, ipv4: { arpNotify: true } }
+  const addresses = plan.addresses.map((cidr) => addAddress(cidr, index, !spec.duplicateDetection))
+  return spec.podUp ? [loopback, ...addresses, link, ...reachability(plan, index)] : [loopback]
+}
+
+function endChanges(plan: EndPlan, index: number): Change[] {
+  return [...plan.addresses.map((cidr) => addAddress(cidr, index, true)), ...reachability(plan, index)]
+}
+
+function addAddress(cidr: Cidr, linkIndex: number, noDad: boolean): Change {
+  return { op: 'addAddress', linkIndex, cidr, noDad }
+}
+
+function reachability(plan: EndPlan, linkIndex: number): Change[] {
+  return [
+    ...plan.neighbours.map((one): Change => ({ op: 'setNeighbour', neighbour: { ...one, linkIndex } })),
+    ...plan.routes.map((route): Change => ({ op: 'addRoute', route: { ...route, linkIndex } })),
+  ]
+}
+
+/** Some runtimes hand out namespaces with IPv6 switched off. */
+function enableIpv6(netns: Netns, ifName: string): void {
+  const key = `ipv6/conf/${ifName}/disable_ipv6`
+  if (netns.readSysctl(key) === '1') netns.writeSysctl(key, '0')
+}
+
+function masquerade(kernel: Kernel, spec: PodSpec, undo: UndoStack): void {
+  const cidrs = spec.ips.map(({ cidr }) => cidr)
+  undo.push(() => removeMasquerade(kernel, cidrs))
+  during('masquerade the pod', () => ensureMasquerade(kernel, spec.id, cidrs))
+}
+
+const FORWARDING = { 4: 'ipv4/ip_forward', 6: 'ipv6/conf/all/forwarding' }
+
+function ensureForwarding(host: Netns, spec: PodSpec): void {
+  if (spec.mode === 'l2' && !spec.bridge?.isGateway && !spec.masquerade) return
+  for (const family of familiesOf(spec.ips)) {
+    const key = FORWARDING[family]
+    if (host.readSysctl(key) !== '1') host.writeSysctl(key, '1')
+  }
+}

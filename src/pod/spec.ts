@@ -1,0 +1,62 @@
+import type { Address, Cidr, Family } from '../core/address.ts'
+import type { Mac } from '../core/mac.ts'
+import type { AttachmentId } from '../core/names.ts'
+import type { PortOptions, PortVlan } from '../kernel/kernel.ts'
+
+/** What one pod is to get: config, requests and addresses put together, before anything is known of the kernel. */
+export type PodSpec = {
+  readonly id: AttachmentId
+  readonly mode: 'l2' | 'l3'
+  readonly hostIfName: string
+  readonly hostMac: Mac
+  readonly podMac: Mac
+  /** Bytes; absent leaves the choice to the kernel. */
+  readonly mtu?: number
+  readonly ips: readonly PodIp[]
+  readonly routes: readonly PodRoute[]
+  /** Masquerade what leaves the pod's own subnet. */
+  readonly masquerade: boolean
+  /** Only in mode l2. */
+  readonly bridge?: BridgeSpec
+  /** False leaves the pod's end down. */
+  readonly podUp: boolean
+  /** Family 6: wait for nothing, or let the kernel look for duplicates. */
+  readonly duplicateDetection: boolean
+}
+
+/** An address with the prefix length of its subnet. */
+export type PodIp = { readonly cidr: Cidr; readonly gateway?: Address }
+
+export type PodRoute = {
+  readonly dst: Cidr
+  readonly gw?: Address
+  readonly mtu?: number
+  readonly advmss?: number
+  readonly priority?: number
+  readonly table?: number
+  readonly scope?: number
+}
+
+export type BridgeSpec = {
+  readonly name: string
+  readonly mac: Mac
+  /** The bridge carries the gateway addresses. */
+  readonly isGateway: boolean
+  /** Each family gets a default route through its gateway, unless the routes name one. */
+  readonly isDefaultGateway: boolean
+  /** Replace an address of the bridge that is in the gateway's way. */
+  readonly forceAddress: boolean
+  readonly promiscuous: boolean
+  readonly port: PortOptions
+  /** VLANs of the port; absent leaves VLAN filtering alone. */
+  readonly vlans?: readonly PortVlan[]
+  /** Take VLAN 1 off the port. */
+  readonly dropDefaultVlan: boolean
+  /** The access VLAN that the gateway lives in. */
+  readonly gatewayVlan?: number
+}
+
+/** The families that the pod has addresses of, in the order of its addresses. */
+export function familiesOf(ips: readonly PodIp[]): Family[] {
+  return [...new Set(ips.map(({ cidr }) => cidr.address.family))]
+}

@@ -1,0 +1,183 @@
+import { planRanges } from '../../ipam/config.ts'
+import { type Lease, openPool, type Pool } from '../../ipam/pool.ts'
+import type { AttachmentRecord } from '../../ipam/record.ts'
+import { parseResolvConf } from '../../ipam/resolv_conf.ts'
+import type { PoolPlace } from '../../ipam/survey.ts'
+import type { NetworkConfig } from '../cni/config.ts'
+import { parseResult } from '../cni/parse_result.ts'
+import { requestsOf } from '../cni/requests.ts'
+import type { CniDns } from '../cni/result.ts'
+import { type Address, formatAddress, formatCidr, parseAddress, parseCidr } from '../core/address.ts'
+import { Code, Fault } from '../core/errors.ts'
+import type { UndoStack } from '../core/undo.ts'
+import type { PodIp, PodRoute } from '../pod/spec.ts'
+import { attachmentIdOf, type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
+import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
+import { forgetRecord, recordsOf } from './records.ts'
+
+/** What IPAM gave, and the record in which it is written down by now. */
+export type Acquired = {
+  readonly ips: readonly PodIp[]
+  readonly routes: readonly PodRoute[]
+  readonly dns?: CniDns
+  readonly record: AttachmentRecord
+}
+
+/**
+ * Gets the pod its addresses and writes the record before anything else is changed. The undo stack gets the reverse
+ * of both. `before` are the addresses that a killed ADD of this attachment held: it gets them again.
+ */
+export function acquireAddresses(
+  call: Call,
+  ports: Ports,
+  record: AttachmentRecord,
+  before: readonly string[] | undefined,
+  undo: UndoStack,
+): Acquired {
+  const type = delegateOf(call.config)
+  if (type) return acquireFromDelegate(call, ports, { ...record, delegate: type }, type, undo)
+  if (call.config.ipam?.type === OWN_IPAM) return acquireFromPool(call, ports, record, before, undo)
+  return { ips: [], routes: [], record: writeRecord(ports, record, undo) }
+}
+
+/** Where the addresses of a network are, and who may be asked about them. */
+export function poolPlace(ports: Ports, network: string, dataDir: string | undefined): PoolPlace {
+  return {
+    dataDir: dataDir ?? ports.paths.dataDir,
+    network,
+    bootId: ports.kernel.bootId(),
+    records: recordsOf(ports),
+  }
+}
+
+/** Holds the lock on the network's pool while `work` runs. */
+export function withPool<T>(
+  ports: Ports,
+  network: string,
+  dataDir: string | undefined,
+  work: (pool: Pool) => T,
+): T {
+  const place = poolPlace(ports, network, dataDir)
+  const pool = openPool(ports.files, { ...place, lockTimeoutMs: LOCK_TIMEOUT_MS })
+  try {
+    return work(pool)
+  } finally {
+    pool.close()
+  }
+}
+
+function acquireFromPool(
+  call: Call,
+  ports: Ports,
+  record: AttachmentRecord,
+  before: readonly string[] = [],
+  undo: UndoStack,
+): Acquired {
+  const { config, invocation } = call
+  const ipam = config.ipam ?? {}
+  const sets = planRanges(ipam, config.runtimeConfig?.ipRanges)
+  const requested = requestsOf(invocation, config).ips
+  const dns = ipam.resolvConf ? parseResolvConf(readResolvConf(ports, ipam.resolvConf)) : undefined
+  return withPool(ports, config.name, ipam.dataDir, (pool) => {
+    const leases = chooseLeases(pool, sets, requested, before.map(parseAddress))
+    const dataDir = ipam.dataDir ?? ports.paths.dataDir
+    const addresses = leases.map(({ address }) => formatAddress(address.address))
+    const masquerade = config.ipMasq ? { masquerade: leases.map(({ address }) => formatCidr(address)) } : {}
+    const written = writeRecord(ports, { ...record, leases: { dataDir, addresses }, ...masquerade }, undo)
+    const owner = attachmentIdOf(call)
+    undo.push(() => releaseLeases(ports, written))
+    pool.take(owner, leases)
+    const ips = leases.map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
+    return { ips, routes: decodeRoutes(ipam.routes), ...(dns && { dns }), record: written }
+  })
+}
+
+/** What a killed ADD held is asked for again; if somebody has it by now, any address will do. */
+function chooseLeases(
+  pool: Pool,
+  sets: Parameters<Pool['choose']>[0],
+  requested: readonly Address[],
+  before: readonly Address[],
+): Lease[] {
+  if (requested.length > 0 || before.length === 0) return pool.choose(sets, requested)
+  try {
+    return pool.choose(sets, before)
+  } catch {
+    return pool.choose(sets, [])
+  }
+}
+
+function readResolvConf(ports: Ports, path: string): string {
+  const text = ports.files.read(path)
+  if (text !== undefined) return text
+  throw new Fault(`key "ipam.resolvConf": there is no file ${JSON.stringify(path)}`, {
+    code: Code.invalidConfig,
+    cure: 'Name a file in the format of resolv.conf(5), or leave the key out.',
+  })
+}
+
+function acquireFromDelegate(
+  call: Call,
+  ports: Ports,
+  record: AttachmentRecord,
+  type: string,
+  undo: UndoStack,
+): Acquired {
+  writeRecord(ports, record, undo)
+  // Also after a failed ADD the delegate may hold something: it gets its DEL either way (specification, section 4).
+  undo.push(() => void runDelegate(call, ports, type, 'DEL'))
+  const printed = runDelegate(call, ports, type, 'ADD')
+  const result = parseResult(parseJson(type, printed), call.config.cniVersion)
+  const ips = result.ips.map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
+  if (ips.length === 0) {
+    throw new Fault(`plugin ${type} gave no address`, {
+      code: Code.invalidConfig,
+      cure: `Look at the key "ipam" of the network ${JSON.stringify(call.config.name)}.`,
+    })
+  }
+  const masquerade = call.config.ipMasq ? { masquerade: ips.map(({ cidr }) => formatCidr(cidr)) } : {}
+  const written = { ...record, ...masquerade }
+  recordsOf(ports).write(written)
+  return { ips, routes: result.routes, ...(result.dns && { dns: result.dns }), record: written }
+}
+
+function parseJson(type: string, text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new Fault(`plugin ${type} printed no JSON: ${JSON.stringify(text.slice(0, 80))}`, {
+      code: Code.decode,
+      cause,
+    })
+  }
+}
+
+function writeRecord(ports: Ports, record: AttachmentRecord, undo: UndoStack): AttachmentRecord {
+  undo.push(() => forgetRecord(ports, record))
+  recordsOf(ports).write(record)
+  return record
+}
+
+/** Frees the addresses that a record names, as far as they are still held by its attachment. */
+export function releaseLeases(ports: Ports, record: AttachmentRecord): void {
+  const { leases } = record
+  if (!leases || leases.addresses.length === 0) return
+  withPool(ports, record.network, leases.dataDir, (pool) =>
+    pool.release(record, leases.addresses.map(parseAddress)),
+  )
+}
+
+/** The routes of the config, which the schema has checked, as values. */
+export function decodeRoutes(routes: readonly ConfigRoute[] = []): PodRoute[] {
+  return routes.map(({ dst, gw, mtu, advmss, priority, table, scope }) => ({
+    dst: parseCidr(dst),
+    ...(gw && { gw: parseAddress(gw) }),
+    ...(mtu !== undefined && { mtu }),
+    ...(advmss !== undefined && { advmss }),
+    ...(priority !== undefined && { priority }),
+    ...(table !== undefined && { table }),
+    ...(scope !== undefined && { scope }),
+  }))
+}
+
+type ConfigRoute = NonNullable<NonNullable<NetworkConfig['ipam']>['routes']>[number]

@@ -1,0 +1,57 @@
+import { collectFaults, isErrno } from '../core/errors.ts'
+import { deriveNames } from '../core/names.ts'
+import { removeLink, removePodInterface } from '../pod/detach.ts'
+import { withPool } from './addresses.ts'
+import { attachmentIdOf, type Call, delegateOf, runDelegate } from './call.ts'
+import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
+import { forgetRecord, forgetUnrecorded, recordsOf, soundRecord } from './records.ts'
+import { removeRecorded, throwCollected } from './remove.ts'
+
+/**
+ * DEL: takes away all that ADD made. Works from the record; without one, from the derived names, the namespace and
+ * the lease files. Succeeds when there is nothing left to do, and as often as it is called.
+ */
+export function del(call: Call, ports: Ports): void {
+  const id = attachmentIdOf(call)
+  const lock = recordsOf(ports).lock(id, LOCK_TIMEOUT_MS)
+  try {
+    const record = soundRecord(ports, id)
+    const type = record?.delegate ?? delegateOf(call.config)
+    const faults = [
+      ...(record ? removeRecorded(ports, record) : collectFaults([() => removeUnrecorded(call, ports)])),
+      ...collectFaults(type ? [() => void runDelegate(call, ports, type, 'DEL')] : []),
+    ]
+    throwCollected(faults, id.containerId)
+    if (record) forgetRecord(ports, record)
+    else forgetUnrecorded(call, ports)
+  } finally {
+    lock.release()
+  }
+}
+
+/** An attachment of which nothing is written: made by another plugin, or its record is lost. */
+function removeUnrecorded(call: Call, ports: Ports): void {
+  const id = attachmentIdOf(call)
+  const hadLink = removeLink(ports.kernel.host(), { name: deriveNames(id).hostIfName })
+  if (!hadLink) removeFromNetns(call, ports)
+  if (delegateOf(call.config)) return
+  withPool(ports, id.network, call.config.ipam?.dataDir, (pool) => pool.releaseAll(id))
+}
+
+/** The namespace may be gone, empty or no namespace at all: then nothing of the pod is left in it. */
+function removeFromNetns(call: Call, ports: Ports): void {
+  const { netns: path, ifName } = call.invocation
+  if (!path) return
+  try {
+    const netns = ports.kernel.openNetns(path)
+    try {
+      const { device, inode } = ports.kernel.host().identity
+      const ours = netns.identity.device === device && netns.identity.inode === inode
+      if (!ours) removePodInterface(netns, ifName)
+    } finally {
+      netns.close()
+    }
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT', 'EINVAL')) throw error
+  }
+}

@@ -1,0 +1,45 @@
+import { planRanges } from '../../ipam/config.ts'
+import type { AttachmentRecord } from '../../ipam/record.ts'
+import { isDamaged, openRecords, type Records } from '../../ipam/records.ts'
+import { type Cidr, parseCidr } from '../core/address.ts'
+import type { AttachmentId } from '../core/names.ts'
+import { removeUnusedFrame } from '../pod/masquerade.ts'
+import { attachmentIdOf, type Call } from './call.ts'
+import type { Ports } from './ports.ts'
+
+/** The attachment records of this node. */
+export function recordsOf(ports: Ports): Records {
+  return openRecords(ports.files, ports.paths.recordsDir)
+}
+
+/** The record of an attachment. Undefined if there is none, or none that can be trusted. */
+export function soundRecord(ports: Ports, id: AttachmentId): AttachmentRecord | undefined {
+  const reading = recordsOf(ports).read(id)
+  return isDamaged(reading) ? undefined : reading
+}
+
+/** Removes the record; with the last one of a network goes what its pods had in common in the kernel. */
+export function forgetRecord(ports: Ports, record: AttachmentRecord): void {
+  const last = recordsOf(ports).remove(record)
+  if (last && record.masquerade)
+    removeUnusedFrame(ports.kernel, record.network, record.masquerade.map(parseCidr))
+}
+
+/**
+ * The same where there is no sound record: a DEL that was killed had removed it, perhaps, but not yet what the
+ * network's pods had in common. The subnets are those of the config as it is now.
+ */
+export function forgetUnrecorded(call: Call, ports: Ports): void {
+  const id = attachmentIdOf(call)
+  if (recordsOf(ports).remove(id)) removeUnusedFrame(ports.kernel, id.network, subnetsOf(call))
+}
+
+function subnetsOf({ config }: Call): Cidr[] {
+  try {
+    const sets = planRanges(config.ipam ?? {}, config.runtimeConfig?.ipRanges)
+    return sets.flatMap(({ ranges }) => ranges.map(({ subnet }) => subnet))
+  } catch {
+    // A DEL must not fail for a config that has become invalid; what is left is empty chains.
+    return []
+  }
+}

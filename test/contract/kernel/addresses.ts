@@ -1,0 +1,262 @@
+import { describe, expect, it } from 'vitest'
+import { formatCidr, parseCidr } from '../../../src/core/address.ts'
+import {
+  addAddress,
+  addressesOf,
+  errnoOf,
+  eventually,
+  FAMILIES,
+  type Lab,
+  MAC,
+  PERMANENT,
+  routesOf,
+  setUp,
+  TENTATIVE,
+} from './lab.ts'
+
+export function addressSentences(lab: () => Lab): void {
+  describe.each(FAMILIES.map((one) => [one.family, one] as const))('of %s', (_, family) =>
+    bothFamilies(lab, family),
+  )
+  ipv4Sentences(lab)
+  ipv6Sentences(lab)
+
+  it('are of both families on one link', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply(FAMILIES.map(({ address }) => addAddress(index, address)))
+    expect(addressesOf(a, index)).toEqual(['10.1.0.2/24', 'fd00:1::2/64'])
+  })
+
+  it('are none of a link that does not exist', () => {
+    expect(lab().a.addresses(4711)).toEqual([])
+  })
+
+  it('of the loopback come with the link', () => {
+    const { a } = lab()
+    expect(addressesOf(a, 1)).toEqual([])
+    a.apply([{ op: 'setLink', link: { name: 'lo' }, up: true }])
+    expect(addressesOf(a, 1)).toEqual(['127.0.0.1/8', '::1/128'])
+    expect(routesOf(a, 1).filter((route) => !route.startsWith('::1'))).toEqual([])
+  })
+}
+
+function bothFamilies(lab: () => Lab, family: (typeof FAMILIES)[number]): void {
+  const { address, sibling, host, network, elsewhere } = family
+  const [text, prefixRoute] = [formatCidr(address), formatCidr(network)]
+  const routed = (index: number) => routesOf(lab().a, index).some((route) => route.startsWith(prefixRoute))
+
+  it('are shown with prefix, scope and the permanent flag', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([addAddress(index, address)])
+    expect(a.addresses(index)).toEqual([{ cidr: address, scope: 0, flags: expect.any(Number) }])
+    expect((a.addresses(index)[0]?.flags ?? 0) & PERMANENT).toBe(PERMANENT)
+  })
+
+  it('are refused with EEXIST when the link has them', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([addAddress(index, address)])
+    expect(errnoOf(() => a.apply([addAddress(index, address)]))).toBe('EEXIST')
+  })
+
+  it('are refused with ENODEV on a link that does not exist', () => {
+    const { a } = lab()
+    expect(errnoOf(() => a.apply([addAddress(4711, address)]))).toBe('ENODEV')
+  })
+
+  it('can be removed, and are refused with EADDRNOTAVAIL when they are not there', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([addAddress(index, address)])
+    const other = { ...address, prefix: address.prefix + 1 }
+    expect(errnoOf(() => a.apply([{ op: 'removeAddress', linkIndex: index, cidr: other }]))).toBe(
+      'EADDRNOTAVAIL',
+    )
+    a.apply([{ op: 'removeAddress', linkIndex: index, cidr: address }])
+    expect(addressesOf(a, index)).toEqual([])
+    expect(errnoOf(() => a.apply([{ op: 'removeAddress', linkIndex: index, cidr: address }]))).toBe(
+      'EADDRNOTAVAIL',
+    )
+  })
+
+  it('are refused with ENODEV when removed from a link that does not exist', () => {
+    const { a } = lab()
+    expect(errnoOf(() => a.apply([{ op: 'removeAddress', linkIndex: 4711, cidr: address }]))).toBe('ENODEV')
+  })
+
+  it('bring the route of their prefix, which goes with them', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([addAddress(index, address)])
+    expect(routed(index)).toBe(true)
+    a.apply([{ op: 'removeAddress', linkIndex: index, cidr: address }])
+    expect(routed(index)).toBe(false)
+  })
+
+  it('bring the route of their prefix only when the link comes up', () => {
+    const { a } = lab()
+    const { near } = lab().pair()
+    a.apply([addAddress(near.index, address)])
+    expect(addressesOf(a, near.index)).toEqual([text])
+    expect(routed(near.index)).toBe(false)
+    a.apply([setUp(near.index)])
+    expect(routed(near.index)).toBe(true)
+  })
+
+  it('bring no route when asked not to', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([{ op: 'addAddress', linkIndex: index, cidr: address, noDad: true, noPrefixRoute: true }])
+    expect(addressesOf(a, index)).toEqual([text])
+    expect(routed(index)).toBe(false)
+  })
+
+  it('of one subnet share its route', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([addAddress(index, address), addAddress(index, sibling)])
+    expect(addressesOf(a, index)).toEqual([text, formatCidr(sibling)])
+    expect(routesOf(a, index)).toHaveLength(1)
+  })
+
+  it('are gone with the link, and with them what used them elsewhere', () => {
+    const { a, b } = lab()
+    const { index } = lab().livePair().near
+    a.apply([{ op: 'createBridge', name: 'br0', mac: MAC.bridge }])
+    const bridge = a.link({ name: 'br0' })?.index ?? 0
+    a.apply([setUp(bridge), addAddress(index, address)])
+    a.apply([
+      { op: 'addRoute', route: { dst: elsewhere, linkIndex: bridge, source: address.address } },
+      { op: 'removeLink', link: { index } },
+    ])
+    expect(a.addresses(index)).toEqual([])
+    expect(routesOf(a, bridge).filter((route) => route.includes('src'))).toEqual([])
+    expect(b.link({ name: 'far' })).toBeUndefined()
+  })
+
+  it('with a host prefix leave every other route as it is', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([addAddress(index, host)])
+    // Family 6 shows a route to the address itself, family 4 shows none.
+    expect(routesOf(a, index).filter((route) => route !== formatCidr(host))).toEqual([])
+  })
+}
+
+function ipv4Sentences(lab: () => Lab): void {
+  const [first, second] = [parseCidr('10.1.0.2/24'), parseCidr('10.1.0.3/24')]
+
+  it('of IPv4 stay when the link goes down, and their route is back when it comes up', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([addAddress(index, first), { op: 'setLink', link: { index }, up: false }])
+    expect(addressesOf(a, index)).toEqual(['10.1.0.2/24'])
+    expect(routesOf(a, index)).toEqual([])
+    a.apply([setUp(index)])
+    expect(routesOf(a, index)).toEqual(['10.1.0.0/24 src 10.1.0.2'])
+  })
+
+  it('of IPv4 take the others of their subnet with them when the first of it is removed', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([addAddress(index, first), addAddress(index, second)])
+    a.apply([{ op: 'removeAddress', linkIndex: index, cidr: first }])
+    expect(addressesOf(a, index)).toEqual([])
+  })
+
+  it('of IPv4 may be there once with each prefix', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([addAddress(index, first), addAddress(index, { ...first, prefix: 25 })])
+    expect(addressesOf(a, index)).toEqual(['10.1.0.2/24', '10.1.0.2/25'])
+  })
+
+  it('of IPv4 take all IPv4 routes and neighbours of the link with them when the last goes', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([
+      addAddress(index, first),
+      { op: 'addRoute', route: { dst: parseCidr('10.5.0.0/24'), linkIndex: index } },
+      { op: 'setNeighbour', neighbour: { address: second.address, mac: MAC.other, linkIndex: index } },
+      { op: 'removeAddress', linkIndex: index, cidr: first },
+    ])
+    expect(routesOf(a, index)).toEqual([])
+    expect(a.neighbours(index)).toEqual([])
+  })
+}
+
+function ipv6Sentences(lab: () => Lab): void {
+  const address = parseCidr('fd00:1::2/64')
+
+  it('of IPv6 are usable at once without duplicate detection', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([
+      addAddress(index, address),
+      {
+        op: 'addRoute',
+        route: { dst: parseCidr('fd00:5::/64'), linkIndex: index, source: address.address },
+      },
+    ])
+    expect((a.addresses(index)[0]?.flags ?? TENTATIVE) & TENTATIVE).toBe(0)
+  })
+
+  it('of IPv6 are there once on a link, whatever the prefix', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([addAddress(index, address)])
+    expect(errnoOf(() => a.apply([addAddress(index, { ...address, prefix: 80 })]))).toBe('EEXIST')
+  })
+
+  it('of IPv6 vanish when the link goes down', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([addAddress(index, address), { op: 'setLink', link: { index }, up: false }])
+    expect(addressesOf(a, index)).toEqual([])
+    a.apply([setUp(index)])
+    expect(addressesOf(a, index)).toEqual([])
+  })
+
+  it('of IPv6 stay when the link goes down if keep_addr_on_down says so', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.writeSysctl('ipv6/conf/near/keep_addr_on_down', '1')
+    a.apply([addAddress(index, address), { op: 'setLink', link: { index }, up: false }])
+    expect(addressesOf(a, index)).toEqual(['fd00:1::2/64'])
+    a.apply([setUp(index)])
+    expect(routesOf(a, index)).toEqual(['fd00:1::/64'])
+  })
+
+  it('of IPv6 are refused with EACCES, and gone, where IPv6 is disabled', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([addAddress(index, address)])
+    a.writeSysctl('ipv6/conf/near/disable_ipv6', '1')
+    expect(addressesOf(a, index)).toEqual([])
+    expect(errnoOf(() => a.apply([addAddress(index, address)]))).toBe('EACCES')
+    a.writeSysctl('ipv6/conf/near/disable_ipv6', '0')
+    a.apply([addAddress(index, address)])
+    expect(addressesOf(a, index)).toEqual(['fd00:1::2/64'])
+  })
+
+  it('of IPv6 can not be on a link with an MTU below 1280', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([addAddress(index, address), { op: 'setLink', link: { index }, mtu: 1279 }])
+    expect(addressesOf(a, index)).toEqual([])
+    expect(errnoOf(() => a.apply([addAddress(index, address)]))).toBe('EINVAL')
+  })
+
+  it('that are link-local come by themselves once a link runs, unless it was told not to', () => {
+    const { a, b } = lab()
+    const { near, far } = lab().pair()
+    a.apply([{ op: 'setLink', link: { index: near.index }, up: true }])
+    b.apply([{ op: 'setLink', link: { index: far.index }, up: true, ipv6LinkLocal: false }])
+    const linkLocals = (count: number) => () => a.addresses(near.index).length === count
+    expect(eventually(linkLocals(1))).toBe(true)
+    expect(addressesOf(a, near.index)).toEqual(['fe80::ff:fe00:a/64'])
+    expect(b.addresses(far.index)).toEqual([])
+  })
+}

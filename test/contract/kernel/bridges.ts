@@ -1,0 +1,215 @@
+import { expect, it } from 'vitest'
+import type { Change, Link, PortVlan } from '../../../src/kernel/kernel.ts'
+import { errnoOf, eventually, type Lab, MAC, required, setUp } from './lab.ts'
+
+export function bridgeSentences(lab: () => Lab): void {
+  const join = (port: Link, bridge: Link, more: Partial<Change> = {}): Change => ({
+    op: 'setLink',
+    link: { index: port.index },
+    master: bridge.index,
+    ...(more as object),
+  })
+
+  it('is made with its name, MAC and MTU as given, down', () => {
+    const { a } = lab()
+    const link = { name: 'br0' }
+    const bridge = a.applyAndRead([{ op: 'createBridge', name: 'br0', mac: MAC.bridge, mtu: 1400 }], link)
+    expect(bridge).toMatchObject({ name: 'br0', kind: 'bridge', mac: MAC.bridge, mtu: 1400, up: false })
+    expect(bridge.vlanFiltering).toBe(false)
+  })
+
+  it('is made without filtering of VLANs when that is what is said', () => {
+    const { a } = lab()
+    const change: Change = { op: 'createBridge', name: 'br0', mac: MAC.bridge, vlanFiltering: false }
+    expect(a.applyAndRead([change], { name: 'br0' }).vlanFiltering).toBe(false)
+  })
+
+  it('is refused with EEXIST when the name is taken', () => {
+    lab().bridge()
+    expect(errnoOf(() => lab().bridge())).toBe('EEXIST')
+  })
+
+  it('takes a port, with its attributes in the same change', () => {
+    const { a } = lab()
+    const [bridge, { near }] = [lab().bridge(), lab().pair()]
+    const change = join(near, bridge, { port: { hairpin: true, isolated: true } })
+    const port = a.applyAndRead([change], { name: 'near' })
+    expect(port.master).toBe(bridge.index)
+    expect(port.port).toEqual({ hairpin: true, isolated: true })
+  })
+
+  it('shows a port’s attributes as off unless set, and changes them one by one', () => {
+    const { a } = lab()
+    const link = { name: 'near' }
+    const port = a.applyAndRead([join(lab().pair().near, lab().bridge())], link)
+    expect(port.port).toEqual({ hairpin: false, isolated: false })
+    const set = a.applyAndRead([{ op: 'setLink', link, port: { isolated: true } }], link)
+    expect(set.port).toEqual({ hairpin: false, isolated: true })
+  })
+
+  it('listens to all on its ports, and stops when they leave', () => {
+    const { a } = lab()
+    const link = { name: 'near' }
+    expect(a.applyAndRead([join(lab().pair().near, lab().bridge())], link).promiscuity).toBe(1)
+    const left = a.applyAndRead([{ op: 'setLink', link, master: 0 }], link)
+    expect(left.promiscuity).toBe(0)
+    expect(left.master).toBeUndefined()
+    expect(left.port).toBeUndefined()
+  })
+
+  it('keeps the MAC that it was made with when ports come and go', () => {
+    const { a } = lab()
+    const bridge = lab().bridge()
+    a.apply([join(lab().pair().near, bridge), { op: 'removeLink', link: { name: 'near' } }])
+    expect(a.link({ name: 'br0' })?.mac).toBe(MAC.bridge)
+  })
+
+  it('takes the least MTU of its ports as its own, even when it was made with one', () => {
+    const { a } = lab()
+    const change: Change = { op: 'createBridge', name: 'br0', mac: MAC.bridge, mtu: 9000 }
+    const bridge = a.applyAndRead([change], { name: 'br0' })
+    a.apply([join(lab().pair(1400).near, bridge)])
+    expect(a.link({ name: 'br0' })?.mtu).toBe(1400)
+  })
+
+  it('keeps an MTU that was set after it was made', () => {
+    const { a } = lab()
+    const bridge = lab().bridge()
+    a.apply([{ op: 'setLink', link: { name: 'br0' }, mtu: 1300 }, join(lab().pair().near, bridge)])
+    expect(a.link({ name: 'br0' })?.mtu).toBe(1300)
+  })
+
+  it('runs when it is up and a port of it runs', () => {
+    const { a } = lab()
+    const bridge = lab().bridge()
+    const { near } = lab().livePair()
+    a.apply([setUp(bridge.index)])
+    expect(a.link({ name: 'br0' })?.running).toBe(false)
+    a.apply([join(near, bridge)])
+    expect(eventually(() => a.link({ name: 'br0' })?.running === true)).toBe(true)
+  })
+
+  it('lets its ports go when it is removed', () => {
+    const { a } = lab()
+    a.apply([join(lab().pair().near, lab().bridge()), { op: 'removeLink', link: { name: 'br0' } }])
+    const port = required(a.link({ name: 'near' }))
+    expect(port.master).toBeUndefined()
+    expect(port.promiscuity).toBe(0)
+  })
+
+  it('moves a port that joins another one', () => {
+    const { a } = lab()
+    const { near } = lab().pair()
+    const second = lab().bridge('br1')
+    a.apply([join(near, lab().bridge()), join(near, second)])
+    expect(a.link({ name: 'near' })?.master).toBe(second.index)
+  })
+
+  it('is refused as master with EOPNOTSUPP when it is no bridge, EINVAL when it is missing', () => {
+    const { a } = lab()
+    const { near } = lab().pair()
+    expect(errnoOf(() => a.apply([join(near, near)]))).toBe('EOPNOTSUPP')
+    expect(errnoOf(() => a.apply([join(near, { ...near, index: 4711 })]))).toBe('EINVAL')
+  })
+
+  it('takes neither the loopback (EINVAL) nor a bridge (ELOOP) as a port', () => {
+    const { a } = lab()
+    const bridge = lab().bridge()
+    expect(errnoOf(() => a.apply([join(required(a.link({ name: 'lo' })), bridge)]))).toBe('EINVAL')
+    expect(errnoOf(() => a.apply([join(lab().bridge('br1'), bridge)]))).toBe('ELOOP')
+  })
+
+  it('refuses port attributes with EOPNOTSUPP for what is no port', () => {
+    const { a } = lab()
+    const change: Change = { op: 'setLink', link: { name: lab().pair().near.name }, port: { hairpin: true } }
+    expect(errnoOf(() => a.apply([change]))).toBe('EOPNOTSUPP')
+  })
+
+  vlanSentences(lab, join)
+}
+
+/** On a kernel without VLANs the same sentences hold with EOPNOTSUPP for an answer. */
+function vlanSentences(lab: () => Lab, join: (port: Link, bridge: Link) => Change): void {
+  const answer = (errno?: string) => (lab().world.vlans ? errno : 'EOPNOTSUPP')
+  const outcome = (changes: readonly Change[]): string | undefined => {
+    try {
+      lab().a.apply(changes)
+      return undefined
+    } catch (error) {
+      return errnoOf(() => {
+        throw error
+      })
+    }
+  }
+  const portOf = (): Link => {
+    const { near } = lab().pair()
+    lab().a.apply([join(near, lab().bridge())])
+    return near
+  }
+  const add = (linkIndex: number, vlan: PortVlan, self = false): Change => ({
+    op: 'addPortVlan',
+    linkIndex,
+    vlan,
+    self,
+  })
+
+  it('filters VLANs if it was made to, where the kernel can', () => {
+    const change: Change = { op: 'createBridge', name: 'br0', mac: MAC.bridge, vlanFiltering: true }
+    expect(outcome([change])).toBe(answer())
+    expect(lab().a.link({ name: 'br0' })?.vlanFiltering).toBe(lab().world.vlans ? true : undefined)
+  })
+
+  it('filters VLANs once it is told to, where the kernel can', () => {
+    lab().bridge()
+    expect(outcome([{ op: 'setLink', link: { name: 'br0' }, vlanFiltering: true }])).toBe(answer())
+    expect(lab().a.link({ name: 'br0' })?.vlanFiltering).toBe(lab().world.vlans)
+  })
+
+  it('takes VLANs, ranges and a PVID on its ports, again and again, where the kernel can', () => {
+    const { index } = portOf()
+    expect(outcome([add(index, { from: 100, to: 100, pvid: true, untagged: true })])).toBe(answer())
+    expect(outcome([add(index, { from: 100, to: 100, pvid: true, untagged: true })])).toBe(answer())
+    expect(outcome([add(index, { from: 200, to: 210 })])).toBe(answer())
+  })
+
+  it('takes VLANs on itself, where the kernel can', () => {
+    expect(outcome([add(lab().bridge().index, { from: 100, to: 100 }, true)])).toBe(answer())
+  })
+
+  it('says nothing when a VLAN is removed that was not there', () => {
+    const { index } = portOf()
+    expect(outcome([{ op: 'removePortVlan', linkIndex: index, vlan: { from: 300, to: 300 } }])).toBe(
+      undefined,
+    )
+  })
+
+  it('refuses VLANs out of bounds with EINVAL', () => {
+    const { index } = portOf()
+    expect(outcome([add(index, { from: 0, to: 0 })])).toBe('EINVAL')
+    expect(outcome([add(index, { from: 4095, to: 4095 })])).toBe('EINVAL')
+  })
+
+  it('refuses VLANs on what is no port with EOPNOTSUPP, on what is missing with ENODEV', () => {
+    const { near } = lab().pair()
+    expect(outcome([add(near.index, { from: 100, to: 100 })])).toBe('EOPNOTSUPP')
+    expect(outcome([add(near.index, { from: 100, to: 100 }, true)])).toBe('EOPNOTSUPP')
+    expect(outcome([add(4711, { from: 100, to: 100 })])).toBe('ENODEV')
+  })
+
+  it('carries a VLAN link on top, where the kernel can', () => {
+    const { a } = lab()
+    const bridge = lab().bridge()
+    const vlan = (name: string, id: number): Change => ({
+      op: 'createVlan',
+      name,
+      parent: bridge.index,
+      vlan: id,
+    })
+    expect(outcome([vlan('br0.100', 100)])).toBe(answer())
+    expect(outcome([vlan('br0.100', 101)])).toBe(answer('EEXIST'))
+    expect(outcome([vlan('again', 100)])).toBe(answer('EEXIST'))
+    expect(a.link({ name: 'br0.100' })?.kind).toBe(lab().world.vlans ? 'vlan' : undefined)
+    a.apply([{ op: 'removeLink', link: { name: 'br0' } }])
+    expect(a.link({ name: 'br0.100' })).toBeUndefined()
+  })
+}

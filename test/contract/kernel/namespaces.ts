@@ -1,0 +1,84 @@
+import { expect, it } from 'vitest'
+import { Code } from '../../../src/core/errors.ts'
+import { faultOf } from '../../support/fault_of.ts'
+import { createVeth, errnoOf, eventually, type Lab } from './lab.ts'
+
+export function namespaceSentences(lab: () => Lab): void {
+  it('gives the same object for the host each time', () => {
+    const { kernel } = lab()
+    expect(kernel.host()).toBe(kernel.host())
+  })
+
+  it('gives two handles of one namespace the same identity', () => {
+    const { kernel, paths, a } = lab()
+    const again = kernel.openNetns(paths.a)
+    expect(again.identity).toEqual(a.identity)
+    again.close()
+  })
+
+  it('gives different namespaces different identities', () => {
+    const { kernel, a, b } = lab()
+    expect(a.identity).not.toEqual(b.identity)
+    expect(a.identity).not.toEqual(kernel.host().identity)
+  })
+
+  it('refuses a missing path with ENOENT', () => {
+    const { kernel, world } = lab()
+    expect(errnoOf(() => kernel.openNetns(world.missing))).toBe('ENOENT')
+  })
+
+  it('refuses a plain file as an invalid network namespace', () => {
+    const { kernel, world } = lab()
+    const fault = faultOf(() => kernel.openNetns(world.plainFile))
+    expect(fault.code).toBe(Code.invalidNetns)
+    expect(fault.message).toContain(world.plainFile)
+  })
+
+  it('refuses a namespace of another kind as an invalid network namespace', () => {
+    const { kernel, world } = lab()
+    expect(faultOf(() => kernel.openNetns(world.otherNamespace)).code).toBe(Code.invalidNetns)
+  })
+
+  it('refuses a namespace that was removed with ENOENT', () => {
+    const { kernel, world } = lab()
+    const path = world.makeNetns()
+    world.removeNetns(path)
+    expect(errnoOf(() => kernel.openNetns(path))).toBe('ENOENT')
+  })
+
+  it('keeps a namespace alive for a handle that is open', () => {
+    const { kernel, world, a } = lab()
+    const path = world.makeNetns()
+    const open = kernel.openNetns(path)
+    a.apply([createVeth(open, 'near', 'far')])
+    world.removeNetns(path)
+    Bun.sleepSync(50)
+    expect(open.link({ name: 'far' })?.name).toBe('far')
+    expect(a.link({ name: 'near' })?.name).toBe('near')
+    open.close()
+  })
+
+  it('takes both ends of a veth away when the namespace of one goes', () => {
+    const { kernel, world, a } = lab()
+    const path = world.makeNetns()
+    const gone = kernel.openNetns(path)
+    a.apply([createVeth(gone, 'near', 'far')])
+    gone.close()
+    world.removeNetns(path)
+    expect(eventually(() => a.link({ name: 'near' }) === undefined)).toBe(true)
+  })
+
+  it('begins with the loopback as the only link, down, with index 1', () => {
+    const { a } = lab()
+    const lo = { index: 1, name: 'lo', kind: '', up: false, mac: '00:00:00:00:00:00', mtu: 65_536 }
+    expect(a.links()).toHaveLength(1)
+    expect(a.links()[0]).toMatchObject(lo)
+    expect(a.link({ index: 1 })?.master).toBeUndefined()
+  })
+
+  it('has a boot id that stays the same', () => {
+    const { kernel } = lab()
+    expect(kernel.bootId()).not.toBe('')
+    expect(kernel.bootId()).toBe(kernel.bootId())
+  })
+}

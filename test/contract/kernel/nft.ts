@@ -1,0 +1,207 @@
+import { describe, expect, it } from 'vitest'
+import type {
+  NftCommand,
+  NftElementRef,
+  NftExpression,
+  NftHook,
+} from '../../../src/kernel/nftables/commands.ts'
+import { faultOf } from '../../support/fault_of.ts'
+import { errnoOf, type Lab } from './lab.ts'
+
+const table = 'bowline_contract'
+const POSTROUTING: NftHook = { type: 'nat', hook: 'postrouting', priority: 100 }
+const KEY = Uint8Array.of(10, 1, 0, 5)
+const OTHER_KEY = Uint8Array.of(10, 1, 0, 6)
+
+const ensureTable: NftCommand = { op: 'ensureTable', table }
+const removeTable: NftCommand = { op: 'removeTable', table }
+const ensureMap: NftCommand = { op: 'ensureMap', table, map: 'pods', key: 'ipv4_addr' }
+const removeMap: NftCommand = { op: 'removeMap', table, map: 'pods' }
+const ensureChain = (chain: string, hook?: NftHook): NftCommand => ({
+  op: 'ensureChain',
+  table,
+  chain,
+  ...(hook && { hook }),
+})
+const removeChain = (chain: string): NftCommand => ({ op: 'removeChain', table, chain })
+const flushChain = (chain: string): NftCommand => ({ op: 'flushChain', table, chain })
+const addRule = (chain: string, ...rule: NftExpression[]): NftCommand => ({
+  op: 'addRule',
+  table,
+  chain,
+  rule,
+})
+const lookup = { match: 'saddrVmap', family: 4, map: 'pods' } as const
+const element = (key = KEY): NftElementRef => ({ table, map: 'pods', key })
+const addElement = (goto: string, key = KEY): NftCommand => ({ op: 'addElement', ...element(key), goto })
+const removeElement = (key = KEY): NftCommand => ({ op: 'removeElement', ...element(key) })
+
+/** A table with two plain chains and a map, all empty. */
+const frame: NftCommand[] = [ensureTable, ensureMap, ensureChain('one'), ensureChain('two')]
+
+export function nftSentences(lab: () => Lab): void {
+  const nft = (...commands: NftCommand[]) => lab().kernel.nft(commands)
+  const refused = (...commands: NftCommand[]) => errnoOf(() => nft(...commands))
+  const has = (key = KEY) => lab().kernel.hasNftElement(element(key))
+
+  it('takes an empty transaction', () => {
+    nft()
+    expect(has()).toBe(false)
+  })
+
+  it('makes tables, chains and maps once, however often they are asked for', () => {
+    nft(...frame, ensureChain('base', POSTROUTING))
+    nft(...frame, ensureChain('base', POSTROUTING))
+    nft(addElement('one'))
+    expect(has()).toBe(true)
+  })
+
+  it('applies nothing of a transaction that is refused in part', () => {
+    nft(...frame)
+    expect(refused(addElement('one'), removeChain('none'))).toBe('ENOENT')
+    expect(has()).toBe(false)
+  })
+
+  it('throws the first refusal, in the words of nft', () => {
+    nft(...frame)
+    const fault = faultOf(() => nft(addElement('one'), removeChain('none'), removeTable))
+    expect(fault.errno).toBe('ENOENT')
+    expect(fault.message).toContain(`delete chain inet ${table} none`)
+  })
+
+  describe('refuses with ENOENT', () => {
+    it.each<[string, NftCommand]>([
+      ['a chain', ensureChain('one')],
+      ['a map', ensureMap],
+      ['a rule', addRule('one', { verdict: 'accept' })],
+      ['an element', addElement('one')],
+      ['the removal of the table', removeTable],
+      ['the removal of a chain', removeChain('one')],
+      ['the flushing of a chain', flushChain('one')],
+      ['the removal of a map', removeMap],
+      ['the removal of an element', removeElement()],
+    ])('%s when the table is missing', (_, command) => {
+      expect(refused(command)).toBe('ENOENT')
+    })
+
+    it.each<[string, NftCommand]>([
+      ['a rule of a missing chain', addRule('none', { verdict: 'accept' })],
+      ['a rule with a missing map', addRule('one', { ...lookup, map: 'none' })],
+      ['an element that goes to a missing chain', addElement('none')],
+      ['an element of a missing map', { op: 'addElement', table, map: 'none', key: KEY, goto: 'one' }],
+      ['the removal of a missing chain', removeChain('none')],
+      ['the flushing of a missing chain', flushChain('none')],
+      ['the removal of a missing map', { op: 'removeMap', table, map: 'none' }],
+      ['the removal of a missing element', removeElement()],
+    ])('%s', (_, command) => {
+      nft(...frame)
+      expect(refused(command)).toBe('ENOENT')
+    })
+  })
+
+  describe('refuses with EBUSY', () => {
+    it('the removal of a chain that an element goes to', () => {
+      nft(...frame, addElement('one'))
+      expect(refused(removeChain('one'))).toBe('EBUSY')
+      nft(removeElement(), removeChain('one'))
+    })
+
+    it('the removal of a chain that has rules', () => {
+      nft(...frame, addRule('one', { verdict: 'accept' }))
+      expect(refused(removeChain('one'))).toBe('EBUSY')
+      nft(flushChain('one'), removeChain('one'))
+    })
+
+    it('the removal of a map that has elements', () => {
+      nft(...frame, addElement('one'))
+      expect(refused(removeMap)).toBe('EBUSY')
+      // Within the transaction that removes an element, its map still counts it.
+      expect(refused(removeElement(), removeMap)).toBe('EBUSY')
+      nft(removeElement())
+      nft(removeMap)
+    })
+
+    it('the removal of a map that a rule looks into', () => {
+      nft(...frame, ensureChain('base', POSTROUTING), addRule('base', lookup))
+      expect(refused(removeMap)).toBe('EBUSY')
+      nft(flushChain('base'), removeMap)
+    })
+
+    it('the removal of a table that holds a chain or a map', () => {
+      nft(...frame)
+      expect(refused(removeTable)).toBe('EBUSY')
+      nft(removeChain('one'), removeChain('two'))
+      expect(refused(removeTable)).toBe('EBUSY')
+      nft(removeMap, removeTable)
+      expect(refused(removeTable)).toBe('ENOENT')
+    })
+  })
+
+  it('refuses what is there in another shape', () => {
+    nft(...frame, ensureChain('base', POSTROUTING))
+    expect(refused({ ...ensureMap, key: 'ipv6_addr' } as NftCommand)).toBe('EEXIST')
+    expect(refused(ensureChain('one', POSTROUTING))).toBe('EEXIST')
+    expect(refused(ensureChain('base', { ...POSTROUTING, type: 'filter' }))).toBe('EEXIST')
+    expect(refused(ensureChain('base', { ...POSTROUTING, priority: 101 }))).toBe('EOPNOTSUPP')
+  })
+
+  describe('elements', () => {
+    it('are found by their key in their map and table', () => {
+      nft(...frame, addElement('one'))
+      expect([has(KEY), has(OTHER_KEY)]).toEqual([true, false])
+      const { kernel } = lab()
+      expect(kernel.hasNftElement({ table, map: 'none', key: KEY })).toBe(false)
+      expect(kernel.hasNftElement({ table: 'none', map: 'pods', key: KEY })).toBe(false)
+    })
+
+    it('may be added twice', () => {
+      nft(...frame, addElement('one'))
+      nft(addElement('one'), addElement('one'))
+      expect(has()).toBe(true)
+    })
+
+    it('are refused with EEXIST when they go elsewhere than the one that is there', () => {
+      nft(...frame, addElement('one'))
+      expect(refused(addElement('two'))).toBe('EEXIST')
+    })
+
+    it('are exchanged within one transaction', () => {
+      nft(...frame, addElement('one'))
+      nft(removeElement(), addElement('two'))
+      expect(refused(removeChain('two'))).toBe('EBUSY')
+      nft(removeChain('one'))
+    })
+
+    it('are refused with EOPNOTSUPP when they go to a base chain', () => {
+      nft(...frame, ensureChain('base', POSTROUTING))
+      expect(refused(addElement('base'))).toBe('EOPNOTSUPP')
+    })
+
+    it('are refused with EINVAL when the key has another length than the map’s', () => {
+      nft(...frame)
+      expect(refused(addElement('one', new Uint8Array(16)))).toBe('EINVAL')
+    })
+
+    it('of interface names and of IPv6 addresses have keys of 16 bytes', () => {
+      const [names, six] = [
+        { table, map: 'names' },
+        { table, map: 'six' },
+      ]
+      const key = new Uint8Array(16).fill(0x61, 0, 4)
+      nft(
+        ...frame,
+        { op: 'ensureMap', ...names, key: 'ifname' },
+        { op: 'ensureMap', ...six, key: 'ipv6_addr' },
+      )
+      nft({ op: 'addElement', ...names, key, goto: 'one' }, { op: 'addElement', ...six, key, goto: 'one' })
+      expect(lab().kernel.hasNftElement({ ...names, key })).toBe(true)
+      expect(lab().kernel.hasNftElement({ ...six, key })).toBe(true)
+    })
+  })
+
+  it('masquerades only after routing', () => {
+    nft(...frame, ensureChain('base', POSTROUTING), addRule('base', { verdict: 'masquerade' }))
+    nft(ensureChain('forward', { type: 'filter', hook: 'forward', priority: 0 }))
+    expect(refused(addRule('forward', { verdict: 'masquerade' }))).toBe('EOPNOTSUPP')
+  })
+}

@@ -1,0 +1,112 @@
+import { Fault } from '../../src/core/errors.ts'
+import { createFakeFiles, type FakeFiles, Killed as FilesKilled } from '../../src/core/fake_files.ts'
+import { Killed as KernelKilled } from '../../src/kernel/fake/steps.ts'
+import { createFakeKernel, type FakeKernel } from '../../src/kernel/fake.ts'
+import { type PluginAnswer, runPlugin } from '../../src/verbs/plugin.ts'
+import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
+
+export type FakeCall = {
+  readonly containerId?: string
+  readonly ifName?: string
+  readonly netns?: string
+  readonly config?: object
+  readonly calledAs?: string
+}
+
+/** A node in memory: the real verbs on the fake kernel and the fake disk. */
+export type FakeNode = {
+  readonly kernel: FakeKernel
+  readonly files: FakeFiles
+  call(command: string, call?: FakeCall): PluginAnswer & { readonly json: Record<string, unknown> }
+  /** The number of steps so far, of kernel and disk together. */
+  steps(): number
+  /** At step `n` from now the process is killed, or the step is refused with an errno. */
+  stopAt(n: number, how: 'SIGKILL' | string): void
+  /** The next process after a kill. */
+  revive(): void
+  /** Everything of a pod that is left, in words; empty when nothing is. */
+  residue(): string[]
+}
+
+export const NETNS = '/var/run/netns/pod1'
+
+export const L3 = {
+  cniVersion: '1.1.0',
+  name: 'net',
+  type: 'bowline',
+  mode: 'l3',
+  ipMasq: true,
+  ipam: {
+    type: 'bowline-ipam',
+    ranges: [[{ subnet: '10.1.0.0/24' }], [{ subnet: 'fd00:1::/64' }]],
+    routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }],
+  },
+}
+
+export const L2 = { ...L3, mode: 'l2', bridge: 'br0', isGateway: true }
+
+export function createFakeNode(): FakeNode {
+  const kernel = createFakeKernel()
+  const files = createFakeFiles()
+  kernel.makeNetns(NETNS)
+  let count = 0
+  let dead = false
+  let stop: { readonly at: number; readonly how: string } | undefined
+  const onStep = (killed: () => Error, phase: string): void => {
+    if (phase === 'before') count++
+    if (count === stop?.at && phase === 'before') {
+      if (stop.how !== 'SIGKILL') throw new Fault(`the test: ${stop.how}`, { errno: stop.how })
+      dead = true
+    }
+    if (dead) throw killed()
+  }
+  kernel.onStep(({ phase }) => onStep(() => new KernelKilled('the test'), phase))
+  files.onOperation = ({ phase }) => onStep(() => new FilesKilled(), phase)
+  const plugins = { isExecutable: () => false, run: () => ({ exitCode: 1, stdout: '' }) }
+  return {
+    kernel,
+    files,
+    call(
+      command,
+      { containerId = 'c1', ifName = 'eth0', netns = NETNS, config = L3, calledAs = 'bowline' } = {},
+    ) {
+      const env = {
+        CNI_COMMAND: command,
+        CNI_CONTAINERID: containerId,
+        CNI_NETNS: netns,
+        CNI_IFNAME: ifName,
+        CNI_PATH: '/opt/cni/bin',
+      }
+      const ports = { kernel, files, plugins, paths: DEFAULT_PATHS }
+      const answer = runPlugin({ env, calledAs, readStdin: () => JSON.stringify(config), ports })
+      return { ...answer, json: answer.stdout ? JSON.parse(answer.stdout) : {} }
+    },
+    steps: () => count,
+    stopAt(n, how) {
+      stop = { at: count + n, how }
+    },
+    revive() {
+      stop = undefined
+      dead = false
+      kernel.revive()
+      files.revive()
+    },
+    residue: () => residueOf(kernel, files),
+  }
+}
+
+function residueOf(kernel: FakeKernel, files: FakeFiles): string[] {
+  const { host, nft } = kernel.dump()
+  const links = host.links
+    .map(({ name }) => `link ${name}`)
+    .filter((text) => text !== 'link lo' && text !== 'link br0')
+  const tables = JSON.stringify(nft).includes('bowline') ? ['nftables table bowline'] : []
+  const left = Object.keys(files.dump()).filter(isOurs)
+  return [...links, ...tables, ...left]
+}
+
+/** A lease, a record, or a temporary file; lock files, the cursor and the free list stay by design. */
+function isOurs(path: string): boolean {
+  if (path.endsWith('/') || path.includes('/.locks/') || path.endsWith('/lock')) return false
+  return !path.includes('/.bowline/') && !path.includes('last_reserved_ip')
+}

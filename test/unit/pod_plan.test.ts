@@ -1,0 +1,101 @@
+import { describe, expect, it } from 'vitest'
+import { formatAddress, formatCidr, parseAddress, parseCidr } from '../../src/core/address.ts'
+import { deriveNames } from '../../src/core/names.ts'
+import { type PlannedRoute, planPod } from '../../src/pod/plan.ts'
+import type { BridgeSpec, PodSpec } from '../../src/pod/spec.ts'
+
+const id = { network: 'net', containerId: 'c1', ifName: 'eth0' }
+const names = deriveNames(id)
+const v4 = { cidr: parseCidr('10.1.0.5/24'), gateway: parseAddress('10.1.0.1') }
+const v6 = { cidr: parseCidr('fd00::5/64'), gateway: parseAddress('fd00::1') }
+const everywhere = { dst: parseCidr('0.0.0.0/0') }
+
+const bridge: BridgeSpec = {
+  name: 'cni0',
+  mac: names.hostMac,
+  isGateway: true,
+  isDefaultGateway: false,
+  forceAddress: false,
+  promiscuous: false,
+  port: {},
+  dropDefaultVlan: false,
+}
+
+function specOf(changes: Partial<PodSpec>): PodSpec {
+  const { hostIfName, hostMac, podMac } = names
+  const base = { id, hostIfName, hostMac, podMac, ips: [v4], routes: [everywhere] }
+  return { ...base, mode: 'l3', masquerade: false, podUp: true, duplicateDetection: false, ...changes }
+}
+
+function texts(routes: readonly PlannedRoute[]): string[] {
+  return routes.map(({ dst, gateway, source }) => {
+    const parts = [formatCidr(dst), gateway && `via ${formatAddress(gateway)}`]
+    return [...parts, source && `src ${formatAddress(source)}`].filter(Boolean).join(' ')
+  })
+}
+
+describe('a routed pod', () => {
+  it('has its address as a host route and reaches all by the gateway', () => {
+    const { pod } = planPod(specOf({}))
+    expect(pod.addresses.map(formatCidr)).toEqual(['10.1.0.5/32'])
+    expect(texts(pod.routes)).toEqual(['10.1.0.1/32', '0.0.0.0/0 via 10.1.0.1'])
+  })
+
+  it('is reached from the host by a route whose source is the gateway', () => {
+    expect(texts(planPod(specOf({})).host.routes)).toEqual(['10.1.0.5/32 src 10.1.0.1'])
+  })
+
+  it('knows its gateway without asking, and is known to it', () => {
+    const { pod, host } = planPod(specOf({}))
+    expect(pod.neighbours).toEqual([{ address: v4.gateway, mac: names.hostMac }])
+    expect(host.neighbours).toEqual([{ address: v4.cidr.address, mac: names.podMac }])
+  })
+
+  it('gets a route to its own subnet when there is no default route', () => {
+    const { pod } = planPod(specOf({ routes: [{ dst: parseCidr('192.168.0.0/16') }] }))
+    expect(texts(pod.routes)).toEqual([
+      '10.1.0.1/32',
+      '10.1.0.0/24 via 10.1.0.1',
+      '192.168.0.0/16 via 10.1.0.1',
+    ])
+  })
+
+  it('has both families by the same rules', () => {
+    const { pod } = planPod(specOf({ ips: [v4, v6], routes: [everywhere, { dst: parseCidr('::/0') }] }))
+    expect(pod.addresses.map(formatCidr)).toEqual(['10.1.0.5/32', 'fd00::5/128'])
+    expect(texts(pod.routes)).toContain('::/0 via fd00::1')
+  })
+
+  it('uses a link-local gateway when IPAM names none', () => {
+    const { pod, host } = planPod(specOf({ ips: [{ cidr: v4.cidr }] }))
+    expect(texts(pod.routes)).toContain('0.0.0.0/0 via 169.254.1.1')
+    expect(host.addresses.map(formatCidr)).toEqual(['169.254.1.1/32'])
+  })
+})
+
+describe('a bridged pod', () => {
+  it('sits in its subnet, and the bridge carries the gateway', () => {
+    const plan = planPod(specOf({ mode: 'l2', bridge }))
+    expect(plan.pod.addresses.map(formatCidr)).toEqual(['10.1.0.5/24'])
+    expect(plan.bridgeAddresses.map(formatCidr)).toEqual(['10.1.0.1/24'])
+    expect(plan.host.routes).toEqual([])
+  })
+
+  it('gets a default route for isDefaultGateway', () => {
+    const spec = specOf({ mode: 'l2', routes: [], bridge: { ...bridge, isDefaultGateway: true } })
+    expect(texts(planPod(spec).pod.routes)).toEqual(['0.0.0.0/0 via 10.1.0.1'])
+  })
+
+  it('gets one default route when both the routes and isDefaultGateway ask for it', () => {
+    const spec = specOf({ mode: 'l2', bridge: { ...bridge, isDefaultGateway: true } })
+    expect(texts(planPod(spec).pod.routes)).toEqual(['0.0.0.0/0 via 10.1.0.1'])
+  })
+
+  it('keeps two default routes through different gateways', () => {
+    const routes = [everywhere, { ...everywhere, gw: parseAddress('10.1.0.2') }]
+    expect(texts(planPod(specOf({ mode: 'l2', bridge, routes })).pod.routes)).toEqual([
+      '0.0.0.0/0 via 10.1.0.1',
+      '0.0.0.0/0 via 10.1.0.2',
+    ])
+  })
+})
