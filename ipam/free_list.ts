@@ -75,7 +75,9 @@ export class FreeList {
   static build(files: Files, dir: string, set: RangeSet, source: FreeListSource): FreeList {
     asHint(() => files.ensureDirectory(dir))
     const size = sizeOf(set)
-    const ends = set.ranges.flatMap(({ start, end }) => [start.value, end.value]).sort((a, b) => (a < b ? -1 : 1))
+    const ends = set.ranges
+      .flatMap(({ start, end }) => [start.value, end.value])
+      .sort((a, b) => (a < b ? -1 : 1))
     const list = new FreeList(files, listPath(dir, set.index), set, {
       ranges: fingerprintOf(set),
       boot: fingerprint(source.bootId),

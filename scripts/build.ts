@@ -14,7 +14,7 @@ import { execa } from 'execa'
  * Builds dist/bowline, one executable, and the link dist/bowline-ipam. Without autoloading, a bunfig.toml or .env in
  * the directory where the runtime calls us can't inject code. With splitting, the plugin path loads only itself.
  */
-const FLAGS = ['--compile', '--minify', '--bytecode', '--format=esm', '--splitting']
+const FLAGS = ['--compile', '--compile-jit-policy=100', '--minify', '--bytecode', '--format=esm', '--splitting']
 const NO_AUTOLOAD = ['--no-compile-autoload-dotenv', '--no-compile-autoload-bunfig']
 // A file written in large pieces gets large folios in the page cache: it starts 1 ms faster.
 const PIECE_BYTES = 16 << 20

@@ -1,3 +1,4 @@
+import { viewPool } from '../../ipam/pool.ts'
 import { parseResult } from '../cni/parse_result.ts'
 import { requestsOf } from '../cni/requests.ts'
 import type { CniResult } from '../cni/result.ts'
@@ -7,7 +8,7 @@ import type { Netns } from '../kernel/kernel.ts'
 import { comparePod } from '../pod/compare.ts'
 import type { PodRoute } from '../pod/spec.ts'
 import { openPodNetns } from './add.ts'
-import { decodeRoutes, withPool } from './addresses.ts'
+import { decodeRoutes } from './addresses.ts'
 import { attachmentIdOf, type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
 import type { Ports } from './ports.ts'
 import { soundRecord } from './records.ts'
@@ -66,9 +67,8 @@ function missingLeases(call: Call, ports: Ports): string[] {
   if (!record) return ['the attachment record is missing']
   const { leases } = record
   if (!leases) return []
-  return withPool(ports, id.network, leases.dataDir, (pool) =>
-    leases.addresses
-      .filter((address) => !pool.held(id, [parseAddress(address)]))
-      .map((address) => `address ${address} is not leased to this container any more`),
-  )
+  const pool = viewPool(ports.files, { dataDir: leases.dataDir, network: id.network })
+  return leases.addresses
+    .filter((address) => !pool.held(id, [parseAddress(address)]))
+    .map((address) => `address ${address} is not leased to this container any more`)
 }

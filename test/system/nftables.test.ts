@@ -10,7 +10,7 @@ import type {
   NftExpression,
 } from '../../src/kernel/nftables/commands.ts'
 import { faultOf } from '../support/fault_of.ts'
-import { enterPrivateNetwork, run } from '../support/private_network.ts'
+import { enterPrivateNamespaces, run } from '../support/private_namespaces.ts'
 
 const table = 'bowline'
 const chain = 'net-0123456789abcdef'
@@ -88,7 +88,7 @@ const listing = `table inet bowline {
 	}
 }`
 
-beforeAll(enterPrivateNetwork)
+beforeAll(enterPrivateNamespaces)
 afterEach(() => {
   run('nft flush ruleset')
 })

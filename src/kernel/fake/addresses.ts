@@ -56,6 +56,7 @@ export function removeAddress(namespace: Namespace, linkIndex: number, cidr: Cid
   const found = link.addresses.find((one) => sameCidr(one.cidr, cidr))
   if (!found) throw refusal('EADDRNOTAVAIL', 'address not found')
   dropAddresses(link, [found, ...secondariesOf(link, found)])
+  if (cidr.address.family === 6) forgetSource(namespace, cidr.address)
 }
 
 /** What the kernel does to addresses when a link comes up: routes of prefixes, and those of the loopback. */
@@ -106,9 +107,7 @@ export function makeLinkLocals(namespace: Namespace): void {
 
 /** Takes all addresses away, with what depends on them: the link itself goes. */
 export function dropAllAddresses(link: FakeLink): void {
-  const gone = link.addresses
-  link.addresses = []
-  for (const { cidr } of gone) forgetSource(link.namespace, cidr.address)
+  dropAddresses(link, link.addresses)
 }
 
 function place(link: FakeLink, address: LinkAddress): void {
@@ -130,7 +129,8 @@ function dropAddresses(link: FakeLink, gone: readonly LinkAddress[]): void {
   link.addresses = link.addresses.filter((one) => !gone.includes(one))
   for (const { cidr } of gone) {
     dropPrefixRoute(link, cidr)
-    forgetSource(link.namespace, cidr.address)
+    // In family 6 a source is forgotten only when its address is removed by hand, not when the link goes.
+    if (cidr.address.family === 4) forgetSource(link.namespace, cidr.address)
   }
   for (const family of new Set(gone.map(({ cidr }) => cidr.address.family))) forgetFamily(link, family)
 }

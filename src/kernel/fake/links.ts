@@ -18,7 +18,7 @@ const DEFAULT_MTU = 1500
 /** Bytes; the bounds of veth and bridge devices. */
 const MTU = { min: 68, max: 65_535 }
 const MAX_NAME_BYTES = 15
-const MAX_ALIAS_BYTES = 255
+const MAX_ALIAS_BYTES = 254
 const MAX_VLAN = 4094
 /** Every port and bridge begins in this VLAN. */
 const DEFAULT_VLAN: [number, { pvid: boolean; untagged: boolean }] = [1, { pvid: true, untagged: true }]

@@ -9,6 +9,7 @@ import {
   NLM_F_EXCL,
   NLM_F_REPLACE,
   NLM_F_REQUEST,
+  textBytes,
 } from './message.ts'
 import {
   Bridge,
@@ -191,7 +192,8 @@ function writeSetLink(writer: MessageWriter, change: SetLink): void {
   if (change.mac) writer.attribute(Ifla.address, macBytes(change.mac))
   if (change.mtu !== undefined) writer.attributeU32(Ifla.mtu, change.mtu)
   if (change.master !== undefined) writer.attributeU32(Ifla.master, change.master)
-  if (change.alias !== undefined) writer.attributeString(Ifla.ifAlias, change.alias)
+  // Without a NUL, for which the kernel's 255 bytes have no room; empty takes the alias away.
+  if (change.alias !== undefined) writer.attribute(Ifla.ifAlias, textBytes(change.alias))
   writeLinkInfo(writer, change)
   writeFamilies(writer, change)
 }
@@ -241,12 +243,12 @@ function writeAddress(writer: MessageWriter, change: AddressChange): void {
   writer
     .u8(familyNumber(family))
     .u8(cidr.prefix)
-    .u8(flags & 0xff)
+    .u8(flags > 0xff ? 0 : flags)
     .u8(0)
     .u32(linkIndex)
   writer.attribute(Ifa.local, bytes).attribute(Ifa.address, bytes)
   if (hasBroadcast(cidr)) writer.attribute(Ifa.broadcast, addressBytes(lastAddressOf(cidr)))
-  if (flags) writer.attributeU32(Ifa.flags, flags)
+  if (flags > 0xff) writer.attributeU32(Ifa.flags, flags)
 }
 
 function hasBroadcast({ address, prefix }: Cidr): boolean {

@@ -33,7 +33,7 @@ export const Ifla = {
   promiscuity: 30,
 } as const
 
-/** No counters in the answer: a quarter of its size. */
+/** No counters in the answer, which is a quarter shorter then. */
 export const EXT_MASK_SKIP_STATS = 8
 
 export const Info = { kind: 1, data: 2, slaveKind: 4, slaveData: 5 } as const

@@ -132,12 +132,14 @@ function settingSentences(lab: () => Lab): void {
     expect(after).toEqual({ ...near, alias: 'pod' })
   })
 
-  it('keeps an alias of 255 bytes, and replaces it', () => {
+  it('keeps an alias of 254 bytes, refuses a longer one with ERANGE, and replaces it', () => {
     const { a } = lab()
     const link = { name: lab().pair().near.name }
-    const alias = 'x'.repeat(255)
+    const alias = 'x'.repeat(254)
     expect(a.applyAndRead([{ op: 'setLink', link, alias }], link).alias).toBe(alias)
+    expect(errnoOf(() => a.apply([{ op: 'setLink', link, alias: `${alias}x` }]))).toBe('ERANGE')
     expect(a.applyAndRead([{ op: 'setLink', link, alias: 'pod' }], link).alias).toBe('pod')
+    expect(a.applyAndRead([{ op: 'setLink', link, alias: '' }], link).alias).toBeUndefined()
   })
 
   it('takes promiscuous mode on and off', () => {

@@ -1,0 +1,141 @@
+import { planRanges, type RangeConfig } from '../../ipam/config.ts'
+import { type Lease, openPool, type Pool } from '../../ipam/pool.ts'
+import { type PoolStats, poolStats } from '../../ipam/pool_stats.ts'
+import type { RangeSet } from '../../ipam/range_set.ts'
+import type { AttachmentRecord } from '../../ipam/record.ts'
+import { isDamaged, openRecords, type Records } from '../../ipam/records.ts'
+import type { Reaper } from '../../ipam/survey.ts'
+import { formatAddress, parseAddress } from '../../src/core/address.ts'
+import { createFakeFiles, type FakeFiles } from '../../src/core/fake_files.ts'
+import type { Files } from '../../src/core/files.ts'
+import type { AttachmentId } from '../../src/core/names.ts'
+
+export const DATA_DIR = '/data'
+export const RECORDS_DIR = '/records'
+export const NETWORK = 'net'
+
+/** A node with one network, on which addresses come and go in the order that ADD and DEL keep to. */
+export class AddressNode {
+  readonly files: FakeFiles = createFakeFiles()
+  readonly records: Records
+  readonly sets: RangeSet[]
+  bootId = 'boot-1'
+  reaper: Reaper | undefined
+
+  /** `ranges` as in the configuration; a text is short for a set with that one subnet. */
+  constructor(...ranges: (string | RangeConfig[])[]) {
+    this.records = openRecords(this.files, RECORDS_DIR)
+    this.sets = planRanges({
+      ranges: ranges.map((one) => (typeof one === 'string' ? [{ subnet: one }] : one)),
+    })
+  }
+
+  /** Does to the addresses what ADD does, and returns them. */
+  add(
+    containerId: string,
+    { ifName = 'eth0', ips = [] }: { ifName?: string; ips?: string[] } = {},
+  ): string[] {
+    const id = idOf(containerId, ifName)
+    const lock = this.records.lock(id, 0)
+    try {
+      const before = this.records.read(id)
+      if (before && !isDamaged(before)) this.#release(before)
+      const record = this.withPool((pool) => this.#acquire(pool, id, ips))
+      this.records.complete(record)
+      return [...(record.leases?.addresses ?? [])]
+    } finally {
+      lock.release()
+    }
+  }
+
+  /** Does to the addresses what DEL does. True if it was the last attachment of the network. */
+  del(containerId: string, ifName = 'eth0'): boolean {
+    const id = idOf(containerId, ifName)
+    const lock = this.records.lock(id, 0)
+    try {
+      const record = this.records.read(id)
+      if (record && !isDamaged(record)) this.#release(record)
+      else this.withPool((pool) => pool.releaseAll(id))
+      return this.records.remove(id)
+    } finally {
+      lock.release()
+    }
+  }
+
+  withPool<T>(work: (pool: Pool) => T): T {
+    const pool = openPool(this.files, { ...this.#place(), lockTimeoutMs: 0 })
+    try {
+      return work(pool)
+    } finally {
+      pool.close()
+    }
+  }
+
+  stats(): PoolStats[] {
+    return poolStats(this.files, this.#place(), this.sets)
+  }
+
+  /** The texts of the lease files by address, empty ones too. */
+  leases(): Record<string, string> {
+    const dump = Object.entries(this.files.dump())
+    const prefix = `${DATA_DIR}/${NETWORK}/`
+    const isLease = (path: string) =>
+      path.startsWith(prefix) && /^[0-9a-f]*[.:]/.test(path.slice(prefix.length))
+    return Object.fromEntries(
+      dump.flatMap(([path, text]) => (isLease(path) ? [[path.slice(prefix.length), text]] : [])),
+    )
+  }
+
+  /** Puts a file in the network's directory the way that host-local would. */
+  plant(name: string, text: string): void {
+    plantFile(this.files, `${DATA_DIR}/${NETWORK}/${name}`, text)
+  }
+
+  /** All processes die, every namespace is gone, and the machine has a new boot id. */
+  reboot(bootId: string): void {
+    this.files.revive()
+    this.bootId = bootId
+  }
+
+  #acquire(pool: Pool, id: AttachmentId, ips: readonly string[]): AttachmentRecord {
+    const leases = pool.choose(this.sets, ips.map(parseAddress))
+    const record: AttachmentRecord = {
+      ...id,
+      version: 1,
+      bootId: this.bootId,
+      complete: false,
+      leases: { dataDir: DATA_DIR, addresses: textsOf(leases) },
+    }
+    this.records.write(record)
+    try {
+      pool.take(id, leases)
+    } catch (error) {
+      this.records.remove(id)
+      throw error
+    }
+    return record
+  }
+
+  #release(record: AttachmentRecord): void {
+    const addresses = (record.leases?.addresses ?? []).map(parseAddress)
+    this.withPool((pool) => pool.release(record, addresses))
+  }
+
+  #place() {
+    const { records, bootId, reaper } = this
+    return { dataDir: DATA_DIR, network: NETWORK, bootId, records, ...(reaper && { reaper }) }
+  }
+}
+
+export function idOf(containerId: string, ifName = 'eth0'): AttachmentId {
+  return { network: NETWORK, containerId, ifName }
+}
+
+export function plantFile(files: Files, path: string, text: string): void {
+  files.ensureDirectory(path.slice(0, path.lastIndexOf('/')))
+  files.replace(path, text)
+}
+
+function textsOf(leases: readonly Lease[]): string[] {
+  return leases.map(({ address }) => formatAddress(address.address))
+}

@@ -1,0 +1,141 @@
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { homedir, tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { execa } from 'execa'
+
+/** Where scripts/setup has put what it built. */
+export const CACHE =
+  process.env['BOWLINE_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'bowline')
+
+/** The built executable; BOWLINE_BINARY names another one, such as what was installed on a node. */
+export const BOWLINE = process.env['BOWLINE_BINARY'] ?? resolve(import.meta.dirname, '../../dist/bowline')
+
+/** What a plugin printed: a result, an error, or the answer to VERSION. */
+export type PluginOutput = {
+  readonly cniVersion?: string
+  readonly interfaces?: readonly { readonly name: string; readonly mac?: string; readonly sandbox?: string }[]
+  readonly ips?: readonly {
+    readonly address: string
+    readonly gateway?: string
+    readonly interface?: number
+  }[]
+  readonly routes?: readonly { readonly dst: string; readonly gw?: string }[]
+  readonly dns?: Record<string, unknown>
+  readonly code?: number
+  readonly msg?: string
+  readonly details?: string
+  readonly supportedVersions?: readonly string[]
+}
+
+export type PluginCall = {
+  readonly command: 'ADD' | 'DEL' | 'CHECK' | 'STATUS' | 'GC' | 'VERSION'
+  /** What goes to stdin: text as it is, anything else as JSON. */
+  readonly config: unknown
+  readonly containerId?: string
+  /** A path. Left out, CNI_NETNS is empty. */
+  readonly netns?: string
+  readonly ifName?: string
+  /** CNI_ARGS. */
+  readonly args?: string
+  /** Where delegated plugins are looked for; the reference plugins unless told otherwise. */
+  readonly cniPath?: string
+  /** Other variables; one that is undefined is taken away. */
+  readonly env?: Record<string, string | undefined>
+  /** The program, `BOWLINE` unless told otherwise. */
+  readonly program?: string
+  /** The name that it is called by, such as `bowline-ipam`. */
+  readonly calledAs?: string
+  readonly timeoutMs?: number
+}
+
+export type PluginAnswer = {
+  /** Undefined when a signal ended it. */
+  readonly exitCode: number | undefined
+  readonly signal: string | undefined
+  readonly stdout: string
+  /** stdout as JSON; an empty object when nothing was printed. Throws when it is not JSON. */
+  readonly output: PluginOutput
+  readonly stderr: string
+  /** From just before the start of the process until its end. */
+  readonly ms: number
+}
+
+/** Calls a plugin as a runtime does: the CNI_* variables, the configuration on stdin, and nothing inherited but PATH. */
+export async function runPlugin(call: PluginCall): Promise<PluginAnswer> {
+  const program = call.calledAs ? linkTo(call.program ?? BOWLINE, call.calledAs) : (call.program ?? BOWLINE)
+  const started = performance.now()
+  const { exitCode, signal, stdout, stderr } = await execa(program, {
+    input: typeof call.config === 'string' ? call.config : JSON.stringify(call.config),
+    extendEnv: false,
+    env: environmentOf(call),
+    reject: false,
+    timeout: call.timeoutMs ?? 30_000,
+    killSignal: 'SIGKILL',
+  })
+  const ms = performance.now() - started
+  return {
+    exitCode,
+    signal,
+    stdout,
+    get output() {
+      return JSON.parse(stdout || '{}') as PluginOutput
+    },
+    stderr,
+    ms,
+  }
+}
+
+function environmentOf(call: PluginCall): Record<string, string> {
+  const env: Record<string, string | undefined> = {
+    PATH: process.env['PATH'],
+    CNI_COMMAND: call.command,
+    CNI_CONTAINERID: call.containerId ?? '',
+    CNI_NETNS: call.netns ?? '',
+    CNI_IFNAME: call.ifName ?? 'eth0',
+    CNI_ARGS: call.args ?? '',
+    CNI_PATH: call.cniPath ?? join(CACHE, 'plugins'),
+    ...call.env,
+  }
+  return Object.fromEntries(
+    Object.entries(env).filter((pair): pair is [string, string] => pair[1] !== undefined),
+  )
+}
+
+function linkTo(program: string, name: string): string {
+  const path = join(mkdtempSync(join(tmpdir(), 'bowline-')), name)
+  symlinkSync(program, path)
+  return path
+}
+
+/** Fills a directory as a node's /opt/cni/bin is: our plugin under both of its names, and the reference plugins. */
+export function fillPluginDirectory(directory: string, program = BOWLINE): void {
+  mkdirSync(directory, { recursive: true })
+  const references = readdirSync(join(CACHE, 'plugins'))
+  for (const name of references) symlinkSync(join(CACHE, 'plugins', name), join(directory, name))
+  for (const name of ['bowline', 'bowline-ipam']) symlinkSync(program, join(directory, name))
+  if (!existsSync(program)) throw new Error(`${program} is missing: run scripts/setup build`)
+}
+
+export type PluginConfig = Record<string, unknown> & { readonly type: string }
+
+export type Conflist = {
+  readonly cniVersion: string
+  readonly cniVersions?: readonly string[]
+  readonly name: string
+  readonly plugins: readonly PluginConfig[]
+}
+
+/** A network configuration list that we ship, such as `10-bowline`. */
+export function readConflist(name: string): Conflist {
+  return JSON.parse(
+    readFileSync(resolve(import.meta.dirname, `../../conf/${name}.conflist`), 'utf8'),
+  ) as Conflist
+}
+
+/** What a runtime hands to the first plugin of a list. */
+export function pluginConfigOf(
+  { cniVersion, name, plugins: [first] }: Conflist,
+  more: Record<string, unknown> = {},
+): Record<string, unknown> {
+  return { ...first, cniVersion, name, ...more }
+}

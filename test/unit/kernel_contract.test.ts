@@ -1,0 +1,27 @@
+import { createFakeKernel } from '../../src/kernel/fake.ts'
+import { describeKernelContract, type KernelWorld } from '../contract/kernel.ts'
+
+describeKernelContract('the fake', () => fakeWorld(true))
+describeKernelContract('the fake of a kernel without VLANs', () => fakeWorld(false))
+
+function fakeWorld(vlans: boolean): KernelWorld {
+  const kernel = createFakeKernel({ vlans })
+  const [plainFile, otherNamespace] = ['/tmp/file', '/proc/self/ns/uts']
+  kernel.placeFile(plainFile)
+  kernel.placeFile(otherNamespace)
+  let count = 0
+  return {
+    kernel,
+    vlans,
+    missing: '/run/netns/none',
+    plainFile,
+    otherNamespace,
+    makeNetns() {
+      const path = `/run/netns/pod${++count}`
+      kernel.makeNetns(path)
+      return path
+    },
+    removeNetns: (path) => kernel.removeNetns(path),
+    cleanup: () => {},
+  }
+}
