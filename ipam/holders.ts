@@ -57,6 +57,7 @@ export function readAdopted(files: Files, dir: string): Adopted | undefined {
 }
 
 export function writeAdopted(files: Files, dir: string, adopted: Adopted): void {
+  files.ensureDirectory(dir)
   files.replace(adoptedPath(dir), JSON.stringify(adopted))
 }
 

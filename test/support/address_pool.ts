@@ -9,6 +9,7 @@ import { formatAddress, parseAddress } from '../../src/core/address.ts'
 import { createFakeFiles, type FakeFiles } from '../../src/core/fake_files.ts'
 import type { Files } from '../../src/core/files.ts'
 import type { AttachmentId } from '../../src/core/names.ts'
+import { UndoStack } from '../../src/core/undo.ts'
 
 export const DATA_DIR = '/data'
 export const RECORDS_DIR = '/records'
@@ -40,9 +41,7 @@ export class AddressNode {
     try {
       const before = this.records.read(id)
       if (before && !isDamaged(before)) this.#release(before)
-      const record = this.withPool((pool) => this.#acquire(pool, id, ips))
-      this.records.complete(record)
-      return [...(record.leases?.addresses ?? [])]
+      return this.#addLocked(id, ips)
     } finally {
       lock.release()
     }
@@ -97,7 +96,19 @@ export class AddressNode {
     this.bootId = bootId
   }
 
-  #acquire(pool: Pool, id: AttachmentId, ips: readonly string[]): AttachmentRecord {
+  #addLocked(id: AttachmentId, ips: readonly string[]): string[] {
+    const undo = new UndoStack()
+    try {
+      const record = this.withPool((pool) => this.#acquire(pool, id, ips, undo))
+      this.records.complete(record)
+      return [...(record.leases?.addresses ?? [])]
+    } catch (error) {
+      undo.unwind()
+      throw error
+    }
+  }
+
+  #acquire(pool: Pool, id: AttachmentId, ips: readonly string[], undo: UndoStack): AttachmentRecord {
     const leases = pool.choose(this.sets, ips.map(parseAddress))
     const record: AttachmentRecord = {
       ...id,
@@ -106,13 +117,10 @@ export class AddressNode {
       complete: false,
       leases: { dataDir: DATA_DIR, addresses: textsOf(leases) },
     }
+    undo.push(() => void this.records.remove(record))
     this.records.write(record)
-    try {
-      pool.take(id, leases)
-    } catch (error) {
-      this.records.remove(id)
-      throw error
-    }
+    pool.take(id, leases)
+    undo.push(() => this.#release(record))
     return record
   }
 

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
-import type { Netns } from './sandbox.ts'
+import { type Netns, runIn } from './sandbox.ts'
 
 /** A web server in a namespace that answers every request with the address that the request came from. */
 export type PeerServer = { stop(): Promise<void> }
@@ -18,6 +19,19 @@ export async function startPeerServer(netns: Netns | undefined, port: number): P
       server.kill('SIGKILL')
       await server
     },
+  }
+}
+
+/** What a web server answers, trimmed. A server in a container may need a moment until it listens: 5 s at most. */
+export async function fetchFrom(netns: Netns | undefined, url: string): Promise<string> {
+  const deadline = Date.now() + 5_000
+  for (;;) {
+    try {
+      return (await runIn(netns, 'curl', '-sgf', '-m', '5', url)).trim()
+    } catch (error) {
+      if (Date.now() > deadline) throw error
+      await sleep(50)
+    }
   }
 }
 

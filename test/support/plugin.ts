@@ -1,7 +1,6 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { execa } from 'execa'
 
 /** Where scripts/setup has put what it built. */
 export const CACHE =
@@ -63,19 +62,25 @@ export type PluginAnswer = {
 /** Calls a plugin as a runtime does: the CNI_* variables, the configuration on stdin, and nothing inherited but PATH. */
 export async function runPlugin(call: PluginCall): Promise<PluginAnswer> {
   const program = call.calledAs ? linkTo(call.program ?? BOWLINE, call.calledAs) : (call.program ?? BOWLINE)
+  const input = typeof call.config === 'string' ? call.config : JSON.stringify(call.config)
   const started = performance.now()
-  const { exitCode, signal, stdout, stderr } = await execa(program, {
-    input: typeof call.config === 'string' ? call.config : JSON.stringify(call.config),
-    extendEnv: false,
+  // Not by execa, which would add 2 to 20 ms of its own to the time.
+  const child = Bun.spawn([program], {
+    stdin: new TextEncoder().encode(input),
+    stdout: 'pipe',
+    stderr: 'pipe',
     env: environmentOf(call),
-    reject: false,
     timeout: call.timeoutMs ?? 30_000,
     killSignal: 'SIGKILL',
   })
+  await child.exited
   const ms = performance.now() - started
+  const [stdout = '', stderr = ''] = await Promise.all(
+    [child.stdout, child.stderr].map((stream) => new Response(stream).text()),
+  )
   return {
-    exitCode,
-    signal,
+    exitCode: child.exitCode ?? undefined,
+    signal: child.signalCode?.toString(),
     stdout,
     get output() {
       return JSON.parse(stdout || '{}') as PluginOutput

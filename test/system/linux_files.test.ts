@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -21,6 +22,7 @@ import { faultOf } from '../support/fault_of.ts'
 import { enterPrivateNamespaces, run } from '../support/private_namespaces.ts'
 
 const NOBODY = 65534
+const O_CLOEXEC = 0o2000000
 const MODES = [{ anonymous: true }, { anonymous: false }]
 const bytes = (text: string) => new TextEncoder().encode(text)
 
@@ -287,13 +289,12 @@ describe('a lock among processes', () => {
     files.lock(`${root}/lock`, 0).release()
   })
 
-  it('is not inherited by a program that we start', async () => {
+  it('is not inherited by a program that we start', () => {
     const lock = files.lock(`${root}/lock`, 0)
-    const child = spawn('sh', ['-c', 'echo started; exec sleep 60'])
-    children.push(child)
-    await firstLine(child)
+    const fd = readdirSync('/proc/self/fd').find((name) => targetOf(name) === `${root}/lock`)
+    const flags = /^flags:\s+(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1] ?? '0'
     lock.release()
-    files.lock(`${root}/lock`, 0).release()
+    expect(Number.parseInt(flags, 8) & O_CLOEXEC).toBe(O_CLOEXEC)
   })
 
   it('holds for the file of that name, also when it was removed and made anew while somebody waited', async () => {
@@ -316,6 +317,15 @@ describe('a lock among processes', () => {
     expect(text()).toBe('waiting\ngot it\n')
   })
 })
+
+/** What a descriptor of this process is open on; undefined if it was closed meanwhile. */
+function targetOf(fd: string): string | undefined {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`)
+  } catch {
+    return undefined
+  }
+}
 
 /** Another process of ours, with the files port at hand. */
 function start(script: string): ChildProcess {

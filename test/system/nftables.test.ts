@@ -341,7 +341,8 @@ async function startOutsideServer(): Promise<AsyncDisposable> {
     async [Symbol.asyncDispose]() {
       server.kill()
       await server
-      run('ip netns del pod; ip netns del out')
+      // The links first: those that go with a namespace go some time after it, and their names are wanted again.
+      run('ip link del pod0; ip link del out0; ip netns del pod; ip netns del out')
     },
   }
 }

@@ -120,19 +120,13 @@ describe('the order of addresses in a set too large to list', () => {
 
   it('comes to the released ones, oldest first, when the sweep has been round', () => {
     const node = new AddressNode('10.0.0.0/15')
-    const total = Number(node.stats()[0]?.total)
-    node.add('a')
-    node.add('b')
-    node.del('b')
-    node.del('a')
-    // Everybody else comes and goes at once, which costs the model as little as it can.
-    for (let i = 2; i < total; i++)
-      node.withPool(
-        (pool) =>
-          pool.take({ containerId: 'x', ifName: 'e' }, pool.choose(node.sets, [])) ??
-          pool.releaseAll({ containerId: 'y', ifName: 'e' }),
-      )
-    expect(node.add('c')).toEqual(['10.0.0.3'])
-    expect(node.add('d')).toEqual(['10.0.0.2'])
+    const held = new TextEncoder().encode('other\r\neth0')
+    for (const id of ['a', 'b', 'c']) node.add(id)
+    for (const id of ['c', 'a', 'b']) node.del(id)
+    for (let i = 0; i < 1 << 17; i++) {
+      const name = `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`
+      if (i > 4) node.files.writeAt(`/data/net/${name}`, 0, held)
+    }
+    expect(['d', 'e', 'f'].flatMap((id) => node.add(id))).toEqual(['10.0.0.4', '10.0.0.2', '10.0.0.3'])
   })
 })

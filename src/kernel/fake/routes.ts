@@ -138,7 +138,8 @@ function checkSource(namespace: Namespace, source: Address): void {
 
 /**
  * A gateway must be reached by a route of the same link that has no gateway itself. Family 4 passes over routes that
- * have one, family 6 takes the longest prefix as it is; link-local gateways need nothing.
+ * have one, and asks for a nearer scope than the route's own; family 6 takes the longest prefix as it is, and
+ * link-local gateways need nothing.
  */
 function checkGateway(namespace: Namespace, route: FakeRoute, gateway: Address): void {
   const candidates = namespace.routes.filter(
@@ -146,8 +147,8 @@ function checkGateway(namespace: Namespace, route: FakeRoute, gateway: Address):
       linkIndex === route.linkIndex && [MAIN_TABLE, route.table].includes(table) && contains(dst, gateway),
   )
   if (gateway.family === 4) {
-    if (route.scope >= Scope.link) throw refusal('EINVAL', 'nexthop has invalid scope')
-    if (!candidates.some(({ scope }) => scope >= Scope.link)) throw refusal('ENETUNREACH', 'invalid gateway')
+    const nearer = Math.max(route.scope + 1, Scope.link)
+    if (!candidates.some(({ scope }) => scope >= nearer)) throw refusal('ENETUNREACH', 'invalid gateway')
     return
   }
   if (holdsAddress(namespace, gateway)) throw refusal('EINVAL', 'gateway can not be a local address')

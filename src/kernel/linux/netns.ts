@@ -9,8 +9,10 @@ import { EXT_MASK_SKIP_STATS, Family, Ifla, Nda, Rta, Rtm } from '../netlink/rtn
 import { errnoName } from './errno.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
+import { openNetlinkSocket } from './socket.ts'
 import { readSysctl, writeSysctl } from './sysctl.ts'
 
+const NETLINK_ROUTE = 0
 /** Requests in one send: both they (under 40 KiB) and their answers must fit the buffers that a socket starts with. */
 const MAX_BATCH = 64
 
@@ -157,7 +159,7 @@ export class LinuxNetns implements Netns {
   }
 
   #open(): RouteSocket {
-    this.#socket ??= this.#inside(() => new RouteSocket())
+    this.#socket ??= this.#inside(() => new RouteSocket(openNetlinkSocket(NETLINK_ROUTE)))
     return this.#socket
   }
 

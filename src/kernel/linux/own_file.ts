@@ -2,7 +2,7 @@ import { Code, Fault } from '../../core/errors.ts'
 import { close, Errno, effectiveUid, type FileStatus, open, readOnce, statusOf, writeOnce } from './disk.ts'
 import { errnoName } from './errno.ts'
 
-/** Lets `path` through if libc will see what we see. Throws a Fault: a NUL would cut it short, without `/` it is relative. */
+/** Lets `path` through if libc will see what we see. Throws a Fault if a NUL would cut it short or it is relative. */
 export function checked(path: string): string {
   if (path.startsWith('/') && !path.includes('\0')) return path
   throw new Fault(`${JSON.stringify(path)} is not an absolute path`, { code: Code.io, errno: 'EINVAL' })

@@ -10,9 +10,8 @@ import {
   readDone,
   readMessages,
 } from '../netlink/message.ts'
-import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
+import type { NetlinkSocket } from './socket.ts'
 
-const NETLINK_ROUTE = 0
 const MAX_DATAGRAMS = 100_000
 const MAX_DUMPS = 5
 
@@ -28,9 +27,8 @@ export class RouteSocket {
   readonly #socket: NetlinkSocket
   #seq = 0
 
-  /** Opens the socket in the namespace that the calling thread is in. */
-  constructor() {
-    this.#socket = openNetlinkSocket(NETLINK_ROUTE)
+  constructor(socket: NetlinkSocket) {
+    this.#socket = socket
   }
 
   /**

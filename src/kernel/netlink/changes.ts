@@ -9,7 +9,6 @@ import {
   NLM_F_EXCL,
   NLM_F_REPLACE,
   NLM_F_REQUEST,
-  textBytes,
 } from './message.ts'
 import {
   Bridge,
@@ -90,10 +89,10 @@ export function writeChange(writer: MessageWriter, change: Change, seq: number, 
       writeLinkHead(begin(Rtm.delLink), change.link)
       break
     case 'addAddress':
-      writeAddress(begin(Rtm.newAddr, MAKE), change)
+      writeNewAddress(begin(Rtm.newAddr, MAKE), change)
       break
     case 'removeAddress':
-      writeAddress(begin(Rtm.delAddr), change)
+      writeAddress(begin(Rtm.delAddr), change.linkIndex, change.cidr, 0)
       break
     case 'addRoute':
       writeRoute(begin(Rtm.newRoute, change.replace ? REPLACE : ADD_ROUTE), change.route, RTPROT_BOOT)
@@ -192,8 +191,7 @@ function writeSetLink(writer: MessageWriter, change: SetLink): void {
   if (change.mac) writer.attribute(Ifla.address, macBytes(change.mac))
   if (change.mtu !== undefined) writer.attributeU32(Ifla.mtu, change.mtu)
   if (change.master !== undefined) writer.attributeU32(Ifla.master, change.master)
-  // Without a NUL, for which the kernel's 255 bytes have no room; empty takes the alias away.
-  if (change.alias !== undefined) writer.attribute(Ifla.ifAlias, textBytes(change.alias))
+  if (change.alias !== undefined) writer.attributeString(Ifla.ifAlias, change.alias)
   writeLinkInfo(writer, change)
   writeFamilies(writer, change)
 }
@@ -201,13 +199,12 @@ function writeSetLink(writer: MessageWriter, change: SetLink): void {
 function writeLinkInfo(writer: MessageWriter, { port, vlanFiltering }: SetLink): void {
   if (!port && vlanFiltering === undefined) return
   writer.nest(Ifla.linkInfo, () => {
+    writer.attributeString(Info.kind, vlanFiltering === undefined ? 'bridge_slave' : 'bridge')
     if (vlanFiltering !== undefined) {
-      writer
-        .attributeString(Info.kind, 'bridge')
-        .nest(Info.data, () => writer.attributeU8(Bridge.vlanFiltering, Number(vlanFiltering)))
+      writer.nest(Info.data, () => writer.attributeU8(Bridge.vlanFiltering, Number(vlanFiltering)))
     }
     if (!port) return
-    writer.attributeString(Info.slaveKind, 'bridge').nest(Info.slaveData, () => {
+    writer.nest(Info.slaveData, () => {
       if (port.hairpin !== undefined) writer.attributeU8(Bridge.portMode, Number(port.hairpin))
       if (port.isolated !== undefined) writer.attributeU8(Bridge.portIsolated, Number(port.isolated))
     })
@@ -233,22 +230,19 @@ function writeFamilies(writer: MessageWriter, { ipv4, ipv6LinkLocal }: SetLink):
   })
 }
 
-type AddressChange = Pick<AddAddress, 'linkIndex' | 'cidr' | 'noDad' | 'noPrefixRoute'>
-
-function writeAddress(writer: MessageWriter, change: AddressChange): void {
-  const { cidr, linkIndex, noDad, noPrefixRoute } = change
-  const { family } = cidr.address
-  const flags = (noDad && family === 6 ? IFA_F_NODAD : 0) | (noPrefixRoute ? IFA_F_NOPREFIXROUTE : 0)
-  const bytes = addressBytes(cidr.address)
-  writer
-    .u8(familyNumber(family))
-    .u8(cidr.prefix)
-    .u8(flags > 0xff ? 0 : flags)
-    .u8(0)
-    .u32(linkIndex)
-  writer.attribute(Ifa.local, bytes).attribute(Ifa.address, bytes)
+function writeNewAddress(writer: MessageWriter, { linkIndex, cidr, noDad, noPrefixRoute }: AddAddress): void {
+  const isV6 = cidr.address.family === 6
+  const flags = (noDad && isV6 ? IFA_F_NODAD : 0) | (noPrefixRoute ? IFA_F_NOPREFIXROUTE : 0)
+  // The head has room for the lower eight flags; the attribute takes its place.
+  writeAddress(writer, linkIndex, cidr, flags > 0xff ? 0 : flags)
   if (hasBroadcast(cidr)) writer.attribute(Ifa.broadcast, addressBytes(lastAddressOf(cidr)))
   if (flags > 0xff) writer.attributeU32(Ifa.flags, flags)
+}
+
+function writeAddress(writer: MessageWriter, linkIndex: number, cidr: Cidr, flags: number): void {
+  const bytes = addressBytes(cidr.address)
+  writer.u8(familyNumber(cidr.address.family)).u8(cidr.prefix).u8(flags).u8(0).u32(linkIndex)
+  writer.attribute(Ifa.local, bytes).attribute(Ifa.address, bytes)
 }
 
 function hasBroadcast({ address, prefix }: Cidr): boolean {

@@ -11,6 +11,7 @@ import {
   Ifla,
   Info,
   Nda,
+  NUD_NOARP,
   OPER_UNKNOWN,
   OPER_UP,
   RTN_UNICAST,
@@ -92,13 +93,16 @@ export function decodeRoutes(body: Uint8Array): Route[] {
   return nextHopsOf(attributes).map((hop) => ({ ...route, ...hop }))
 }
 
-/** Reads the body of an RTM_NEWNEIGH message. Undefined when it has no hardware address yet. */
+/**
+ * Reads the body of an RTM_NEWNEIGH message. Undefined when it has no hardware address yet, or one that was neither set
+ * nor learned but computed (multicast).
+ */
 export function decodeNeighbour(body: Uint8Array): Neighbour | undefined {
   const view = viewOf(body, 12, 'neighbour')
   const attributes = readAttributes(body, 12)
   const mac = attributes.get(Nda.lladdr)
   const address = attributes.get(Nda.dst)
-  if (mac?.length !== 6 || !address) return undefined
+  if (mac?.length !== 6 || !address || view.getUint16(8, true) & NUD_NOARP) return undefined
   return { address: addressOf(address), mac: macFromBytes(mac), linkIndex: view.getUint32(4, true) }
 }
 

@@ -79,4 +79,5 @@ export const SCOPE_LINK = 253
 export const SCOPE_NOWHERE = 255
 
 export const Nda = { dst: 1, lladdr: 2, linkIndex: 8 } as const
+export const NUD_NOARP = 0x40
 export const NUD_PERMANENT = 0x80

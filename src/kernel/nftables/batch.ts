@@ -28,10 +28,10 @@ const KEYS: Record<NftKeyType, { type: number; length: number; bigEndian: boolea
 }
 
 /**
- * One transaction as bytes for one send to NETLINK_NETFILTER. Command number i (from 0) has sequence number seq + i + 1,
- * which the kernel puts on every refusal; `seq` itself means the batch as a whole. Only the last command asks for an acknowledgement: the kernel answers in
- * order after the whole batch, so its answer is the last one, and success costs one receive however many commands
- * there are. Source: nfnetlink_rcv_batch in linux/net/netfilter/nfnetlink.c.
+ * One transaction as bytes for one send to NETLINK_NETFILTER. Command number i (from 0) has the sequence number
+ * seq + i + 1, which the kernel puts on every refusal; `seq` itself means the batch as a whole. Only the last command
+ * asks for an acknowledgement: the kernel answers in order after the whole batch, so its answer is the last one, and
+ * success costs one receive however many commands there are. Source: nfnetlink_rcv_batch in net/netfilter/nfnetlink.c.
  */
 export function encodeNftBatch(commands: readonly NftCommand[], seq = 0): Uint8Array<ArrayBuffer> {
   const writer = new MessageWriter()

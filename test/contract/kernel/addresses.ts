@@ -278,8 +278,14 @@ function ipv6Sentences(lab: () => Lab): void {
   it('of IPv6 can not be on a link with an MTU below 1280', () => {
     const { a } = lab()
     const { index } = lab().livePair().near
-    a.apply([addAddress(index, address), { op: 'setLink', link: { index }, mtu: 1279 }])
+    const route = { dst: parseCidr('fd00:5::/64'), linkIndex: index }
+    a.apply([
+      addAddress(index, address),
+      { op: 'addRoute', route },
+      { op: 'setLink', link: { index }, mtu: 1279 },
+    ])
     expect(addressesOf(a, index)).toEqual([])
+    expect(routesOf(a, index)).toEqual([])
     expect(errnoOf(() => a.apply([addAddress(index, address)]))).toBe('EINVAL')
   })
 
@@ -292,5 +298,13 @@ function ipv6Sentences(lab: () => Lab): void {
     expect(eventually(linkLocals(1))).toBe(true)
     expect(addressesOf(a, near.index)).toEqual(['fe80::ff:fe00:a/64'])
     expect(b.addresses(far.index)).toEqual([])
+  })
+
+  it('that are link-local come at the end that comes up last, too', () => {
+    const { a, b } = lab()
+    const { near, far } = lab().pair()
+    b.apply([setUp(far.index)])
+    a.apply([{ op: 'setLink', link: { index: near.index }, up: true }])
+    expect(eventually(() => a.addresses(near.index).length === 1)).toBe(true)
   })
 }

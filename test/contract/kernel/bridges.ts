@@ -72,6 +72,15 @@ export function bridgeSentences(lab: () => Lab): void {
     expect(a.link({ name: 'br0' })?.mtu).toBe(1400)
   })
 
+  it('has an MTU of 1500 again when its last port is removed', () => {
+    const { a } = lab()
+    const bridge = lab().bridge()
+    a.apply([join(lab().pair(1400).near, bridge)])
+    expect(a.link({ name: 'br0' })?.mtu).toBe(1400)
+    a.apply([{ op: 'removeLink', link: { name: 'near' } }])
+    expect(a.link({ name: 'br0' })?.mtu).toBe(1500)
+  })
+
   it('keeps an MTU that was set after it was made', () => {
     const { a } = lab()
     const bridge = lab().bridge()
@@ -189,6 +198,10 @@ function vlanSentences(lab: () => Lab, join: (port: Link, bridge: Link) => Chang
     expect(outcome([add(index, { from: 4095, to: 4095 })])).toBe('EINVAL')
   })
 
+  it('refuses a range as PVID with EINVAL', () => {
+    expect(outcome([add(portOf().index, { from: 10, to: 20, pvid: true })])).toBe('EINVAL')
+  })
+
   it('refuses VLANs on what is no port with EOPNOTSUPP, on what is missing with ENODEV', () => {
     const { near } = lab().pair()
     expect(outcome([add(near.index, { from: 100, to: 100 })])).toBe('EOPNOTSUPP')
@@ -208,6 +221,7 @@ function vlanSentences(lab: () => Lab, join: (port: Link, bridge: Link) => Chang
     expect(outcome([vlan('br0.100', 100)])).toBe(answer())
     expect(outcome([vlan('br0.100', 101)])).toBe(answer('EEXIST'))
     expect(outcome([vlan('again', 100)])).toBe(answer('EEXIST'))
+    expect(outcome([vlan('br0.4095', 4095)])).toBe(answer('ERANGE'))
     expect(a.link({ name: 'br0.100' })?.kind).toBe(lab().world.vlans ? 'vlan' : undefined)
     a.apply([{ op: 'removeLink', link: { name: 'br0' } }])
     expect(a.link({ name: 'br0.100' })).toBeUndefined()

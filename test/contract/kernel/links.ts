@@ -83,6 +83,12 @@ function vethSentences(lab: () => Lab): void {
     expect(a.link({ name: 'near' })).toBeUndefined()
   })
 
+  it('is refused with EEXIST when both ends would have one name in one namespace', () => {
+    const { a } = lab()
+    expect(errnoOf(() => a.apply([createVeth(a, 'same', 'same')]))).toBe('EEXIST')
+    expect(a.links()).toHaveLength(1)
+  })
+
   it('is refused with EINVAL for a name with a slash and ERANGE for a name of 16 bytes', () => {
     const { a, b } = lab()
     expect(errnoOf(() => a.apply([createVeth(b, 'ne/ar', 'far')]))).toBe('EINVAL')

@@ -145,6 +145,11 @@ export function nftSentences(lab: () => Lab): void {
     expect(refused(ensureChain('base', { ...POSTROUTING, priority: 101 }))).toBe('EOPNOTSUPP')
   })
 
+  it('refuses a name of more than 255 bytes with ERANGE', () => {
+    nft(ensureTable)
+    expect(refused(ensureChain('c'.repeat(256)))).toBe('ERANGE')
+  })
+
   describe('elements', () => {
     it('are found by their key in their map and table', () => {
       nft(...frame, addElement('one'))

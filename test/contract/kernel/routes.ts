@@ -10,6 +10,7 @@ export function routeSentences(lab: () => Lab): void {
     additionSentences(lab, family)
     refusalSentences(lab, family)
     lifeSentences(lab, family)
+    removalSentences(lab, family)
     routeToSentences(lab, family)
   })
 
@@ -31,6 +32,23 @@ export function routeSentences(lab: () => Lab): void {
     const { index } = lab().livePair().near
     const route = { dst: parseCidr('10.3.0.1/24'), linkIndex: index }
     expect(errnoOf(() => lab().a.apply([add(route)]))).toBe('EINVAL')
+  })
+
+  it('of IPv4 with a gateway are refused with ENETUNREACH in scope link', () => {
+    const { a } = lab()
+    const linkIndex = lab().livePair().near.index
+    a.apply([addAddress(linkIndex, parseCidr('10.1.0.2/24'))])
+    const route = { dst: parseCidr('10.3.0.0/24'), linkIndex, gateway: parseAddress('10.1.0.1'), scope: 253 }
+    expect(errnoOf(() => a.apply([add(route)]))).toBe('ENETUNREACH')
+  })
+
+  it('of IPv6 are refused with EINVAL when the gateway is an address of the namespace itself', () => {
+    const { a } = lab()
+    const linkIndex = lab().livePair().near.index
+    const own = parseCidr('fd00:1::2/64')
+    a.apply([addAddress(linkIndex, own)])
+    const route = { dst: parseCidr('fd00:5::/64'), linkIndex, gateway: own.address }
+    expect(errnoOf(() => a.apply([add(route)]))).toBe('EINVAL')
   })
 
   it('of IPv6 may use a link-local gateway that no route leads to', () => {
@@ -209,6 +227,19 @@ function lifeSentences(lab: () => Lab, family: Family): void {
     expect(routesOf(a, linkIndex)).toEqual([])
     a.apply([setUp(linkIndex)])
     expect(added(lab(), linkIndex, family)).toEqual([])
+  })
+}
+
+function removalSentences(lab: () => Lab, family: Family): void {
+  it('are gone with their link', () => {
+    const { a } = lab()
+    const linkIndex = addressed(lab(), family)
+    a.apply([
+      add({ dst: family.elsewhere, linkIndex, gateway: family.gateway }),
+      { op: 'removeLink', link: { index: linkIndex } },
+    ])
+    expect(a.routes(linkIndex)).toEqual([])
+    expect(a.routeTo(family.far)).toBeUndefined()
   })
 }
 

@@ -1,0 +1,27 @@
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { captureRequest } from '../support/ip_capture.ts'
+import { treeOf } from '../support/netlink_tree.ts'
+import { enterPrivateNamespaces, run } from '../support/private_namespaces.ts'
+import { REQUEST_SETUP, REQUESTS, requestsOf } from '../support/rtnetlink_requests.ts'
+
+/*
+ * The same comparison as in test/unit/netlink_requests.test.ts, but with what iproute2 sends now, on this machine: it
+ * shows when the captured bytes have become history.
+ */
+
+beforeAll(enterPrivateNamespaces)
+
+beforeEach(() => {
+  for (const line of REQUEST_SETUP) run(line)
+})
+
+afterEach(() => {
+  run('ip netns del pod')
+  run('for link in v0 v1 br0 br1; do ip link del $link 2>/dev/null || true; done')
+})
+
+describe('a change says the same to the kernel as iproute2 here and now with', () => {
+  it.each(REQUESTS)('%s', (ip, change) => {
+    expect(requestsOf(change).map(treeOf)).toEqual([treeOf(captureRequest(ip))])
+  })
+})

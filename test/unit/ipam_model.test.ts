@@ -1,0 +1,137 @@
+import * as fc from 'fast-check'
+import { expect, it } from 'vitest'
+import { Fault } from '../../src/core/errors.ts'
+import { Killed } from '../../src/core/fake_files.ts'
+import { AddressNode, NETWORK } from '../support/address_pool.ts'
+
+const PODS = ['p0', 'p1', 'p2', 'p3', 'p4', 'p5', 'p6', 'p7']
+const ADDRESSES = ['10.0.0.2', '10.0.0.3', '10.0.0.4', '10.0.0.5', '10.0.0.6']
+
+type Step =
+  | { readonly do: 'add'; readonly pod: string; readonly ip?: string | undefined }
+  | { readonly do: 'del'; readonly pod: string }
+  | { readonly do: 'killedAdd' | 'killedDel'; readonly pod: string; readonly at: number; readonly after: boolean }
+  | { readonly do: 'reboot' | 'loseOrder' }
+
+const pod = fc.constantFrom(...PODS)
+const calm: fc.Arbitrary<Step> = fc.oneof(
+  fc.record({ do: fc.constant('add' as const), pod }),
+  fc.record({ do: fc.constant('add' as const), pod, ip: fc.constantFrom(...ADDRESSES) }),
+  fc.record({ do: fc.constant('del' as const), pod }),
+)
+const rough: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 4, arbitrary: calm },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constantFrom('killedAdd' as const, 'killedDel' as const),
+      pod,
+      at: fc.integer({ min: 1, max: 25 }),
+      after: fc.boolean(),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('reboot' as const, 'loseOrder' as const) }) },
+)
+
+it('always hands out the address that has been free longest, whoever comes and goes', () => {
+  fc.assert(
+    fc.property(fc.array(calm, { maxLength: 60 }), (steps) => {
+      const node = new AddressNode('10.0.0.0/29')
+      const free = [...ADDRESSES]
+      const live = new Map<string, string>()
+      for (const step of steps) {
+        if (step.do === 'del') {
+          node.del(step.pod)
+          const address = live.get(step.pod)
+          if (address) free.push(address)
+          live.delete(step.pod)
+        } else if (step.do === 'add' && !live.has(step.pod)) {
+          const expected = step.ip === undefined ? free[0] : free.find((address) => address === step.ip)
+          expect(tryAdd(node, step.pod, step.ip)).toBe(expected)
+          if (!expected) continue
+          free.splice(free.indexOf(expected), 1)
+          live.set(step.pod, expected)
+        }
+      }
+    }),
+    { numRuns: 150 },
+  )
+})
+
+it('never gives an address to two live pods and loses none, whatever is killed, rebooted or lost', () => {
+  fc.assert(
+    fc.property(fc.array(rough, { maxLength: 40 }), (steps) => {
+      const node = new AddressNode('10.0.0.0/29')
+      const live = new Map<string, string>()
+      let boots = 1
+      for (const step of steps) {
+        if (step.do === 'reboot') {
+          node.reboot(`boot-${++boots}`)
+          live.clear()
+        } else if (step.do === 'loseOrder') node.files.remove('/data/.bowline/net/free.0')
+        else perform(node, step, live)
+        expectSound(node, live)
+      }
+      for (const one of PODS) node.del(one)
+      expect(node.leases()).toEqual({})
+      expect(node.records.list(NETWORK)).toEqual([])
+      expect(PODS.slice(0, 5).map((one) => tryAdd(node, one)).sort()).toEqual(ADDRESSES)
+    }),
+    { numRuns: 250 },
+  )
+})
+
+function perform(node: AddressNode, step: Exclude<Step, { do: 'reboot' | 'loseOrder' }>, live: Map<string, string>): void {
+  if (step.do === 'del') {
+    node.del(step.pod)
+    live.delete(step.pod)
+  } else if (step.do === 'add') {
+    if (live.has(step.pod)) return
+    const address = tryAdd(node, step.pod, step.ip)
+    if (address) live.set(step.pod, address)
+  } else if (step.do === 'killedDel') {
+    if (killed(node, step, () => node.del(step.pod))) live.delete(step.pod)
+    else live.delete(step.pod)
+  } else if (!live.has(step.pod)) {
+    let address: string | undefined
+    const died = killed(node, step, () => {
+      address = tryAdd(node, step.pod)
+    })
+    if (!died && address) live.set(step.pod, address)
+  }
+}
+
+/** Every live pod has its address, and by the lease file no other has it. */
+function expectSound(node: AddressNode, live: ReadonlyMap<string, string>): void {
+  const leases = node.leases()
+  for (const [owner, address] of live) expect(leases[address]).toBe(`${owner}\r\neth0`)
+  expect(new Set(live.values()).size).toBe(live.size)
+}
+
+/** The address, or undefined when none could be given. */
+function tryAdd(node: AddressNode, owner: string, ip?: string): string | undefined {
+  try {
+    return node.add(owner, ip === undefined ? {} : { ips: [ip] })[0]
+  } catch (error) {
+    if (error instanceof Fault) return undefined
+    throw error
+  }
+}
+
+/** Runs `work` in a process that dies at the step's operation, if it gets that far. True if it died. */
+function killed(node: AddressNode, { at, after }: { at: number; after: boolean }, work: () => void): boolean {
+  const start = node.files.operations
+  node.files.onOperation = ({ sequence, phase }) => {
+    if (sequence - start === at && phase === (after ? 'after' : 'before')) throw new Killed()
+  }
+  try {
+    work()
+    return false
+  } catch (error) {
+    if (error instanceof Killed) return true
+    throw error
+  } finally {
+    node.files.onOperation = undefined
+    node.files.revive()
+  }
+}
