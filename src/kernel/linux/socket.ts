@@ -24,7 +24,10 @@ const NETLINK_GET_STRICT_CHK = 12
 /** Opens a socket to one part of the kernel: 0 is rtnetlink, 12 is netfilter. Needs no bind: the kernel does that. */
 export function openNetlinkSocket(protocol: number): NetlinkSocket {
   const fd = openSocket(protocol)
-  setOption(fd, SOL_SOCKET, SO_RCVTIMEO, words(TIMEOUT_SECONDS, 0, 0, 0))
+  if (!setOption(fd, SOL_SOCKET, SO_RCVTIMEO, words(TIMEOUT_SECONDS, 0, 0, 0))) {
+    closeDescriptor(fd)
+    throw new Fault('the kernel sets no time limit on a netlink socket')
+  }
   // Answers that explain themselves and leave out the request; dumps of one link only. Old kernels know none of it.
   for (const option of [NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK]) {
     setOption(fd, SOL_NETLINK, option, words(1))
@@ -33,7 +36,7 @@ export function openNetlinkSocket(protocol: number): NetlinkSocket {
   return {
     send(bytes) {
       if (bytes.length > RECEIVE_BYTES) setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, words(4 * bytes.length))
-      sendAll(fd, bytes)
+      retried(() => sendAll(fd, bytes))
     },
     receive: () => receive(fd, buffer),
     close: () => closeDescriptor(fd),
@@ -41,16 +44,24 @@ export function openNetlinkSocket(protocol: number): NetlinkSocket {
 }
 
 function receive(fd: number, buffer: Uint8Array): Uint8Array {
+  try {
+    return retried(() => receiveInto(fd, buffer))
+  } catch (error) {
+    if (!isErrno(error, 'EAGAIN')) throw error
+    throw new Fault(`the kernel did not answer within ${TIMEOUT_SECONDS} s`, {
+      code: Code.tryLater,
+      cure: 'Try again; if it stays so, look in dmesg for a task that hangs with the kernel’s network lock.',
+      cause: error,
+    })
+  }
+}
+
+/** A signal ends a call with a time limit even where signals restart all others. */
+function retried<T>(call: () => T): T {
   for (let attempt = 0; attempt < MAX_INTERRUPTS; attempt++) {
     try {
-      return receiveInto(fd, buffer)
+      return call()
     } catch (error) {
-      if (isErrno(error, 'EAGAIN')) {
-        throw new Fault(`the kernel did not answer within ${TIMEOUT_SECONDS} s`, {
-          code: Code.tryLater,
-          cause: error,
-        })
-      }
       if (!isErrno(error, 'EINTR')) throw error
     }
   }

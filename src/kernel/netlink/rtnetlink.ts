@@ -23,7 +23,6 @@ export const Ifla = {
   mtu: 4,
   link: 5,
   master: 10,
-  protInfo: 12,
   operState: 16,
   linkInfo: 18,
   ifAlias: 20,
