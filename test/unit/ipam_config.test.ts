@@ -18,10 +18,16 @@ describe('the ranges of a network', () => {
   })
 
   it('come from the runtime first, then from the old place, then from "ranges"', () => {
-    const sets = planRanges({ subnet: '10.1.0.0/24', ranges: [[{ subnet: '10.2.0.0/24' }], [{ subnet: 'fd02::/64' }]] }, [
-      [{ subnet: '10.3.0.0/24' }],
+    const sets = planRanges(
+      { subnet: '10.1.0.0/24', ranges: [[{ subnet: '10.2.0.0/24' }], [{ subnet: 'fd02::/64' }]] },
+      [[{ subnet: '10.3.0.0/24' }]],
+    )
+    expect(sets.map((set) => formatRangeSet(set).split('-')[0])).toEqual([
+      '10.3.0.1',
+      '10.1.0.1',
+      '10.2.0.1',
+      'fd02::1',
     ])
-    expect(sets.map((set) => formatRangeSet(set).split('-')[0])).toEqual(['10.3.0.1', '10.1.0.1', '10.2.0.1', 'fd02::1'])
     expect(sets.map(({ index }) => index)).toEqual([0, 1, 2, 3])
   })
 
@@ -37,7 +43,9 @@ describe('the ranges of a network', () => {
   })
 
   it('leave out the network and the broadcast address, even where they are asked for', () => {
-    const [set] = planRanges({ ranges: [[{ subnet: '10.0.0.0/29', rangeStart: '10.0.0.0', rangeEnd: '10.0.0.7' }]] })
+    const [set] = planRanges({
+      ranges: [[{ subnet: '10.0.0.0/29', rangeStart: '10.0.0.0', rangeEnd: '10.0.0.7' }]],
+    })
     expect(set && formatRangeSet(set)).toBe('10.0.0.1-10.0.0.6')
   })
 
@@ -57,23 +65,108 @@ describe('the ranges of a network', () => {
   const refused: [string, IpamConfig, string, string][] = [
     ['that are none', {}, 'key "ipam.ranges" is missing', '"subnet": "10.1.0.0/24"'],
     ['that are an empty list', { ranges: [] }, 'key "ipam.ranges" is missing', 'Add one'],
-    ['with an empty set', { ranges: [[]] }, 'key "ipam.ranges[0]": the range set is empty', 'Give it a range'],
-    ['with host bits', one({ subnet: '10.1.0.5/24' }), '"ipam.ranges[0][0].subnet": 10.1.0.5/24 has host bits set', 'Write 10.1.0.0/24.'],
-    ['with host bits in IPv6', one({ subnet: 'fd00::5/64' }), 'fd00::5/64 has host bits set', 'Write fd00::/64.'],
-    ['with no prefix', one({ subnet: '10.1.0.0' }), '"ipam.ranges[0][0].subnet": "10.1.0.0" is not an address with a prefix', '10.1.0.0/24'],
-    ['that are too small', one({ subnet: '10.1.0.0/31' }), '10.1.0.0/31 is too small', 'Use a /30 or larger.'],
-    ['that are too small in IPv6', one({ subnet: 'fd00::/127' }), 'fd00::/127 is too small', 'Use a /126 or larger.'],
-    ['in the old place with a bad key', { subnet: '10.1.0.0/24', rangeStart: 'x' }, 'key "ipam.rangeStart": "x" is not', 'Write it like'],
-    ['that start outside', one({ subnet: '10.1.0.0/24', rangeStart: '10.2.0.1' }), 'rangeStart": 10.2.0.1 is not in 10.1.0.0/24', 'of the subnet'],
-    ['that end outside', one({ subnet: '10.1.0.0/24', rangeEnd: '10.2.0.1' }), 'rangeEnd": 10.2.0.1 is not in 10.1.0.0/24', 'of the subnet'],
-    ['that are reversed', one({ subnet: '10.1.0.0/24', rangeStart: '10.1.0.9', rangeEnd: '10.1.0.8' }), '10.1.0.9 is behind rangeEnd 10.1.0.8', 'Exchange'],
-    ['that hold the broadcast address alone', one({ subnet: '10.1.0.0/24', rangeStart: '10.1.0.255' }), '10.1.0.255-10.1.0.254', 'Exchange'],
-    ['that hold the network address alone', one({ subnet: '10.1.0.0/24', rangeStart: '10.1.0.0', rangeEnd: '10.1.0.0' }), 'holds no address that a pod can have', 'Keep off'],
-    ['that hold the gateway alone', one({ subnet: '10.1.0.0/24', rangeEnd: '10.1.0.1' }), '10.1.0.1-10.1.0.1 holds no address besides the gateway', 'Move'],
-    ['with a gateway of the other family', one({ subnet: '10.1.0.0/24', gateway: 'fd00::1' }), 'gateway": fd00::1 is not of the family', 'same family'],
-    ['of two families in one set', { ranges: [[{ subnet: '10.1.0.0/24' }, { subnet: 'fd00::/64' }]] }, '"ipam.ranges[0]": 10.1.0.0/24 and fd00::/64 are of different families', 'a set each'],
-    ['that overlap in one set', { ranges: [[{ subnet: '10.1.0.0/24' }, { subnet: '10.1.0.0/25' }]] }, 'keys "ipam.ranges[0][0]" and "ipam.ranges[0][1]" overlap', 'keep apart'],
-    ['that overlap between sets', { subnet: '10.1.0.0/24', ranges: [[{ subnet: 'fd00::/64' }], [{ subnet: '10.1.0.0/16' }]] }, 'keys "ipam" and "ipam.ranges[1][0]" overlap', 'keep apart'],
+    [
+      'with an empty set',
+      { ranges: [[]] },
+      'key "ipam.ranges[0]": the range set is empty',
+      'Give it a range',
+    ],
+    [
+      'with host bits',
+      one({ subnet: '10.1.0.5/24' }),
+      '"ipam.ranges[0][0].subnet": 10.1.0.5/24 has host bits set',
+      'Write 10.1.0.0/24.',
+    ],
+    [
+      'with host bits in IPv6',
+      one({ subnet: 'fd00::5/64' }),
+      'fd00::5/64 has host bits set',
+      'Write fd00::/64.',
+    ],
+    [
+      'with no prefix',
+      one({ subnet: '10.1.0.0' }),
+      '"ipam.ranges[0][0].subnet": "10.1.0.0" is not an address with a prefix',
+      '10.1.0.0/24',
+    ],
+    [
+      'that are too small',
+      one({ subnet: '10.1.0.0/31' }),
+      '10.1.0.0/31 is too small',
+      'Use a /30 or larger.',
+    ],
+    [
+      'that are too small in IPv6',
+      one({ subnet: 'fd00::/127' }),
+      'fd00::/127 is too small',
+      'Use a /126 or larger.',
+    ],
+    [
+      'in the old place with a bad key',
+      { subnet: '10.1.0.0/24', rangeStart: 'x' },
+      'key "ipam.rangeStart": "x" is not',
+      'Write it like',
+    ],
+    [
+      'that start outside',
+      one({ subnet: '10.1.0.0/24', rangeStart: '10.2.0.1' }),
+      'rangeStart": 10.2.0.1 is not in 10.1.0.0/24',
+      'of the subnet',
+    ],
+    [
+      'that end outside',
+      one({ subnet: '10.1.0.0/24', rangeEnd: '10.2.0.1' }),
+      'rangeEnd": 10.2.0.1 is not in 10.1.0.0/24',
+      'of the subnet',
+    ],
+    [
+      'that are reversed',
+      one({ subnet: '10.1.0.0/24', rangeStart: '10.1.0.9', rangeEnd: '10.1.0.8' }),
+      '10.1.0.9 is behind rangeEnd 10.1.0.8',
+      'Exchange',
+    ],
+    [
+      'that hold the broadcast address alone',
+      one({ subnet: '10.1.0.0/24', rangeStart: '10.1.0.255' }),
+      '10.1.0.255-10.1.0.254',
+      'Exchange',
+    ],
+    [
+      'that hold the network address alone',
+      one({ subnet: '10.1.0.0/24', rangeStart: '10.1.0.0', rangeEnd: '10.1.0.0' }),
+      'holds no address that a pod can have',
+      'Keep off',
+    ],
+    [
+      'that hold the gateway alone',
+      one({ subnet: '10.1.0.0/24', rangeEnd: '10.1.0.1' }),
+      '10.1.0.1-10.1.0.1 holds no address besides the gateway',
+      'Move',
+    ],
+    [
+      'with a gateway of the other family',
+      one({ subnet: '10.1.0.0/24', gateway: 'fd00::1' }),
+      'gateway": fd00::1 is not of the family',
+      'same family',
+    ],
+    [
+      'of two families in one set',
+      { ranges: [[{ subnet: '10.1.0.0/24' }, { subnet: 'fd00::/64' }]] },
+      '"ipam.ranges[0]": 10.1.0.0/24 and fd00::/64 are of different families',
+      'a set each',
+    ],
+    [
+      'that overlap in one set',
+      { ranges: [[{ subnet: '10.1.0.0/24' }, { subnet: '10.1.0.0/25' }]] },
+      'keys "ipam.ranges[0][0]" and "ipam.ranges[0][1]" overlap',
+      'keep apart',
+    ],
+    [
+      'that overlap between sets',
+      { subnet: '10.1.0.0/24', ranges: [[{ subnet: 'fd00::/64' }], [{ subnet: '10.1.0.0/16' }]] },
+      'keys "ipam" and "ipam.ranges[1][0]" overlap',
+      'keep apart',
+    ],
   ]
 
   it.each(refused)('%s are refused', (_, config, message, cure) => {

@@ -10,8 +10,12 @@ const ADDRESSES = ['10.0.0.2', '10.0.0.3', '10.0.0.4', '10.0.0.5', '10.0.0.6']
 type Calm =
   | { readonly do: 'add'; readonly pod: string; readonly ip?: string | undefined }
   | { readonly do: 'del'; readonly pod: string }
-type Kill =
-  | { readonly do: 'killedAdd' | 'killedDel'; readonly pod: string; readonly at: number; readonly after: boolean }
+type Kill = {
+  readonly do: 'killedAdd' | 'killedDel'
+  readonly pod: string
+  readonly at: number
+  readonly after: boolean
+}
 type Step = Calm | Kill | { readonly do: 'reboot' } | { readonly do: 'loseOrder' }
 
 const pod = fc.constantFrom(...PODS)
@@ -76,7 +80,11 @@ it('never gives an address to two live pods and loses none, whatever is killed, 
       for (const one of PODS) node.del(one)
       expect(node.leases()).toEqual({})
       expect(node.records.list(NETWORK)).toEqual([])
-      expect(PODS.slice(0, 5).map((one) => tryAdd(node, one)).sort()).toEqual(ADDRESSES)
+      expect(
+        PODS.slice(0, 5)
+          .map((one) => tryAdd(node, one))
+          .sort(),
+      ).toEqual(ADDRESSES)
     }),
     { numRuns: 250 },
   )

@@ -58,7 +58,9 @@ describe('attachment records', () => {
   })
 
   it('that could not be read again are not written', () => {
-    expect(() => records.write({ ...record, hostIfName: 'a name that is too long' })).toThrow('would not be read')
+    expect(() => records.write({ ...record, hostIfName: 'a name that is too long' })).toThrow(
+      'would not be read',
+    )
     expect(files.read(path)).toBeUndefined()
   })
 
@@ -75,7 +77,12 @@ describe('attachment records', () => {
     records.write({ ...record, containerId: 'other' })
     records.write({ ...record, network: 'second' })
     records.lock(id, 0).release()
-    expect(records.list('net').map(({ containerId }) => containerId).sort()).toEqual(['box', 'other'])
+    expect(
+      records
+        .list('net')
+        .map(({ containerId }) => containerId)
+        .sort(),
+    ).toEqual(['box', 'other'])
     expect(records.networks().sort()).toEqual(['net', 'second'])
     expect(records.list('none')).toEqual([])
   })
@@ -119,8 +126,14 @@ describe('a damaged record', () => {
     ['without a boot id', changed({ bootId: '' })],
     ['with leases below a relative path', changed({ leases: { dataDir: 'data', addresses: [] } })],
     ['with leases on a path that climbs', changed({ leases: { dataDir: '/data/../etc', addresses: [] } })],
-    ['with a lease that is a path', changed({ leases: { dataDir: '/data', addresses: ['../../etc/passwd'] } })],
-    ['with a lease that is not in canonical text', changed({ leases: { dataDir: '/data', addresses: ['FD00::0:1'] } })],
+    [
+      'with a lease that is a path',
+      changed({ leases: { dataDir: '/data', addresses: ['../../etc/passwd'] } }),
+    ],
+    [
+      'with a lease that is not in canonical text',
+      changed({ leases: { dataDir: '/data', addresses: ['FD00::0:1'] } }),
+    ],
     ['with leases that are no list', changed({ leases: { dataDir: '/data', addresses: '10.0.0.2' } })],
     ['with a delegate that is a path', changed({ delegate: '../bin/sh' })],
     ['with a host interface that is too long', changed({ hostIfName: 'x'.repeat(16) })],
@@ -147,7 +160,10 @@ describe('a damaged record', () => {
   it('can be removed by who it would belong to, or by its key', () => {
     const files = createFakeFiles()
     const records = openRecords(files, '/records')
-    for (const remove of [() => records.remove(id), () => records.removeDamaged('net', deriveNames(id).key)]) {
+    for (const remove of [
+      () => records.remove(id),
+      () => records.removeDamaged('net', deriveNames(id).key),
+    ]) {
       files.ensureDirectory('/records/net')
       files.create(path, '')
       expect(remove()).toBe(true)

@@ -3,7 +3,8 @@ import { parseResolvConf } from '../../ipam/resolv_conf.ts'
 
 describe('a resolv.conf', () => {
   it('gives name servers, domain, search list and options', () => {
-    const text = 'nameserver 192.0.2.1\nnameserver fd00::1\ndomain example.com\nsearch a.com b.com\noptions ndots:2 rotate\n'
+    const text =
+      'nameserver 192.0.2.1\nnameserver fd00::1\ndomain example.com\nsearch a.com b.com\noptions ndots:2 rotate\n'
     expect(parseResolvConf(text)).toEqual({
       nameservers: ['192.0.2.1', 'fd00::1'],
       domain: 'example.com',
@@ -13,7 +14,9 @@ describe('a resolv.conf', () => {
   })
 
   it('adds up search lists and options, and takes the last domain', () => {
-    const { search, options, domain } = parseResolvConf('search a\nsearch b c\noptions x\noptions y\ndomain d\ndomain e')
+    const { search, options, domain } = parseResolvConf(
+      'search a\nsearch b c\noptions x\noptions y\ndomain d\ndomain e',
+    )
     expect({ search, options, domain }).toEqual({ search: ['a', 'b', 'c'], options: ['x', 'y'], domain: 'e' })
   })
 
