@@ -101,6 +101,10 @@ export function contains(cidr: Cidr, address: Address): boolean {
   return cidr.address.value >> hostBits === address.value >> hostBits
 }
 
+export function overlaps(a: Cidr, b: Cidr): boolean {
+  return contains(a, b.address) || contains(b, a.address)
+}
+
 /** The default route of a family: 0.0.0.0/0 or ::/0. */
 export function defaultRouteOf(family: Family): Cidr {
   return { address: { family, value: 0n }, prefix: 0 }

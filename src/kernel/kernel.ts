@@ -28,7 +28,7 @@ export interface Netns {
   readonly identity: { readonly device: number; readonly inode: number }
   /**
    * Sends the changes in as few batches as possible. The kernel tries every one, also after a refusal; then the
-   * first refusal is thrown, with `index` of the change in the message.
+   * first refusal is thrown, with the change in words in its message.
    */
   apply(changes: readonly Change[]): void
   /** Applies the changes, then reads one link, in one round trip if possible. */

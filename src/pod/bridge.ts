@@ -1,4 +1,4 @@
-import { bitsOf, type Cidr, contains, formatCidr, networkOf, sameAddress } from '../core/address.ts'
+import { bitsOf, type Cidr, formatCidr, overlaps, sameAddress } from '../core/address.ts'
 import { Code, Fault, isErrno } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, Link, LinkAddress, Netns } from '../kernel/kernel.ts'
@@ -41,10 +41,7 @@ export function ensureGatewayAddresses(
     if (present.some((one) => sameCidr(one.cidr, cidr))) continue
     const conflicts = present.filter((one) => inTheWay(one, cidr))
     if (conflicts[0] && !force) throw addressConflict(link, conflicts[0].cidr, cidr)
-    for (const { cidr: old } of conflicts) {
-      host.apply([{ op: 'removeAddress', linkIndex: link.index, cidr: old }])
-      undo.push(() => host.apply([{ op: 'addAddress', linkIndex: link.index, cidr: old, noDad: true }]))
-    }
+    for (const { cidr: old } of conflicts) displace(host, link.index, old, undo)
     addGateway(host, link, cidr, undo)
   }
 }
@@ -97,6 +94,16 @@ function bridgeChanges(bridge: Link, spec: BridgeSpec): Change[] {
   return Object.keys(wanted).length > 0 ? [{ op: 'setLink', link, ...wanted }] : []
 }
 
+/** With the first IPv4 address of a subnet the kernel takes away those that came after it. */
+function displace(host: Netns, linkIndex: number, cidr: Cidr, undo: UndoStack): void {
+  try {
+    host.apply([{ op: 'removeAddress', linkIndex, cidr }])
+  } catch (error) {
+    if (!isErrno(error, 'EADDRNOTAVAIL')) throw error
+  }
+  undo.push(() => host.apply([{ op: 'addAddress', linkIndex, cidr, noDad: true }]))
+}
+
 function addGateway(host: Netns, link: Link, cidr: Cidr, undo: UndoStack): void {
   try {
     host.apply([{ op: 'addAddress', linkIndex: link.index, cidr, noDad: true }])
@@ -116,7 +123,7 @@ function removeUnusedGateway(host: Netns, index: number, cidr: Cidr): void {
 function inTheWay({ cidr, scope }: LinkAddress, wanted: Cidr): boolean {
   if (cidr.address.family !== wanted.address.family || scope === SCOPE_LINK) return false
   if (bitsOf(cidr.address.family) === 32) return true
-  return contains(networkOf(cidr), wanted.address) || contains(networkOf(wanted), cidr.address)
+  return overlaps(cidr, wanted)
 }
 
 function sameCidr(a: Cidr, b: Cidr): boolean {

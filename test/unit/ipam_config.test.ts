@@ -9,7 +9,7 @@ describe('the ranges of a network', () => {
     ['10.0.0.0/24', '10.0.0.1-10.0.0.254', '10.0.0.1'],
     ['192.0.2.0/29', '192.0.2.1-192.0.2.6', '192.0.2.1'],
     ['10.0.0.0/30', '10.0.0.1-10.0.0.2', '10.0.0.1'],
-    ['2001:db8:1::/64', '2001:db8:1::1-2001:db8:1::ffff:ffff:ffff:ffff', '2001:db8:1::1'],
+    ['2001:db8:1::/64', '2001:db8:1::1-2001:db8:1:0:ffff:ffff:ffff:ffff', '2001:db8:1::1'],
     ['fd00::/126', 'fd00::1-fd00::3', 'fd00::1'],
   ])('of %s go from the first address to the last, gateway first', (subnet, expected, gateway) => {
     const [set] = planRanges({ ranges: [[{ subnet }]] })
@@ -127,9 +127,9 @@ describe('the ranges of a network', () => {
     ],
     [
       'that hold the broadcast address alone',
-      one({ subnet: '10.1.0.0/24', rangeStart: '10.1.0.255' }),
-      '10.1.0.255-10.1.0.254',
-      'Exchange',
+      one({ subnet: '10.1.0.0/24', rangeStart: '10.1.0.255', rangeEnd: '10.1.0.255' }),
+      'holds no address that a pod can have',
+      'Keep off',
     ],
     [
       'that hold the network address alone',

@@ -61,7 +61,7 @@ describe('the cost of an attachment', () => {
   it.each([10, 1_000, 20_000])('is the same for both families at once with %i leases of each', (leases) => {
     const node = nodeWith(leases, ['10.0.0.0/16', 'fd00::/64'])
     expect(operationsOf(node, () => node.add('new'))).toHaveLength(16)
-    expect(operationsOf(node, () => node.del('new'))).toHaveLength(15)
+    expect(operationsOf(node, () => node.del('new'))).toHaveLength(14)
   })
 
   it('of a requested address is one look through the order more', () => {
