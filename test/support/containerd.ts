@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { copyFileSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -15,7 +16,8 @@ import type { Netns } from './sandbox.ts'
  */
 const HOME = '/run/containerd-test'
 const SOCKET = `${HOME}/containerd.sock`
-const CGROUP = 'bowline-test'
+// A name of its own for each process: several test runs may share the machine's control groups.
+const CGROUP = `bowline-test-${randomUUID()}`
 const READY_TIMEOUT_MS = 30_000
 // There are others, such as a warning of control groups that will not be supported for ever.
 const NEEDED = ['RuntimeReady', 'NetworkReady']
@@ -213,8 +215,10 @@ async function removeHome(): Promise<void> {
   run(`umount -R ${HOME}/state/* 2>&1 || true`)
   for (const directory of ['/var/lib/containerd-test', HOME])
     rmSync(directory, { recursive: true, force: true })
-  const { stdout } = await execa('find', ['/sys/fs/cgroup', '-depth', '-type', 'd', '-path', `*/${CGROUP}*`])
-  for (const path of stdout.split('\n').filter(Boolean)) await removeCgroup(path)
+  const ours = run(`find /sys/fs/cgroup -depth -type d -path '*/${CGROUP}*'`)
+  for (const path of ours.split('\n').filter(Boolean)) await removeCgroup(path)
+  // Empty ones of runs that were killed; an hour is longer than any run.
+  run("find /sys/fs/cgroup -depth -type d -path '*/bowline-test-*' -mmin +60 -exec rmdir {} + 2>&1 || true")
 }
 
 async function removeCgroup(path: string): Promise<void> {
