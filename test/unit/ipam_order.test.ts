@@ -98,6 +98,16 @@ describe('the order of addresses', () => {
   })
 })
 
+describe('the address handed out last', () => {
+  it('is written for host-local whole, also after a longer one', () => {
+    const node = new AddressNode('10.0.0.0/24')
+    for (const ip of ['10.0.0.100', '10.0.0.9', '10.0.0.33', '10.0.0.7']) {
+      node.add(`pod${ip}`, { ips: [ip] })
+      expect(node.files.read('/data/net/last_reserved_ip.0')).toBe(ip)
+    }
+  })
+})
+
 describe('the order of addresses in a set too large to list', () => {
   it.each(['fd00::/64', 'fd00::/8', '::/0', '10.0.0.0/8'])('of %s begins with those never used', (subnet) => {
     const node = new AddressNode(subnet)

@@ -8,7 +8,7 @@ const id = { network: 'net', containerId: 'box', ifName: 'eth0' }
 const EXPECTED_KEY = '4a01ac7bf3f61a288dbeb6bb39399852'
 
 describe('derived names', () => {
-  it('are the ones that earlier releases derived, or their pods could not be removed', () => {
+  it('never change, for pods outlive the release that made them', () => {
     expect(deriveNames(id)).toEqual({
       key: EXPECTED_KEY,
       hostIfName: `veth${EXPECTED_KEY.slice(0, 11)}`,
