@@ -1,4 +1,5 @@
 import type { AttachmentRecord } from '../../ipam/record.ts'
+import { isDamaged } from '../../ipam/records.ts'
 import { assertPrintable } from '../cni/print_result.ts'
 import { chooseDns, requestsOf } from '../cni/requests.ts'
 import type { CniInterface, CniResult } from '../cni/result.ts'
@@ -7,12 +8,13 @@ import { deriveNames } from '../core/names.ts'
 import { UndoStack } from '../core/undo.ts'
 import type { Link, Netns } from '../kernel/kernel.ts'
 import { type Attached, attachPod } from '../pod/attach.ts'
+import { removeLink } from '../pod/detach.ts'
 import type { PodSpec } from '../pod/spec.ts'
 import { type Acquired, acquireAddresses } from './addresses.ts'
 import { attachmentIdOf, type Call } from './call.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
 import { recordsOf, soundRecord } from './records.ts'
-import { removeRecorded, throwCollected } from './remove.ts'
+import { releaseUnrecorded, removeRecorded, throwCollected } from './remove.ts'
 import { chooseMtu, specOf } from './spec_of.ts'
 
 /**
@@ -50,6 +52,7 @@ export function openPodNetns(ports: Ports, path: string, mayBeOurs: boolean): Ne
 function addLocked(call: Call, ports: Ports, netns: Netns): CniResult {
   const id = attachmentIdOf(call)
   const records = recordsOf(ports)
+  clearDamaged(call, ports)
   const before = soundRecord(ports, id)
   refuseExisting(ports, netns, call, before)
   if (before) throwCollected(removeRecorded(ports, before), id.containerId)
@@ -79,6 +82,15 @@ function addLocked(call: Call, ports: Ports, netns: Netns): CniResult {
   } catch (error) {
     throw withUnwound(error, undo.unwind())
   }
+}
+
+/** A record that can't be trusted, after a power failure perhaps: what the derived names and the leases show goes. */
+function clearDamaged(call: Call, ports: Ports): void {
+  const id = attachmentIdOf(call)
+  if (!isDamaged(recordsOf(ports).read(id))) return
+  removeLink(ports.kernel.host(), { name: deriveNames(id).hostIfName })
+  releaseUnrecorded(call, ports)
+  recordsOf(ports).remove(id)
 }
 
 /** The interface must not be there, unless an ADD of this very attachment was killed after it had made it. */

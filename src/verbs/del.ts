@@ -1,11 +1,10 @@
 import { collectFaults, isErrno } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { removeLink, removePodInterface } from '../pod/detach.ts'
-import { withPool } from './addresses.ts'
 import { attachmentIdOf, type Call, delegateOf, runDelegate } from './call.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
 import { forgetRecord, forgetUnrecorded, recordsOf, soundRecord } from './records.ts'
-import { removeRecorded, throwCollected } from './remove.ts'
+import { releaseUnrecorded, removeRecorded, throwCollected } from './remove.ts'
 
 /**
  * DEL: takes away all that ADD made. Works from the record; without one, from the derived names, the namespace and
@@ -35,7 +34,7 @@ function removeUnrecorded(call: Call, ports: Ports): void {
   const hadLink = removeLink(ports.kernel.host(), { name: deriveNames(id).hostIfName })
   if (!hadLink) removeFromNetns(call, ports)
   if (delegateOf(call.config)) return
-  withPool(ports, id.network, call.config.ipam?.dataDir, (pool) => pool.releaseAll(id))
+  releaseUnrecorded(call, ports)
 }
 
 /** The namespace may be gone, empty or no namespace at all: then nothing of the pod is left in it. */

@@ -1,7 +1,7 @@
 import { validAttachments } from '../cni/valid_attachments.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'
 import { withPool } from './addresses.ts'
-import { type Call, delegateOf, runDelegate } from './call.ts'
+import { attachmentIdOf, type Call, delegateOf, runDelegate } from './call.ts'
 import type { Ports } from './ports.ts'
 import { forgetRecord, recordsOf } from './records.ts'
 import { removeRecorded, throwCollected } from './remove.ts'
@@ -13,8 +13,8 @@ import { removeRecorded, throwCollected } from './remove.ts'
 export function gc(call: Call, ports: Ports): void {
   const valid = validAttachments(call.config)
   const network = call.config.name
-  const isValid = (containerId: string, ifName: string): boolean =>
-    valid.some((one) => one.containerId === containerId && one.ifName === ifName)
+  const isValid: Validity = (containerId, ifName) =>
+    valid.some((one) => one.containerId === containerId && (ifName === undefined || one.ifName === ifName))
   const type = delegateOf(call.config)
   const records = recordsOf(ports)
   const stale = records.list(network).filter(({ containerId, ifName }) => !isValid(containerId, ifName))
@@ -38,25 +38,33 @@ function collect(ports: Ports, stale: Parameters<typeof removeRecorded>[1]): voi
   }
 }
 
-/** Leases without a record: of host-local, or of a store whose records were lost. */
-function freeStrayLeases(
-  call: Call,
-  ports: Ports,
-  isValid: (containerId: string, ifName: string) => boolean,
-): void {
-  const recorded = recordsOf(ports).list(call.config.name)
-  withPool(ports, call.config.name, call.config.ipam?.dataDir, (pool) => {
+/**
+ * Leases without a record: of host-local, or of a store whose records were lost. The records are read under the pool's
+ * lock: an ADD writes its record before its leases, so none that has a lease by then can be missed.
+ */
+function freeStrayLeases(call: Call, ports: Ports, isValid: Validity): void {
+  const { network } = attachmentIdOf(call)
+  withPool(ports, network, call.config.ipam?.dataDir, (pool) => {
+    const recorded = recordsOf(ports).list(network)
+    const isRecorded: Validity = (containerId, ifName) =>
+      recorded.some(
+        (one) => one.containerId === containerId && (ifName === undefined || one.ifName === ifName),
+      )
     const strays = pool
       .owners()
-      .filter(({ containerId, ifName }) => !isValid(containerId, ifName ?? ''))
-      .filter(
-        (owner) =>
-          !recorded.some((one) => one.containerId === owner.containerId && one.ifName === owner.ifName),
-      )
+      .filter(({ containerId, ifName }) => !isValid(containerId, ifName) && !isRecorded(containerId, ifName))
     const faults = collectFaults(
-      strays.map((owner) => () => pool.releaseAll({ ...owner, ifName: owner.ifName ?? '' })),
+      strays.map(
+        ({ containerId, ifName = '', address }) =>
+          () =>
+            pool.release({ containerId, ifName }, [address]),
+      ),
     )
-    if (faults[0])
+    if (faults[0]) {
       throw new Fault(faults.map(({ message }) => message).join('; '), { code: Code.incompleteRemoval })
+    }
   })
 }
+
+/** Old leases name no interface: then the container alone decides. */
+type Validity = (containerId: string, ifName: string | undefined) => boolean

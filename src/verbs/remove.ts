@@ -1,10 +1,11 @@
 import type { AttachmentRecord } from '../../ipam/record.ts'
-import { parseCidr } from '../core/address.ts'
+import { hostCidr, parseCidr } from '../core/address.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { removeLink } from '../pod/detach.ts'
 import { removeMasquerade } from '../pod/masquerade.ts'
-import { releaseLeases } from './addresses.ts'
+import { releaseLeases, withPool } from './addresses.ts'
+import { attachmentIdOf, type Call } from './call.ts'
 import type { Ports } from './ports.ts'
 
 /**
@@ -39,4 +40,13 @@ export function throwCollected(faults: readonly Fault[], containerId: string): v
 function removeMasqueradeOf(ports: Ports, record: AttachmentRecord): void {
   if (!record.masquerade || record.bootId !== ports.kernel.bootId()) return
   removeMasquerade(ports.kernel, record.masquerade.map(parseCidr))
+}
+
+/** Frees all leases of an attachment that has no sound record, and ends the masquerading of what they held. */
+export function releaseUnrecorded(call: Call, ports: Ports): void {
+  const id = attachmentIdOf(call)
+  withPool(ports, id.network, call.config.ipam?.dataDir, (pool) => {
+    const freed = pool.releaseAll(id)
+    removeMasquerade(ports.kernel, freed.map(hostCidr))
+  })
 }

@@ -118,6 +118,14 @@ describe('the order of addresses in a set too large to list', () => {
     expect(new Set([first, second, third]).size).toBe(3)
   })
 
+  it('starts again when its file names a position that the set does not have', () => {
+    const node = new AddressNode('10.0.0.0/8')
+    node.add('a')
+    const sweepNext = 120
+    node.files.writeAt('/data/.bowline/net/free.0', sweepNext, new Uint8Array(16).fill(255))
+    expect(node.add('b')).toEqual(['10.0.0.3'])
+  })
+
   it('skips a long row of leases with one look at the directory', () => {
     const node = new AddressNode('10.0.0.0/8')
     for (let i = 2; i < 250; i++) node.plant(`10.0.0.${i}`, `other${i}\r\neth0`)
