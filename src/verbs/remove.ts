@@ -14,8 +14,9 @@ import type { Ports } from './ports.ts'
  */
 export function removeRecorded(ports: Ports, record: AttachmentRecord): Fault[] {
   return collectFaults([
-    () => void removeLink(ports.kernel.host(), { name: deriveNames(record).hostIfName }),
+    // Before the link: the kernel then waits for its readers once for both.
     () => removeMasqueradeOf(ports, record),
+    () => void removeLink(ports.kernel.host(), { name: deriveNames(record).hostIfName }),
     () => releaseLeases(ports, record),
   ])
 }

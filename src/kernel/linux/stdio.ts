@@ -19,7 +19,7 @@ export function readStandardInput(): string {
   for (let failures = 0; failures < MAX_FAILURES; ) {
     const room = bytes.subarray(length)
     const count = Number(libc.read(0, room, room))
-    if (count === 0) return readString(bytes.subarray(0, length))
+    if (count === 0) return wholeText(bytes.subarray(0, length))
     if (count < 0) failures++
     else length += count
     if (length > MAX_BYTES)
@@ -49,4 +49,13 @@ function grown(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const larger = new Uint8Array(new ArrayBuffer(2 * bytes.length))
   larger.set(bytes)
   return larger
+}
+
+/** What comes after a NUL would be passed over in silence. */
+function wholeText(bytes: Uint8Array): string {
+  if (!bytes.includes(0)) return readString(bytes)
+  throw new Fault('a NUL byte on standard input', {
+    code: Code.decode,
+    cure: 'Send the network configuration as JSON text in UTF-8.',
+  })
 }
