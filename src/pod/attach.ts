@@ -30,7 +30,7 @@ export function attachPod(kernel: Kernel, netns: Netns, spec: PodSpec, undo: Und
     spec.bridge && bridge ? attachPort(host, spec.bridge, bridge, links, plan, undo) : undefined
   configureEnds(host, netns, spec, plan, links)
   if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, undo)
-  // Last: it can't be taken back without harm to pods that came since, and nothing after it can fail.
+  // Last in the kernel: it can't be taken back without harm to pods that came since.
   ensureForwarding(host, spec)
   return { ...(bridge && { bridge }), ...(gatewayVlan && { gatewayVlan }), ...links }
 }

@@ -1,3 +1,4 @@
+import type { CniRoute } from '../cni/result.ts'
 import type { Address, Cidr, Family } from '../core/address.ts'
 import type { Mac } from '../core/mac.ts'
 import type { AttachmentId } from '../core/names.ts'
@@ -27,15 +28,8 @@ export type PodSpec = {
 /** An address with the prefix length of its subnet. */
 export type PodIp = { readonly cidr: Cidr; readonly gateway?: Address }
 
-export type PodRoute = {
-  readonly dst: Cidr
-  readonly gw?: Address
-  readonly mtu?: number
-  readonly advmss?: number
-  readonly priority?: number
-  readonly table?: number
-  readonly scope?: number
-}
+/** What the result of IPAM says of a route is what the pod gets. */
+export type PodRoute = CniRoute
 
 export type BridgeSpec = {
   readonly name: string

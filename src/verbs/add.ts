@@ -12,8 +12,8 @@ import { removeLink } from '../pod/detach.ts'
 import type { PodSpec } from '../pod/spec.ts'
 import { type Acquired, acquireAddresses } from './addresses.ts'
 import { attachmentIdOf, type Call } from './call.ts'
-import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
-import { recordsOf, soundRecord } from './records.ts'
+import type { Ports } from './ports.ts'
+import { recordsOf, soundRecord, withAttachmentLock } from './records.ts'
 import { releaseUnrecorded, removeRecorded, throwCollected } from './remove.ts'
 import { chooseMtu, specOf } from './spec_of.ts'
 
@@ -25,13 +25,7 @@ export function add(call: Call, ports: Ports): CniResult {
   const { invocation } = call
   const netns = openPodNetns(ports, invocation.netns, invocation.netnsOverride)
   try {
-    const records = recordsOf(ports)
-    const lock = records.lock(attachmentIdOf(call), LOCK_TIMEOUT_MS)
-    try {
-      return addLocked(call, ports, netns)
-    } finally {
-      lock.release()
-    }
+    return withAttachmentLock(call, ports, () => addLocked(call, ports, netns))
   } finally {
     netns.close()
   }
@@ -40,13 +34,18 @@ export function add(call: Call, ports: Ports): CniResult {
 /** The namespace of the pod. Refuses our own: the pod's interface would land on the host. */
 export function openPodNetns(ports: Ports, path: string, mayBeOurs: boolean): Netns {
   const netns = ports.kernel.openNetns(path)
-  const { device, inode } = ports.kernel.host().identity
-  if (mayBeOurs || netns.identity.device !== device || netns.identity.inode !== inode) return netns
+  if (mayBeOurs || !isOwnNamespace(ports, netns)) return netns
   netns.close()
   throw new Fault(`CNI_NETNS ${JSON.stringify(path)} is the namespace that this plugin runs in`, {
     code: Code.invalidNetns,
     cure: 'Give the path of the container’s network namespace, such as /var/run/netns/NAME.',
   })
+}
+
+/** Whether it is the namespace that this process runs in. */
+export function isOwnNamespace(ports: Ports, { identity }: Netns): boolean {
+  const { device, inode } = ports.kernel.host().identity
+  return identity.device === device && identity.inode === inode
 }
 
 function addLocked(call: Call, ports: Ports, netns: Netns): CniResult {

@@ -1,9 +1,10 @@
 import { collectFaults, isErrno } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { removeLink, removePodInterface } from '../pod/detach.ts'
+import { isOwnNamespace } from './add.ts'
 import { attachmentIdOf, type Call, delegateOf, runDelegate } from './call.ts'
-import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
-import { forgetRecord, forgetUnrecorded, recordsOf, soundRecord } from './records.ts'
+import type { Ports } from './ports.ts'
+import { forgetRecord, forgetUnrecorded, soundRecord, withAttachmentLock } from './records.ts'
 import { releaseUnrecorded, removeRecorded, throwCollected } from './remove.ts'
 
 /**
@@ -12,20 +13,17 @@ import { releaseUnrecorded, removeRecorded, throwCollected } from './remove.ts'
  */
 export function del(call: Call, ports: Ports): void {
   const id = attachmentIdOf(call)
-  const lock = recordsOf(ports).lock(id, LOCK_TIMEOUT_MS)
-  try {
+  withAttachmentLock(call, ports, () => {
     const record = soundRecord(ports, id)
     const type = record?.delegate ?? delegateOf(call.config)
     const faults = [
       ...(record ? removeRecorded(ports, record) : collectFaults([() => removeUnrecorded(call, ports)])),
-      ...collectFaults(type ? [() => void runDelegate(call, ports, type, 'DEL')] : []),
+      ...collectFaults(type ? [() => runDelegate(call, ports, type, 'DEL')] : []),
     ]
     throwCollected(faults, id.containerId)
     if (record) forgetRecord(ports, record)
     else forgetUnrecorded(call, ports)
-  } finally {
-    lock.release()
-  }
+  })
 }
 
 /** An attachment of which nothing is written: made by another plugin, or its record is lost. */
@@ -44,9 +42,7 @@ function removeFromNetns(call: Call, ports: Ports): void {
   try {
     const netns = ports.kernel.openNetns(path)
     try {
-      const { device, inode } = ports.kernel.host().identity
-      const ours = netns.identity.device === device && netns.identity.inode === inode
-      if (!ours) removePodInterface(netns, ifName)
+      if (!isOwnNamespace(ports, netns)) removePodInterface(netns, ifName)
     } finally {
       netns.close()
     }

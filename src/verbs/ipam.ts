@@ -7,8 +7,8 @@ import { Code, collectFaults, Fault } from '../core/errors.ts'
 import { UndoStack } from '../core/undo.ts'
 import { acquireAddresses, releaseLeases, withPool } from './addresses.ts'
 import { attachmentIdOf, type Call } from './call.ts'
-import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
-import { recordsOf, soundRecord } from './records.ts'
+import type { Ports } from './ports.ts'
+import { recordsOf, soundRecord, withAttachmentLock } from './records.ts'
 import { throwCollected } from './remove.ts'
 
 /*
@@ -21,7 +21,7 @@ export function ipamAdd(call: Call, ports: Ports): CniResult {
   const id = attachmentIdOf(call)
   const own = withOwnIpam(call)
   planRanges(own.config.ipam ?? {}, own.config.runtimeConfig?.ipRanges)
-  return locked(call, ports, () => {
+  return withAttachmentLock(call, ports, () => {
     const before = soundRecord(ports, id)
     if (before?.leases && before.bootId === ports.kernel.bootId()) throw duplicateOf(before)
     const undo = new UndoStack()
@@ -44,7 +44,7 @@ export function ipamAdd(call: Call, ports: Ports): CniResult {
 
 /** DEL: frees the addresses, by the record or, without one, by looking at every lease. */
 export function ipamDel(call: Call, ports: Ports): void {
-  locked(call, ports, () => {
+  withAttachmentLock(call, ports, () => {
     const id = attachmentIdOf(call)
     const records = recordsOf(ports)
     const record = soundRecord(ports, id)
@@ -75,15 +75,6 @@ export function ipamCheck(call: Call, ports: Ports): void {
 function withOwnIpam(call: Call): Call {
   const { ipam = {} } = call.config
   return { ...call, config: { ...call.config, ipam: { ...ipam, type: 'bowline-ipam' }, ipMasq: false } }
-}
-
-function locked<T>(call: Call, ports: Ports, work: () => T): T {
-  const lock = recordsOf(ports).lock(attachmentIdOf(call), LOCK_TIMEOUT_MS)
-  try {
-    return work()
-  } finally {
-    lock.release()
-  }
 }
 
 function duplicateOf({ containerId, ifName, leases }: AttachmentRecord): Fault {

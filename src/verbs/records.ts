@@ -5,11 +5,21 @@ import { type Cidr, parseCidr } from '../core/address.ts'
 import type { AttachmentId } from '../core/names.ts'
 import { removeUnusedFrame } from '../pod/masquerade.ts'
 import { attachmentIdOf, type Call } from './call.ts'
-import type { Ports } from './ports.ts'
+import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
 
 /** The attachment records of this node. */
 export function recordsOf(ports: Ports): Records {
   return openRecords(ports.files, ports.paths.recordsDir)
+}
+
+/** Runs `work` while nobody else works on this attachment. Throws a Fault (code 11) when it can't be had in time. */
+export function withAttachmentLock<T>(call: Call, ports: Ports, work: () => T): T {
+  const lock = recordsOf(ports).lock(attachmentIdOf(call), LOCK_TIMEOUT_MS)
+  try {
+    return work()
+  } finally {
+    lock.release()
+  }
 }
 
 /** The record of an attachment. Undefined if there is none, or none that can be trusted. */
