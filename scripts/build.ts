@@ -10,6 +10,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { execa } from 'execa'
+import { alignText } from './align_text.ts'
 import { readPluginPath } from './plugin_path.ts'
 
 /*
@@ -41,7 +42,7 @@ try {
   const outputs = ['--outfile', `${work}/compiled`, `--metafile=${work}/metafile.json`]
   // The compiler puts temporary files where it is started, and leaves them there when it is killed.
   await execa(bun, ['build', ...FLAGS, ...NO_AUTOLOAD, entry, ...outputs], { cwd: work })
-  const bytes = readFileSync(`${work}/compiled`)
+  const bytes = alignText(readFileSync(`${work}/compiled`))
   writeLarge(`${work}/bowline`, bytes)
   renameSync(`${work}/bowline`, `${dist}/bowline`)
   symlinkSync('bowline', `${work}/bowline-ipam`)

@@ -1,3 +1,4 @@
+import { installLeanBuiltins } from './core/lean_builtins.ts'
 import { createLinuxFiles } from './kernel/linux/files.ts'
 import { createLinuxKernel } from './kernel/linux/kernel.ts'
 import { createPluginRunner } from './kernel/linux/spawn.ts'
@@ -13,6 +14,7 @@ import { DEFAULT_PATHS } from './verbs/ports.ts'
 const env = process.env as Record<string, string>
 
 if (env['CNI_COMMAND'] !== undefined) {
+  installLeanBuiltins()
   const { exitCode, stdout } = runPlugin({
     env,
     calledAs: process.argv0,

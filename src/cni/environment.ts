@@ -57,7 +57,7 @@ export function readEnvironment(env: Environment): Invocation | undefined {
     netns: CNI_NETNS,
     ifName: CNI_IFNAME,
     args: parseArgs(CNI_ARGS, command === 'ADD'),
-    netnsOverride: /^(true|1)$/i.test(CNI_NETNS_OVERRIDE),
+    netnsOverride: CNI_NETNS_OVERRIDE === '1' || CNI_NETNS_OVERRIDE.toLowerCase() === 'true',
   }
 }
 
@@ -109,7 +109,13 @@ function parseArgs(text: string, strict: boolean): CniArgs {
   if (strict && wrong >= 0) {
     throw invalid(`CNI_ARGS: invalid pair ${shown(pairs[wrong] ?? '')}`, 'Write it like KEY=VALUE;KEY=VALUE.')
   }
-  return Object.fromEntries(entries.filter((parts) => parts.length === 2))
+  const args: Record<string, string> = {}
+  for (const [key = '', value, more] of entries) {
+    // Not by assignment, which would change the prototype for one key.
+    if (value !== undefined && more === undefined)
+      Object.defineProperty(args, key, { value, enumerable: true })
+  }
+  return args
 }
 
 function utf8Length(text: string): number {

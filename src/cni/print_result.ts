@@ -77,13 +77,12 @@ function printRoute({ dst, gw, mtu, advmss, priority, table, scope }: CniRoute):
 }
 
 function printDns({ nameservers, domain, search, options }: CniDns = {}): object {
-  const members = {
-    nameservers: orNone(nameservers),
-    domain,
-    search: orNone(search),
-    options: orNone(options),
+  return {
+    ...(nameservers?.length && { nameservers }),
+    ...(domain && { domain }),
+    ...(search?.length && { search }),
+    ...(options?.length && { options }),
   }
-  return Object.fromEntries(Object.entries(members).filter(([, value]) => value))
 }
 
 function orNone<T>(list: readonly T[] = []): readonly T[] | undefined {

@@ -18,17 +18,26 @@ export function parseMac(text: string): Mac {
 
 /** Six bytes, as on the wire. */
 export function macBytes(mac: Mac): Uint8Array {
-  return Uint8Array.from(mac.split(':'), (pair) => Number.parseInt(pair, 16))
+  return bytesOfHex(mac, 3)
 }
 
 /** The reverse of `macBytes`, for any six bytes that the kernel shows. */
 export function macFromBytes(bytes: Uint8Array): Mac {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':') as Mac
+  let text = ''
+  for (const byte of bytes) text += `${text && ':'}${byte < 16 ? '0' : ''}${byte.toString(16)}`
+  return text as Mac
 }
 
 /** A locally administered unicast address from the first 12 hex digits of a hash. */
 export function macFromHash(hex: string): Mac {
-  const bytes = Uint8Array.from({ length: 6 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16))
+  const bytes = bytesOfHex(hex, 2)
   bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02
   return macFromBytes(bytes)
+}
+
+/** Six bytes from hex pairs that begin every `step` characters. */
+function bytesOfHex(hex: string, step: number): Uint8Array {
+  const bytes = new Uint8Array(6)
+  for (let i = 0; i < 6; i++) bytes[i] = Number.parseInt(hex.slice(step * i, step * i + 2), 16)
+  return bytes
 }

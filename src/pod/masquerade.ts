@@ -1,4 +1,4 @@
-import { addressBytes, type Cidr, type Family, networkOf, parseCidr } from '../core/address.ts'
+import { addressBytes, type Cidr, type Family, networkOf } from '../core/address.ts'
 import { isErrno } from '../core/errors.ts'
 import { type AttachmentId, subnetChainName } from '../core/names.ts'
 import type { Kernel } from '../kernel/kernel.ts'
@@ -16,7 +16,11 @@ const BASE_CHAIN = 'postrouting'
 const SOURCE_NAT = 100
 const FAMILIES: readonly Family[] = [4, 6]
 const MAPS = { 4: 'masquerade4', 6: 'masquerade6' }
-const MULTICAST = { 4: parseCidr('224.0.0.0/4'), 6: parseCidr('ff00::/8') }
+/** 224.0.0.0/4 and ff00::/8. Not parsed: that would cost every call of the plugin, also one without masquerading. */
+const MULTICAST: Record<Family, Cidr> = {
+  4: { address: { family: 4, value: 0xe0n << 24n }, prefix: 4 },
+  6: { address: { family: 6, value: 0xffn << 120n }, prefix: 8 },
+}
 
 /** Masquerades what these addresses (with the prefix of their subnet) send out of their subnet. Idempotent. */
 export function ensureMasquerade(kernel: Kernel, id: AttachmentId, cidrs: readonly Cidr[]): void {

@@ -2,11 +2,11 @@ import {
   type Address,
   type Cidr,
   defaultRouteOf,
+  type Family,
   formatCidr,
   hostCidr,
   isDefaultRoute,
   networkOf,
-  parseAddress,
 } from '../core/address.ts'
 import type { Mac } from '../core/mac.ts'
 import type { Route } from '../kernel/kernel.ts'
@@ -31,7 +31,11 @@ export type PodPlan = {
 const SCOPE_LINK = 253
 // Where IPAM names no gateway, a routed pod still needs a next hop: any address will do, since both ends know it by
 // a permanent neighbour entry.
-const FALLBACK_GATEWAY = { 4: parseAddress('169.254.1.1'), 6: parseAddress('fe80::1') }
+// 169.254.1.1 and fe80::1.
+const FALLBACK_GATEWAY: Record<Family, Address> = {
+  4: { family: 4, value: 0xa9fe0101n },
+  6: { family: 6, value: (0xfe80n << 112n) + 1n },
+}
 
 /** What the two ends of a pod's link and its bridge should look like. Pure. */
 export function planPod(spec: PodSpec): PodPlan {

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Fault } from '../../src/core/errors.ts'
+import { textBytes } from '../../src/core/text.ts'
 import {
   listAttributes,
   type Message,
@@ -11,7 +12,6 @@ import {
   readMessages,
   readString,
   readU32,
-  textBytes,
 } from '../../src/kernel/netlink/message.ts'
 import { decodeAddress, decodeLink, decodeNeighbour, decodeRoutes } from '../../src/kernel/netlink/replies.ts'
 import { outcomeOf } from '../support/fault_of.ts'

@@ -1,3 +1,4 @@
+import { latin1, readText } from '../../core/text.ts'
 import {
   close,
   Errno,
@@ -11,7 +12,6 @@ import {
   unlink,
 } from './disk.ts'
 import { checked, diskFault, unfitFault } from './own_file.ts'
-import { latin1, readText } from './text.ts'
 import { directoryOf, TEMPORARY } from './whole_file.ts'
 
 const CHUNK_BYTES = 32 << 10

@@ -1,28 +1,9 @@
-import { dlopen, FFIType, read as memory } from 'bun:ffi'
+import { lastErrno, libc } from './libc.ts'
 
 /*
  * The calls of libc that touch a disk. Each returns what the call returns, or a negative errno number: most callers
  * expect one errno or the other, and an exception for each would cost more than the call.
  */
-const { symbols: libc } = dlopen('libc.so.6', {
-  __errno_location: { args: [], returns: 'ptr' },
-  open: { args: ['cstring', 'i32', 'u32'], returns: 'i32' },
-  close: { args: ['i32'], returns: 'i32' },
-  pread: { args: ['i32', 'buffer', 'buffer_length', FFIType.i64_fast], returns: FFIType.i64_fast },
-  pwrite: { args: ['i32', 'buffer', 'buffer_length', FFIType.i64_fast], returns: FFIType.i64_fast },
-  statx: { args: ['i32', 'cstring', 'i32', 'u32', 'buffer'], returns: 'i32' },
-  linkat: { args: ['i32', 'cstring', 'i32', 'cstring', 'i32'], returns: 'i32' },
-  rename: { args: ['cstring', 'cstring'], returns: 'i32' },
-  unlink: { args: ['cstring'], returns: 'i32' },
-  rmdir: { args: ['cstring'], returns: 'i32' },
-  mkdir: { args: ['cstring', 'u32'], returns: 'i32' },
-  fchmod: { args: ['i32', 'u32'], returns: 'i32' },
-  getdents64: { args: ['i32', 'buffer', 'buffer_length'], returns: FFIType.i64_fast },
-  flock: { args: ['i32', 'i32'], returns: 'i32' },
-  usleep: { args: ['u32'], returns: 'i32' },
-  geteuid: { args: [], returns: 'u32' },
-})
-
 const ARM = process.arch === 'arm64'
 /** Flags of open. Directory and no-follow differ between x86-64 and arm64. Source: fcntl.h of both. */
 const O_DIRECTORY = ARM ? 0o40000 : 0o200000
@@ -73,7 +54,6 @@ export type FileStatus = {
   readonly identity: string
 }
 
-const errnoAt = libc.__errno_location()
 const status = new DataView(new ArrayBuffer(256))
 
 /** The user that files must belong to. */
@@ -151,7 +131,7 @@ export function sleepMicroseconds(duration: number): void {
 
 /** errno is read straight after the call, before anything else of ours can run. */
 function result(returned: number | bigint): number {
-  return returned < 0 && errnoAt ? -memory.i32(errnoAt, 0) : Number(returned)
+  return returned < 0 ? -lastErrno() : Number(returned)
 }
 
 function readStatus(returned: number): FileStatus | number {

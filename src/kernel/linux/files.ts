@@ -1,10 +1,10 @@
 import { Code, Fault } from '../../core/errors.ts'
 import type { Files } from '../../core/files.ts'
+import { readText } from '../../core/text.ts'
 import { ensureDirectory, listDirectory, removeDirectory } from './directory.ts'
 import { close, Errno, Open, open, unlink } from './disk.ts'
 import { lockFile } from './file_lock.ts'
 import { checked, diskFault, readRange, withOwnFile, writeRange } from './own_file.ts'
-import { readText } from './text.ts'
 import { createWhole, replaceWhole } from './whole_file.ts'
 
 const MAX_TEXT_BYTES = 64 << 20

@@ -1,20 +1,8 @@
-import { dlopen, FFIType, read as memory } from 'bun:ffi'
 import { Fault } from '../../core/errors.ts'
 import { errnoName } from './errno.ts'
+import { lastErrno, libc } from './libc.ts'
 
-/** The calls of libc that touch sockets and namespaces. Each throws a Fault with the errno when the kernel refuses. */
-const { symbols: libc } = dlopen('libc.so.6', {
-  __errno_location: { args: [], returns: 'ptr' },
-  open: { args: ['cstring', 'i32', 'u32'], returns: 'i32' },
-  close: { args: ['i32'], returns: 'i32' },
-  ioctl: { args: ['i32', 'u64', 'u64'], returns: 'i32' },
-  setns: { args: ['i32', 'i32'], returns: 'i32' },
-  socket: { args: ['i32', 'i32', 'i32'], returns: 'i32' },
-  setsockopt: { args: ['i32', 'i32', 'i32', 'buffer', 'u32'], returns: 'i32' },
-  send: { args: ['i32', 'buffer', 'buffer_length', 'i32'], returns: FFIType.i64_fast },
-  recv: { args: ['i32', 'buffer', 'buffer_length', 'i32'], returns: FFIType.i64_fast },
-})
-
+/* The calls of libc that touch sockets and namespaces. Each throws a Fault with the errno when the kernel refuses. */
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000
 /** Not inherited, no waiting for the other end of a FIFO, no terminal for us: the path may be anything. */
@@ -22,8 +10,6 @@ const OPEN_FLAGS = 0o2000000 | 0o4000 | 0o400
 const NS_GET_NSTYPE = 0xb703
 const CLONE_NEWNET = 0x40000000
 const MSG_TRUNC = 0x20
-
-const errnoAt = libc.__errno_location()
 
 /** Opens a path that may be a magic link such as /proc/PID/ns/net. */
 export function openNamespace(path: string): number {
@@ -66,7 +52,7 @@ export function receiveInto(fd: number, buffer: Uint8Array): Uint8Array {
 
 /** errno is read straight after the call, before anything else of ours can run. */
 function checked(returned: number, action: string): number {
-  if (returned >= 0 || !errnoAt) return returned
-  const errno = errnoName(memory.i32(errnoAt, 0))
+  if (returned >= 0) return returned
+  const errno = errnoName(lastErrno())
   throw new Fault(`${action}: ${errno}`, { errno })
 }

@@ -1,12 +1,7 @@
-import { dlopen, FFIType } from 'bun:ffi'
 import { Code, Fault } from '../../core/errors.ts'
-import { readString, textBytes } from '../netlink/message.ts'
-
-const { symbols: libc } = dlopen('libc.so.6', {
-  read: { args: ['i32', 'buffer', 'buffer_length'], returns: FFIType.i64_fast },
-  write: { args: ['i32', 'buffer', 'buffer_length'], returns: FFIType.i64_fast },
-  _exit: { args: ['i32'], returns: 'void' },
-})
+import { textBytes } from '../../core/text.ts'
+import { readString } from '../netlink/message.ts'
+import { libc } from './libc.ts'
 
 const CHUNK_BYTES = 16 * 1024
 const MAX_BYTES = 8 << 20

@@ -1,5 +1,6 @@
 import { Fault } from '../../core/errors.ts'
-import { readString, textBytes } from '../netlink/message.ts'
+import { textBytes } from '../../core/text.ts'
+import { readString } from '../netlink/message.ts'
 import { close, Errno, Open, open, readOnce, writeOnce } from './disk.ts'
 import { errnoName } from './errno.ts'
 

@@ -1,4 +1,4 @@
-import { textBytes } from '../netlink/message.ts'
+import { textBytes } from '../../core/text.ts'
 import { close, Errno, linkAnonymous, Open, open, rename, sleepMicroseconds, unlink } from './disk.ts'
 import { checked, diskFault, writeRange } from './own_file.ts'
 

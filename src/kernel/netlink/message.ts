@@ -2,6 +2,7 @@
  * What every netlink protocol shares: messages, attributes, acknowledgements. Integers are in host byte order
  * (little-endian on all our targets) unless the name says `be`. Source: linux/netlink.h, RFC 3549.
  */
+import { readText, textBytes } from '../../core/text.ts'
 
 /** Message types and flags. Source: linux/netlink.h. */
 export const NLMSG_ERROR = 2
@@ -241,18 +242,5 @@ export function readU32be(bytes: Uint8Array | undefined): number | undefined {
 /** Text up to the first NUL. */
 export function readString(bytes: Uint8Array): string {
   const end = bytes.indexOf(0)
-  const text = end < 0 ? bytes : bytes.subarray(0, end)
-  const plain = text.length <= 1024 && text.every((byte) => byte < 0x80)
-  return plain ? String.fromCharCode(...text) : new TextDecoder().decode(text)
-}
-
-/** UTF-8. Names are ASCII, for which the first use of TextEncoder would cost more than all the rest. */
-export function textBytes(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length)
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if (code > 0x7f) return new TextEncoder().encode(text)
-    bytes[i] = code
-  }
-  return bytes
+  return readText(end < 0 ? bytes : bytes.subarray(0, end))
 }

@@ -1,10 +1,10 @@
+import { textBytes } from '../../core/text.ts'
 import {
   listAttributes,
   type MessageWriter,
   readAttributes,
   readString,
   readU32be,
-  textBytes,
 } from '../netlink/message.ts'
 import type { NftElement, NftElementRef } from './commands.ts'
 import { DataAttr, ElementAttr, ElementListAttr, ListAttr, Verdict, VerdictAttr } from './protocol.ts'

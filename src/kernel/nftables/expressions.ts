@@ -121,5 +121,7 @@ function writeKernelExpression(writer: MessageWriter, name: string, fill: () => 
 }
 
 function maskBytes(length: number, prefix: number): Uint8Array {
-  return Uint8Array.from({ length }, (_, i) => 0xff << Math.min(8, Math.max(0, 8 * (i + 1) - prefix)))
+  const mask = new Uint8Array(length)
+  for (let i = 0; i < length; i++) mask[i] = 0xff << Math.min(8, Math.max(0, 8 * (i + 1) - prefix))
+  return mask
 }

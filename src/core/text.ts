@@ -3,7 +3,8 @@ const SPREAD_LIMIT = 8192
 
 /** UTF-8 text. What is plain ASCII does without TextDecoder, whose first use costs 0.2 ms. */
 export function readText(bytes: Uint8Array): string {
-  return bytes.some((byte) => byte > 0x7f) ? new TextDecoder().decode(bytes) : latin1(bytes)
+  for (const byte of bytes) if (byte > 0x7f) return new TextDecoder().decode(bytes)
+  return latin1(bytes)
 }
 
 /** One character for each byte. */
@@ -14,4 +15,15 @@ export function latin1(bytes: Uint8Array): string {
     text += String.fromCharCode.apply(null, bytes.subarray(at, at + SPREAD_LIMIT) as unknown as number[])
   }
   return text
+}
+
+/** UTF-8. Names are ASCII, for which the first use of TextEncoder would cost more than all the rest. */
+export function textBytes(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length)
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code > 0x7f) return new TextEncoder().encode(text)
+    bytes[i] = code
+  }
+  return bytes
 }
