@@ -1,4 +1,5 @@
 import { Code, Fault } from '../core/errors.ts'
+import { textBytes } from '../core/text.ts'
 import { isName } from './formats.ts'
 
 const COMMANDS = ['ADD', 'DEL', 'CHECK', 'STATUS', 'GC', 'VERSION'] as const
@@ -84,7 +85,7 @@ function assertContainerId(id: string): void {
 
 /** "%" is our own rule (to the kernel it is a template), so it must not stop the DEL that follows a refused ADD. */
 function assertIfName(name: string, command: Command): void {
-  const refused = utf8Length(name) > 15 || /^\.\.?$|[/:\s\x85]/.test(name)
+  const refused = textBytes(name).length > 15 || /^\.\.?$|[/:\s\x85]/.test(name)
   if (!refused && (command !== 'ADD' || !name.includes('%'))) return
   throw invalid(
     `CNI_IFNAME: ${shown(name)} is not an interface name`,
@@ -116,15 +117,6 @@ function parseArgs(text: string, strict: boolean): CniArgs {
       Object.defineProperty(args, key, { value, enumerable: true })
   }
   return args
-}
-
-function utf8Length(text: string): number {
-  let length = 0
-  for (const char of text) {
-    const point = char.codePointAt(0) ?? 0
-    length += point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4
-  }
-  return length
 }
 
 function shown(text: string): string {

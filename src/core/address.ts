@@ -69,7 +69,7 @@ export function addressBytes({ family, value }: Address): Uint8Array {
 export function addressFromBytes(bytes: Uint8Array): Address {
   if (bytes.length !== 4 && bytes.length !== 16) throw new Fault(`an address of ${bytes.length} bytes`)
   let value = 0n
-  for (const byte of bytes) value = (value << 8n) | BigInt(byte)
+  for (let i = 0; i < bytes.length; i++) value = (value << 8n) | BigInt(bytes[i] ?? 0)
   return { family: bytes.length === 4 ? 4 : 6, value }
 }
 

@@ -24,7 +24,10 @@ export function macBytes(mac: Mac): Uint8Array {
 /** The reverse of `macBytes`, for any six bytes that the kernel shows. */
 export function macFromBytes(bytes: Uint8Array): Mac {
   let text = ''
-  for (const byte of bytes) text += `${text && ':'}${byte < 16 ? '0' : ''}${byte.toString(16)}`
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i] ?? 0
+    text += `${text && ':'}${byte < 16 ? '0' : ''}${byte.toString(16)}`
+  }
   return text as Mac
 }
 

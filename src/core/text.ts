@@ -3,7 +3,10 @@ const SPREAD_LIMIT = 8192
 
 /** UTF-8 text. What is plain ASCII does without TextDecoder, whose first use costs 0.2 ms. */
 export function readText(bytes: Uint8Array): string {
-  for (const byte of bytes) if (byte > 0x7f) return new TextDecoder().decode(bytes)
+  // Not by `for … of`, whose iterator for typed arrays costs 0.1 ms when it is first used.
+  for (let i = 0; i < bytes.length; i++) {
+    if ((bytes[i] ?? 0) > 0x7f) return new TextDecoder().decode(bytes)
+  }
   return latin1(bytes)
 }
 

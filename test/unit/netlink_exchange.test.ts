@@ -5,7 +5,7 @@ import type { NetlinkSocket } from '../../src/kernel/linux/socket.ts'
 import { MessageWriter, readMessages } from '../../src/kernel/netlink/message.ts'
 import { faultOf } from '../support/fault_of.ts'
 
-const [ERROR, DONE, NEWLINK, NEWROUTE] = [2, 3, 16, 24]
+const [ERROR, DONE, NEWLINK, GETLINK, NEWROUTE] = [2, 3, 16, 18, 24]
 const [MULTI, INTERRUPTED] = [0x2, 0x10]
 const ENODEV = 19
 
@@ -23,6 +23,34 @@ describe('an exchange', () => {
     const socket = scripted(() => [[{ seq: 1, type: NEWLINK, body: 42 }, ack(1, 0)]])
     socket.exchange(1, requests(1), ({ body }) => bodies.push(body[0] ?? -1))
     expect(bodies).toEqual([42])
+  })
+
+  it('asks for one acknowledgement, of the last request, and takes silence about the others for success', () => {
+    const flags: number[] = []
+    const socket = scripted(
+      () => [[ack(2, 17)], [ack(3, 0)]],
+      undefined,
+      (sent) => {
+        flags.push(...readMessages(sent).map((message) => message.flags))
+      },
+    )
+    expect(socket.exchange(3, requests(3), ignore).map(({ errno }) => errno)).toEqual([0, 17, 0])
+    expect(flags).toEqual([1, 1, 5])
+  })
+
+  it('ends with the reply to a question, for which no acknowledgement is asked', () => {
+    const flags: number[] = []
+    const bodies: number[] = []
+    const socket = scripted(
+      () => [[{ seq: 1, type: NEWLINK, body: 42 }]],
+      undefined,
+      (sent) => {
+        flags.push(...readMessages(sent).map((message) => message.flags))
+      },
+    )
+    const question = (writer: MessageWriter, first: number) => writer.begin(GETLINK, 5, first).end()
+    socket.exchange(1, question, ({ body }) => bodies.push(body[0] ?? -1))
+    expect([flags, bodies]).toEqual([[1], [42]])
   })
 
   it('passes over late answers to requests that were given up', () => {
@@ -100,13 +128,18 @@ describe('a dump', () => {
 
 /**
  * A socket that answers from a script: for the nth send a list of datagrams, then a Fault as after a timeout. Undefined:
- * it babbles for ever. `shared`: all datagrams are views of this one buffer.
+ * it babbles for ever. `shared`: all datagrams are views of this one buffer. `onSend` sees what goes out.
  */
-function scripted(script: (sent: number) => Answer[][] | undefined, shared?: Uint8Array): RouteSocket {
+function scripted(
+  script: (sent: number) => Answer[][] | undefined,
+  shared?: Uint8Array,
+  onSend: (bytes: Uint8Array) => void = () => {},
+): RouteSocket {
   let sent = 0
   let pending: Uint8Array[] | undefined = []
   const socket: NetlinkSocket = {
-    send() {
+    send(bytes) {
+      onSend(bytes)
       pending = script(++sent)?.map(datagramOf)
     },
     receive() {

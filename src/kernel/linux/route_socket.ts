@@ -3,6 +3,7 @@ import {
   type Ack,
   type Message,
   MessageWriter,
+  NLM_F_ACK,
   NLM_F_DUMP,
   NLM_F_DUMP_INTR,
   NLM_F_REQUEST,
@@ -22,6 +23,8 @@ export type DumpRequest = {
   readonly body: (writer: MessageWriter) => unknown
 }
 
+const SUCCESS: Ack = { errno: 0 }
+
 /** Requests and their answers over one rtnetlink socket. */
 export class RouteSocket {
   readonly #socket: NetlinkSocket
@@ -32,8 +35,11 @@ export class RouteSocket {
   }
 
   /**
-   * Sends `count` requests at once and receives until each is acknowledged. `write` writes them, numbered from `first`;
-   * `onReply` gets what is no acknowledgement. Returns the acknowledgements in the order of the requests.
+   * Sends `count` requests at once and receives until the last is answered. `write` writes them, numbered from `first`;
+   * `onReply` gets what is no acknowledgement. Returns what became of each, in the order of the requests.
+   *
+   * The kernel works them off in order, and tells a refusal unasked. So only the last one asks for an acknowledgement,
+   * or, being a question, not even that: a success is one answer to receive, however many the requests.
    */
   exchange(
     count: number,
@@ -44,20 +50,20 @@ export class RouteSocket {
     this.#seq += count
     const writer = new MessageWriter()
     write(writer, first)
-    this.#socket.send(writer.finish())
+    const requests = writer.finish()
+    const isQuestion = askOnlyLast(requests)
+    this.#socket.send(requests)
     const acks: Ack[] = []
-    let missing = count
-    for (let datagrams = 0; missing > 0; datagrams++) {
+    for (let i = 0; i < count; i++) acks[i] = SUCCESS
+    for (let over = false, datagrams = 0; !over; datagrams++) {
       for (const message of this.#receive(datagrams)) {
         const index = message.seq - first
         // Not ours: a late answer to a request that was given up.
         if (index < 0 || index >= count) continue
         const ack = readAck(message)
-        if (!ack) onReply(message)
-        else if (!acks[index]) {
-          acks[index] = ack
-          missing--
-        }
+        if (ack) acks[index] = ack
+        else onReply(message)
+        over ||= index === count - 1 && (ack !== undefined || isQuestion)
       }
     }
     return acks
@@ -107,5 +113,19 @@ export class RouteSocket {
     throw new Fault(`no end of the answer in ${MAX_DATAGRAMS} messages of the kernel`, {
       code: Code.tryLater,
     })
+  }
+}
+
+/** Takes the wish for an acknowledgement from all but the last request, and from a question. Was the last a question? */
+function askOnlyLast(requests: Uint8Array): boolean {
+  const view = new DataView(requests.buffer, requests.byteOffset, requests.length)
+  for (let at = 0; ; ) {
+    const next = at + ((view.getUint32(at, true) + 3) & ~3)
+    const isLast = next >= requests.length
+    // Message types come in fours: new, delete, get, set.
+    const isQuestion = isLast && (view.getUint16(at + 4, true) & 3) === 2
+    if (!isLast || isQuestion) view.setUint16(at + 6, view.getUint16(at + 6, true) & ~NLM_F_ACK, true)
+    if (isLast) return isQuestion
+    at = next
   }
 }

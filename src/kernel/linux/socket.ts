@@ -71,6 +71,6 @@ function retried<T>(call: () => T): T {
 function words(...values: number[]): Uint8Array {
   const bytes = new Uint8Array(new ArrayBuffer(4 * values.length))
   const view = new DataView(bytes.buffer)
-  for (const [index, value] of values.entries()) view.setUint32(4 * index, value, true)
+  for (let i = 0; i < values.length; i++) view.setUint32(4 * i, values[i] ?? 0, true)
   return bytes
 }
