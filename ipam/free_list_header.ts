@@ -1,4 +1,6 @@
 import type { Family } from '../src/core/address.ts'
+import { sha256 } from '../src/core/names.ts'
+import { readText, textBytes } from '../src/core/text.ts'
 
 /** The head of a free list's file. Positions count from the start of the set, see `addressAt`. */
 export type Header = {
@@ -32,12 +34,12 @@ export const HEADER_BYTES = TEXT_BYTES + 5 * 16 + 4 * 4
 
 /** 32 hex digits that stand for a text. */
 export function fingerprint(text: string): string {
-  return new Bun.CryptoHasher('sha256').update(text).digest('hex').slice(0, FINGERPRINT_LENGTH)
+  return sha256(text).slice(0, FINGERPRINT_LENGTH)
 }
 
 export function encodeHeader(header: Header): Uint8Array {
   const bytes = new Uint8Array(HEADER_BYTES)
-  new TextEncoder().encodeInto(MAGIC + header.ranges + header.boot, bytes)
+  bytes.set(textBytes(MAGIC + header.ranges + header.boot))
   const view = new DataView(bytes.buffer)
   const { lowest, highest, cursor, sweepNext, sweepLeft, family, head, count, slots } = header
   for (const [i, value] of [lowest, highest, cursor, sweepNext, sweepLeft].entries()) {
@@ -53,7 +55,7 @@ export function encodeHeader(header: Header): Uint8Array {
 /** Undefined for anything that is not a whole header of this version with numbers that fit together. */
 export function decodeHeader(bytes: Uint8Array): Header | undefined {
   if (bytes.length < HEADER_BYTES) return undefined
-  const text = new TextDecoder().decode(bytes.subarray(0, TEXT_BYTES))
+  const text = readText(bytes.subarray(0, TEXT_BYTES))
   const view = new DataView(bytes.buffer, bytes.byteOffset)
   const large = (i: number) =>
     (view.getBigUint64(TEXT_BYTES + 16 * i) << 64n) | view.getBigUint64(TEXT_BYTES + 16 * i + 8)

@@ -2,6 +2,7 @@ import { type Address, type Cidr, formatAddress, parseAddress, sameAddress } fro
 import { Code, collectFaults, Fault, isErrno } from '../src/core/errors.ts'
 import type { FileLock, Files } from '../src/core/files.ts'
 import type { AttachmentId } from '../src/core/names.ts'
+import { textBytes } from '../src/core/text.ts'
 import { UndoStack } from '../src/core/undo.ts'
 import { asHint, FreeList, rememberReleased } from './free_list.ts'
 import { type LeaseOwner, leasedAddresses, leasePath, leaseText, ownerOf, ownershipOf } from './leases.ts'
@@ -241,7 +242,7 @@ class LockedPool implements Pool {
   #writeLastReserved(index: number, text: string): void {
     const path = lastReservedPath(this.#dir, index)
     const covers = (this.#files.read(path) ?? '').length <= text.length
-    if (covers) this.#files.writeAt(path, 0, new TextEncoder().encode(text))
+    if (covers) this.#files.writeAt(path, 0, textBytes(text))
     else this.#files.replace(path, text)
   }
 

@@ -1,10 +1,11 @@
 import { formatAddress, parseAddress, parseCidr } from '../src/core/address.ts'
+import { isName } from '../src/core/names.ts'
+import { textBytes } from '../src/core/text.ts'
 import type { AttachmentRecord } from './record.ts'
 
-/** The form that the CNI specification gives to network names and container ids; no path can be made of one. */
-const CNI_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/
 const IF_NAME_BYTES = 15
-const BOOT_ID = /^[A-Za-z0-9-]{1,64}$/
+/** Longer ones can't be file names. */
+const MAX_NAME = 255
 const HEAD = '{"version":1,"complete":'
 
 /** Where in a record's text the word for `complete` stands, so that ADD can end with five bytes in place. */
@@ -32,7 +33,7 @@ export function parseRecord(text: string): AttachmentRecord | undefined {
 
 /** Whether text may be the name of a network or the id of a container. */
 export function isCniName(text: unknown): text is string {
-  return typeof text === 'string' && CNI_NAME.test(text)
+  return typeof text === 'string' && isName(text, MAX_NAME)
 }
 
 /** Whether `path` is absolute and can't climb: no `..`, no NUL. */
@@ -53,7 +54,7 @@ const REQUIRED: Readonly<Record<string, Rule>> = {
   network: isCniName,
   containerId: isCniName,
   ifName: isIfName,
-  bootId: (value) => typeof value === 'string' && BOOT_ID.test(value),
+  bootId: (value) => typeof value === 'string' && isName(value, 64),
 }
 
 const OPTIONAL: Readonly<Record<string, Rule>> = {
@@ -82,7 +83,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 /** The kernel's rule: no `/`, no `:`, no white space, neither `.` nor `..`. */
 function isIfName(value: unknown): boolean {
   if (typeof value !== 'string' || value === '' || value === '.' || value === '..') return false
-  return !/[/:\s\0]/.test(value) && new TextEncoder().encode(value).length <= IF_NAME_BYTES
+  return !/[/:\s\0]/.test(value) && textBytes(value).length <= IF_NAME_BYTES
 }
 
 function isCount(value: unknown): boolean {

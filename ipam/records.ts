@@ -1,6 +1,7 @@
 import { Code, Fault, isErrno } from '../src/core/errors.ts'
 import type { FileLock, Files } from '../src/core/files.ts'
 import { type AttachmentId, deriveNames } from '../src/core/names.ts'
+import { textBytes } from '../src/core/text.ts'
 import type { AttachmentRecord } from './record.ts'
 import { COMPLETE_OFFSET, COMPLETE_TEXT, formatRecord, isCniName, parseRecord } from './record_format.ts'
 
@@ -92,7 +93,7 @@ class RecordStore implements Records {
   }
 
   complete(id: AttachmentId): void {
-    this.#files.writeAt(this.#pathOf(id), COMPLETE_OFFSET, new TextEncoder().encode(COMPLETE_TEXT))
+    this.#files.writeAt(this.#pathOf(id), COMPLETE_OFFSET, textBytes(COMPLETE_TEXT))
   }
 
   remove(id: AttachmentId): boolean {

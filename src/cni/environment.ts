@@ -1,6 +1,6 @@
 import { Code, Fault } from '../core/errors.ts'
+import { isName } from '../core/names.ts'
 import { textBytes } from '../core/text.ts'
-import { isName } from './formats.ts'
 
 const COMMANDS = ['ADD', 'DEL', 'CHECK', 'STATUS', 'GC', 'VERSION'] as const
 

@@ -1,5 +1,6 @@
 import { type Address, parseAddress, parseCidr } from '../core/address.ts'
 import { parseMac } from '../core/mac.ts'
+import { isName } from '../core/names.ts'
 
 /** What a text in a configuration must look like. `what` and `example` go into the refusal of one that does not. */
 export type Format = {
@@ -57,19 +58,6 @@ export const FORMATS = {
 } satisfies Record<string, Format>
 
 export type FormatName = keyof typeof FORMATS
-
-/** Whether the text has the characters of network names and container ids. Source: CNI specification 1.1.0, section 1. */
-export function isName(text: string, maxLength: number): boolean {
-  if (text.length === 0 || text.length > maxLength || '_.-'.includes(text.charAt(0))) return false
-  // By hand: each regular expression costs 0.05 ms when it is first used.
-  for (let i = 0; i < text.length; i++) {
-    const char = text.charCodeAt(i)
-    const isDigit = char >= 0x30 && char <= 0x39
-    const isLetter = (char | 0x20) >= 0x61 && (char | 0x20) <= 0x7a
-    if (!isDigit && !isLetter && char !== 0x5f && char !== 0x2e && char !== 0x2d) return false
-  }
-  return true
-}
 
 /** Reads a requested address. A prefix length is allowed and means nothing, as in the reference. Throws a Fault. */
 export function parseAddressOrCidr(text: string): Address {
