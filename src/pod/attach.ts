@@ -37,7 +37,10 @@ export function attachPod(kernel: Kernel, netns: Netns, spec: PodSpec, undo: Und
 
 type Pair = { host: Link; pod: Link }
 
-/** The pod's end is made in its namespace: at no time does it show on the host. */
+/**
+ * The pod's end is made in its namespace: at no time does it show on the host. The alias goes with it in one batch, so
+ * that no kill can part the link from the name of its owner.
+ */
 function createVeth(
   host: Netns,
   netns: Netns,
@@ -55,9 +58,18 @@ function createVeth(
   }
   // The reverse comes first: the link may exist though its creation could not be confirmed.
   undo.push(() => void removeLink(host, { name: spec.hostIfName }))
-  const link = host.applyAndRead([create], { name: spec.hostIfName })
+  const named: Change = { op: 'setLink', link: { name: spec.hostIfName }, alias: aliasOf(spec) }
+  const link = host.applyAndRead([create, named], { name: spec.hostIfName })
   const pod = { ...link, index: link.peer ?? 0, name: spec.id.ifName, mac: spec.podMac, peer: link.index }
   return { host: link, pod }
+}
+
+/**
+ * What `ip link` shows beside the interface, in both modes: for the person who wonders whose it is, and for GC, which
+ * must know a link of ours though its record is lost. Kernel bound: 255 bytes.
+ */
+function aliasOf({ id }: PodSpec): string {
+  return `bowline ${id.network} ${id.containerId} ${id.ifName}`.slice(0, 250)
 }
 
 function attachPort(
@@ -94,18 +106,12 @@ function configureEnds(host: Netns, netns: Netns, spec: PodSpec, plan: PodPlan, 
       op: 'setLink',
       link: { index: links.host.index },
       up: true,
-      alias: aliasOf(spec),
       ipv4: { sendRedirects: false },
     }
     during('configure the host end', () => host.apply([up, ...endChanges(plan.host, links.host.index)]))
   }
   if (familiesOf(spec.ips).includes(6)) enableIpv6(netns, spec.id.ifName)
   during('configure the interface in the pod', () => netns.apply(podChanges(spec, plan.pod, links.pod.index)))
-}
-
-/** What `ip link` shows beside the interface, for the person who wonders whose it is. Kernel bound: 255 bytes. */
-function aliasOf({ id }: PodSpec): string {
-  return `bowline ${id.network} ${id.containerId} ${id.ifName}`.slice(0, 250)
 }
 
 function podChanges(spec: PodSpec, plan: EndPlan, index: number): Change[] {

@@ -96,6 +96,11 @@ describe.each(NETWORKS)(
         if (!sandbox) expect(hostNames).toContain(name)
     })
 
+    it('says at the host interface whose it is', async () => {
+      const hostName = resultA.interfaces?.find(({ name }) => name.startsWith('veth'))?.name ?? ''
+      expect((await link(hostName))?.ifalias).toMatch(new RegExp(`^bowline ${name} cnitool-\\S+ eth0$`))
+    })
+
     it('routes everything by the gateway', async () => {
       const defaults = [...(await routes(podA, 4)), ...(await routes(podA, 6))].filter(
         ({ dst }) => dst === 'default',
