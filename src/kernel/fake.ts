@@ -8,8 +8,8 @@ import { type StepHook, Steps } from './fake/steps.ts'
 import { freshConf } from './fake/sysctls.ts'
 import { FakeNft, type NftDump } from './fake_nft.ts'
 import type { Kernel, Netns } from './kernel.ts'
-import type { NftCommand, NftElementRef } from './nftables/commands.ts'
-import { describeElement, describeNftCommand } from './nftables/describe.ts'
+import type { NftChain, NftCommand, NftElementRef } from './nftables/commands.ts'
+import { describeChain, describeElement, describeNftCommand } from './nftables/describe.ts'
 
 export type FakeKernelOptions = {
   readonly bootId?: string
@@ -85,6 +85,10 @@ export class FakeKernel implements Kernel {
 
   hasNftElement(element: NftElementRef): boolean {
     return this.steps.run('query', `read element ${describeElement(element)}`, () => this.#nft.has(element))
+  }
+
+  hasNftChain(chain: NftChain): boolean {
+    return this.steps.run('query', `read chain ${describeChain(chain)}`, () => this.#nft.hasChain(chain))
   }
 
   bootId(): string {

@@ -1,17 +1,25 @@
 import { during } from '../core/errors.ts'
 import { refusal } from './fake/steps.ts'
 import type {
+  NftChain,
   NftCommand,
   NftElement,
   NftElementRef,
   NftExpression,
+  NftFamily,
   NftHook,
   NftKeyType,
+  NftRule,
+  NftTableRef,
 } from './nftables/commands.ts'
 import { describeNftCommand } from './nftables/describe.ts'
 
-type Table = { readonly chains: Map<string, Chain>; readonly maps: Map<string, VerdictMap> }
-type Chain = { readonly hook: NftHook | undefined; rules: (readonly NftExpression[])[] }
+type Table = {
+  readonly family: NftFamily
+  readonly chains: Map<string, Chain>
+  readonly maps: Map<string, VerdictMap>
+}
+type Chain = { readonly hook: NftHook | undefined; rules: NftRule[] }
 type VerdictMap = {
   readonly key: NftKeyType
   readonly elements: Map<string, Target>
@@ -20,13 +28,13 @@ type VerdictMap = {
 }
 type Target = { readonly goto: string; readonly comment: string | undefined }
 
-/** Tables, chains with their rules, and maps with their elements (key in hex), by name. */
+/** Tables (by `family name`), chains with their rules, and maps with their elements (key in hex), by name. */
 export type NftDump = Record<string, { chains: Record<string, unknown>; maps: Record<string, unknown> }>
 
 const MAX_NAME_BYTES = 255
 const KEY_BYTES: Record<NftKeyType, number> = { ipv4_addr: 4, ipv6_addr: 16, ifname: 16 }
 
-/** nftables of one namespace in memory: family inet, one transaction at a time, refusals as the kernel has them. */
+/** nftables of one namespace in memory: one transaction at a time, refusals as the kernel has them. */
 export class FakeNft {
   #tables = new Map<string, Table>()
 
@@ -41,8 +49,17 @@ export class FakeNft {
   }
 
   /** False as well when the table or the map is missing. */
-  has({ table, map, key }: NftElementRef): boolean {
-    return this.#tables.get(table)?.maps.get(map)?.elements.has(hex(key)) === true
+  has({ map, key, ...table }: NftElementRef): boolean {
+    return this.#tables.get(nameOf(table))?.maps.get(map)?.elements.has(hex(key)) === true
+  }
+
+  /** Whether the chain is there, at its hook and with its rules in this order, others between them or not. */
+  hasChain({ chain, hook, rules, ...table }: NftChain): boolean {
+    const found = this.#tables.get(nameOf(table))?.chains.get(chain)
+    if (!found || showHook(found.hook) !== showHook(hook)) return false
+    const missing = rules.map(showRule)
+    for (const rule of found.rules) if (showRule(rule) === missing[0]) missing.shift()
+    return missing.length === 0
   }
 
   clear(): void {
@@ -58,40 +75,55 @@ export class FakeNft {
 }
 
 function applyCommand(tables: Map<string, Table>, command: NftCommand): void {
+  const name = nameOf(command)
   switch (command.op) {
     case 'ensureTable':
-      if (!tables.has(checkName(command.table))) {
-        tables.set(command.table, { chains: new Map(), maps: new Map() })
+      checkName(command.table)
+      if (!tables.has(name)) {
+        tables.set(name, { family: command.family ?? 'inet', chains: new Map(), maps: new Map() })
       }
       break
     case 'removeTable':
-      removeTable(tables, command.table)
+      removeTable(tables, name)
       break
+    default:
+      applyWithin(found(tables, name), command)
+  }
+}
+
+type TableCommand = Extract<NftCommand, { op: 'ensureTable' | 'removeTable' }>
+
+function applyWithin(table: Table, command: Exclude<NftCommand, TableCommand>): void {
+  switch (command.op) {
     case 'ensureChain':
-      ensureChain(found(tables, command.table), command.chain, command.hook)
+      ensureChain(table, command.chain, command.hook)
       break
     case 'flushChain':
-      found(found(tables, command.table).chains, command.chain).rules = []
+      found(table.chains, command.chain).rules = []
       break
     case 'removeChain':
-      removeChain(found(tables, command.table), command.chain)
+      removeChain(table, command.chain)
       break
     case 'addRule':
-      addRule(found(tables, command.table), command.chain, command.rule)
+      addRule(table, command.chain, command.rule)
       break
     case 'ensureMap':
-      ensureMap(found(tables, command.table), command.map, command.key)
+      ensureMap(table, command.map, command.key)
       break
     case 'removeMap':
-      removeMap(found(tables, command.table), command.map)
+      removeMap(table, command.map)
       break
     case 'addElement':
-      addElement(found(tables, command.table), command)
+      addElement(table, command)
       break
     case 'removeElement':
-      removeElement(found(found(tables, command.table).maps, command.map), command.key)
+      removeElement(found(table.maps, command.map), command.key)
       break
   }
+}
+
+function nameOf({ family = 'inet', table }: NftTableRef): string {
+  return `${family} ${table}`
 }
 
 function removeTable(tables: Map<string, Table>, name: string): void {
@@ -101,8 +133,9 @@ function removeTable(tables: Map<string, Table>, name: string): void {
 }
 
 /** A chain that is there must be the same: of the same type, at the same hook, with the same priority. */
-function ensureChain({ chains }: Table, name: string, hook: NftHook | undefined): void {
+function ensureChain({ chains, family }: Table, name: string, hook: NftHook | undefined): void {
   const chain = chains.get(checkName(name))
+  if (family === 'bridge' && hook?.type === 'nat') throw refusal('ENOENT')
   if (!chain) {
     chains.set(name, { hook, rules: [] })
     return
@@ -120,17 +153,18 @@ function removeChain({ chains, maps }: Table, name: string): void {
   chains.delete(name)
 }
 
-function addRule({ chains, maps }: Table, name: string, rule: readonly NftExpression[]): void {
+function addRule({ chains, maps, family }: Table, name: string, rule: NftRule): void {
   const chain = found(chains, name)
   for (const expression of rule) {
     if ('map' in expression) found(maps, expression.map)
-    if ('verdict' in expression && expression.verdict === 'masquerade') checkMasquerade(chain)
+    if ('verdict' in expression && expression.verdict === 'masquerade') checkMasquerade(chain, family)
   }
   chain.rules.push(rule)
 }
 
 /** Of the hooks, only source NAT after routing may masquerade. Chains that no hook names are judged where they are used. */
-function checkMasquerade({ hook }: Chain): void {
+function checkMasquerade({ hook }: Chain, family: NftFamily): void {
+  if (family === 'bridge') throw refusal('ENOENT')
   if (hook && (hook.type !== 'nat' || hook.hook !== 'postrouting')) throw refusal('EOPNOTSUPP')
 }
 
@@ -178,14 +212,26 @@ function showTarget({ goto, comment }: Target): string {
   return `goto ${goto}${comment ? ` comment ${comment}` : ''}`
 }
 
-function showRule(rule: readonly NftExpression[]): string {
+function showHook(hook: NftHook | undefined): string {
+  return hook ? `${hook.type} ${hook.hook} ${hook.priority}` : ''
+}
+
+function showRule(rule: NftRule): string {
   return rule.map(showExpression).join(' ')
 }
 
 function showExpression(expression: NftExpression): string {
   if ('verdict' in expression) return expression.verdict
-  if (expression.match === 'saddrVmap') return `saddr${expression.family} vmap @${expression.map}`
-  return `daddr${expression.family} ${hex(expression.address)}/${expression.prefix}`
+  switch (expression.match) {
+    case 'saddrVmap':
+      return `saddr${expression.family} vmap @${expression.map}`
+    case 'daddr':
+      return `daddr${expression.family} ${hex(expression.address)}/${expression.prefix}`
+    case 'iifnameVmap':
+      return `iifname vmap @${expression.map}`
+    case 'etherSaddr':
+      return `ether saddr ${hex(expression.mac)}`
+  }
 }
 
 function sorted<T, R>(map: ReadonlyMap<string, T>, show: (value: T) => R): Record<string, R> {

@@ -1,6 +1,6 @@
 import type { Address, Cidr } from '../core/address.ts'
 import type { Mac } from '../core/mac.ts'
-import type { NftCommand, NftElementRef } from './nftables/commands.ts'
+import type { NftChain, NftCommand, NftElementRef } from './nftables/commands.ts'
 
 /**
  * THE KERNEL PORT. Two synchronous interfaces: a kernel and a network namespace, with value types for links,
@@ -19,6 +19,11 @@ export interface Kernel {
   nft(commands: readonly NftCommand[]): void
   /** Whether a set or map of the host holds this key. False as well when the table or set is missing. */
   hasNftElement(element: NftElementRef): boolean
+  /**
+   * Whether the host has this chain, at its hook (none: not a base chain) and with its rules in their order. Rules of
+   * others may stand between them.
+   */
+  hasNftChain(chain: NftChain): boolean
   /** Changes whenever the machine boots: /proc/sys/kernel/random/boot_id. */
   bootId(): string
 }

@@ -9,6 +9,7 @@ import type {
   NftElementRef,
   NftExpression,
 } from '../../src/kernel/nftables/commands.ts'
+import { describeNftCommand } from '../../src/kernel/nftables/describe.ts'
 import { faultOf } from '../support/fault_of.ts'
 import { enterPrivateNamespaces, run } from '../support/private_namespaces.ts'
 
@@ -189,6 +190,61 @@ describe('a transaction', () => {
     }
     await Promise.all(others)
     expect(JSON.parse(run('nft -j list map inet bowline masquerade4')).nftables[1].map.elem).toHaveLength(400)
+  })
+})
+
+describe('MAC checks of bridge ports', () => {
+  const family = 'bridge'
+  const own = 'mac-0123456789abcdef0123456789abcdef'
+  const key = Uint8Array.from({ length: 16 }, (_, i) => 'veth0123456789a'.charCodeAt(i) || 0)
+  const commands: NftCommand[] = [
+    { op: 'ensureTable', family, table },
+    { op: 'ensureMap', family, table, map: 'macspoofchk', key: 'ifname' },
+    { op: 'ensureChain', family, table, chain: own },
+    { op: 'flushChain', family, table, chain: own },
+    {
+      ...rule(own, { match: 'etherSaddr', mac: Uint8Array.of(2, 0, 0, 0, 0, 5) }, { verdict: 'return' }),
+      family,
+    },
+    { ...rule(own, { verdict: 'drop' }), family },
+    {
+      op: 'ensureChain',
+      family,
+      table,
+      chain: 'prerouting',
+      hook: { type: 'filter', hook: 'prerouting', priority: -300 },
+    },
+    { op: 'flushChain', family, table, chain: 'prerouting' },
+    { ...rule('prerouting', { match: 'iifnameVmap', map: 'macspoofchk' }), family },
+    { op: 'addElement', family, table, map: 'macspoofchk', key, goto: own, comment: 'c1 eth0' },
+  ] as NftCommand[]
+  const shown = `table bridge bowline {
+	map macspoofchk {
+		type ifname : verdict
+		elements = { "veth0123456789a" comment "c1 eth0" : goto mac-0123456789abcdef0123456789abcdef }
+	}
+
+	chain mac-0123456789abcdef0123456789abcdef {
+		ether saddr 02:00:00:00:00:05 return
+		drop
+	}
+
+	chain prerouting {
+		type filter hook prerouting priority dstnat; policy accept;
+		iifname vmap @macspoofchk
+	}
+}`
+
+  it('read like rules that a person has written', () => {
+    applyNft(commands)
+    expect(run('nft list table bridge bowline')).toBe(shown)
+  })
+
+  it('are the same when nft is told what we say in words', () => {
+    applyNft(commands)
+    const words = commands.map(describeNftCommand).join('; ')
+    run(`nft flush ruleset; nft '${words}'`)
+    expect(run('nft list table bridge bowline')).toBe(shown)
   })
 })
 

@@ -3,6 +3,7 @@ import { addressBytes, parseAddress } from '../../src/core/address.ts'
 import { listAttributes, type Message, readMessages } from '../../src/kernel/netlink/message.ts'
 import { encodeNftBatch } from '../../src/kernel/nftables/batch.ts'
 import type { NftCommand, NftExpression } from '../../src/kernel/nftables/commands.ts'
+import { describeNftCommand } from '../../src/kernel/nftables/describe.ts'
 import { captures } from './fixtures/nftables.json'
 
 const table = 'bowline'
@@ -14,6 +15,8 @@ const daddr = (text: string, prefix: number): NftExpression => {
   return { match: 'daddr', family: address.family, address: addressBytes(address), prefix }
 }
 const rule = (chain: string, ...rule: NftExpression[]): NftCommand => ({ op: 'addRule', table, chain, rule })
+const bridge = { family: 'bridge', table } as const
+const port = { ...bridge, map: 'macspoofchk', key: Buffer.from('veth0123456789a\0') } as const
 
 /** Our command for each command that nft was watched at. */
 const ours: Record<string, NftCommand> = {
@@ -127,13 +130,51 @@ const ours: Record<string, NftCommand> = {
   'add rule inet bowline net-1 ip6 daddr fd00::5 masquerade': rule(chain, daddr('fd00::5', 128), {
     verdict: 'masquerade',
   }),
+  'add table bridge bowline': { op: 'ensureTable', ...bridge },
+  'delete table bridge bowline': { op: 'removeTable', ...bridge },
+  'add chain bridge bowline mac-1': { op: 'ensureChain', ...bridge, chain: 'mac-1' },
+  'add chain bridge bowline prerouting { type filter hook prerouting priority -300; }': {
+    op: 'ensureChain',
+    ...bridge,
+    chain: 'prerouting',
+    hook: { type: 'filter', hook: 'prerouting', priority: -300 },
+  },
+  'flush chain bridge bowline mac-1': { op: 'flushChain', ...bridge, chain: 'mac-1' },
+  'delete chain bridge bowline empty': { op: 'removeChain', ...bridge, chain: 'empty' },
+  'add map bridge bowline macspoofchk { type ifname : verdict; }': {
+    op: 'ensureMap',
+    ...bridge,
+    map: 'macspoofchk',
+    key: 'ifname',
+  },
+  'delete map bridge bowline macspoofchk': { op: 'removeMap', ...bridge, map: 'macspoofchk' },
+  'add rule bridge bowline prerouting iifname vmap @macspoofchk': {
+    ...rule('prerouting', { match: 'iifnameVmap', map: 'macspoofchk' }),
+    ...bridge,
+  },
+  'add rule bridge bowline mac-1 ether saddr 02:00:00:00:00:05 return': {
+    ...rule('mac-1', { match: 'etherSaddr', mac: Uint8Array.of(2, 0, 0, 0, 0, 5) }, { verdict: 'return' }),
+    ...bridge,
+  },
+  'add rule bridge bowline mac-1 drop': { ...rule('mac-1', { verdict: 'drop' }), ...bridge },
+  'add element bridge bowline macspoofchk { "veth0123456789a" comment "id eth0" : goto mac-1 }': {
+    op: 'addElement',
+    ...port,
+    goto: 'mac-1',
+    comment: 'id eth0',
+  },
+  'delete element bridge bowline macspoofchk { "veth0123456789a" }': { op: 'removeElement', ...port },
 }
 
 describe('a batch of one command has the bytes that nft sends for it', () => {
   it.each(captures)('$nft', ({ nft, hex }) => {
-    const command = ours[nft]
-    if (!command) throw new Error(`no command of ours for: ${nft}`)
-    expect(shape(encodeNftBatch([command]))).toEqual(shape(bytesOf(hex)))
+    expect(shape(encodeNftBatch([oursFor(nft)]))).toEqual(shape(bytesOf(hex)))
+  })
+})
+
+describe('a command in words is what nft was told to get those bytes', () => {
+  it.each(captures)('$nft', ({ nft }) => {
+    expect(describeNftCommand(oursFor(nft))).toBe(nft)
   })
 })
 
@@ -186,6 +227,12 @@ describe('a batch', () => {
     expect(names).toEqual(['meta', 'cmp', 'immediate'])
   })
 })
+
+function oursFor(nft: string): NftCommand {
+  const command = ours[nft]
+  if (command) return command
+  throw new Error(`no command of ours for: ${nft}`)
+}
 
 /**
  * A datagram as trees of attributes, without what we send differently on purpose: the sequence of flags (tested

@@ -134,14 +134,14 @@ describe('malformed bytes', () => {
 describe('a command in words', () => {
   it('names the element by its address', () => {
     expect(describeNftCommand({ op: 'addElement', ...bowlineElement, goto: 'net-1' })).toBe(
-      'add element inet bowline masquerade4 { 10.1.0.5 } : goto net-1',
+      'add element inet bowline masquerade4 { 10.1.0.5 : goto net-1 }',
     )
   })
 
   it('names the element by its interface', () => {
     const key = Uint8Array.from({ length: 16 }, (_, i) => 'eth0'.charCodeAt(i) || 0)
     expect(describeNftCommand({ op: 'removeElement', table: 'bowline', map: 'links', key })).toBe(
-      'delete element inet bowline links { eth0 }',
+      'delete element inet bowline links { "eth0" }',
     )
   })
 

@@ -4,7 +4,7 @@ import { readString } from '../netlink/message.ts'
 import { close, Open, open, readOnce } from './disk.ts'
 import { homeNamespace, openHandle } from './namespace.ts'
 import { LinuxNetns } from './netns.ts'
-import { applyNft, hasNftElement } from './nft.ts'
+import { applyNft, hasNftChain, hasNftElement } from './nft.ts'
 
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
@@ -20,6 +20,7 @@ export function createLinuxKernel(): Kernel {
     openNetns: (path) => new LinuxNetns(openHandle(path), false),
     nft: applyNft,
     hasNftElement,
+    hasNftChain,
     bootId() {
       bootId ??= readBootId()
       return bootId

@@ -1,9 +1,17 @@
 import { Code, Fault, isErrno } from '../../core/errors.ts'
-import { encodeGetChain, encodeGetElement, encodeNftBatch } from '../nftables/batch.ts'
-import type { NftCommand, NftElementRef } from '../nftables/commands.ts'
-import { describeElement, describeNftCommand } from '../nftables/describe.ts'
+import {
+  encodeGetChain,
+  encodeGetElement,
+  encodeGetTable,
+  encodeNftBatch,
+  ruleDump,
+} from '../nftables/batch.ts'
+import type { NftChain, NftCommand, NftElementRef, NftHook } from '../nftables/commands.ts'
+import { describeChain, describeElement, describeNftCommand } from '../nftables/describe.ts'
 import { type NftAnswer, type NftRefusal, readAnswer, readBatchNews } from '../nftables/reply.ts'
+import { holdsRules } from '../nftables/rules.ts'
 import { errnoName } from './errno.ts'
+import { RouteSocket } from './route_socket.ts'
 import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
 
 const NETLINK_NETFILTER = 12
@@ -35,6 +43,30 @@ export function hasNftElement(ref: NftElementRef): boolean {
   if (!refusal) return elements.length > 0
   if (errnoName(refusal.errno) === 'ENOENT') return false
   throw refusedFault(`get element ${describeElement(ref)}`, refusal)
+}
+
+/** Whether the chain is there, at its hook, and holds its rules in their order, whatever others stand between them. */
+export function hasNftChain(chain: NftChain): boolean {
+  const { refusal, hook } = ask((seq) => encodeGetChain(chain, seq))
+  if (refusal && errnoName(refusal.errno) === 'ENOENT') return false
+  if (refusal) throw refusedFault(`get chain ${describeChain(chain)}`, refusal)
+  return sameHook(hook, chain.hook) && holdsRules(listRules(chain), chain.rules)
+}
+
+function sameHook(a: NftHook | undefined, b: NftHook | undefined): boolean {
+  return a?.type === b?.type && a?.hook === b?.hook && a?.priority === b?.priority
+}
+
+function listRules(chain: NftChain): Uint8Array[] {
+  const socket = new RouteSocket(openNetlinkSocket(NETLINK_NETFILTER))
+  try {
+    const answer = socket.dump(ruleDump(chain))
+    if (!('errno' in answer)) return answer
+    if (errnoName(answer.errno) === 'ENOENT') return []
+    throw refusedFault(`list chain ${describeChain(chain)}`, { ...answer, index: undefined })
+  } finally {
+    socket.close()
+  }
 }
 
 /**
@@ -91,13 +123,15 @@ type Question = (seq: number) => Uint8Array
 
 function questionAbout(command: NftCommand): Question | undefined {
   switch (command.op) {
+    case 'ensureChain':
+      return (seq) => encodeGetTable(command, seq)
     case 'addElement':
-      return (seq) => encodeGetChain(command.table, command.goto, seq)
+      return (seq) => encodeGetChain({ ...command, chain: command.goto }, seq)
     case 'removeElement':
       return (seq) => encodeGetElement(command, seq)
     case 'flushChain':
     case 'removeChain':
-      return (seq) => encodeGetChain(command.table, command.chain, seq)
+      return (seq) => encodeGetChain(command, seq)
     default:
       return undefined
   }

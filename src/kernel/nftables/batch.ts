@@ -1,15 +1,24 @@
 import { MessageWriter, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST } from '../netlink/message.ts'
-import type { NftCommand, NftElementRef, NftHook, NftKeyType } from './commands.ts'
+import type {
+  NftChainRef,
+  NftCommand,
+  NftElementRef,
+  NftFamily,
+  NftHook,
+  NftKeyType,
+  NftTableRef,
+} from './commands.ts'
 import { writeElement } from './element.ts'
 import { writeExpression } from './expressions.ts'
 import {
   ChainAttr,
+  HOOK_NUMBERS,
   HookAttr,
   Msg,
   NFNL_MSG_BATCH_BEGIN,
   NFNL_MSG_BATCH_END,
   NFNL_SUBSYS_NFTABLES,
-  NFPROTO_INET,
+  NFPROTO,
   NFT_DATA_VERDICT,
   NFT_SET_MAP,
   NLM_F_NONREC,
@@ -17,8 +26,6 @@ import {
   SetAttr,
   TableAttr,
 } from './protocol.ts'
-
-const HOOK_NUMBERS = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const
 
 /** Type number (as in libnftables' datatype.h), length in bytes, and whether the bytes are in network order. */
 const KEYS: Record<NftKeyType, { type: number; length: number; bigEndian: boolean }> = {
@@ -39,7 +46,7 @@ export function encodeNftBatch(commands: readonly NftCommand[], seq = 0): Uint8A
   for (const [index, command] of commands.entries()) {
     const ack = index === commands.length - 1 ? NLM_F_ACK : 0
     const { type, flags } = HEADS[command.op]
-    beginMessage(writer, type, flags | ack, seq + index + 1)
+    beginMessage(writer, command.family, type, flags | ack, seq + index + 1)
     writeBody(writer, command, index + 1)
     writer.end()
   }
@@ -50,16 +57,39 @@ export function encodeNftBatch(commands: readonly NftCommand[], seq = 0): Uint8A
 /** Asks for one element. The answer is the element, or the refusal ENOENT; no transaction is begun. */
 export function encodeGetElement(element: NftElementRef, seq: number): Uint8Array<ArrayBuffer> {
   const writer = new MessageWriter(256)
-  beginMessage(writer, Msg.getElement, 0, seq)
+  beginMessage(writer, element.family, Msg.getElement, 0, seq)
   writeElement(writer, { table: element.table, map: element.map, key: element.key })
   return writer.end().finish()
 }
 
-/** Asks for one chain. The answer is the chain, or the refusal ENOENT; no transaction is begun. */
-export function encodeGetChain(table: string, chain: string, seq: number): Uint8Array<ArrayBuffer> {
+/** Asks for one table. The answer is the table, or the refusal ENOENT; no transaction is begun. */
+export function encodeGetTable({ family, table }: NftTableRef, seq: number): Uint8Array<ArrayBuffer> {
   const writer = new MessageWriter(128)
-  beginMessage(writer, Msg.getChain, 0, seq)
+  beginMessage(writer, family, Msg.getTable, 0, seq)
+  return writer.attributeString(TableAttr.name, table).end().finish()
+}
+
+/** The same for one chain. */
+export function encodeGetChain({ family, table, chain }: NftChainRef, seq: number): Uint8Array<ArrayBuffer> {
+  const writer = new MessageWriter(128)
+  beginMessage(writer, family, Msg.getChain, 0, seq)
   return writer.attributeString(ChainAttr.table, table).attributeString(ChainAttr.name, chain).end().finish()
+}
+
+/** The message types and the body of a dump of the rules of one chain, for whoever sends dumps. */
+export function ruleDump({ family, table, chain }: NftChainRef): {
+  request: number
+  reply: number
+  body: (writer: MessageWriter) => unknown
+} {
+  return {
+    request: (NFNL_SUBSYS_NFTABLES << 8) | Msg.getRule,
+    reply: (NFNL_SUBSYS_NFTABLES << 8) | Msg.newRule,
+    body: (writer) =>
+      writeFamily(writer, family)
+        .attributeString(RuleAttr.table, table)
+        .attributeString(RuleAttr.chain, chain),
+  }
 }
 
 /** `ensure…` has CREATE without EXCL: what exists already is accepted if it is the same. */
@@ -144,10 +174,19 @@ function mapUserData(bigEndian: boolean): Uint8Array {
   return Uint8Array.of(0, 4, bigEndian ? 2 : 1, 0, 0, 0, 1, 4, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0)
 }
 
+function beginMessage(
+  writer: MessageWriter,
+  family: NftFamily | undefined,
+  type: number,
+  flags: number,
+  seq: number,
+): void {
+  writeFamily(writer.begin((NFNL_SUBSYS_NFTABLES << 8) | type, NLM_F_REQUEST | flags, seq), family)
+}
+
 /** The family header (nfgenmsg) is family, version 0, resource 0. */
-function beginMessage(writer: MessageWriter, type: number, flags: number, seq: number): void {
-  writer.begin((NFNL_SUBSYS_NFTABLES << 8) | type, NLM_F_REQUEST | flags, seq)
-  writer.u8(NFPROTO_INET).u8(0).u16be(0)
+function writeFamily(writer: MessageWriter, family: NftFamily = 'inet'): MessageWriter {
+  return writer.u8(NFPROTO[family]).u8(0).u16be(0)
 }
 
 function writeBatchMark(writer: MessageWriter, type: number, seq: number): void {

@@ -1,26 +1,31 @@
 /**
  * nftables commands as values. One list of them is one transaction. `ensure…` is idempotent, `remove…` of what is
  * missing fails with ENOENT, and a removal never takes more than it names (NLM_F_NONREC): EBUSY if still in use.
- * All names live in one table of family inet.
  */
 export type NftCommand =
-  | { readonly op: 'ensureTable'; readonly table: string }
-  | { readonly op: 'removeTable'; readonly table: string }
-  | { readonly op: 'ensureChain'; readonly table: string; readonly chain: string; readonly hook?: NftHook }
+  | ({ readonly op: 'ensureTable' } & NftTableRef)
+  | ({ readonly op: 'removeTable' } & NftTableRef)
+  | ({ readonly op: 'ensureChain'; readonly hook?: NftHook } & NftChainRef)
   /** Removes all rules of the chain. */
-  | { readonly op: 'flushChain'; readonly table: string; readonly chain: string }
-  | { readonly op: 'removeChain'; readonly table: string; readonly chain: string }
-  | {
-      readonly op: 'addRule'
-      readonly table: string
-      readonly chain: string
-      readonly rule: readonly NftExpression[]
-    }
-  | { readonly op: 'ensureMap'; readonly table: string; readonly map: string; readonly key: NftKeyType }
-  | { readonly op: 'removeMap'; readonly table: string; readonly map: string }
+  | ({ readonly op: 'flushChain' } & NftChainRef)
+  | ({ readonly op: 'removeChain' } & NftChainRef)
+  | ({ readonly op: 'addRule'; readonly rule: NftRule } & NftChainRef)
+  | ({ readonly op: 'ensureMap'; readonly map: string; readonly key: NftKeyType } & NftTableRef)
+  | ({ readonly op: 'removeMap'; readonly map: string } & NftTableRef)
   | ({ readonly op: 'addElement' } & NftElement)
   /** ENOENT if there is none. */
   | ({ readonly op: 'removeElement' } & NftElementRef)
+
+/** `inet` sees IPv4 and IPv6 packets, `bridge` every frame on its way through a bridge. */
+export type NftFamily = 'inet' | 'bridge'
+
+/** A table by its name; those of two families have nothing to do with each other. Default: inet. */
+export type NftTableRef = { readonly family?: NftFamily; readonly table: string }
+
+export type NftChainRef = NftTableRef & { readonly chain: string }
+
+/** A chain as it should be: at this hook, if any, and with these rules in this order. */
+export type NftChain = NftChainRef & { readonly hook?: NftHook; readonly rules: readonly NftRule[] }
 
 /** A base chain. `type nat hook postrouting priority 100` is source NAT. */
 export type NftHook = {
@@ -31,8 +36,7 @@ export type NftHook = {
 
 export type NftKeyType = 'ipv4_addr' | 'ipv6_addr' | 'ifname'
 
-export type NftElementRef = {
-  readonly table: string
+export type NftElementRef = NftTableRef & {
   readonly map: string
   /** Bytes of the key: 4 or 16 of an address, 16 (padded with NUL) of an interface name. */
   readonly key: Uint8Array
@@ -42,9 +46,18 @@ export type NftElementRef = {
 export type NftElement = NftElementRef & { readonly goto: string; readonly comment?: string }
 
 /** What one rule does, in order. */
+export type NftRule = readonly NftExpression[]
+
+/** Those that look at an IP address, and `masquerade`, are for chains of family inet; `etherSaddr` for family bridge. */
 export type NftExpression =
   /** `ip saddr vmap @map` or `ip6 saddr vmap @map`. The family test (meta nfproto) is part of it. */
   | { readonly match: 'saddrVmap'; readonly family: 4 | 6; readonly map: string }
   /** `ip daddr PREFIX` or `ip6 daddr PREFIX`. */
   | { readonly match: 'daddr'; readonly family: 4 | 6; readonly address: Uint8Array; readonly prefix: number }
-  | { readonly verdict: 'accept' | 'return' | 'masquerade' }
+  /** `iifname vmap @map`: the interface that the packet came in by. */
+  | { readonly match: 'iifnameVmap'; readonly map: string }
+  /** `ether saddr MAC`: six bytes. */
+  | { readonly match: 'etherSaddr'; readonly mac: Uint8Array }
+  | { readonly verdict: NftVerdict }
+
+export type NftVerdict = 'accept' | 'drop' | 'return' | 'masquerade'

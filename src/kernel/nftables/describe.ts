@@ -1,46 +1,94 @@
-import { addressFromBytes, formatAddress } from '../../core/address.ts'
+import { addressFromBytes, bitsOf, formatAddress, formatCidr, networkOf } from '../../core/address.ts'
+import { macFromBytes } from '../../core/mac.ts'
 import { readString } from '../netlink/message.ts'
-import type { NftCommand, NftElementRef } from './commands.ts'
+import type {
+  NftChainRef,
+  NftCommand,
+  NftElement,
+  NftElementRef,
+  NftExpression,
+  NftHook,
+  NftTableRef,
+} from './commands.ts'
+import { printableComment } from './element.ts'
 
-/** A command in the words that nft uses, for error messages: `add element inet bowline masquerade4 { 10.1.0.5 }`. */
+/** The longest name of an interface, in bytes. */
+const MAX_IFNAME = 15
+
+/** A command as nft reads it, for error messages and for people to type: `add element inet bowline pods { 10.1.0.5 … }`. */
 export function describeNftCommand(command: NftCommand): string {
-  const table = `inet ${command.table}`
   switch (command.op) {
     case 'ensureTable':
-      return `add table ${table}`
+      return `add table ${describeTable(command)}`
     case 'removeTable':
-      return `delete table ${table}`
+      return `delete table ${describeTable(command)}`
     case 'ensureChain':
-      return `add chain ${table} ${command.chain}`
+      return `add chain ${describeChain(command)}${command.hook ? ` ${describeHook(command.hook)}` : ''}`
     case 'flushChain':
-      return `flush chain ${table} ${command.chain}`
+      return `flush chain ${describeChain(command)}`
     case 'removeChain':
-      return `delete chain ${table} ${command.chain}`
+      return `delete chain ${describeChain(command)}`
     case 'addRule':
-      return `add rule ${table} ${command.chain}`
+      return `add rule ${describeChain(command)} ${command.rule.map(describeExpression).join(' ')}`
     case 'ensureMap':
-      return `add map ${table} ${command.map}`
+      return `add map ${describeTable(command)} ${command.map} { type ${command.key} : verdict; }`
     case 'removeMap':
-      return `delete map ${table} ${command.map}`
+      return `delete map ${describeTable(command)} ${command.map}`
     case 'addElement':
-      return `add element ${describeElement(command)} : goto ${command.goto}`
+      return `add element ${describeElement(command)}`
     case 'removeElement':
       return `delete element ${describeElement(command)}`
   }
 }
 
-export function describeElement({ table, map, key }: NftElementRef): string {
-  return `inet ${table} ${map} { ${describeKey(key)} }`
+/** `inet bowline pods { 10.1.0.5 }`, and where it leads if that is said. */
+export function describeElement(element: NftElementRef | NftElement): string {
+  const { map, key } = element
+  const comment =
+    'comment' in element && element.comment ? ` comment "${printableComment(element.comment)}"` : ''
+  const target = 'goto' in element ? `${comment} : goto ${element.goto}` : ''
+  return `${describeTable(element)} ${map} { ${describeKey(key)}${target} }`
+}
+
+export function describeChain({ chain, ...table }: NftChainRef): string {
+  return `${describeTable(table)} ${chain}`
+}
+
+function describeTable({ family = 'inet', table }: NftTableRef): string {
+  return `${family} ${table}`
+}
+
+function describeHook({ type, hook, priority }: NftHook): string {
+  return `{ type ${type} hook ${hook} priority ${priority}; }`
+}
+
+function describeExpression(expression: NftExpression): string {
+  if ('verdict' in expression) return expression.verdict
+  switch (expression.match) {
+    case 'saddrVmap':
+      return `${IP[expression.family]} saddr vmap @${expression.map}`
+    case 'daddr':
+      return describeDestination(expression.address, expression.prefix)
+    case 'iifnameVmap':
+      return `iifname vmap @${expression.map}`
+    case 'etherSaddr':
+      return `ether saddr ${macFromBytes(expression.mac)}`
+  }
+}
+
+const IP = { 4: 'ip', 6: 'ip6' } as const
+
+function describeDestination(bytes: Uint8Array, prefix: number): string {
+  const address = addressFromBytes(bytes)
+  const whole = prefix === bitsOf(address.family)
+  const text = whole ? formatAddress(address) : formatCidr(networkOf({ address, prefix }))
+  return `${IP[address.family]} daddr ${text}`
 }
 
 /** 16 bytes are an interface name if they are letters up to a NUL, and an IPv6 address otherwise. */
 function describeKey(key: Uint8Array): string {
   const name = readString(key)
-  if (
-    key.length === 16 &&
-    /^[\x21-\x7e]+$/.test(name) &&
-    key.subarray(name.length).every((byte) => byte === 0)
-  )
-    return name
+  const padded = name.length <= MAX_IFNAME && key.subarray(name.length).every((byte) => byte === 0)
+  if (key.length === 16 && padded && /^[\x21-\x7e]+$/.test(name)) return JSON.stringify(name)
   return key.length === 4 || key.length === 16 ? formatAddress(addressFromBytes(key)) : `${key.length} bytes`
 }

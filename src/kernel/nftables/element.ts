@@ -59,10 +59,15 @@ function writeTarget(writer: MessageWriter, { goto, comment }: NftElement): void
   if (comment) writer.attribute(ElementAttr.userData, commentData(comment))
 }
 
-/** As nft writes it: type, length, text, NUL. Quotes and control characters would make its listing unreadable. */
-function commentData(comment: string): Uint8Array {
+/** Quotes and control characters would make the listing of nft unreadable. */
+export function printableComment(comment: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what must not get through
-  const bytes = textBytes(comment.replace(/[\x00-\x1f\x7f"\\]/g, '_'))
+  return comment.replace(/[\x00-\x1f\x7f"\\]/g, '_')
+}
+
+/** As nft writes it: type, length, text, NUL. */
+function commentData(comment: string): Uint8Array {
+  const bytes = textBytes(printableComment(comment))
   const text = bytes.subarray(0, wholeCharacters(bytes, MAX_COMMENT_BYTES))
   const data = new Uint8Array(2 + text.length + 1)
   data.set([UDATA_COMMENT, text.length + 1])

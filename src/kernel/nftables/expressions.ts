@@ -1,5 +1,5 @@
 import type { MessageWriter } from '../netlink/message.ts'
-import type { NftExpression } from './commands.ts'
+import type { NftExpression, NftVerdict } from './commands.ts'
 import {
   BitwiseAttr,
   CmpAttr,
@@ -21,25 +21,47 @@ import {
  */
 const REGISTER_VERDICT = 0
 const REGISTER_1 = 1
+const META_IIFNAME = 6
 const META_NFPROTO = 15
+const LINK_HEADER = 0
 const NETWORK_HEADER = 1
 const CMP_EQ = 0
 /** Where the addresses are in the IP header, and how long they are: bytes. */
 const SOURCE = { 4: 12, 6: 8 } as const
 const DESTINATION = { 4: 16, 6: 24 } as const
 const ADDRESS_LENGTH = { 4: 4, 6: 16 } as const
+/** Where the source is in the Ethernet header: bytes. */
+const ETHER_SOURCE = 6
 
 /** Writes the kernel expressions of one statement, each as a list element. */
 export function writeExpression(writer: MessageWriter, expression: NftExpression): void {
-  if ('verdict' in expression) writeVerdictStatement(writer, expression.verdict)
-  else if (expression.match === 'daddr') writeDestination(writer, expression)
-  else writeSourceVmap(writer, expression)
+  if ('verdict' in expression) {
+    writeVerdictStatement(writer, expression.verdict)
+    return
+  }
+  switch (expression.match) {
+    case 'daddr':
+      writeDestination(writer, expression)
+      break
+    case 'saddrVmap':
+      writeFamilyTest(writer, expression.family)
+      writePayload(writer, NETWORK_HEADER, SOURCE[expression.family], ADDRESS_LENGTH[expression.family])
+      writeVmap(writer, expression.map)
+      break
+    case 'iifnameVmap':
+      writeMeta(writer, META_IIFNAME)
+      writeVmap(writer, expression.map)
+      break
+    case 'etherSaddr':
+      writePayload(writer, LINK_HEADER, ETHER_SOURCE, expression.mac.length)
+      writeEquals(writer, expression.mac)
+      break
+  }
 }
 
 type DestinationMatch = Extract<NftExpression, { match: 'daddr' }>
-type SourceVmap = Extract<NftExpression, { match: 'saddrVmap' }>
 
-function writeVerdictStatement(writer: MessageWriter, verdict: 'accept' | 'return' | 'masquerade'): void {
+function writeVerdictStatement(writer: MessageWriter, verdict: NftVerdict): void {
   if (verdict === 'masquerade') {
     writeKernelExpression(writer, 'masq', () => {})
     return
@@ -59,7 +81,7 @@ function writeDestination(writer: MessageWriter, { family, address, prefix }: De
   const whole = prefix % 8 === 0
   const length = whole ? prefix / 8 : ADDRESS_LENGTH[family]
   const mask = maskBytes(length, prefix)
-  writePayload(writer, DESTINATION[family], length)
+  writePayload(writer, NETWORK_HEADER, DESTINATION[family], length)
   if (!whole) writeMask(writer, mask)
   writeEquals(
     writer,
@@ -67,9 +89,8 @@ function writeDestination(writer: MessageWriter, { family, address, prefix }: De
   )
 }
 
-function writeSourceVmap(writer: MessageWriter, { family, map }: SourceVmap): void {
-  writeFamilyTest(writer, family)
-  writePayload(writer, SOURCE[family], ADDRESS_LENGTH[family])
+/** Where register 1 leads by the map. */
+function writeVmap(writer: MessageWriter, map: string): void {
   writeKernelExpression(writer, 'lookup', () => {
     writer.attributeU32be(LookupAttr.source, REGISTER_1)
     writer.attributeU32be(LookupAttr.target, REGISTER_VERDICT)
@@ -79,18 +100,23 @@ function writeSourceVmap(writer: MessageWriter, { family, map }: SourceVmap): vo
 
 /** A chain of family inet sees both families, so an address means nothing before the family is known. */
 function writeFamilyTest(writer: MessageWriter, family: 4 | 6): void {
-  writeKernelExpression(writer, 'meta', () => {
-    writer.attributeU32be(MetaAttr.key, META_NFPROTO)
-    writer.attributeU32be(MetaAttr.target, REGISTER_1)
-  })
+  writeMeta(writer, META_NFPROTO)
   writeEquals(writer, Uint8Array.of(NFPROTO[family]))
 }
 
-/** Loads `length` bytes at `offset` of the IP header into register 1. */
-function writePayload(writer: MessageWriter, offset: number, length: number): void {
+/** Loads what the kernel knows of a packet beside its bytes into register 1. */
+function writeMeta(writer: MessageWriter, key: number): void {
+  writeKernelExpression(writer, 'meta', () => {
+    writer.attributeU32be(MetaAttr.key, key)
+    writer.attributeU32be(MetaAttr.target, REGISTER_1)
+  })
+}
+
+/** Loads `length` bytes at `offset` of a header into register 1. */
+function writePayload(writer: MessageWriter, header: number, offset: number, length: number): void {
   writeKernelExpression(writer, 'payload', () => {
     writer.attributeU32be(PayloadAttr.target, REGISTER_1)
-    writer.attributeU32be(PayloadAttr.base, NETWORK_HEADER)
+    writer.attributeU32be(PayloadAttr.base, header)
     writer.attributeU32be(PayloadAttr.offset, offset)
     writer.attributeU32be(PayloadAttr.length, length)
   })

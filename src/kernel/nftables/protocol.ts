@@ -4,17 +4,17 @@
 export const NFNL_SUBSYS_NFTABLES = 10
 export const NFNL_MSG_BATCH_BEGIN = 0x10
 export const NFNL_MSG_BATCH_END = 0x11
-/** All that we make is in family inet, which sees IPv4 and IPv6. */
-export const NFPROTO_INET = 1
-export const NFPROTO = { 4: 2, 6: 10 } as const
+export const NFPROTO = { inet: 1, 4: 2, bridge: 7, 6: 10 } as const
 
 export const Msg = {
   newTable: 0,
+  getTable: 1,
   deleteTable: 2,
   newChain: 3,
   getChain: 4,
   deleteChain: 5,
   newRule: 6,
+  getRule: 7,
   deleteRule: 8,
   newSet: 9,
   deleteSet: 11,
@@ -29,6 +29,8 @@ export const NLM_F_NONREC = 0x100
 export const TableAttr = { name: 1 } as const
 export const ChainAttr = { table: 1, name: 3, hook: 4, use: 6, type: 7 } as const
 export const HookAttr = { number: 1, priority: 2 } as const
+/** The same numbers in families inet and bridge. */
+export const HOOK_NUMBERS = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const
 export const RuleAttr = { table: 1, chain: 2, expressions: 4 } as const
 export const ListAttr = { element: 1 } as const
 export const SetAttr = {
@@ -61,4 +63,4 @@ export const NFT_SET_MAP = 0x8
 export const NFT_DATA_VERDICT = 0xffffff00
 
 /** Verdict codes as the unsigned numbers that go on the wire. */
-export const Verdict = { accept: 1, goto: -4 >>> 0, return: -5 >>> 0 } as const
+export const Verdict = { drop: 0, accept: 1, goto: -4 >>> 0, return: -5 >>> 0 } as const

@@ -1,6 +1,7 @@
-import { readAck, readAttributes, readMessages, readU32be } from '../netlink/message.ts'
+import { readAck, readAttributes, readMessages, readString, readU32be } from '../netlink/message.ts'
+import type { NftHook } from './commands.ts'
 import { type NftElementReply, readElements } from './element.ts'
-import { ChainAttr, Msg, NFNL_SUBSYS_NFTABLES } from './protocol.ts'
+import { ChainAttr, HOOK_NUMBERS, HookAttr, Msg, NFNL_SUBSYS_NFTABLES } from './protocol.ts'
 
 export type NftRefusal = {
   /** Of the command in its batch; undefined when the kernel refused the batch as a whole, or a question. */
@@ -33,6 +34,8 @@ export type NftAnswer = {
   readonly elements: readonly NftElementReply[]
   /** How many rules, jumps and elements hold the chain that was asked for. */
   readonly chainUse?: number
+  /** Where that chain hangs, if it is a base chain at a hook that we know. */
+  readonly hook?: NftHook
 }
 
 /** Reads the answer to one question. Undefined if the datagram holds none, as when it is foreign or malformed. */
@@ -45,11 +48,26 @@ export function readAnswer(datagram: Uint8Array, seq: number): NftAnswer | undef
     if (message.type === ((NFNL_SUBSYS_NFTABLES << 8) | Msg.newElement))
       return { elements: readElements(message.body) }
     if (message.type === ((NFNL_SUBSYS_NFTABLES << 8) | Msg.newChain)) return readChain(message.body)
+    if (message.type === ((NFNL_SUBSYS_NFTABLES << 8) | Msg.newTable)) return { elements: [] }
   }
   return undefined
 }
 
 function readChain(body: Uint8Array): NftAnswer {
-  const chainUse = readU32be(readAttributes(body, 4).get(ChainAttr.use))
-  return chainUse === undefined ? { elements: [] } : { elements: [], chainUse }
+  const attributes = readAttributes(body, 4)
+  const chainUse = readU32be(attributes.get(ChainAttr.use))
+  const hook = readHook(attributes)
+  return { elements: [], ...(chainUse !== undefined && { chainUse }), ...(hook && { hook }) }
 }
+
+function readHook(chain: Map<number, Uint8Array>): NftHook | undefined {
+  const attributes = readAttributes(chain.get(ChainAttr.hook) ?? new Uint8Array())
+  const number = readU32be(attributes.get(HookAttr.number))
+  const priority = readU32be(attributes.get(HookAttr.priority))
+  const type = readString(chain.get(ChainAttr.type) ?? new Uint8Array())
+  const hook = HOOKS.find((name) => HOOK_NUMBERS[name] === number)
+  if (!hook || priority === undefined || (type !== 'filter' && type !== 'nat')) return undefined
+  return { type, hook, priority: priority | 0 }
+}
+
+const HOOKS = Object.keys(HOOK_NUMBERS) as NftHook['hook'][]

@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import type {
+  NftChain,
   NftCommand,
   NftElementRef,
   NftExpression,
   NftHook,
+  NftRule,
 } from '../../../src/kernel/nftables/commands.ts'
 import { faultOf } from '../../support/fault_of.ts'
 import { errnoOf, type Lab } from './lab.ts'
@@ -208,5 +210,127 @@ export function nftSentences(lab: () => Lab): void {
     nft(...frame, ensureChain('base', POSTROUTING), addRule('base', { verdict: 'masquerade' }))
     nft(ensureChain('forward', { type: 'filter', hook: 'forward', priority: 0 }))
     expect(refused(addRule('forward', { verdict: 'masquerade' }))).toBe('EOPNOTSUPP')
+  })
+
+  describe('chains', () => {
+    const accept: NftRule = [{ verdict: 'accept' }]
+    const local: NftRule = [{ match: 'daddr', family: 4, address: KEY, prefix: 22 }, { verdict: 'return' }]
+    const six: NftRule = [
+      { match: 'daddr', family: 6, address: new Uint8Array(16).fill(0xfd), prefix: 64 },
+      { verdict: 'return' },
+    ]
+    const holds = (chain: string, more: Partial<NftChain> = {}) =>
+      lab().kernel.hasNftChain({ table, chain, rules: [], ...more })
+
+    it('are there with the rules that they were given, in their order', () => {
+      nft(...frame, addRule('one', ...local), addRule('one', ...six), addRule('one', ...accept))
+      expect(holds('one', { rules: [local, six, accept] })).toBe(true)
+      expect(holds('one', { rules: [six, local, accept] })).toBe(false)
+      expect(holds('one', { rules: [local, six, accept, accept] })).toBe(false)
+    })
+
+    it('may have rules of others between ours', () => {
+      nft(...frame, addRule('one', ...six), addRule('one', ...local), addRule('one', ...accept))
+      expect(holds('one', { rules: [local, accept] })).toBe(true)
+    })
+
+    it('have lost their rules once they are flushed, and are still there', () => {
+      nft(...frame, addRule('one', ...local))
+      nft(flushChain('one'))
+      expect(holds('one', { rules: [local] })).toBe(false)
+      expect(holds('one')).toBe(true)
+    })
+
+    it('are told apart by every part of a rule', () => {
+      nft(...frame, addRule('one', ...local), addRule('one', { ...lookup }))
+      const others: NftRule[] = [
+        [{ match: 'daddr', family: 4, address: KEY, prefix: 23 }, { verdict: 'return' }],
+        [
+          { match: 'daddr', family: 4, address: Uint8Array.of(10, 9, 0, 0), prefix: 22 },
+          { verdict: 'return' },
+        ],
+        [local[0] as NftExpression, { verdict: 'accept' }],
+        [local[0] as NftExpression],
+        [{ ...lookup, map: 'other' }],
+        [{ match: 'iifnameVmap', map: 'pods' }],
+      ]
+      expect(others.filter((rule) => holds('one', { rules: [rule] }))).toEqual([])
+      expect(holds('one', { rules: [local, [lookup]] })).toBe(true)
+    })
+
+    it('hang at the hook that they were made for, and at no other', () => {
+      nft(...frame, ensureChain('base', POSTROUTING), addRule('base', lookup))
+      const rules = [[lookup]]
+      expect(holds('base', { rules, hook: POSTROUTING })).toBe(true)
+      expect(holds('base', { rules, hook: { ...POSTROUTING, priority: -100 } })).toBe(false)
+      expect(holds('base', { rules, hook: { ...POSTROUTING, type: 'filter' } })).toBe(false)
+      expect(holds('base', { rules })).toBe(false)
+      expect(holds('one', { hook: POSTROUTING })).toBe(false)
+    })
+
+    it('are missing with their table, in the other family, or by another name', () => {
+      nft(...frame)
+      expect(holds('none')).toBe(false)
+      expect(holds('one', { table: 'none' })).toBe(false)
+      expect(holds('one', { family: 'bridge' })).toBe(false)
+    })
+  })
+
+  describe('of family bridge', () => {
+    const inBridge = (command: NftCommand): NftCommand => ({ ...command, family: 'bridge' })
+    const name = new Uint8Array(16).fill(0x61, 0, 4)
+    const guard = { table, map: 'ports', key: name } as const
+    const PREROUTING: NftHook = { type: 'filter', hook: 'prerouting', priority: -300 }
+    const source: NftRule = [
+      { match: 'etherSaddr', mac: Uint8Array.of(2, 0, 0, 0, 0, 5) },
+      { verdict: 'return' },
+    ]
+    const look: NftRule = [{ match: 'iifnameVmap', map: 'ports' }]
+    const drop: NftRule = [{ verdict: 'drop' }]
+    const guardFrame = [
+      ensureTable,
+      { op: 'ensureMap', table, map: 'ports', key: 'ifname' } as const,
+      ensureChain('mac'),
+      addRule('mac', ...source),
+      addRule('mac', ...drop),
+      ensureChain('base', PREROUTING),
+      addRule('base', ...look),
+      { op: 'addElement', ...guard, goto: 'mac' } as const,
+    ].map(inBridge)
+
+    it('a table is another one than its namesake of family inet', () => {
+      nft(...frame, ...guardFrame)
+      expect(lab().kernel.hasNftElement({ ...guard, family: 'bridge' })).toBe(true)
+      expect(lab().kernel.hasNftElement(guard)).toBe(false)
+      nft(removeChain('one'), removeChain('two'), removeMap, removeTable)
+      expect(lab().kernel.hasNftElement({ ...guard, family: 'bridge' })).toBe(true)
+    })
+
+    it('chains show their rules and their hook', () => {
+      nft(...guardFrame)
+      const holds = (chain: NftChain) => lab().kernel.hasNftChain(chain)
+      const mac: NftChain = { family: 'bridge', table, chain: 'mac', rules: [source, drop] }
+      const other: NftRule = [
+        { match: 'etherSaddr', mac: Uint8Array.of(2, 0, 0, 0, 0, 6) },
+        { verdict: 'return' },
+      ]
+      expect(holds(mac)).toBe(true)
+      expect(holds({ ...mac, rules: [other, drop] })).toBe(false)
+      expect(holds({ family: 'bridge', table, chain: 'base', hook: PREROUTING, rules: [look] })).toBe(true)
+    })
+
+    it('a chain goes with its element and its rules in one transaction', () => {
+      nft(...guardFrame)
+      nft(
+        ...[{ op: 'removeElement', ...guard } as const, flushChain('mac'), removeChain('mac')].map(inBridge),
+      )
+      expect(lab().kernel.hasNftChain({ family: 'bridge', table, chain: 'mac', rules: [] })).toBe(false)
+    })
+
+    it('refuses with ENOENT what speaks of packets that are routed', () => {
+      nft(...guardFrame)
+      expect(refused(inBridge(addRule('mac', { verdict: 'masquerade' })))).toBe('ENOENT')
+      expect(refused(inBridge(ensureChain('nat', POSTROUTING)))).toBe('ENOENT')
+    })
   })
 }
