@@ -22,4 +22,6 @@ export type AttachmentRecord = AttachmentId & {
   readonly bridge?: string
   /** The addresses that have an element in the masquerade map, each as text with its subnet's prefix length. */
   readonly masquerade?: readonly string[]
+  /** Frames from the pod are checked for its hardware address. */
+  readonly macspoofchk?: true
 }

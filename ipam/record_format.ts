@@ -67,6 +67,7 @@ const OPTIONAL: Readonly<Record<string, Rule>> = {
   mode: (value) => value === 'l2' || value === 'l3',
   bridge: isIfName,
   masquerade: (value) => isListOf(isCidr)(value),
+  macspoofchk: (value) => value === true,
 }
 
 function hasForm(value: Record<string, unknown>): boolean {

@@ -21,16 +21,9 @@ const L2_ONLY = [
 // The least that IPv4 allows; the kernel refuses less.
 const MIN_MTU = 68
 
-/** Throws a Fault (code 7) if keys that are valid one by one contradict each other, or (code 2) for one not supported. */
+/** Throws a Fault (code 7) if keys that are valid one by one contradict each other. */
 export function assertCoherent(config: NetworkConfig): void {
   if (config.mode === 'l3') assertRouted(config)
-  if (config.macspoofchk) {
-    // To take it silently would be to promise a protection that is not there.
-    throw new Fault('key "macspoofchk": true is not supported yet', {
-      code: Code.unsupportedField,
-      cure: 'Remove it. In mode "l3" a pod can\'t pass for another by its hardware address: each has a link of its own.',
-    })
-  }
   if (config.mtu && config.mtu < MIN_MTU) {
     refuse(
       `key "mtu": ${config.mtu} is less than ${MIN_MTU} bytes`,

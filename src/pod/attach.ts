@@ -1,9 +1,11 @@
 import type { Cidr } from '../core/address.ts'
 import { during } from '../core/errors.ts'
+import { deriveNames } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, Kernel, Link, Netns, PortVlan } from '../kernel/kernel.ts'
 import { ensureBridge, ensureGatewayAddresses } from './bridge.ts'
 import { removeLink } from './detach.ts'
+import { ensureMacCheck, removeMacCheck } from './mac_check.ts'
 import { ensureMasquerade, removeMasquerade } from './masquerade.ts'
 import { type EndPlan, type PodPlan, planPod } from './plan.ts'
 import { type BridgeSpec, familiesOf, type PodSpec } from './spec.ts'
@@ -25,6 +27,7 @@ export function attachPod(kernel: Kernel, netns: Netns, spec: PodSpec, undo: Und
   const host = kernel.host()
   const plan = planPod(spec)
   const bridge = spec.bridge && ensureBridge(host, spec.bridge, spec.mtu, undo)
+  if (spec.bridge?.checkMac) checkMac(kernel, spec, undo)
   const links = createVeth(host, netns, spec, bridge, undo)
   const gatewayVlan =
     spec.bridge && bridge ? attachPort(host, spec.bridge, bridge, links, plan, undo) : undefined
@@ -33,6 +36,15 @@ export function attachPod(kernel: Kernel, netns: Netns, spec: PodSpec, undo: Und
   // Last in the kernel: it can't be taken back without harm to pods that came since.
   ensureForwarding(host, spec)
   return { ...(bridge && { bridge }), ...(gatewayVlan && { gatewayVlan }), ...links }
+}
+
+/** Before the link is there, and undone after it is gone: at no time can the pod send unchecked. */
+function checkMac(kernel: Kernel, { id, podMac }: PodSpec, undo: UndoStack): void {
+  const names = deriveNames(id)
+  undo.push(() => removeMacCheck(kernel, names))
+  during('check the hardware address of what the pod sends', () =>
+    ensureMacCheck(kernel, names, podMac, `${id.containerId} ${id.ifName}`),
+  )
 }
 
 type Pair = { host: Link; pod: Link }

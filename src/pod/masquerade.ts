@@ -2,7 +2,8 @@ import { addressBytes, type Cidr, type Family, networkOf } from '../core/address
 import { isErrno } from '../core/errors.ts'
 import { type AttachmentId, subnetChainName } from '../core/names.ts'
 import type { Kernel } from '../kernel/kernel.ts'
-import type { NftCommand, NftElementRef, NftExpression } from '../kernel/nftables/commands.ts'
+import type { NftChain, NftCommand, NftElementRef, NftExpression } from '../kernel/nftables/commands.ts'
+import { compileChain, ignoring } from './nft_frame.ts'
 
 /*
  * Masquerade costs a packet one map look-up, however many pods there are:
@@ -12,10 +13,15 @@ import type { NftCommand, NftElementRef, NftExpression } from '../kernel/nftable
  * An ADD is one element, sent alone; only when the kernel misses the rest (ENOENT) is everything sent.
  */
 const TABLE = 'bowline'
-const BASE_CHAIN = 'postrouting'
 const SOURCE_NAT = 100
 const FAMILIES: readonly Family[] = [4, 6]
 const MAPS = { 4: 'masquerade4', 6: 'masquerade6' }
+const BASE: NftChain = {
+  table: TABLE,
+  chain: 'postrouting',
+  hook: { type: 'nat', hook: 'postrouting', priority: SOURCE_NAT },
+  rules: FAMILIES.map((family) => [{ match: 'saddrVmap', family, map: MAPS[family] }]),
+}
 /** 224.0.0.0/4 and ff00::/8. Not parsed: that would cost every call of the plugin, also one without masquerading. */
 const MULTICAST: Record<Family, Cidr> = {
   4: { address: { family: 4, value: 0xe0n << 24n }, prefix: 4 },
@@ -53,8 +59,8 @@ export function removeUnusedFrame(kernel: Kernel, network: string, cidrs: readon
   }
   ignoring(['ENOENT', 'EBUSY'], () =>
     kernel.nft([
-      { op: 'flushChain', table: TABLE, chain: BASE_CHAIN },
-      { op: 'removeChain', table: TABLE, chain: BASE_CHAIN },
+      { op: 'flushChain', table: TABLE, chain: BASE.chain },
+      { op: 'removeChain', table: TABLE, chain: BASE.chain },
       ...FAMILIES.map((family): NftCommand => ({ op: 'removeMap', table: TABLE, map: MAPS[family] })),
       { op: 'removeTable', table: TABLE },
     ]),
@@ -77,29 +83,22 @@ function compileFrame(network: string, cidrs: readonly Cidr[]): NftCommand[] {
         key: family === 4 ? 'ipv4_addr' : 'ipv6_addr',
       }),
     ),
-    ...cidrs.flatMap((cidr) => compileSubnetChain(network, cidr)),
-    {
-      op: 'ensureChain',
-      table: TABLE,
-      chain: BASE_CHAIN,
-      hook: { type: 'nat', hook: 'postrouting', priority: SOURCE_NAT },
-    },
-    { op: 'flushChain', table: TABLE, chain: BASE_CHAIN },
-    ...FAMILIES.map(
-      (family): NftCommand => rule(BASE_CHAIN, { match: 'saddrVmap', family, map: MAPS[family] }),
-    ),
+    ...cidrs.flatMap((cidr) => compileChain(subnetChain(network, cidr))),
+    ...compileChain(BASE),
   ]
 }
 
-function compileSubnetChain(network: string, cidr: Cidr): NftCommand[] {
-  const chain = subnetChainName(network, networkOf(cidr))
-  return [
-    { op: 'ensureChain', table: TABLE, chain },
-    { op: 'flushChain', table: TABLE, chain },
-    rule(chain, daddr(networkOf(cidr)), { verdict: 'return' }),
-    rule(chain, daddr(MULTICAST[cidr.address.family]), { verdict: 'return' }),
-    rule(chain, { verdict: 'masquerade' }),
-  ]
+/** What leaves a subnet. What stays in it, and multicast, keeps its source. */
+function subnetChain(network: string, cidr: Cidr): NftChain {
+  return {
+    table: TABLE,
+    chain: subnetChainName(network, networkOf(cidr)),
+    rules: [
+      [daddr(networkOf(cidr)), { verdict: 'return' }],
+      [daddr(MULTICAST[cidr.address.family]), { verdict: 'return' }],
+      [{ verdict: 'masquerade' }],
+    ],
+  }
 }
 
 /** A killed ADD may have left an element that points elsewhere: out with it and in with ours, in one transaction. */
@@ -131,16 +130,4 @@ function chainNames(network: string, cidrs: readonly Cidr[]): string[] {
 
 function daddr({ address, prefix }: Cidr): NftExpression {
   return { match: 'daddr', family: address.family, address: addressBytes(address), prefix }
-}
-
-function rule(chain: string, ...expressions: NftExpression[]): NftCommand {
-  return { op: 'addRule', table: TABLE, chain, rule: expressions }
-}
-
-function ignoring(errnos: string[], work: () => void): void {
-  try {
-    work()
-  } catch (error) {
-    if (!isErrno(error, ...errnos)) throw error
-  }
 }

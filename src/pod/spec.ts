@@ -41,6 +41,8 @@ export type BridgeSpec = {
   /** Replace an address of the bridge that is in the gateway's way. */
   readonly forceAddress: boolean
   readonly promiscuous: boolean
+  /** Drop what the pod sends with another hardware address than its own. */
+  readonly checkMac: boolean
   readonly port: PortOptions
   /** VLANs of the port; absent leaves VLAN filtering alone. */
   readonly vlans?: readonly PortVlan[]

@@ -9,6 +9,7 @@ import { UndoStack } from '../core/undo.ts'
 import type { Link, Netns } from '../kernel/kernel.ts'
 import { type Attached, attachPod } from '../pod/attach.ts'
 import { removeLink } from '../pod/detach.ts'
+import { removeMacCheck } from '../pod/mac_check.ts'
 import type { PodSpec } from '../pod/spec.ts'
 import { type Acquired, acquireAddresses } from './addresses.ts'
 import { attachmentIdOf, type Call } from './call.ts'
@@ -88,6 +89,7 @@ function clearDamaged(call: Call, ports: Ports): void {
   const id = attachmentIdOf(call)
   if (!isDamaged(recordsOf(ports).read(id))) return
   removeLink(ports.kernel.host(), { name: deriveNames(id).hostIfName })
+  removeMacCheck(ports.kernel, deriveNames(id))
   releaseUnrecorded(call, ports)
   recordsOf(ports).remove(id)
 }
@@ -107,7 +109,7 @@ function refuseExisting(ports: Ports, netns: Netns, call: Call, record: Attachme
 
 function recordOf(call: Call, ports: Ports, netns: Netns): AttachmentRecord {
   const id = attachmentIdOf(call)
-  const { mode = 'l2', bridge = 'cni0' } = call.config
+  const { mode = 'l2', bridge = 'cni0', macspoofchk } = call.config
   return {
     ...id,
     version: 1,
@@ -117,6 +119,7 @@ function recordOf(call: Call, ports: Ports, netns: Netns): AttachmentRecord {
     hostIfName: deriveNames(id).hostIfName,
     mode,
     ...(mode === 'l2' && { bridge }),
+    ...(macspoofchk && { macspoofchk }),
   }
 }
 

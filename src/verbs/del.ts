@@ -1,6 +1,7 @@
 import { collectFaults, isErrno } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { removeLink, removePodInterface } from '../pod/detach.ts'
+import { removeMacCheck } from '../pod/mac_check.ts'
 import { isOwnNamespace } from './add.ts'
 import { attachmentIdOf, type Call, delegateOf, runDelegate } from './call.ts'
 import type { Ports } from './ports.ts'
@@ -30,6 +31,7 @@ export function del(call: Call, ports: Ports): void {
 function removeUnrecorded(call: Call, ports: Ports): void {
   const id = attachmentIdOf(call)
   const hadLink = removeLink(ports.kernel.host(), { name: deriveNames(id).hostIfName })
+  removeMacCheck(ports.kernel, deriveNames(id))
   if (!hadLink) removeFromNetns(call, ports)
   if (delegateOf(call.config)) return
   releaseUnrecorded(call, ports)

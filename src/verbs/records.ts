@@ -3,6 +3,7 @@ import type { AttachmentRecord } from '../../ipam/record.ts'
 import { isDamaged, openRecords, type Records } from '../../ipam/records.ts'
 import { type Cidr, parseCidr } from '../core/address.ts'
 import type { AttachmentId } from '../core/names.ts'
+import { removeUnusedMacFrame } from '../pod/mac_check.ts'
 import { removeUnusedFrame } from '../pod/masquerade.ts'
 import { attachmentIdOf, type Call } from './call.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
@@ -33,6 +34,7 @@ export function forgetRecord(ports: Ports, record: AttachmentRecord): void {
   const last = recordsOf(ports).remove(record)
   if (last && record.masquerade)
     removeUnusedFrame(ports.kernel, record.network, record.masquerade.map(parseCidr))
+  if (last && record.macspoofchk) removeUnusedMacFrame(ports.kernel)
 }
 
 /**
@@ -41,7 +43,9 @@ export function forgetRecord(ports: Ports, record: AttachmentRecord): void {
  */
 export function forgetUnrecorded(call: Call, ports: Ports): void {
   const id = attachmentIdOf(call)
-  if (recordsOf(ports).remove(id)) removeUnusedFrame(ports.kernel, id.network, subnetsOf(call))
+  if (!recordsOf(ports).remove(id)) return
+  removeUnusedFrame(ports.kernel, id.network, subnetsOf(call))
+  removeUnusedMacFrame(ports.kernel)
 }
 
 function subnetsOf({ config }: Call): Cidr[] {

@@ -3,6 +3,7 @@ import { hostCidr, parseCidr } from '../core/address.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { removeLink } from '../pod/detach.ts'
+import { removeMacCheck } from '../pod/mac_check.ts'
 import { removeMasquerade } from '../pod/masquerade.ts'
 import { releaseLeases, withPool } from './addresses.ts'
 import { attachmentIdOf, type Call } from './call.ts'
@@ -17,6 +18,8 @@ export function removeRecorded(ports: Ports, record: AttachmentRecord): Fault[] 
     // Before the link: the kernel then waits for its readers once for both.
     () => removeMasqueradeOf(ports, record),
     () => void removeLink(ports.kernel.host(), { name: deriveNames(record).hostIfName }),
+    // After the link: at no time can the pod send unchecked.
+    () => removeMacCheckOf(ports, record),
     () => releaseLeases(ports, record),
   ])
 }
@@ -35,6 +38,11 @@ export function throwCollected(faults: readonly Fault[], containerId: string): v
       cause: first,
     },
   )
+}
+
+function removeMacCheckOf(ports: Ports, record: AttachmentRecord): void {
+  if (record.macspoofchk && record.bootId === ports.kernel.bootId())
+    removeMacCheck(ports.kernel, deriveNames(record))
 }
 
 /** Elements in the kernel live no longer than the boot they were made in. */

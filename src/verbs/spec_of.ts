@@ -55,6 +55,7 @@ function bridgeOf(kernel: Kernel, config: NetworkConfig): BridgeSpec {
     isDefaultGateway: config.isDefaultGateway === true,
     forceAddress: config.forceAddress === true,
     promiscuous: config.promiscMode === true,
+    checkMac: config.macspoofchk === true,
     port: { ...(config.hairpinMode && { hairpin: true }), ...(config.portIsolation && { isolated: true }) },
     ...(vlans && { vlans }),
     dropDefaultVlan: vlans !== undefined && config.preserveDefaultVlan !== true && (config.vlan ?? 1) !== 1,

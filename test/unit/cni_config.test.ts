@@ -336,10 +336,3 @@ describe('versionForErrors', () => {
     expect(versionForErrors(given)).toBe(version)
   })
 })
-
-describe('what is not there yet', () => {
-  it('is refused by its name instead of being passed over', () => {
-    const text = JSON.stringify({ cniVersion: '1.1.0', name: 'net', macspoofchk: true })
-    expect(() => decodeConfig(text)).toThrow('key "macspoofchk": true is not supported yet')
-  })
-})

@@ -17,6 +17,7 @@ const bridge: BridgeSpec = {
   isDefaultGateway: false,
   forceAddress: false,
   promiscuous: false,
+  checkMac: false,
   port: {},
   dropDefaultVlan: false,
 }

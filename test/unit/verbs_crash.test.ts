@@ -19,6 +19,7 @@ function atEachStep(run: (node: FakeNode) => void, work: (node: FakeNode, step: 
 describe.each([
   ['l3', L3],
   ['l2', L2],
+  ['l2 with macspoofchk', { ...L2, macspoofchk: true }],
 ])('mode %s', (_, config) => {
   it('ADD killed at any step leaves what DEL removes entirely', () => {
     const steps = atEachStep(

@@ -1,0 +1,98 @@
+import { isErrno } from '../core/errors.ts'
+import { type Mac, macBytes } from '../core/mac.ts'
+import type { DerivedNames } from '../core/names.ts'
+import { textBytes } from '../core/text.ts'
+import type { Kernel } from '../kernel/kernel.ts'
+import type { NftChain, NftCommand, NftElementRef, NftTableRef } from '../kernel/nftables/commands.ts'
+import { compileChain, ignoring } from './nft_frame.ts'
+
+/*
+ * What a pod sends with another hardware address than its own is dropped where it enters the bridge:
+ *   prerouting:  iifname vmap @macspoofchk        one look-up a frame, however many pods there are
+ *   macspoofchk: "veth…" : goto mac-…             one element a pod
+ *   mac-…:       ether saddr 02:… return; drop    one chain a pod
+ * The bridge has learned nothing from a frame by then, and ARP and neighbour discovery are frames as all others are.
+ * All names can be derived from who the attachment is: nothing else is needed to take them away.
+ */
+const TABLE: NftTableRef = { family: 'bridge', table: 'bowline' }
+const MAP = 'macspoofchk'
+const BASE: NftChain = {
+  ...TABLE,
+  chain: 'prerouting',
+  // As the reference plugin has it: before any other chain that could accept or change the frame.
+  hook: { type: 'filter', hook: 'prerouting', priority: -300 },
+  rules: [[{ match: 'iifnameVmap', map: MAP }]],
+}
+const IF_NAME_BYTES = 16
+
+type Names = Pick<DerivedNames, 'key' | 'hostIfName'>
+
+/** Lets pass only frames from this address out of the pod's port, which need not be there yet. Idempotent. */
+export function ensureMacCheck(kernel: Kernel, names: Names, mac: Mac, comment: string): void {
+  const own = [...compileChain(ownChain(names, mac)), addElement(names, comment)]
+  try {
+    kernel.nft(own)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) kernel.nft([...compileFrame(), ...own])
+    else throw error
+  }
+}
+
+/** Takes the check of one pod away. What is gone already is no error. */
+export function removeMacCheck(kernel: Kernel, names: Names): void {
+  const chain = { ...TABLE, chain: chainName(names) }
+  const removeChain: NftCommand[] = [
+    { op: 'flushChain', ...chain },
+    { op: 'removeChain', ...chain },
+  ]
+  try {
+    kernel.nft([{ op: 'removeElement', ...elementRef(names) }, ...removeChain])
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error
+    // Somebody has taken one of the two away: the other one may still be there.
+    ignoring(['ENOENT'], () => kernel.nft(removeChain))
+    ignoring(['ENOENT'], () => kernel.nft([{ op: 'removeElement', ...elementRef(names) }]))
+  }
+}
+
+/** Takes away what all checks have in common, unless there is still one. */
+export function removeUnusedMacFrame(kernel: Kernel): void {
+  ignoring(['ENOENT', 'EBUSY'], () =>
+    kernel.nft([
+      { op: 'flushChain', ...TABLE, chain: BASE.chain },
+      { op: 'removeChain', ...TABLE, chain: BASE.chain },
+      { op: 'removeMap', ...TABLE, map: MAP },
+      { op: 'removeTable', ...TABLE },
+    ]),
+  )
+}
+
+function compileFrame(): NftCommand[] {
+  return [
+    { op: 'ensureTable', ...TABLE },
+    { op: 'ensureMap', ...TABLE, map: MAP, key: 'ifname' },
+    ...compileChain(BASE),
+  ]
+}
+
+function ownChain(names: Names, mac: Mac): NftChain {
+  return {
+    ...TABLE,
+    chain: chainName(names),
+    rules: [[{ match: 'etherSaddr', mac: macBytes(mac) }, { verdict: 'return' }], [{ verdict: 'drop' }]],
+  }
+}
+
+function chainName({ key }: Names): string {
+  return `mac-${key}`
+}
+
+function addElement(names: Names, comment: string): NftCommand {
+  return { op: 'addElement', ...elementRef(names), goto: chainName(names), comment }
+}
+
+function elementRef({ hostIfName }: Names): NftElementRef {
+  const key = new Uint8Array(IF_NAME_BYTES)
+  key.set(textBytes(hostIfName))
+  return { ...TABLE, map: MAP, key }
+}

@@ -1,0 +1,78 @@
+import { createInterface } from 'node:readline'
+import { execa } from 'execa'
+import { type Netns, runIn } from './sandbox.ts'
+
+/*
+ * Ethernet frames as they are, below all that the kernel would say about addresses. Their EtherType is the one for local
+ * experiments, which nothing else on a test's network sends.
+ */
+const ETHER_TYPE = '88b5'
+
+/** Broadcasts a frame with this source out of an interface. */
+export async function sendFrame(netns: Netns | undefined, ifName: string, source: string): Promise<void> {
+  const frame = `ffffffffffff${source.replaceAll(':', '')}${ETHER_TYPE}`.padEnd(120, '0')
+  await runIn(netns, process.execPath, '-e', `${SOCKET}${SEND}`, ifName, frame)
+}
+
+/** What an interface hears of such frames, from now on. */
+export type Listener = {
+  /** Waits for a frame from this source, 10 s at most; returns the sources of all frames until then, in order. */
+  hearUntil(source: string): Promise<string[]>
+  stop(): Promise<void>
+}
+
+export async function listenForFrames(netns: Netns | undefined, ifName: string): Promise<Listener> {
+  const prefix = netns ? ['nsenter', `--net=${netns.path}`, '--'] : []
+  const [program = '', ...args] = [...prefix, process.execPath, '-e', `${SOCKET}${LISTEN}`, ifName]
+  const child = execa(program, args, { reject: false, killSignal: 'SIGKILL', cwd: '/', timeout: 60_000 })
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  if ((await lines.next()).value !== 'listening') throw new Error(`nobody listens: ${(await child).stderr}`)
+  return {
+    async hearUntil(source) {
+      const heard: string[] = []
+      const deadline = setTimeout(() => child.kill('SIGKILL'), 10_000)
+      while (heard.at(-1) !== source) {
+        const { value, done } = await lines.next()
+        if (done) throw new Error(`no frame from ${source}, only from: ${heard.join(', ') || 'nobody'}`)
+        heard.push(value)
+      }
+      clearTimeout(deadline)
+      return heard
+    },
+    async stop() {
+      child.kill('SIGKILL')
+      await child
+    },
+  }
+}
+
+/** A packet socket on the interface that the first argument names, for frames of our EtherType. */
+const SOCKET = `
+  const { dlopen } = require('bun:ffi')
+  const { symbols: libc } = dlopen('libc.so.6', {
+    socket: { args: ['i32', 'i32', 'i32'], returns: 'i32' },
+    bind: { args: ['i32', 'buffer', 'u32'], returns: 'i32' },
+    if_nametoindex: { args: ['cstring'], returns: 'u32' },
+    send: { args: ['i32', 'buffer', 'u64', 'i32'], returns: 'i64' },
+    recv: { args: ['i32', 'buffer', 'u64', 'i32'], returns: 'i64' },
+  })
+  const [ifName, text] = process.argv.slice(-(process.argv.at(-1).length > 20 ? 2 : 1))
+  const type = Buffer.from('${ETHER_TYPE}', 'hex')
+  const fd = libc.socket(17, 3, type.readUInt16LE())
+  const address = Buffer.alloc(20)
+  address.writeUInt16LE(17, 0)
+  type.copy(address, 2)
+  address.writeInt32LE(libc.if_nametoindex(Buffer.from(ifName + '\\0')), 4)
+  if (libc.bind(fd, address, 20) !== 0) throw new Error('bind to ' + ifName)`
+
+const SEND = `
+  const frame = Buffer.from(text, 'hex')
+  if (Number(libc.send(fd, frame, frame.length, 0)) !== frame.length) throw new Error('send')`
+
+const LISTEN = `
+  console.log('listening')
+  const frame = Buffer.alloc(2048)
+  for (;;) {
+    libc.recv(fd, frame, frame.length, 0)
+    console.log(frame.toString('hex', 6, 12).match(/../g).join(':'))
+  }`
