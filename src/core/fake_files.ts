@@ -1,5 +1,5 @@
 import { Code, Fault } from './errors.ts'
-import type { FileLock, Files } from './files.ts'
+import type { FileLock, Files, LockKind } from './files.ts'
 
 /** One call of the port, as the hook sees it: once before it takes effect and once after. */
 export type FileOperation = {
@@ -49,7 +49,7 @@ class MemoryFiles implements FakeFiles {
   operations = 0
   waitedMs = 0
   #killed = false
-  #locked = new Map<string, object>()
+  #locked = new Map<string, { readonly kind: LockKind; readonly holders: Set<object> }>()
   readonly #nodes = new Map<string, Node>([['/', { kind: 'directory', names: new Set(), mode: 0o755 }]])
 
   read(path: string): string | undefined {
@@ -134,10 +134,11 @@ class MemoryFiles implements FakeFiles {
     })
   }
 
-  lock(path: string, timeoutMs: number): FileLock {
+  lock(path: string, timeoutMs: number, kind: LockKind = 'exclusive'): FileLock {
     return this.#operate('lock', path, () => {
       this.#fileOrNew(path, 'lock')
-      if (this.#locked.has(path)) {
+      const there = this.#locked.get(path)
+      if (there && (kind === 'exclusive' || there.kind === 'exclusive')) {
         this.waitedMs += timeoutMs
         throw new Fault(`lock ${path}: another process still holds it after ${timeoutMs} ms`, {
           code: Code.tryLater,
@@ -146,7 +147,7 @@ class MemoryFiles implements FakeFiles {
         })
       }
       const holder = {}
-      this.#locked.set(path, holder)
+      this.#locked.set(path, { kind, holders: new Set([...(there?.holders ?? []), holder]) })
       return { release: () => this.#unlock(path, holder) }
     })
   }
@@ -187,7 +188,9 @@ class MemoryFiles implements FakeFiles {
   }
 
   #unlock(path: string, holder: object): void {
-    if (!this.#killed && this.#locked.get(path) === holder) this.#locked.delete(path)
+    const holders = this.#locked.get(path)?.holders
+    if (this.#killed || !holders?.delete(holder)) return
+    if (holders.size === 0) this.#locked.delete(path)
   }
 
   /** What is at `path`, or undefined. Throws ENOTDIR when the path leads through a file. */

@@ -23,11 +23,14 @@ export interface Files {
   /** The names in a directory, without `.` and `..`, in no order; empty if there is no such directory. */
   list(path: string): string[]
   /**
-   * Takes an exclusive advisory lock (flock) on a file, which it makes if missing. A process that dies drops it.
-   * Waits at most `timeoutMs`, then throws a Fault with code 11 (try again later) that names the path.
+   * Takes an advisory lock (flock) on a file, which it makes if missing. A process that dies drops it. Any number may
+   * hold a shared one, and nobody beside an exclusive one (the default). Waits at most `timeoutMs`, then throws a Fault
+   * with code 11 (try again later) that names the path.
    */
-  lock(path: string, timeoutMs: number): FileLock
+  lock(path: string, timeoutMs: number, kind?: LockKind): FileLock
 }
+
+export type LockKind = 'exclusive' | 'shared'
 
 export interface FileLock {
   release(): void

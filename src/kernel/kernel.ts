@@ -47,6 +47,8 @@ export interface Netns {
   routes(linkIndex: number): Route[]
   /** Permanent and learned neighbours of this link. */
   neighbours(linkIndex: number): Neighbour[]
+  /** The VLANs of a bridge port, or of a bridge itself. None where the kernel has no VLANs, and of what is no port. */
+  portVlans(linkIndex: number): PortVlan[]
   /** The link that traffic to `address` would leave by, or undefined when there is no route. */
   routeTo(address: Address): number | undefined
   /** A value below /proc/sys/net of this namespace, trimmed; `key` like `ipv4/ip_forward`. Undefined if missing. */

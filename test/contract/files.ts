@@ -268,6 +268,23 @@ export function describeFilesContract(name: string, make: () => FilesSubject): v
         second.release()
       })
 
+      it('lets any number share it, and keeps out who wants it alone', () => {
+        const shared = [1, 2].map(() => files.lock(at('lock'), 0, 'shared'))
+        for (const lock of shared) {
+          expect(faultOf(() => files.lock(at('lock'), 0))?.code).toBe(Code.tryLater)
+          lock.release()
+          lock.release()
+        }
+        expect(() => files.lock(at('lock'), 0).release()).not.toThrow()
+      })
+
+      it('is not shared by who holds it alone', () => {
+        const lock = files.lock(at('lock'), 0)
+        expect(faultOf(() => files.lock(at('lock'), 0, 'shared'))?.code).toBe(Code.tryLater)
+        lock.release()
+        expect(() => files.lock(at('lock'), 0, 'shared').release()).not.toThrow()
+      })
+
       it('does not care about locks on other files', () => {
         const one = files.lock(at('one'), 0)
         expect(() => files.lock(at('two'), 0).release()).not.toThrow()

@@ -1,11 +1,11 @@
 import { type Address, formatAddress } from '../../core/address.ts'
 import { during, Fault } from '../../core/errors.ts'
 import { describeChange } from '../describe.ts'
-import type { Change, Link, LinkAddress, LinkRef, Neighbour, Netns, Route } from '../kernel.ts'
+import type { Change, Link, LinkAddress, LinkRef, Neighbour, Netns, PortVlan, Route } from '../kernel.ts'
 import { addAddress, dropIpv6, makeLinkLocals, removeAddress } from './addresses.ts'
 import { createBridge, createVeth, createVlan, removeLink, setLink } from './links.ts'
 import { removeNeighbour, setNeighbour } from './neighbours.ts'
-import { addPortVlan, removePortVlan } from './port_vlans.ts'
+import { addPortVlan, portVlansOf, removePortVlan } from './port_vlans.ts'
 import { addRoute, removeRoute, routeTo, showRoute } from './routes.ts'
 import { findLink, type Namespace, showLink } from './state.ts'
 import { Killed, refusal, type Steps } from './steps.ts'
@@ -84,6 +84,12 @@ export class FakeNetns implements Netns {
   neighbours(linkIndex: number): Neighbour[] {
     return this.#query(`list neighbours of link ${linkIndex}`, ({ links }) =>
       (links.get(linkIndex)?.neighbours ?? []).map((one) => ({ ...one, linkIndex })),
+    )
+  }
+
+  portVlans(linkIndex: number): PortVlan[] {
+    return this.#query(`list VLANs of link ${linkIndex}`, ({ links }) =>
+      this.#options.vlans ? portVlansOf(links.get(linkIndex)) : [],
     )
   }
 

@@ -38,6 +38,17 @@ export function removePortVlan(
   for (let id = vlan.from; id <= vlan.to; id++) table.delete(id)
 }
 
+/** One entry a VLAN; the kernel would put neighbours of one kind into a range. */
+export function portVlansOf(link: FakeLink | undefined): PortVlan[] {
+  const table = link?.port?.vlans ?? link?.bridge?.vlans ?? new Map()
+  return [...table].map(([id, { pvid, untagged }]) => ({
+    from: id,
+    to: id,
+    ...(pvid && { pvid }),
+    ...(untagged && { untagged }),
+  }))
+}
+
 function checkRange({ from, to }: PortVlan): void {
   if (from < 1 || to > MAX_VLAN || from > to) throw refusal('EINVAL', 'Vlan id is invalid')
 }

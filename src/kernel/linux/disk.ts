@@ -39,7 +39,7 @@ const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_SYMLINK_FOLLOW = 0x400
 const AT_EMPTY_PATH = 0x1000
 const STATX_BASIC_STATS = 0x7ff
-const LOCK_EX_NB = 2 | 4
+const LOCK_NB = { shared: 1 | 4, exclusive: 2 | 4 }
 
 export type FileKind = 'file' | 'directory' | 'link' | 'other'
 
@@ -120,9 +120,9 @@ export function readDirectory(fd: number, bytes: Uint8Array): number {
   return result(libc.getdents64(fd, bytes, bytes))
 }
 
-/** Takes an exclusive lock if it is free. */
-export function tryLock(fd: number): number {
-  return result(libc.flock(fd, LOCK_EX_NB))
+/** Takes a lock if nobody holds one that is in its way. */
+export function tryLock(fd: number, kind: 'shared' | 'exclusive'): number {
+  return result(libc.flock(fd, LOCK_NB[kind]))
 }
 
 export function sleepMicroseconds(duration: number): void {

@@ -1,5 +1,5 @@
 import { Code, Fault } from '../../core/errors.ts'
-import type { FileLock } from '../../core/files.ts'
+import type { FileLock, LockKind } from '../../core/files.ts'
 import { close, Errno, Open, open, sleepMicroseconds, statusAt, tryLock } from './disk.ts'
 import { checked, diskFault, ownStatus } from './own_file.ts'
 
@@ -10,16 +10,16 @@ const LONGEST_WAIT_US = 5000
 const MAX_REPLACED = 100
 
 /**
- * Takes an exclusive flock on `path`, made with mode 0600 if missing. Polls, because a signal is the only other way out
+ * Takes a flock on `path`, made with mode 0600 if missing. Polls, because a signal is the only other way out
  * of a flock that waits. Throws a Fault with code 11 after `timeoutMs`, also when the time is 0 and it is held.
  */
-export function lockFile(path: string, timeoutMs: number): FileLock {
+export function lockFile(path: string, timeoutMs: number, kind: LockKind = 'exclusive'): FileLock {
   const start = Bun.nanoseconds()
   for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
     const fd = open(checked(path), Open.readWrite | Open.create, 0o600)
     if (fd < 0) throw diskFault('lock', path, fd)
     try {
-      waitForLock(path, fd, start, timeoutMs)
+      waitForLock(path, fd, start, timeoutMs, kind)
       if (isStillThere(path, fd)) return heldLock(fd)
     } catch (error) {
       close(fd)
@@ -30,10 +30,10 @@ export function lockFile(path: string, timeoutMs: number): FileLock {
   throw busyFault(path, start)
 }
 
-function waitForLock(path: string, fd: number, start: number, timeoutMs: number): void {
+function waitForLock(path: string, fd: number, start: number, timeoutMs: number, kind: LockKind): void {
   let wait = FIRST_WAIT_US
   for (;;) {
-    const outcome = tryLock(fd)
+    const outcome = tryLock(fd, kind)
     if (outcome >= 0) return
     if (outcome !== -Errno.EAGAIN && outcome !== -Errno.EINTR) throw diskFault('lock', path, outcome)
     const leftUs = timeoutMs * 1000 - microsecondsSince(start)

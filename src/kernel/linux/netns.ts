@@ -1,11 +1,17 @@
 import { type Address, addressBytes } from '../../core/address.ts'
 import { Code, Fault, isErrno } from '../../core/errors.ts'
 import { describeChange } from '../describe.ts'
-import type { Change, Link, LinkAddress, LinkRef, Neighbour, Netns, Route } from '../kernel.ts'
+import type { Change, Link, LinkAddress, LinkRef, Neighbour, Netns, PortVlan, Route } from '../kernel.ts'
 import { familyNumber, stepsOf, writeChange, writeIfInfo, writeLinkHead } from '../netlink/changes.ts'
 import { type Ack, type MessageWriter, NLM_F_ACK, NLM_F_REQUEST } from '../netlink/message.ts'
-import { decodeAddress, decodeLink, decodeNeighbour, decodeRoutes } from '../netlink/replies.ts'
-import { EXT_MASK_SKIP_STATS, Family, Ifla, Nda, Rta, Rtm } from '../netlink/rtnetlink.ts'
+import {
+  decodeAddress,
+  decodeLink,
+  decodeNeighbour,
+  decodePortVlans,
+  decodeRoutes,
+} from '../netlink/replies.ts'
+import { EXT_MASK_SKIP_STATS, EXT_MASK_VLANS, Family, Ifla, Nda, Rta, Rtm } from '../netlink/rtnetlink.ts'
 import { errnoName } from './errno.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
@@ -79,6 +85,16 @@ export class LinuxNetns implements Netns {
     return this.#dump('neighbours', { request: Rtm.getNeigh, reply: Rtm.newNeigh, body })
       .flatMap((reply) => decodeNeighbour(reply) ?? [])
       .filter((neighbour) => neighbour.linkIndex === linkIndex)
+  }
+
+  /** The kernel lists all ports of all bridges or none. */
+  portVlans(linkIndex: number): PortVlan[] {
+    const body = (writer: MessageWriter) =>
+      writeIfInfo(writer, Family.bridge).attributeU32(Ifla.extMask, EXT_MASK_VLANS)
+    return this.#dump('bridge ports', { request: Rtm.getLink, reply: Rtm.newLink, body })
+      .map(decodePortVlans)
+      .filter((port) => port.linkIndex === linkIndex)
+      .flatMap(({ vlans }) => vlans)
   }
 
   routeTo(address: Address): number | undefined {

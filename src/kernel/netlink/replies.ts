@@ -1,10 +1,11 @@
 import { type Address, addressFromBytes, type Cidr } from '../../core/address.ts'
 import { Fault } from '../../core/errors.ts'
 import { macFromBytes } from '../../core/mac.ts'
-import type { Link, LinkAddress, Neighbour, PortOptions, Route } from '../kernel.ts'
-import { readAttributes, readString, readU32 } from './message.ts'
+import type { Link, LinkAddress, Neighbour, PortOptions, PortVlan, Route } from '../kernel.ts'
+import { listAttributes, readAttributes, readString, readU32 } from './message.ts'
 import {
   Bridge,
+  BridgeVlan,
   Family,
   IFF_UP,
   Ifa,
@@ -18,6 +19,7 @@ import {
   Rta,
   Rtax,
   TABLE_LOCAL,
+  VlanFlag,
 } from './rtnetlink.ts'
 
 type Attributes = Map<number, Uint8Array>
@@ -104,6 +106,25 @@ export function decodeNeighbour(body: Uint8Array): Neighbour | undefined {
   const address = attributes.get(Nda.dst)
   if (mac?.length !== 6 || !address || view.getUint16(8, true) & NUD_NOARP) return undefined
   return { address: addressOf(address), mac: macFromBytes(mac), linkIndex: view.getUint32(4, true) }
+}
+
+/** Reads the body of an RTM_NEWLINK message of family bridge: a port, or a bridge itself, and its VLANs. */
+export function decodePortVlans(body: Uint8Array): { linkIndex: number; vlans: PortVlan[] } {
+  const view = viewOf(body, 16, 'bridge port')
+  const vlans: PortVlan[] = []
+  let from: number | undefined
+  for (const [type, value] of listAttributes(readAttributes(body, 16).get(Ifla.afSpec) ?? new Uint8Array())) {
+    if (type !== BridgeVlan.info || value.length < 4) continue
+    const entry = new DataView(value.buffer, value.byteOffset)
+    const [flags, id] = [entry.getUint16(0, true), entry.getUint16(2, true)]
+    if (flags & VlanFlag.rangeBegin) from = id
+    else {
+      const [pvid, untagged] = [(flags & VlanFlag.pvid) !== 0, (flags & VlanFlag.untagged) !== 0]
+      vlans.push({ from: from ?? id, to: id, ...(pvid && { pvid }), ...(untagged && { untagged }) })
+      from = undefined
+    }
+  }
+  return { linkIndex: view.getUint32(4, true), vlans }
 }
 
 function portOf(attributes: Attributes): PortOptions {

@@ -35,6 +35,9 @@ export const Ifla = {
 /** No counters in the answer, which is a quarter shorter then. */
 export const EXT_MASK_SKIP_STATS = 8
 
+/** The VLANs of bridges and their ports, ranges as two entries. */
+export const EXT_MASK_VLANS = 4
+
 export const Info = { kind: 1, data: 2, slaveKind: 4, slaveData: 5 } as const
 
 export const Bridge = { vlanFiltering: 7, portMode: 4, portIsolated: 33 } as const

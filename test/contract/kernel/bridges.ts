@@ -162,6 +162,17 @@ function vlanSentences(lab: () => Lab, join: (port: Link, bridge: Link) => Chang
     self,
   })
 
+  const shown = (...texts: string[]) => (lab().world.vlans ? texts : [])
+  const vlansOf = (index: number): string[] =>
+    lab()
+      .a.portVlans(index)
+      .flatMap(({ from, to, pvid, untagged }) =>
+        Array.from(
+          { length: to - from + 1 },
+          (_, i) => `${from + i}${pvid ? ' PVID' : ''}${untagged ? ' untagged' : ''}`,
+        ),
+      )
+
   it('filters VLANs if it was made to, where the kernel can', () => {
     const change: Change = { op: 'createBridge', name: 'br0', mac: MAC.bridge, vlanFiltering: true }
     expect(outcome([change])).toBe(answer())
@@ -182,7 +193,34 @@ function vlanSentences(lab: () => Lab, join: (port: Link, bridge: Link) => Chang
   })
 
   it('takes VLANs on itself, where the kernel can', () => {
-    expect(outcome([add(lab().bridge().index, { from: 100, to: 100 }, true)])).toBe(answer())
+    const { index } = lab().bridge()
+    expect(outcome([add(index, { from: 100, to: 100 }, true)])).toBe(answer())
+    expect(vlansOf(index)).toEqual(shown('1 PVID untagged', '100'))
+  })
+
+  it('shows the VLANs of a port, which begins in VLAN 1, where the kernel can', () => {
+    const { index } = portOf()
+    expect(vlansOf(index)).toEqual(shown('1 PVID untagged'))
+    outcome([
+      add(index, { from: 100, to: 100, pvid: true, untagged: true }),
+      add(index, { from: 200, to: 202 }),
+      add(index, { from: 300, to: 300, untagged: true }),
+    ])
+    expect(vlansOf(index)).toEqual(
+      shown('1 untagged', '100 PVID untagged', '200', '201', '202', '300 untagged'),
+    )
+  })
+
+  it('takes all VLANs off a port with one range', () => {
+    const { index } = portOf()
+    outcome([add(index, { from: 200, to: 210 })])
+    outcome([{ op: 'removePortVlan', linkIndex: index, vlan: { from: 1, to: 4094 } }])
+    expect(vlansOf(index)).toEqual([])
+  })
+
+  it('shows no VLANs of what is no port, or missing', () => {
+    expect(vlansOf(lab().pair().near.index)).toEqual([])
+    expect(vlansOf(4711)).toEqual([])
   })
 
   it('says nothing when a VLAN is removed that was not there', () => {
