@@ -1,5 +1,5 @@
 import { Code, Fault, isErrno } from '../src/core/errors.ts'
-import type { FileLock, Files } from '../src/core/files.ts'
+import type { FileLock, Files, LockKind } from '../src/core/files.ts'
 import { type AttachmentId, deriveNames } from '../src/core/names.ts'
 import { textBytes } from '../src/core/text.ts'
 import type { AttachmentRecord } from './record.ts'
@@ -17,6 +17,8 @@ export interface Records {
   lock(id: AttachmentId, timeoutMs: number): RecordLock
   /** Undefined at once when another process holds it. */
   tryLock(id: AttachmentId): RecordLock | undefined
+  /** The lock of a bridge by its name, with the locks of attachments. Throws as `lock` does. */
+  lockBridge(name: string, timeoutMs: number, kind: LockKind): FileLock
   /** Undefined when nothing is written of this attachment. Ask `isDamaged` before any use. */
   read(id: AttachmentId): AttachmentRecord | DamagedRecord | undefined
   /** Makes or replaces the record, whole or not at all. */
@@ -69,6 +71,11 @@ class RecordStore implements Records {
       if (error instanceof Fault && error.code === Code.tryLater) return undefined
       throw error
     }
+  }
+
+  lockBridge(name: string, timeoutMs: number, kind: LockKind): FileLock {
+    const path = `${this.#dir}/${LOCKS}/bridge-${name}`
+    return this.#withDirectory(`${this.#dir}/${LOCKS}`, () => this.#files.lock(path, timeoutMs, kind))
   }
 
   read(id: AttachmentId): AttachmentRecord | DamagedRecord | undefined {

@@ -72,15 +72,15 @@ function assertVlans({
   for (const [i, { id, minID, maxID }] of vlanTrunk.entries()) {
     const path = `vlanTrunk[${i}]`
     const isRange = minID !== undefined && maxID !== undefined
-    if ((minID === undefined) !== (maxID === undefined) || (id === undefined) !== isRange) {
+    if ((minID === undefined) !== (maxID === undefined) || (id === undefined && !isRange)) {
       refuse(
-        `key "${path}" has neither one "id" nor both "minID" and "maxID"`,
-        'Write one entry for each of them.',
+        `key "${path}" has neither "id" nor both "minID" and "maxID"`,
+        'Write {"id": 100}, or {"minID": 100, "maxID": 200}.',
       )
     }
-    const [from, to] = [id ?? minID ?? 0, id ?? maxID ?? 0]
-    if (from > to) refuse(`key "${path}": minID ${from} is greater than maxID ${to}`, 'Swap them.')
-    if (vlan && from <= vlan && vlan <= to) {
+    if (isRange && minID > maxID)
+      refuse(`key "${path}": minID ${minID} is greater than maxID ${maxID}`, 'Swap them.')
+    if (vlan && (id === vlan || (isRange && minID <= vlan && vlan <= maxID))) {
       refuse(`key "${path}" has VLAN ${vlan}, which "vlan" sends untagged`, 'Leave it out of "vlanTrunk".')
     }
   }

@@ -60,6 +60,15 @@ export function during<T>(action: string, work: () => T, options: FaultOptions =
   }
 }
 
+/** Runs `work`; a Fault with one of these errnos is none. */
+export function ignoring(errnos: readonly string[], work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    if (!isErrno(error, ...errnos)) throw error
+  }
+}
+
 /** Runs every step, whatever the others do, and returns what they threw: a removal goes on after a failure. */
 export function collectFaults(steps: readonly (() => unknown)[]): Fault[] {
   const faults: Fault[] = []

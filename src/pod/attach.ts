@@ -2,40 +2,63 @@ import type { Cidr } from '../core/address.ts'
 import { during } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
-import type { Change, Kernel, Link, Netns, PortVlan } from '../kernel/kernel.ts'
-import { ensureBridge, ensureGatewayAddresses } from './bridge.ts'
+import type { Change, Kernel, Link, Netns } from '../kernel/kernel.ts'
+import { type ReadyBridge, withBridge } from './bridge.ts'
 import { removeLink } from './detach.ts'
+import { ensureForwarding } from './forwarding.ts'
 import { ensureMacCheck, removeMacCheck } from './mac_check.ts'
 import { ensureMasquerade, removeMasquerade } from './masquerade.ts'
+import type { Others } from './others.ts'
 import { type EndPlan, type PodPlan, planPod } from './plan.ts'
 import { type BridgeSpec, familiesOf, type PodSpec } from './spec.ts'
-import { ensureGatewayVlan } from './vlan.ts'
+import { uplinkMtu } from './uplink.ts'
+import { portVlanChanges } from './vlan.ts'
 
 /** The links that an attachment consists of, as the kernel shows them after it was made. */
-export type Attached = {
-  readonly bridge?: Link
-  readonly gatewayVlan?: Link
-  readonly host: Link
-  readonly pod: Link
-}
+export type Attached = Partial<ReadyBridge> & { readonly host: Link; readonly pod: Link }
 
 /**
  * Makes the kernel look as the spec says. The steps undo themselves through `undo`; the veth pair takes its
  * addresses, routes and neighbours with it. Throws a Fault that says at which step it failed.
  */
-export function attachPod(kernel: Kernel, netns: Netns, spec: PodSpec, undo: UndoStack): Attached {
+export function attachPod(
+  kernel: Kernel,
+  netns: Netns,
+  spec: PodSpec,
+  others: Others,
+  undo: UndoStack,
+): Attached {
   const host = kernel.host()
   const plan = planPod(spec)
-  const bridge = spec.bridge && ensureBridge(host, spec.bridge, spec.mtu, undo)
-  if (spec.bridge?.checkMac) checkMac(kernel, spec, undo)
-  const links = createVeth(host, netns, spec, bridge, undo)
-  const gatewayVlan =
-    spec.bridge && bridge ? attachPort(host, spec.bridge, bridge, links, plan, undo) : undefined
+  const links = spec.bridge
+    ? createPort(kernel, netns, spec, spec.bridge, plan, others, undo)
+    : createVeth(host, netns, spec, spec.mtu ?? uplinkMtu(host), undo)
   configureEnds(host, netns, spec, plan, links)
   if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, undo)
-  // Last in the kernel: it can't be taken back without harm to pods that came since.
-  ensureForwarding(host, spec)
-  return { ...(bridge && { bridge }), ...(gatewayVlan && { gatewayVlan }), ...links }
+  ensureForwarding(host, spec, others, undo)
+  return links
+}
+
+type Pair = { readonly host: Link; readonly pod: Link }
+
+/** A veth pair whose host end is a port of the bridge, which is made if it has to be. */
+function createPort(
+  kernel: Kernel,
+  netns: Netns,
+  spec: PodSpec,
+  bridgeSpec: BridgeSpec,
+  plan: PodPlan,
+  others: Others,
+  undo: UndoStack,
+): Attached {
+  const host = kernel.host()
+  if (bridgeSpec.checkMac) checkMac(kernel, spec, undo)
+  const wanted = { spec: bridgeSpec, plan, mtu: () => spec.mtu ?? uplinkMtu(host) }
+  return withBridge(host, wanted, others, undo, (ready) => {
+    const links = createVeth(host, netns, spec, spec.mtu ?? ready.bridge.mtu, undo)
+    joinBridge(host, bridgeSpec, ready.bridge, links.host)
+    return { ...ready, ...links }
+  })
 }
 
 /** Before the link is there, and undone after it is gone: at no time can the pod send unchecked. */
@@ -47,8 +70,6 @@ function checkMac(kernel: Kernel, { id, podMac }: PodSpec, undo: UndoStack): voi
   )
 }
 
-type Pair = { host: Link; pod: Link }
-
 /**
  * The pod's end is made in its namespace: at no time does it show on the host. The alias goes with it in one batch, so
  * that no kill can part the link from the name of its owner.
@@ -57,10 +78,9 @@ function createVeth(
   host: Netns,
   netns: Netns,
   spec: PodSpec,
-  bridge: Link | undefined,
+  mtu: number | undefined,
   undo: UndoStack,
 ): Pair {
-  const mtu = spec.mtu ?? bridge?.mtu
   const create: Change = {
     op: 'createVeth',
     host: { name: spec.hostIfName, mac: spec.hostMac },
@@ -84,31 +104,12 @@ function aliasOf({ id }: PodSpec): string {
   return `bowline ${id.network} ${id.containerId} ${id.ifName}`.slice(0, 250)
 }
 
-function attachPort(
-  host: Netns,
-  spec: BridgeSpec,
-  bridge: Link,
-  { host: end }: Pair,
-  plan: PodPlan,
-  undo: UndoStack,
-): Link | undefined {
+function joinBridge(host: Netns, spec: BridgeSpec, bridge: Link, end: Link): void {
   const port = Object.keys(spec.port).length > 0 ? { port: spec.port } : {}
   host.apply([
     { op: 'setLink', link: { index: end.index }, master: bridge.index, up: true, ...port },
-    ...vlanChanges(end.index, spec),
+    ...portVlanChanges(end.index, spec),
   ])
-  const vlan = spec.gatewayVlan !== undefined && spec.isGateway
-  const gateway = vlan ? ensureGatewayVlan(host, bridge, spec.gatewayVlan ?? 0, undo) : undefined
-  during('give the bridge its gateway addresses', () =>
-    ensureGatewayAddresses(host, gateway ?? bridge, plan.bridgeAddresses, spec.forceAddress, undo),
-  )
-  return gateway
-}
-
-function vlanChanges(linkIndex: number, { vlans = [], dropDefaultVlan }: BridgeSpec): Change[] {
-  const add = (vlan: PortVlan): Change => ({ op: 'addPortVlan', linkIndex, vlan })
-  const drop: Change = { op: 'removePortVlan', linkIndex, vlan: { from: 1, to: 1 } }
-  return [...vlans.map(add), ...(dropDefaultVlan ? [drop] : [])]
 }
 
 /** One batch in each namespace. The host's end goes first, so that the pod's first packet finds it up. */
@@ -159,14 +160,4 @@ function masquerade(kernel: Kernel, spec: PodSpec, undo: UndoStack): void {
   const cidrs = spec.ips.map(({ cidr }) => cidr)
   undo.push(() => removeMasquerade(kernel, cidrs))
   during('masquerade the pod', () => ensureMasquerade(kernel, spec.id, cidrs))
-}
-
-const FORWARDING = { 4: 'ipv4/ip_forward', 6: 'ipv6/conf/all/forwarding' }
-
-function ensureForwarding(host: Netns, spec: PodSpec): void {
-  if (spec.mode === 'l2' && !spec.bridge?.isGateway && !spec.masquerade) return
-  for (const family of familiesOf(spec.ips)) {
-    const key = FORWARDING[family]
-    if (host.readSysctl(key) !== '1') host.writeSysctl(key, '1')
-  }
 }

@@ -1,141 +1,170 @@
-import { bitsOf, type Cidr, formatCidr, overlaps, sameAddress } from '../core/address.ts'
-import { Code, Fault, isErrno } from '../core/errors.ts'
-import type { UndoStack } from '../core/undo.ts'
-import type { Change, Link, LinkAddress, Netns } from '../kernel/kernel.ts'
+import { Code, during, Fault, isErrno } from '../core/errors.ts'
+import { UndoStack } from '../core/undo.ts'
+import type { Change, Link, Netns } from '../kernel/kernel.ts'
+import { removeLink } from './detach.ts'
+import { ensureGatewayAddresses, missingGateways } from './gateway.ts'
+import type { Others } from './others.ts'
+import type { PodPlan } from './plan.ts'
 import type { BridgeSpec } from './spec.ts'
+import { ensureGatewayVlan, gatewayVlanName } from './vlan.ts'
 
 const NO_MAC = '00:00:00:00:00:00'
-const SCOPE_LINK = 253
+
+/** A bridge that a pod can be attached to: it is as the spec says, and carries its gateway. */
+export type ReadyBridge = {
+  readonly bridge: Link
+  /** The VLAN link that carries the gateway in place of the bridge. */
+  readonly gatewayVlan?: Link
+}
+
+export type BridgeWanted = {
+  readonly spec: BridgeSpec
+  readonly plan: PodPlan
+  /** For a bridge that has to be made, in bytes; undefined leaves it to the kernel. */
+  readonly mtu: () => number | undefined
+}
 
 /**
- * Makes the bridge, or adopts the one that is there. A bridge that this call made goes with the undo stack, but only
- * while it has no port. Throws a Fault when a link of that name is no bridge.
+ * Runs `work` on the bridge that is there, or makes it first. While `work` runs the bridge neither goes nor changes by
+ * the hand of another ADD. What was changed for it is taken back by `undo`, but not once another port has come, whose
+ * pod may rely on it. Throws a Fault when a link of that name is no bridge.
  */
-export function ensureBridge(host: Netns, spec: BridgeSpec, mtu: number | undefined, undo: UndoStack): Link {
-  const found = host.link({ name: spec.name })
-  const bridge = found ?? createBridge(host, spec, mtu, undo)
-  if (bridge.kind !== 'bridge') {
-    throw new Fault(
-      `bridge ${JSON.stringify(spec.name)} already exists but is a ${bridge.kind || 'plain device'}`,
-      {
-        code: Code.invalidConfig,
-        cure: `Choose another name for the key "bridge", or remove that link: ip link del ${spec.name}`,
-      },
-    )
-  }
-  const changes = bridgeChanges(bridge, spec)
-  return changes.length > 0 ? host.applyAndRead(changes, { index: bridge.index }) : bridge
-}
-
-/** Puts the gateway's addresses on the bridge (or on the VLAN link that stands for it). Idempotent. */
-export function ensureGatewayAddresses(
+export function withBridge<T>(
   host: Netns,
-  link: Link,
-  wanted: readonly Cidr[],
-  force: boolean,
+  wanted: BridgeWanted,
+  others: Others,
   undo: UndoStack,
-): void {
-  if (wanted.length === 0) return
-  const present = host.addresses(link.index)
-  for (const cidr of wanted) {
-    if (present.some((one) => sameCidr(one.cidr, cidr))) continue
-    const conflicts = present.filter((one) => inTheWay(one, cidr))
-    if (conflicts[0] && !force) throw addressConflict(link, conflicts[0].cidr, cidr)
-    for (const { cidr: old } of conflicts) displace(host, link.index, old, undo)
-    addGateway(host, link, cidr, undo)
+  work: (ready: ReadyBridge) => T,
+): T {
+  const { name } = wanted.spec
+  const shared = others.lockBridge(name, 'shared')
+  try {
+    const ready = lookAt(host, wanted)
+    if (ready) return work(ready)
+  } finally {
+    shared.release()
+  }
+  const alone = others.lockBridge(name, 'exclusive')
+  try {
+    return work(makeReady(host, wanted, others, undo))
+  } finally {
+    alone.release()
   }
 }
 
-/** The gateway addresses that the link lacks. */
-export function missingGateways(host: Netns, link: Link, wanted: readonly Cidr[]): Cidr[] {
-  if (wanted.length === 0) return []
-  const present = host.addresses(link.index)
-  return wanted.filter((cidr) => !present.some((one) => sameCidr(one.cidr, cidr)))
+/** The bridge, if nothing has to be done to it. */
+function lookAt(host: Netns, { spec, plan }: BridgeWanted): ReadyBridge | undefined {
+  const bridge = findBridge(host, spec)
+  if (!bridge || adoptionChanges(bridge, spec).length > 0) return undefined
+  const gatewayVlan = hasGatewayVlan(spec)
+    ? host.link({ name: gatewayVlanName(spec.name, spec.gatewayVlan) })
+    : undefined
+  if (hasGatewayVlan(spec) && !gatewayVlan?.up) return undefined
+  if (missingGateways(host, gatewayVlan ?? bridge, plan.bridgeAddresses).length > 0) return undefined
+  return { bridge, ...(gatewayVlan && { gatewayVlan }) }
+}
+
+function makeReady(host: Netns, wanted: BridgeWanted, others: Others, undo: UndoStack): ReadyBridge {
+  const { spec, plan, mtu } = wanted
+  const found = findBridge(host, spec)
+  const portsBefore = found ? portsOf(host, found.name) : []
+  const steps = new UndoStack()
+  undo.push(() => takeBack(host, spec.name, portsBefore, others, steps))
+  const bridge = found ? adopt(host, found, spec, steps) : createBridge(host, spec, mtu(), steps)
+  const gatewayVlan = hasGatewayVlan(spec)
+    ? ensureGatewayVlan(host, bridge, spec.gatewayVlan, steps)
+    : undefined
+  during('give the bridge its gateway addresses', () =>
+    ensureGatewayAddresses(host, gatewayVlan ?? bridge, plan.bridgeAddresses, spec.forceAddress, steps),
+  )
+  return { bridge, ...(gatewayVlan && { gatewayVlan }) }
+}
+
+/** The pod's own port is gone by then. Another one that came since may be used already: then all stays. */
+function takeBack(
+  host: Netns,
+  name: string,
+  portsBefore: readonly number[],
+  others: Others,
+  steps: UndoStack,
+): void {
+  const alone = others.lockBridge(name, 'exclusive')
+  try {
+    if (portsOf(host, name).some((port) => !portsBefore.includes(port))) return
+    const [first] = steps.unwind()
+    if (first) throw first
+  } finally {
+    alone.release()
+  }
+}
+
+function portsOf(host: Netns, name: string): number[] {
+  const links = host.links()
+  const bridge = links.find((link) => link.name === name)
+  return links
+    .filter(({ master }) => master !== undefined && master === bridge?.index)
+    .map(({ index }) => index)
+}
+
+function findBridge(host: Netns, { name }: BridgeSpec): Link | undefined {
+  const found = host.link({ name })
+  if (!found || found.kind === 'bridge') return found
+  throw new Fault(`bridge ${JSON.stringify(name)} already exists but is a ${found.kind || 'plain device'}`, {
+    code: Code.invalidConfig,
+    cure: `Choose another name for the key "bridge", or remove that link: ip link del ${name}`,
+  })
+}
+
+function hasGatewayVlan(spec: BridgeSpec): spec is BridgeSpec & { readonly gatewayVlan: number } {
+  return spec.isGateway && spec.gatewayVlan !== undefined
 }
 
 function createBridge(host: Netns, spec: BridgeSpec, mtu: number | undefined, undo: UndoStack): Link {
-  const { name, mac } = spec
+  const { name, mac, vlanFiltering } = spec
   let isOurs = true
   // The reverse comes first: the link may exist though its creation could not be confirmed.
-  undo.push(() => isOurs && removeUnusedBridge(host, name))
+  undo.push(() => isOurs && removeLink(host, { name }))
   // The MAC is set at creation: a bridge without one takes its ports' and changes with them (plugins#620).
-  const create: Change = {
-    op: 'createBridge',
-    name,
-    mac,
-    ...(mtu !== undefined && { mtu }),
-    vlanFiltering: spec.vlans !== undefined,
-  }
+  const create: Change = { op: 'createBridge', name, mac, ...(mtu !== undefined && { mtu }), vlanFiltering }
   try {
-    return host.applyAndRead([create, { op: 'setLink', link: { name }, up: true }], { name })
+    const bridge = host.applyAndRead([create], { name })
+    return adopt(host, bridge, spec, undo)
   } catch (error) {
-    // Another ADD was first: theirs is as good as ours.
-    const theirs = isErrno(error, 'EEXIST') ? host.link({ name }) : undefined
+    // Another program was first: its bridge is as good as ours.
+    const theirs = isErrno(error, 'EEXIST') ? findBridge(host, spec) : undefined
     if (!theirs) throw error
     isOurs = false
-    return theirs
+    return adopt(host, theirs, spec, undo)
   }
 }
 
-function removeUnusedBridge(host: Netns, name: string): void {
-  const bridge = host.link({ name })
-  if (!bridge || host.links().some(({ master }) => master === bridge.index)) return
-  host.apply([{ op: 'removeLink', link: { index: bridge.index } }])
+/** Nothing that is as it should be is touched. */
+function adopt(host: Netns, bridge: Link, spec: BridgeSpec, undo: UndoStack): Link {
+  const changes = adoptionChanges(bridge, spec)
+  if (changes.length === 0) return bridge
+  undo.push(() => host.apply(changes.map(reversed)))
+  return host.applyAndRead(changes, { index: bridge.index })
 }
 
-/** What an adopted bridge needs; nothing that is as it should be is touched. */
-function bridgeChanges(bridge: Link, spec: BridgeSpec): Change[] {
+type SetLink = Extract<Change, { op: 'setLink' }>
+
+function adoptionChanges(bridge: Link, spec: BridgeSpec): SetLink[] {
   const link = { index: bridge.index }
   const up = bridge.up ? {} : { up: true }
   const mac = bridge.mac === NO_MAC ? { mac: spec.mac } : {}
   const promiscuous = spec.promiscuous && bridge.promiscuity === 0 ? { promiscuous: true } : {}
-  const filtering = spec.vlans !== undefined && !bridge.vlanFiltering ? { vlanFiltering: true } : {}
+  const filtering = spec.vlanFiltering && !bridge.vlanFiltering ? { vlanFiltering: true } : {}
   const wanted = { ...up, ...mac, ...promiscuous, ...filtering }
   return Object.keys(wanted).length > 0 ? [{ op: 'setLink', link, ...wanted }] : []
 }
 
-/** With the first IPv4 address of a subnet the kernel takes away those that came after it. */
-function displace(host: Netns, linkIndex: number, cidr: Cidr, undo: UndoStack): void {
-  try {
-    host.apply([{ op: 'removeAddress', linkIndex, cidr }])
-  } catch (error) {
-    if (!isErrno(error, 'EADDRNOTAVAIL')) throw error
+/** The kernel takes no MAC of zeros back; one that is set harms nobody. */
+function reversed({ link, up, promiscuous, vlanFiltering }: SetLink): SetLink {
+  return {
+    op: 'setLink',
+    link,
+    ...(up && { up: false }),
+    ...(promiscuous && { promiscuous: false }),
+    ...(vlanFiltering && { vlanFiltering: false }),
   }
-  undo.push(() => host.apply([{ op: 'addAddress', linkIndex, cidr, noDad: true }]))
-}
-
-function addGateway(host: Netns, link: Link, cidr: Cidr, undo: UndoStack): void {
-  try {
-    host.apply([{ op: 'addAddress', linkIndex: link.index, cidr, noDad: true }])
-    undo.push(() => removeUnusedGateway(host, link.index, cidr))
-  } catch (error) {
-    if (!isErrno(error, 'EEXIST')) throw error
-  }
-}
-
-/** Another pod may have come to depend on the address since. */
-function removeUnusedGateway(host: Netns, index: number, cidr: Cidr): void {
-  if (host.links().some(({ master }) => master === index)) return
-  host.apply([{ op: 'removeAddress', linkIndex: index, cidr }])
-}
-
-/** Family 4: any other address. Family 6: one whose network overlaps; link-local ones never. */
-function inTheWay({ cidr, scope }: LinkAddress, wanted: Cidr): boolean {
-  if (cidr.address.family !== wanted.address.family || scope === SCOPE_LINK) return false
-  if (bitsOf(cidr.address.family) === 32) return true
-  return overlaps(cidr, wanted)
-}
-
-function sameCidr(a: Cidr, b: Cidr): boolean {
-  return a.prefix === b.prefix && sameAddress(a.address, b.address)
-}
-
-function addressConflict(link: Link, present: Cidr, wanted: Cidr): Fault {
-  return new Fault(
-    `bridge ${link.name} already has ${formatCidr(present)}, which is in the way of the gateway ${formatCidr(wanted)}`,
-    {
-      code: Code.invalidConfig,
-      cure: `Set "forceAddress": true to replace it, choose another bridge, or run: ip addr del ${formatCidr(present)} dev ${link.name}`,
-    },
-  )
 }

@@ -1,6 +1,6 @@
 import { type Address, type Cidr, formatAddress, formatCidr, sameAddress } from '../core/address.ts'
 import type { Kernel, Link, Netns, Route } from '../kernel/kernel.ts'
-import { missingGateways } from './bridge.ts'
+import { missingGateways } from './gateway.ts'
 import { missingMasquerade } from './masquerade.ts'
 import { type EndPlan, type PlannedRoute, planPod } from './plan.ts'
 import type { PodSpec } from './spec.ts'

@@ -1,10 +1,10 @@
-import { isErrno } from '../core/errors.ts'
+import { ignoring, isErrno } from '../core/errors.ts'
 import { type Mac, macBytes } from '../core/mac.ts'
 import type { DerivedNames } from '../core/names.ts'
 import { textBytes } from '../core/text.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { NftChain, NftCommand, NftElementRef, NftTableRef } from '../kernel/nftables/commands.ts'
-import { compileChain, ignoring } from './nft_frame.ts'
+import { compileChain } from './nft_frame.ts'
 
 /*
  * What a pod sends with another hardware address than its own is dropped where it enters the bridge:

@@ -1,9 +1,9 @@
 import { addressBytes, type Cidr, type Family, networkOf } from '../core/address.ts'
-import { isErrno } from '../core/errors.ts'
+import { ignoring, isErrno } from '../core/errors.ts'
 import { type AttachmentId, subnetChainName } from '../core/names.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { NftChain, NftCommand, NftElementRef, NftExpression } from '../kernel/nftables/commands.ts'
-import { compileChain, ignoring } from './nft_frame.ts'
+import { compileChain } from './nft_frame.ts'
 
 /*
  * Masquerade costs a packet one map look-up, however many pods there are:

@@ -1,4 +1,3 @@
-import { isErrno } from '../core/errors.ts'
 import type { NftChain, NftCommand } from '../kernel/nftables/commands.ts'
 
 /** Makes a chain with these rules and no others, whatever it held before. */
@@ -8,12 +7,4 @@ export function compileChain({ hook, rules, ...chain }: NftChain): NftCommand[] 
     { op: 'flushChain', ...chain },
     ...rules.map((rule): NftCommand => ({ op: 'addRule', ...chain, rule })),
   ]
-}
-
-export function ignoring(errnos: string[], work: () => void): void {
-  try {
-    work()
-  } catch (error) {
-    if (!isErrno(error, ...errnos)) throw error
-  }
 }

@@ -11,7 +11,7 @@ export type PodSpec = {
   readonly hostIfName: string
   readonly hostMac: Mac
   readonly podMac: Mac
-  /** Bytes; absent leaves the choice to the kernel. */
+  /** What the config says, in bytes; absent: that of the bridge, if it is there, else what fits the uplink. */
   readonly mtu?: number
   readonly ips: readonly PodIp[]
   readonly routes: readonly PodRoute[]
@@ -44,9 +44,11 @@ export type BridgeSpec = {
   /** Drop what the pod sends with another hardware address than its own. */
   readonly checkMac: boolean
   readonly port: PortOptions
-  /** VLANs of the port; absent leaves VLAN filtering alone. */
-  readonly vlans?: readonly PortVlan[]
-  /** Take VLAN 1 off the port. */
+  /** Let the bridge filter VLANs. */
+  readonly vlanFiltering: boolean
+  /** VLANs of the port; a later entry for the same VLAN counts. */
+  readonly vlans: readonly PortVlan[]
+  /** Take the bridge's default VLAN off the port before it gets its own. */
   readonly dropDefaultVlan: boolean
   /** The access VLAN that the gateway lives in. */
   readonly gatewayVlan?: number

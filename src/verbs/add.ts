@@ -14,9 +14,9 @@ import type { PodSpec } from '../pod/spec.ts'
 import { type Acquired, acquireAddresses } from './addresses.ts'
 import { attachmentIdOf, type Call } from './call.ts'
 import type { Ports } from './ports.ts'
-import { recordsOf, soundRecord, withAttachmentLock } from './records.ts'
+import { othersOf, recordsOf, soundRecord, withAttachmentLock } from './records.ts'
 import { releaseUnrecorded, removeRecorded, throwCollected } from './remove.ts'
-import { chooseMtu, specOf } from './spec_of.ts'
+import { specOf } from './spec_of.ts'
 
 /**
  * ADD: gives a container an interface on the network. Either all of it is done, or the machine is as it was and a
@@ -66,15 +66,8 @@ function addLocked(call: Call, ports: Ports, netns: Netns): CniResult {
       undo,
     )
     const requests = requestsOf(call.invocation, call.config)
-    const spec = specOf(
-      ports.kernel,
-      id,
-      call.config,
-      requests,
-      acquired,
-      chooseMtu(ports.kernel, call.config),
-    )
-    const attached = attachPod(ports.kernel, netns, spec, undo)
+    const spec = specOf(ports.kernel, id, call.config, requests, acquired)
+    const attached = attachPod(ports.kernel, netns, spec, othersOf(ports, id), undo)
     const result = resultOf(call, spec, attached, acquired)
     assertPrintable(result, call.config.cniVersion)
     records.complete(acquired.record)

@@ -5,6 +5,7 @@ import { type Cidr, parseCidr } from '../core/address.ts'
 import type { AttachmentId } from '../core/names.ts'
 import { removeUnusedMacFrame } from '../pod/mac_check.ts'
 import { removeUnusedFrame } from '../pod/masquerade.ts'
+import type { Others } from '../pod/others.ts'
 import { attachmentIdOf, type Call } from './call.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
 
@@ -20,6 +21,19 @@ export function withAttachmentLock<T>(call: Call, ports: Ports, work: () => T): 
     return work()
   } finally {
     lock.release()
+  }
+}
+
+/** What an attachment must know of the others, from their records. */
+export function othersOf(ports: Ports, { network, containerId, ifName }: AttachmentId): Others {
+  const records = recordsOf(ports)
+  const isThis = (one: AttachmentId): boolean =>
+    one.network === network && one.containerId === containerId && one.ifName === ifName
+  return {
+    lockBridge: (name, kind) => records.lockBridge(name, LOCK_TIMEOUT_MS, kind),
+    // A record without a mode is of addresses only, for a plugin that makes its own interface.
+    isOnlyPod: () =>
+      records.networks().every((one) => records.list(one).every((record) => isThis(record) || !record.mode)),
   }
 }
 

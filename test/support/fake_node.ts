@@ -22,8 +22,12 @@ export type FakeNode = {
   steps(): number
   /** At step `n` from now the process is killed, or the step is refused with an errno. */
   stopAt(n: number, how: 'SIGKILL' | string): void
+  /** Called with the words of each step of kernel and disk, before it is done; may throw a Fault. */
+  beforeStep(hook: (what: string) => void): void
   /** The next process after a kill. */
   revive(): void
+  /** All that a failed ADD must leave as it was: the whole kernel, leases and records. */
+  snapshot(): unknown
   /** Everything of a pod that is left, in words; empty when nothing is. */
   residue(): string[]
 }
@@ -45,6 +49,17 @@ export const L3 = {
 
 export const L2 = { ...L3, mode: 'l2', bridge: 'br0', isGateway: true }
 
+/** As many steps as mode l2 can have. */
+export const L2_FULL = {
+  ...L2,
+  macspoofchk: true,
+  promiscMode: true,
+  forceAddress: true,
+  portIsolation: true,
+  vlan: 100,
+  vlanTrunk: [{ id: 200 }, { minID: 300, maxID: 310 }],
+}
+
 export function createFakeNode(): FakeNode {
   const kernel = createFakeKernel()
   const files = createFakeFiles()
@@ -52,16 +67,20 @@ export function createFakeNode(): FakeNode {
   let count = 0
   let dead = false
   let stop: { readonly at: number; readonly how: string } | undefined
-  const onStep = (killed: () => Error, phase: string): void => {
-    if (phase === 'before') count++
+  let watcher: (what: string) => void = () => {}
+  const onStep = (killed: () => Error, phase: string, what: string): void => {
+    if (phase === 'before') {
+      count++
+      watcher(what)
+    }
     if (count === stop?.at && phase === 'before') {
       if (stop.how !== 'SIGKILL') throw new Fault(`the test: ${stop.how}`, { errno: stop.how })
       dead = true
     }
     if (dead) throw killed()
   }
-  kernel.onStep(({ phase }) => onStep(() => new KernelKilled('the test'), phase))
-  files.onOperation = ({ phase }) => onStep(() => new FilesKilled(), phase)
+  kernel.onStep(({ phase, what }) => onStep(() => new KernelKilled('the test'), phase, what))
+  files.onOperation = ({ phase, name, path }) => onStep(() => new FilesKilled(), phase, `${name} ${path}`)
   const plugins = { isExecutable: () => false, run: () => ({ exitCode: 1, stdout: '' }) }
   return {
     kernel,
@@ -85,25 +104,40 @@ export function createFakeNode(): FakeNode {
     stopAt(n, how) {
       stop = { at: count + n, how }
     },
+    beforeStep(hook) {
+      watcher = hook
+    },
     revive() {
       stop = undefined
       dead = false
       kernel.revive()
       files.revive()
     },
+    snapshot: () => snapshotOf(kernel, files),
     residue: () => residueOf(kernel, files),
   }
 }
 
+/** But for the loopback of a pod, which is not ours to take down: other plugins bring it up too, at the same time. */
+function snapshotOf(kernel: FakeKernel, files: FakeFiles): unknown {
+  const { host, nft, namespaces } = kernel.dump()
+  const pods = Object.entries(namespaces).map(([path, { links, routes, sysctls }]) => [
+    path,
+    { links: links.filter(({ name }) => name !== 'lo'), routes, sysctls },
+  ])
+  return { host, nft, pods, files: Object.entries(files.dump()).filter(([path]) => isOurs(path)) }
+}
+
 function residueOf(kernel: FakeKernel, files: FakeFiles): string[] {
   const { host, nft } = kernel.dump()
-  const links = host.links
-    .map(({ name }) => `link ${name}`)
-    .filter((text) => text !== 'link lo' && text !== 'link br0')
+  const links = host.links.map(({ name }) => `link ${name}`).filter((text) => !STAYING.includes(text))
   const tables = JSON.stringify(nft).includes('bowline') ? ['nftables table bowline'] : []
   const left = Object.keys(files.dump()).filter(isOurs)
   return [...links, ...tables, ...left]
 }
+
+/** A bridge and the gateway of a VLAN on it are the node's. */
+const STAYING = ['link lo', 'link br0', 'link br0.100']
 
 /** A lease, a record, or a temporary file; lock files, the cursor and the free list stay by design. */
 function isOurs(path: string): boolean {

@@ -170,7 +170,6 @@ describe('decodeConfig', () => {
     [{ vlanTrunk: [{ minID: 5 }] }, 'key "vlanTrunk[0]" has neither'],
     [{ vlanTrunk: [{ maxID: 5 }] }, 'key "vlanTrunk[0]" has neither'],
     [{ vlanTrunk: [{}] }, 'key "vlanTrunk[0]" has neither'],
-    [{ vlanTrunk: [{ id: 5, minID: 5, maxID: 6 }] }, 'key "vlanTrunk[0]" has neither'],
     [{ vlanTrunk: [{ id: 5, minID: 5 }] }, 'key "vlanTrunk[0]" has neither'],
     [
       { vlanTrunk: [{ id: 1 }, { minID: 9, maxID: 8 }] },
@@ -204,6 +203,7 @@ describe('decodeConfig', () => {
       ],
     },
     { vlanTrunk: [] },
+    { vlanTrunk: [{ id: 1, minID: 5, maxID: 6 }] },
     { mtu: 0, vlan: 0 },
     { isGateway: true, vlan: 1000, bridge: 'bridge-abc' },
     { disableContainerInterface: true },

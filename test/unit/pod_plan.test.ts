@@ -19,6 +19,8 @@ const bridge: BridgeSpec = {
   promiscuous: false,
   checkMac: false,
   port: {},
+  vlanFiltering: false,
+  vlans: [],
   dropDefaultVlan: false,
 }
 

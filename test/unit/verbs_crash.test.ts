@@ -1,8 +1,33 @@
 import { describe, expect, it } from 'vitest'
-import { createFakeNode, type FakeNode, L2, L3 } from '../support/fake_node.ts'
+import { parseCidr } from '../../src/core/address.ts'
+import type { Mac } from '../../src/core/mac.ts'
+import { createFakeNode, type FakeNode, L2, L2_FULL, L3 } from '../support/fake_node.ts'
 
 const ERRNOS = ['ENOSPC', 'EIO', 'EBUSY', 'ENOBUFS', 'EPERM']
 const MAX_STEPS = 400
+
+const OTHER_NETNS = '/var/run/netns/pod2'
+
+/** What may be there when an ADD begins. */
+const NODES: [string, (node: FakeNode, config: object) => void][] = [
+  ['an empty node', () => {}],
+  [
+    'a node with another pod',
+    (node, config) => {
+      node.kernel.makeNetns(OTHER_NETNS)
+      node.call('ADD', { config, containerId: 'c0', netns: OTHER_NETNS })
+    },
+  ],
+  [
+    'a node with a bridge of somebody else',
+    ({ kernel }) => {
+      const host = kernel.host()
+      const mac = '02:00:00:00:00:99' as Mac
+      const { index } = host.applyAndRead([{ op: 'createBridge', name: 'br0', mac }], { name: 'br0' })
+      host.apply([{ op: 'addAddress', linkIndex: index, cidr: parseCidr('192.168.7.1/24') }])
+    },
+  ],
+]
 
 /** Calls `work` for every step of `run` on a fresh node; ends when the run has no such step any more. */
 function atEachStep(run: (node: FakeNode) => void, work: (node: FakeNode, step: number) => void): number {
@@ -18,8 +43,8 @@ function atEachStep(run: (node: FakeNode) => void, work: (node: FakeNode, step: 
 
 describe.each([
   ['l3', L3],
-  ['l2', L2],
-  ['l2 with macspoofchk', { ...L2, macspoofchk: true }],
+  ['l2', { ...L2, forceAddress: true }],
+  ['l2 with all its keys', L2_FULL],
 ])('mode %s', (_, config) => {
   it('ADD killed at any step leaves what DEL removes entirely', () => {
     const steps = atEachStep(
@@ -70,14 +95,20 @@ describe.each([
     )
   })
 
-  it.each(ERRNOS)('ADD refused with %s at any step either succeeds or leaves nothing', (errno) => {
-    atEachStep(
-      () => {},
-      (node, step) => {
-        node.stopAt(step, errno)
-        const { exitCode } = node.call('ADD', { config })
-        node.revive()
-        if (exitCode !== 0) expect(node.residue(), `${errno} at step ${step}`).toEqual([])
+  describe.each(NODES)('on %s', (_, prepare) => {
+    it.each(ERRNOS)(
+      'ADD refused with %s at any step either succeeds or leaves the node as it was',
+      (errno) => {
+        atEachStep(
+          (node) => prepare(node, config),
+          (node, step) => {
+            const before = node.snapshot()
+            node.stopAt(step, errno)
+            const { exitCode } = node.call('ADD', { config })
+            node.revive()
+            if (exitCode !== 0) expect(node.snapshot(), `${errno} at step ${step}`).toEqual(before)
+          },
+        )
       },
     )
   })

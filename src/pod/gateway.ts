@@ -1,0 +1,77 @@
+import { bitsOf, type Cidr, formatCidr, overlaps, sameAddress } from '../core/address.ts'
+import { Code, Fault, ignoring, isErrno } from '../core/errors.ts'
+import type { UndoStack } from '../core/undo.ts'
+import type { Link, LinkAddress, Netns } from '../kernel/kernel.ts'
+
+const SCOPE_LINK = 253
+
+/** Puts the gateway's addresses on the bridge (or on the VLAN link that stands for it). Idempotent. */
+export function ensureGatewayAddresses(
+  host: Netns,
+  link: Link,
+  wanted: readonly Cidr[],
+  force: boolean,
+  undo: UndoStack,
+): void {
+  if (wanted.length === 0) return
+  const present = host.addresses(link.index)
+  for (const cidr of wanted) {
+    if (present.some((one) => sameCidr(one.cidr, cidr))) continue
+    const conflicts = present.filter((one) => inTheWay(one, cidr))
+    if (conflicts[0] && !force) throw addressConflict(link, conflicts[0].cidr, cidr)
+    for (const { cidr: old } of conflicts) displace(host, link.index, old, undo)
+    addGateway(host, link, cidr, undo)
+  }
+}
+
+/** The gateway addresses that the link lacks. */
+export function missingGateways(host: Netns, link: Link, wanted: readonly Cidr[]): Cidr[] {
+  if (wanted.length === 0) return []
+  const present = host.addresses(link.index)
+  return wanted.filter((cidr) => !present.some((one) => sameCidr(one.cidr, cidr)))
+}
+
+/** With the first IPv4 address of a subnet the kernel takes away those that came after it. */
+function displace(host: Netns, linkIndex: number, cidr: Cidr, undo: UndoStack): void {
+  undo.push(() =>
+    ignoring(['EEXIST'], () => host.apply([{ op: 'addAddress', linkIndex, cidr, noDad: true }])),
+  )
+  ignoring(['EADDRNOTAVAIL'], () => host.apply([{ op: 'removeAddress', linkIndex, cidr }]))
+}
+
+function addGateway(host: Netns, { index: linkIndex }: Link, cidr: Cidr, undo: UndoStack): void {
+  let isOurs = true
+  undo.push(() => isOurs && removeGateway(host, linkIndex, cidr))
+  try {
+    host.apply([{ op: 'addAddress', linkIndex, cidr, noDad: true }])
+  } catch (error) {
+    if (!isErrno(error, 'EEXIST')) throw error
+    isOurs = false
+  }
+}
+
+/** With the link that carries it an address has gone already. */
+function removeGateway(host: Netns, linkIndex: number, cidr: Cidr): void {
+  ignoring(['EADDRNOTAVAIL', 'ENODEV'], () => host.apply([{ op: 'removeAddress', linkIndex, cidr }]))
+}
+
+/** Family 4: any other address. Family 6: one whose network overlaps; link-local ones never. */
+function inTheWay({ cidr, scope }: LinkAddress, wanted: Cidr): boolean {
+  if (cidr.address.family !== wanted.address.family || scope === SCOPE_LINK) return false
+  if (bitsOf(cidr.address.family) === 32) return true
+  return overlaps(cidr, wanted)
+}
+
+function sameCidr(a: Cidr, b: Cidr): boolean {
+  return a.prefix === b.prefix && sameAddress(a.address, b.address)
+}
+
+function addressConflict(link: Link, present: Cidr, wanted: Cidr): Fault {
+  return new Fault(
+    `bridge ${link.name} already has ${formatCidr(present)}, which is in the way of the gateway ${formatCidr(wanted)}`,
+    {
+      code: Code.invalidConfig,
+      cure: `Set "forceAddress": true to replace it, choose another bridge, or run: ip addr del ${formatCidr(present)} dev ${link.name}`,
+    },
+  )
+}

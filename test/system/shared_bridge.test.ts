@@ -1,0 +1,74 @@
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { runPlugin } from '../support/plugin.ts'
+import { run } from '../support/private_namespaces.ts'
+import {
+  clearNode,
+  createNetns,
+  enterSandbox,
+  type Netns,
+  NOTHING,
+  ping,
+  removeNetns,
+  residue,
+} from '../support/sandbox.ts'
+
+/* What the pods of a node have in common: the bridge with its gateway. */
+const L2 = {
+  cniVersion: '1.1.0',
+  name: 'shared',
+  type: 'bowline',
+  bridge: 'br0',
+  isGateway: true,
+  ipam: { type: 'bowline-ipam', ranges: [[{ subnet: '10.1.0.0/24' }]] },
+}
+/** Fails in the pod, long after its bridge is made: no route leads to that gateway. */
+const FAILING = { ...L2, ipam: { ...L2.ipam, routes: [{ dst: '10.9.0.0/24', gw: '192.0.2.1' }] } }
+const ROUNDS = 15
+
+let podA: Netns
+let podB: Netns
+
+beforeAll(enterSandbox)
+
+beforeEach(async () => {
+  await clearNode()
+  run('sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0')
+  podA = createNetns('pod-a')
+  podB = createNetns('pod-b')
+})
+
+afterEach(() => {
+  removeNetns('pod-a')
+  removeNetns('pod-b')
+})
+
+describe('an ADD that fails', () => {
+  it('takes its bridge with it, and turns forwarding off again', async () => {
+    expect(await call('ADD', podA, FAILING)).toMatchObject({ exitCode: 1 })
+    expect(await residue()).toEqual(NOTHING)
+    expect(run('sysctl -n net.ipv4.ip_forward')).toBe('0')
+  })
+
+  it('leaves a bridge that was there as it was: down, with its address', async () => {
+    run('ip link add br0 address 02:00:00:00:00:99 type bridge; ip addr add 192.168.7.1/24 brd + dev br0')
+    const shown = 'ip -br link show br0; ip addr show br0 | grep inet'
+    const before = run(shown)
+    expect(await call('ADD', podA, { ...FAILING, forceAddress: true })).toMatchObject({ exitCode: 1 })
+    expect(run(shown)).toBe(before)
+  })
+
+  it('never takes the bridge from a pod that comes at the same time', async () => {
+    for (let round = 0; round < ROUNDS; round++) {
+      const [bad, good] = await Promise.all([call('ADD', podA, FAILING), call('ADD', podB, L2)])
+      expect([bad.exitCode, good.exitCode], `${good.stdout}`).toEqual([1, 0])
+      expect((await ping('10.1.0.1', { from: podB })).answered, `round ${round}`).toBe(1)
+      expect(await call('CHECK', podB, { ...L2, prevResult: good.output })).toMatchObject({ exitCode: 0 })
+      await call('DEL', podB, L2)
+      run('ip link delete br0')
+    }
+  })
+})
+
+function call(command: 'ADD' | 'DEL' | 'CHECK', netns: Netns, config: object) {
+  return runPlugin({ command, config, containerId: netns.name, netns: netns.path })
+}
