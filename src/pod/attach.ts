@@ -10,6 +10,7 @@ import { ensureMacCheck, removeMacCheck } from './mac_check.ts'
 import { ensureMasquerade, removeMasquerade } from './masquerade.ts'
 import type { Others } from './others.ts'
 import { type EndPlan, type PodPlan, planPod } from './plan.ts'
+import { refuseAdvertisements } from './router_advertisements.ts'
 import { type BridgeSpec, familiesOf, type PodSpec } from './spec.ts'
 import { uplinkMtu } from './uplink.ts'
 import { portVlanChanges } from './vlan.ts'
@@ -115,6 +116,7 @@ function joinBridge(host: Netns, spec: BridgeSpec, bridge: Link, end: Link): voi
 /** One batch in each namespace. The host's end goes first, so that the pod's first packet finds it up. */
 function configureEnds(host: Netns, netns: Netns, spec: PodSpec, plan: PodPlan, links: Pair): void {
   if (spec.mode === 'l3') {
+    refuseAdvertisements(host, links.host.name)
     const up: Change = {
       op: 'setLink',
       link: { index: links.host.index },

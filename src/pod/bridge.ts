@@ -5,6 +5,7 @@ import { removeLink } from './detach.ts'
 import { ensureGatewayAddresses, missingGateways } from './gateway.ts'
 import type { Others } from './others.ts'
 import type { PodPlan } from './plan.ts'
+import { refuseAdvertisements } from './router_advertisements.ts'
 import type { BridgeSpec } from './spec.ts'
 import { ensureGatewayVlan, gatewayVlanName } from './vlan.ts'
 
@@ -128,6 +129,7 @@ function createBridge(host: Netns, spec: BridgeSpec, mtu: number | undefined, un
   const create: Change = { op: 'createBridge', name, mac, ...(mtu !== undefined && { mtu }), vlanFiltering }
   try {
     const bridge = host.applyAndRead([create], { name })
+    refuseAdvertisements(host, name)
     return adopt(host, bridge, spec, undo)
   } catch (error) {
     // Another program was first: its bridge is as good as ours.

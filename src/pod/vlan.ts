@@ -2,6 +2,7 @@ import { Code, Fault } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, Link, Netns, PortVlan } from '../kernel/kernel.ts'
 import { removeLink } from './detach.ts'
+import { refuseAdvertisements } from './router_advertisements.ts'
 import type { BridgeSpec } from './spec.ts'
 
 const ALL_VLANS: PortVlan = { from: 1, to: 4094 }
@@ -24,6 +25,7 @@ export function ensureGatewayVlan(host: Netns, bridge: Link, vlan: number, undo:
   // The reverse comes first: the link may exist though its creation could not be confirmed.
   undo.push(() => removeLink(host, { name }))
   host.apply([{ op: 'createVlan', name, parent: bridge.index, vlan }])
+  refuseAdvertisements(host, name)
   return host.applyAndRead([{ op: 'setLink', link: { name }, up: true }], { name })
 }
 

@@ -11,7 +11,32 @@ const ETHER_TYPE = '88b5'
 /** Broadcasts a frame with this source out of an interface. */
 export async function sendFrame(netns: Netns | undefined, ifName: string, source: string): Promise<void> {
   const frame = `ffffffffffff${source.replaceAll(':', '')}${ETHER_TYPE}`.padEnd(120, '0')
-  await runIn(netns, process.execPath, '-e', `${SOCKET}${SEND}`, ifName, frame)
+  await send(netns, ifName, Buffer.from(frame, 'hex'))
+}
+
+/** Multicasts a router advertisement (RFC 4861) for half an hour, as from a router with the address fe80::bad. */
+export async function sendRouterAdvertisement(netns: Netns | undefined, ifName: string): Promise<void> {
+  const source = Buffer.from('fe800000000000000000000000000bad', 'hex')
+  const allNodes = Buffer.from('ff020000000000000000000000000001', 'hex')
+  // Type 134, code 0, checksum, hop limit 64, no flags, lifetime 1800 s, no times.
+  const icmp = Buffer.from('86000000400007080000000000000000', 'hex')
+  const pseudo = Buffer.concat([source, allNodes, Buffer.from('000000100000003a', 'hex'), icmp])
+  icmp.writeUInt16BE(checksum(pseudo), 2)
+  const ethernet = Buffer.from('33330000000102000000bad086dd', 'hex')
+  const ip = Buffer.from('6000000000103aff', 'hex')
+  await send(netns, ifName, Buffer.concat([ethernet, ip, source, allNodes, icmp]))
+}
+
+/** The Internet checksum (RFC 1071) of an even number of bytes. */
+function checksum(bytes: Buffer): number {
+  let sum = 0
+  for (let at = 0; at < bytes.length; at += 2) sum += bytes.readUInt16BE(at)
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
+  return ~sum & 0xffff
+}
+
+async function send(netns: Netns | undefined, ifName: string, frame: Buffer): Promise<void> {
+  await runIn(netns, process.execPath, '-e', `${SOCKET}${SEND}`, ifName, frame.toString('hex'))
 }
 
 /** What an interface hears of such frames, from now on. */

@@ -1,6 +1,7 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { runPlugin } from '../support/plugin.ts'
 import { run } from '../support/private_namespaces.ts'
+import { sendRouterAdvertisement } from '../support/raw_frames.ts'
 import {
   clearNode,
   createNetns,
@@ -12,7 +13,7 @@ import {
   residue,
 } from '../support/sandbox.ts'
 
-/* What the pods of a node have in common: the bridge with its gateway. */
+/* What the pods of a node have in common: the bridge with its gateway, and the node's own routes. */
 const L2 = {
   cniVersion: '1.1.0',
   name: 'shared',
@@ -23,6 +24,7 @@ const L2 = {
 }
 /** Fails in the pod, long after its bridge is made: no route leads to that gateway. */
 const FAILING = { ...L2, ipam: { ...L2.ipam, routes: [{ dst: '10.9.0.0/24', gw: '192.0.2.1' }] } }
+const L3 = { cniVersion: '1.1.0', name: 'routed', type: 'bowline', mode: 'l3', ipam: L2.ipam }
 const ROUNDS = 15
 
 let podA: Netns
@@ -66,6 +68,29 @@ describe('an ADD that fails', () => {
       await call('DEL', podB, L2)
       run('ip link delete br0')
     }
+  })
+})
+
+describe('a router advertisement', () => {
+  it.each([
+    ['l2', L2],
+    ['l3', L3],
+  ])('of a pod is not believed by the node (mode %s)', async (_, config) => {
+    await call('ADD', podA, config)
+    await sendRouterAdvertisement(podA, 'eth0')
+    expect((await ping('10.1.0.1', { from: podA })).answered).toBe(1)
+    expect(run('ip -6 route show default')).toBe('')
+    await call('DEL', podA, config)
+  })
+
+  it('would be, on a link that is not ours: so the two tests before this one say something', async () => {
+    run(
+      'ip link add probe type veth peer name eth0 netns pod-a; ip link set probe up; ip -n pod-a link set eth0 up',
+    )
+    await sendRouterAdvertisement(podA, 'eth0')
+    run(
+      'for i in $(seq 50); do ip -6 route show default | grep -q fe80::bad && exit 0; sleep 0.1; done; exit 1',
+    )
   })
 })
 
