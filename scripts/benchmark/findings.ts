@@ -1,0 +1,52 @@
+import type { Sample, Series, Unit } from './experiment.ts'
+import { type Goal, goalOf, isMet } from './goals.ts'
+import { pairedRatio, type Summary, summarize } from './statistics.ts'
+
+/** What was found of one contender in one metric: the line of a table, a bar of the drawing. */
+export type Finding = {
+  /** `ADD, plain`. */
+  readonly what: string
+  readonly contender: string
+  readonly unit: Unit
+  readonly summary: Summary
+  /** The median, where it is known. */
+  readonly cpuMs?: number
+  /** What `ratio` is to; absent for the base itself. */
+  readonly base?: string
+  /** The median of the ratios of each round. */
+  readonly ratio?: number
+  readonly goal?: Goal
+  readonly isMet?: boolean
+}
+
+/** The findings of a series, the bases first. */
+export function findingsOf(series: Series): Finding[] {
+  const lines = series.contenders.map(({ name }) => findingOf(series, name))
+  return lines.toSorted((a, b) => Number(a.base !== undefined) - Number(b.base !== undefined))
+}
+
+function findingOf({ experiment, metric, unit, contenders }: Series, name: string): Finding {
+  const contender = contenders.find((one) => one.name === name)
+  const values = valuesOf(contender?.samples)
+  const base = contenders.find((one) => one.name === contender?.base)
+  const ratio = base && pairedRatio(values, valuesOf(base.samples))
+  const summary = summarize(values.flatMap((value) => value ?? []))
+  const cpu = (contender?.samples ?? []).flatMap((sample) => sample?.cpuMs ?? [])
+  const goal = goalOf(experiment, metric, name)
+  const reached = goal?.isAbsolute ? summary.median : ratio
+  return {
+    what: `${metric}, ${experiment}`,
+    contender: name,
+    unit,
+    summary,
+    ...(cpu.length > 0 && { cpuMs: summarize(cpu).median }),
+    ...(base && { base: base.name }),
+    ...(ratio !== undefined && { ratio }),
+    ...(goal && { goal }),
+    ...(goal && reached !== undefined && { isMet: isMet(goal, reached) }),
+  }
+}
+
+function valuesOf(samples: readonly (Sample | undefined)[] = []): (number | undefined)[] {
+  return samples.map((sample) => sample?.value)
+}
