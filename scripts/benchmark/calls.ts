@@ -1,9 +1,11 @@
+import { join } from 'node:path'
+import type { Netns } from '../../test/support/sandbox.ts'
+import { compileExecutable } from '../executable.ts'
 import { type Bench, createBenches } from './benches.ts'
 import type { Contender, Experiment, Sample } from './experiment.ts'
-import { type NetworkShape, named, type Subject } from './networks.ts'
-import { createPods } from './nodes.ts'
+import type { NetworkShape, Subject } from './networks.ts'
 import { type Added, addPod, call, deletePod, type Network } from './plugin_calls.ts'
-import { type Ended, pause } from './processes.ts'
+import { type Ended, type Program, pause, runProgram } from './processes.ts'
 
 /** The networks that single calls are measured on. */
 const SHAPES: Readonly<Record<string, NetworkShape>> = {
@@ -18,13 +20,21 @@ const SHAPES: Readonly<Record<string, NetworkShape>> = {
 const LIVING = 8
 /** The kernel ends some of its work after the call that asked for it: the next one is not to pay for it. */
 const SETTLE_MS = 5
+/** What VERSION is compared with. */
+const BARE = 'bare program'
 
-/** VERSION, which is the start of the process alone, then ADD and DEL of one pod on each kind of network. */
-export function callExperiments(subjects: readonly Subject[], rounds: number): Experiment[] {
-  return [startExperiment(subjects, rounds), ...Object.keys(SHAPES).map(attachExperiment(subjects, rounds))]
+/** How processes start, then ADD and DEL of one pod on each kind of network. */
+export function callExperiments(subjects: readonly Subject[], rounds: number, work: string): Experiment[] {
+  return [
+    startExperiment(subjects, rounds, work),
+    ...Object.keys(SHAPES).map(attachExperiment(subjects, rounds)),
+  ]
 }
 
-function startExperiment(subjects: readonly Subject[], rounds: number): Experiment {
+/** VERSION, which is the start of the process alone, beside a program of the same make that does nothing. */
+function startExperiment(subjects: readonly Subject[], rounds: number, work: string): Experiment {
+  // In VERSION our modes are the same.
+  const different = subjects.filter(({ name }) => name !== 'l2')
   return {
     title: 'start',
     unit: 'ms',
@@ -32,18 +42,28 @@ function startExperiment(subjects: readonly Subject[], rounds: number): Experime
     warmUps: 2,
     secondsPerRound: 0.04,
     prepare: () => {
-      const { benches, remove } = createBenches(subjects)
-      const shape = SHAPES['plain'] as NetworkShape
+      const { benches, remove } = createBenches(different)
+      const bare = compileBare(work)
       return {
-        contenders: benches.map((bench) => startContender(bench.subject.name, bench.network(shape))),
+        contenders: [
+          { name: BARE, measure: () => ({ VERSION: quietly(() => runProgram(bare)) }) },
+          ...benches.map((bench) => startContender(bench)),
+        ],
         remove,
       }
     },
   }
 }
 
-function startContender(name: string, network: Network): Contender {
-  return { ...named(name), measure: () => ({ VERSION: quietly(() => call(network, 'VERSION')) }) }
+function compileBare(work: string): Program {
+  const path = join(work, 'bare')
+  compileExecutable(join(import.meta.dirname, 'bare_program.ts'), path, work)
+  return { path, env: {}, input: '{"cniVersion":"1.0.0"}' }
+}
+
+function startContender({ subject: { name }, network }: Bench): Contender {
+  const on = network(SHAPES['plain'] as NetworkShape)
+  return { name, base: BARE, measure: () => ({ VERSION: quietly(() => call(on, 'VERSION')) }) }
 }
 
 function attachExperiment(subjects: readonly Subject[], rounds: number): (title: string) => Experiment {
@@ -55,27 +75,24 @@ function attachExperiment(subjects: readonly Subject[], rounds: number): (title:
     secondsPerRound: 0.25,
     prepare: () => {
       const { benches, remove } = createBenches(subjects)
-      const shape = SHAPES[title] as NetworkShape
-      return { contenders: benches.map((bench) => attachContender(bench, shape)), remove }
+      return {
+        contenders: benches.map((bench) => attachContender(bench, SHAPES[title] as NetworkShape)),
+        remove,
+      }
     },
   })
 }
 
 /** ADD of one pod, and once the node has its pods, DEL of the oldest. */
-function attachContender({ subject, node, network }: Bench, shape: NetworkShape): Contender {
-  const idle = createPods(node.name, LIVING + 1)
+function attachContender({ contender, network, pods }: Bench, shape: NetworkShape): Contender {
+  const idle = pods(LIVING + 1)
   const living: Added[] = []
   const on = network(shape)
   return {
-    ...named(subject.name),
+    ...contender,
     measure: () => {
-      const pod = idle.shift()
-      if (!pod) throw new Error('no idle pod')
-      const ADD = quietly(() => {
-        const { ended, added } = addPod(on, pod)
-        living.push(added)
-        return ended
-      })
+      const { sample: ADD, added } = quietAdd(on, taken(idle))
+      living.push(added)
       const oldest = living.length > LIVING ? living.shift() : undefined
       if (!oldest) return { ADD }
       idle.push(oldest.pod)
@@ -84,8 +101,24 @@ function attachContender({ subject, node, network }: Bench, shape: NetworkShape)
   }
 }
 
+/** ADD on a machine that has nothing else to do. */
+export function quietAdd(network: Network, pod: Netns): { readonly sample: Sample; readonly added: Added } {
+  pause(SETTLE_MS)
+  const { ended, added } = addPod(network, pod)
+  return { sample: sampleOf(ended), added }
+}
+
 function quietly(work: () => Ended): Sample {
   pause(SETTLE_MS)
-  const { ms, cpuMs } = work()
+  return sampleOf(work())
+}
+
+function sampleOf({ ms, cpuMs }: Ended): Sample {
   return { value: ms, cpuMs }
+}
+
+function taken(idle: Netns[]): Netns {
+  const pod = idle.shift()
+  if (pod) return pod
+  throw new Error('no pod is idle')
 }

@@ -19,10 +19,11 @@ export type Finding = {
   readonly isMet?: boolean
 }
 
-/** The findings of a series, the bases first. */
+/** The findings of a series: each base, and behind it what is compared with it. */
 export function findingsOf(series: Series): Finding[] {
   const lines = series.contenders.map(({ name }) => findingOf(series, name))
-  return lines.toSorted((a, b) => Number(a.base !== undefined) - Number(b.base !== undefined))
+  const bases = lines.filter(({ base }) => base === undefined)
+  return bases.flatMap((line) => [line, ...lines.filter(({ base }) => base === line.contender)])
 }
 
 function findingOf({ experiment, metric, unit, contenders }: Series, name: string): Finding {

@@ -1,6 +1,7 @@
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, symlinkSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { BOWLINE, CACHE } from '../../test/support/plugin.ts'
+import { installExecutable } from '../executable.ts'
 
 /** What a pod network is to be, whoever makes it. */
 export type NetworkShape = {
@@ -33,47 +34,53 @@ export type PluginChoice = {
 /** What the ratios are to. */
 export const REFERENCE = 'reference'
 
-/** Name and base of a contender that is a subject: all but the reference are measured by the reference. */
-export function named(name: string): { readonly name: string; readonly base?: string } {
-  return name === REFERENCE ? { name } : { name, base: REFERENCE }
-}
-
-const PLUGINS = join(CACHE, 'plugins')
-
-/** Ours in both modes, the reference, and what was asked for beside them. */
-export function subjects(choices: readonly PluginChoice[]): Subject[] {
-  const all = [
+/** Ours in both modes, the reference, and what was asked for beside them. `programs` has the first three. */
+export function subjects(programs: string, choices: readonly PluginChoice[]): Subject[] {
+  const ours = (name: string, keys: Record<string, unknown>) =>
+    subject(name, { directory: programs, type: 'bowline', keys }, 'bowline-ipam', programs)
+  return [
     ours('l3', { mode: 'l3' }),
     ours('l2', { mode: 'l2', ...BRIDGE }),
-    chosen(REFERENCE, { directory: PLUGINS, type: 'bridge', keys: {} }),
-    ...choices.map((choice, i) => chosen(nameOfChoice(choice, i), choice)),
+    subject(REFERENCE, { directory: programs, type: 'bridge', keys: BRIDGE }, 'host-local', programs),
+    ...choices.map((choice, i) =>
+      subject(
+        nameOfChoice(choice, i),
+        { ...choice, keys: { ...BRIDGE, ...choice.keys } },
+        'host-local',
+        programs,
+      ),
+    ),
   ]
-  const missing = all.find(({ program }) => !existsSync(program))
-  if (missing) throw new Error(`there is no ${missing.program}: run scripts/setup bench, or correct --plugin`)
-  return all
+}
+
+/**
+ * Copies ours and the reference plugins into a directory, as an installation on a node does: so the files are in the
+ * page cache, and none of them in a worse state than another. Throws when there is nothing to copy.
+ */
+export function installPrograms(directory: string): void {
+  mkdirSync(directory, { recursive: true })
+  for (const path of [BOWLINE, join(CACHE, 'plugins/bridge'), join(CACHE, 'plugins/host-local')]) {
+    if (!existsSync(path)) throw new Error(`there is no ${path}: run scripts/setup bench`)
+    installExecutable(path, join(directory, basename(path)))
+  }
+  symlinkSync('bowline', join(directory, 'bowline-ipam'))
 }
 
 const BRIDGE = { bridge: 'cni0', isGateway: true }
 
-function ours(name: string, keys: Record<string, unknown>): Subject {
-  return {
-    name,
-    program: BOWLINE,
-    cniPath: PLUGINS,
-    configOf: (shape) => ({ type: 'bowline', ...keys, ...commonKeys(shape, 'bowline-ipam') }),
-  }
-}
-
-/** The reference and its like: a bridge with host-local, unless the keys say something else. */
-function chosen(name: string, { directory, type, keys }: PluginChoice): Subject {
+function subject(
+  name: string,
+  { directory, type, keys }: PluginChoice,
+  ipam: string,
+  programs: string,
+): Subject {
   return {
     name,
     program: join(directory, type),
-    cniPath: `${directory}:${PLUGINS}`,
+    cniPath: directory === programs ? programs : `${directory}:${programs}`,
     configOf: (shape) => ({
       type,
-      ...BRIDGE,
-      ...commonKeys(shape, 'host-local'),
+      ...commonKeys(shape, ipam),
       ...(fillIn(keys, shape) as Record<string, unknown>),
     }),
   }

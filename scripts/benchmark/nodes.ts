@@ -25,6 +25,11 @@ export function createPods(prefix: string, count: number): Netns[] {
   return Array.from({ length: count }, (_, i) => createNetns(`${prefix}-${i}`))
 }
 
+/** Removes network namespaces, and with them the links that are in them. */
+export function removeNamespaces(names: readonly string[]): void {
+  run(names.map((name) => `ip netns delete ${name}`).join('\n'))
+}
+
 function createNode(name: string, address: string): Node {
   const handle = openHandle(createNetns(name).path)
   return { name, address, enter: (work) => within(handle, work) }

@@ -1,5 +1,5 @@
 import { existsSync, statSync } from 'node:fs'
-import { isAbsolute, join } from 'node:path'
+import { dirname, isAbsolute, join, normalize } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { PluginChoice } from './networks.ts'
 
@@ -17,6 +17,8 @@ export type Options = {
   readonly json?: string
   readonly svg?: string
   readonly store?: string
+  /** Whether the scheduler chooses the processors of traffic. */
+  readonly unpinned: boolean
   readonly help: boolean
 }
 
@@ -35,8 +37,11 @@ export const HELP = `Measures Bowline beside the reference plugins bridge and ho
                        reference bridge and the keys of the JSON object. {subnet4}, {subnet6} and {masquerade} in it
                        stand for what is measured. May be given again
   --store DIR          leases and records go to a new directory in DIR; its file system shows in the times
+  --unpinned           lets the scheduler choose the processors for traffic; else both ends stay on one
   --json FILE          writes every single measurement
   --svg FILE           draws the ratios
+
+On a machine that is also busy with other things: nice -n -20 npm run bench
 `
 
 const MAX_ROUNDS = 10_000
@@ -56,6 +61,7 @@ export function parseOptions(args: readonly string[], cwd: string): Options {
     ...path('json'),
     ...path('svg'),
     ...path('store'),
+    unpinned: values.unpinned ?? false,
     help: values.help ?? false,
   }
 }
@@ -72,6 +78,7 @@ function parse(args: readonly string[]) {
         store: { type: 'string' },
         json: { type: 'string' },
         svg: { type: 'string' },
+        unpinned: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
     })
@@ -100,7 +107,7 @@ function pluginOf(text: string, cwd: string): PluginChoice {
     throw new OptionError(
       `--plugin: ${JSON.stringify(text)} is not DIR:TYPE or DIR:TYPE:JSON. Use /opt/cni/bin:ptp`,
     )
-  const absolute = isAbsolute(directory) ? directory : join(cwd, directory)
+  const absolute = visible('plugin', isAbsolute(directory) ? directory : join(cwd, directory))
   if (!existsSync(join(absolute, type)))
     throw new OptionError(
       `--plugin: there is no ${join(absolute, type)}. Give the directory that the plugin is in`,
@@ -122,8 +129,19 @@ function keysOf(json: string): Record<string, unknown> {
 
 /** Now, and not at the end of the measurement: whether the file can be written there. */
 function checkedPath(option: string, value: string, cwd: string): string {
-  const path = isAbsolute(value) ? value : join(cwd, value)
-  const directory = option === 'store' ? path : join(path, '..')
+  const path = visible(option, isAbsolute(value) ? value : join(cwd, value))
+  const directory = option === 'store' ? path : dirname(path)
   if (statSync(directory, { throwIfNoEntry: false })?.isDirectory()) return path
   throw new OptionError(`--${option}: there is no directory ${directory}. Make it, or name another one`)
 }
+
+/** Inside the benchmark's namespaces some directories are others than the machine's. */
+function visible(option: string, path: string): string {
+  const hidden = HIDDEN.find((one) => `${normalize(path)}/`.startsWith(`${one}/`))
+  if (!hidden) return path
+  throw new OptionError(
+    `--${option}: the benchmark has a ${hidden} of its own. Name a place that is not below ${hidden}`,
+  )
+}
+
+const HIDDEN = ['/run', '/var/run', '/var/lib', '/proc']

@@ -29,6 +29,7 @@ const SYS_PIDFD_OPEN = 434
 const O_CLOEXEC = 0o2000000
 const O_NONBLOCK = 0o4000
 const F_SETFL = 4
+const F_GETPIPE_SZ = 1032
 const POLLIN = 1
 const SIGKILL = 9
 const SETSIGDEF_AND_SETSIGMASK = 0x04 | 0x08
@@ -45,6 +46,8 @@ export type Program = {
   readonly env: Readonly<Record<string, string>>
   /** Standard input, up to 64 KiB; closed behind it. */
   readonly input?: string
+  /** Whether its standard output has no room: it waits with its first answer until `drainOutput`. */
+  readonly isOutputFull?: boolean
 }
 
 /** A program on its way. */
@@ -74,9 +77,11 @@ export function runProgram(program: Program, timeoutMs = 60_000): Ended {
 }
 
 /** Starts a program in the namespaces of this thread. Throws when it can't be started. */
-export function startProgram({ path, args = [], env, input = '' }: Program): Running {
+export function startProgram(program: Program): Running {
+  const { path, args = [], env, input = '' } = program
   const [stdin, stdout, stderr] = [makePipe(), makePipe(), makePipe()]
   writeInput(stdin.write, input)
+  if (program.isOutputFull) fill(stdout.write)
   const argv = pointerList([path, ...args])
   const envp = pointerList(Object.entries(env).map(([name, value]) => `${name}=${value}`))
   const actions = fileActions([stdin.read, stdout.write, stderr.write])
@@ -92,6 +97,13 @@ export function startProgram({ path, args = [], env, input = '' }: Program): Run
   return { path, pid: id, pidfd, stdout: stdout.read, stderr: stderr.read, startedNs }
 }
 
+/** Takes what stands in the way of a program's first answer out of the pipe. */
+export function drainOutput({ stdout }: Running): void {
+  const chunk = bytesOf(libc.fcntl(stdout, F_GETPIPE_SZ, 0))
+  for (let left = chunk.length; left > 0; )
+    left -= Number(libc.read(stdout, chunk.subarray(0, left), chunk.subarray(0, left)))
+}
+
 /** Waits until one of the programs has ended. Kills them all and throws when none does within `timeoutMs`. */
 export function waitForOne(
   running: readonly Running[],
@@ -105,6 +117,12 @@ export function waitForOne(
   const [stdout, stderr] = [readAll(one.stdout), readAll(one.stderr)]
   for (const fd of [one.stdout, one.stderr, one.pidfd]) libc.close(fd)
   return { one, ended: { exitCode: exitCodeOf(status[0] ?? 0), ms, cpuMs: cpuMsOf(usage), stdout, stderr } }
+}
+
+/** Ends a program that would not end by itself. */
+export function kill(running: Running): void {
+  libc.kill(running.pid, SIGKILL)
+  waitForOne([running])
 }
 
 /** Waits with the processor idle. */
@@ -142,7 +160,7 @@ function cpuMsOf(usage: DataView): number {
 /** What is in the pipe now: a process that outlives the program may still hold the other end. */
 function readAll(fd: number): string {
   libc.fcntl(fd, F_SETFL, O_NONBLOCK)
-  const chunk = new Uint8Array(new ArrayBuffer(CHUNK_BYTES))
+  const chunk = bytesOf(CHUNK_BYTES)
   const count = Number(libc.read(fd, chunk, chunk))
   return new TextDecoder().decode(chunk.subarray(0, Math.max(0, count)))
 }
@@ -162,6 +180,15 @@ function writeInput(fd: number, input: string): void {
   libc.close(fd)
 }
 
+function fill(fd: number): void {
+  const bytes = bytesOf(libc.fcntl(fd, F_GETPIPE_SZ, 0))
+  if (Number(libc.write(fd, bytes, bytes)) !== bytes.length) throw new Error(`the pipe was not empty`)
+}
+
+function bytesOf(length: number): Uint8Array {
+  return new Uint8Array(new ArrayBuffer(length))
+}
+
 /** `char *list[]` with the texts behind it, in one piece of memory that does not move. */
 function pointerList(texts: readonly string[]): { readonly list: Uint8Array } {
   const encoded = texts.map((text) => new TextEncoder().encode(`${text}\0`))
@@ -179,7 +206,7 @@ function pointerList(texts: readonly string[]): { readonly list: Uint8Array } {
 }
 
 function fileActions(fds: readonly number[]): Uint8Array {
-  const actions = new Uint8Array(new ArrayBuffer(STRUCT_BYTES))
+  const actions = bytesOf(STRUCT_BYTES)
   libc.posix_spawn_file_actions_init(actions)
   for (const [to, from] of fds.entries()) libc.posix_spawn_file_actions_adddup2(actions, from, to)
   return actions
@@ -189,7 +216,7 @@ function fileActions(fds: readonly number[]): Uint8Array {
 const ATTRIBUTES = defaultSignals()
 
 function defaultSignals(): Uint8Array {
-  const attributes = new Uint8Array(new ArrayBuffer(STRUCT_BYTES))
+  const attributes = bytesOf(STRUCT_BYTES)
   const [all, none] = [new Uint8Array(SIGSET_BYTES).fill(0xff), new Uint8Array(SIGSET_BYTES)]
   libc.posix_spawnattr_init(attributes)
   libc.posix_spawnattr_setsigdefault(attributes, all)

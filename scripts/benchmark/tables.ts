@@ -1,5 +1,37 @@
 import type { Finding } from './findings.ts'
 import type { Goal } from './goals.ts'
+import type { Machine } from './machine.ts'
+import { REFERENCE } from './networks.ts'
+
+/** What the machine is, and a warning if it is not quiet. */
+export function machineTable(machine: Machine, isBusy: boolean): string {
+  const lines = aligned(Object.entries(machine))
+  return isBusy ? `${lines}\n${BUSY}` : lines
+}
+
+const BUSY = `
+This machine is busy with other things. The ratios stand more or less, since both sides of each were measured in the
+same moment; the times do not. Wait, or try: nice -n -20 npm run bench`
+
+/** Each goal with what was reached, those that were missed first. */
+export function goalTable(findings: readonly Finding[]): string {
+  const judged = findings.filter(({ isMet }) => isMet !== undefined)
+  const rows = judged
+    .toSorted((a, b) => Number(a.isMet) - Number(b.isMet))
+    .map((finding) => [
+      finding.isMet ? 'met' : 'NOT MET',
+      finding.what,
+      finding.contender,
+      reachedText(finding),
+      finding.goal ? goalText(finding.goal) : '',
+    ])
+  const met = judged.filter(({ isMet }) => isMet).length
+  return `${aligned(rows)}\n\n${met} of ${judged.length} goals met`
+}
+
+function reachedText({ goal, summary, unit, ratio = Number.NaN, base }: Finding): string {
+  return goal?.isAbsolute ? `${number(summary.median)} ${unit}` : `${ratio.toFixed(2)} to ${base}`
+}
 
 /** The findings as lines of text, a heading for each metric. */
 export function tableOf(findings: readonly Finding[]): string {
@@ -16,7 +48,7 @@ function cellsOf({ contender, summary, unit, cpuMs, ratio, base, goal, isMet }: 
     `${number(summary.median)} ${unit}`,
     `${number(summary.p10)}–${number(summary.p90)}`,
     cpuMs === undefined ? '' : `${number(cpuMs)} ms`,
-    ratio === undefined ? '' : `${ratio.toFixed(2)}${base === 'reference' ? '' : ` to ${base}`}`,
+    ratio === undefined ? '' : `${ratio.toFixed(2)}${base === REFERENCE ? '' : ` to ${base}`}`,
     goal ? goalText(goal) : '',
     isMet === undefined ? '' : isMet ? 'met' : 'NOT MET',
   ]

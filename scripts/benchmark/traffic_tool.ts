@@ -4,9 +4,11 @@ import { dlopen, FFIType } from 'bun:ffi'
  * Makes and measures TCP traffic, by blocking calls of libc, one after another: what is found is what the kernel does.
  * A call by way of FFI costs a tenth of a microsecond, and a round trip twenty.
  *
- *   traffic_tool.ts serve PORT                                     until it is killed
- *   traffic_tool.ts exchange ADDRESS PORT SECONDS                  prints round trips per second, a byte each way
- *   traffic_tool.ts stream ADDRESS PORT SECONDS                    prints bytes per second of one stream
+ *   traffic_tool.ts CPU serve PORT                         until it is killed
+ *   traffic_tool.ts CPU exchange ADDRESS PORT SECONDS      prints round trips per second, a byte each way
+ *   traffic_tool.ts CPU stream ADDRESS PORT SECONDS        prints bytes per second of one stream
+ *
+ * CPU is the number of the processor to stay on, or `any`.
  */
 const { symbols: libc } = dlopen('libc.so.6', {
   socket: { args: ['i32', 'i32', 'i32'], returns: 'i32' },
@@ -19,6 +21,7 @@ const { symbols: libc } = dlopen('libc.so.6', {
   recv: { args: ['i32', 'buffer', 'buffer_length', 'i32'], returns: FFIType.i64_fast },
   shutdown: { args: ['i32', 'i32'], returns: 'i32' },
   close: { args: ['i32'], returns: 'i32' },
+  sched_setaffinity: { args: ['i32', 'u64', 'buffer'], returns: 'i32' },
 })
 
 const [AF_INET, SOCK_STREAM, IPPROTO_TCP, SOL_SOCKET] = [2, 1, 6, 1]
@@ -37,12 +40,19 @@ const CONNECT_PAUSE_MS = 10
 const one = bytesOf(1)
 const piece = bytesOf(PIECE_BYTES)
 
-function main([command, ...args]: string[]): void {
+function main([cpu = 'any', command, ...args]: string[]): void {
+  if (cpu !== 'any') stayOn(Number(cpu))
   if (command === 'serve') serve(Number(args[0]))
   const [address = '', port = '', seconds = ''] = args
   const socket = connect(address, Number(port))
   const measure = command === 'exchange' ? exchange : stream
   console.log(measure(socket, Number(seconds)))
+}
+
+function stayOn(cpu: number): void {
+  const mask = bytesOf(128)
+  mask[cpu >> 3] = 1 << (cpu & 7)
+  checked(libc.sched_setaffinity(0, mask.length, mask), `staying on processor ${cpu}`)
 }
 
 /** Answers one client after another. */
