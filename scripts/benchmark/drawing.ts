@@ -3,9 +3,9 @@ import type { Machine } from './machine.ts'
 import { REFERENCE } from './networks.ts'
 import { number } from './tables.ts'
 
-const WIDTH = 820
+const WIDTH = 860
 const LEFT = 300
-const RIGHT = 190
+const RIGHT = 240
 const BAR = 11
 const GAP = 16
 const TOP = 84
@@ -21,24 +21,23 @@ const STYLE = `
   .l3 { fill: #2f81f7 }
   .l2 { fill: #8a63d2 }
   .other { fill: #d29922 }
-  .one { stroke: #808080; stroke-dasharray: 3 3 }
-  .goal { stroke: #3fb950; stroke-width: 2 }`
+  .one { stroke: #808080; stroke-dasharray: 3 3 }`
 
 /**
- * The ratios to the reference plugins as bars, the reference being 1: below it in time and above it in traffic is
- * better. A green mark is the goal.
+ * The ratios to the reference plugins as bars, the reference being 1: less is better in time, and more in traffic. Behind each bar stands the number, and what was measured: ours of theirs.
  */
 export function drawingOf(findings: readonly Finding[], machine: Machine): string {
   const drawn = findings.filter(({ base, ratio }) => base === REFERENCE && ratio !== undefined)
   const times = drawn.filter(({ unit }) => unit === 'ms')
   const rates = drawn.filter(({ unit }) => unit === 'per second' || unit === 'Gbit/s')
+  const references = findings.filter(({ contender }) => contender === REFERENCE)
   let at = TOP
   const parts = [
     { heading: 'Time of a call: a shorter bar is better', bars: times },
     { heading: 'Traffic between pods: a longer bar is better', bars: rates },
   ].flatMap(({ heading, bars }) => {
     if (bars.length === 0) return []
-    const lines = chart(heading, bars, at)
+    const lines = chart(heading, bars, references, at)
     at += lines.height
     return [lines.text]
   })
@@ -47,7 +46,7 @@ export function drawingOf(findings: readonly Finding[], machine: Machine): strin
 <title>Bowline beside the reference CNI plugins</title>
 <style>${STYLE}
 </style>
-<text class="title" x="16" y="28">Bowline beside the reference plugins bridge and host-local (1)</text>
+<text class="title" x="16" y="28">Bowline beside the reference plugins bridge and host-local, which are 1</text>
 ${legend(names)}
 ${parts.join('\n')}
 <text class="number" x="16" y="${at + 16}">${escaped(`${machine['processors'] ?? ''}; ${machine['kernel'] ?? ''}`)}</text>
@@ -67,12 +66,18 @@ function legend(names: readonly string[]): string {
 
 const LONG_NAMES: Readonly<Record<string, string>> = { l3: 'Bowline, l3', l2: 'Bowline, l2' }
 
-function chart(heading: string, findings: readonly Finding[], top: number): { text: string; height: number } {
+function chart(
+  heading: string,
+  findings: readonly Finding[],
+  references: readonly Finding[],
+  top: number,
+): { text: string; height: number } {
   const groups = Map.groupBy(findings, ({ what }) => what)
   let y = top + 30
   const rows = [...groups].map(([what, bars]) => {
+    const reference = references.find((one) => one.what === what)
     const label = `<text x="${LEFT - 10}" y="${y + (BAR * bars.length) / 2 + 4}" text-anchor="end">${escaped(what)}</text>`
-    const drawn = bars.map((finding, i) => bar(finding, y + BAR * i))
+    const drawn = bars.map((finding, i) => bar(finding, reference, y + BAR * i))
     y += BAR * bars.length + GAP
     return [label, ...drawn].join('\n')
   })
@@ -84,14 +89,16 @@ function chart(heading: string, findings: readonly Finding[], top: number): { te
   }
 }
 
-function bar({ contender, ratio = 0, goal, summary, unit }: Finding, y: number): string {
+function bar(
+  { contender, ratio = 0, summary, unit }: Finding,
+  reference: Finding | undefined,
+  y: number,
+): string {
   const length = Math.min(ratio, LONGEST) * PIXELS_PER_ONE
   const rect = `<rect class="${colorOf(contender)}" x="${LEFT}" y="${y}" width="${length.toFixed(1)}" height="${BAR - 2}"/>`
-  const text = `${ratio.toFixed(2)}  (${number(summary.median)} ${unit})`
-  const label = `<text class="number" x="${(LEFT + length + 6).toFixed(1)}" y="${y + BAR - 2}">${text}</text>`
-  if (!goal) return `${rect}${label}`
-  const x = (LEFT + goal.limit * PIXELS_PER_ONE).toFixed(1)
-  return `${rect}<line class="goal" x1="${x}" x2="${x}" y1="${y - 1}" y2="${y + BAR - 1}"/>${label}`
+  const of = reference ? ` of ${number(reference.summary.median)}` : ''
+  const text = `${ratio.toFixed(2)} (${number(summary.median)}${of} ${unit})`
+  return `${rect}<text class="number" x="${WIDTH - RIGHT + 12}" y="${y + BAR - 2}">${text}</text>`
 }
 
 function colorOf(name: string): string {
@@ -99,5 +106,9 @@ function colorOf(name: string): string {
 }
 
 function escaped(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('"', '&quot;')
+  return text
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;')
 }

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs'
 import { openHandle, within } from '../../src/kernel/linux/namespace.ts'
 import { run } from '../../test/support/private_namespaces.ts'
 import { createNetns, type Netns } from '../../test/support/sandbox.ts'
@@ -32,7 +33,11 @@ export function removeNamespaces(names: readonly string[]): void {
 
 function createNode(name: string, address: string): Node {
   const handle = openHandle(createNetns(name).path)
-  return { name, address, enter: (work) => within(handle, work) }
+  const enter = <T>(work: () => T) => within(handle, work)
+  // As on any Kubernetes node: some plugins leave it to their agent.
+  for (const key of ['ipv4/ip_forward', 'ipv6/conf/all/forwarding'])
+    enter(() => writeFileSync(`/proc/sys/net/${key}`, '1'))
+  return { name, address, enter }
 }
 
 function setUplink(node: string, own: number, other: number): void {

@@ -98,10 +98,13 @@ export function startProgram(program: Program): Running {
 }
 
 /** Takes what stands in the way of a program's first answer out of the pipe. */
-export function drainOutput({ stdout }: Running): void {
-  const chunk = bytesOf(libc.fcntl(stdout, F_GETPIPE_SZ, 0))
-  for (let left = chunk.length; left > 0; )
-    left -= Number(libc.read(stdout, chunk.subarray(0, left), chunk.subarray(0, left)))
+export function drainOutput({ stdout, path }: Running): void {
+  for (let left = libc.fcntl(stdout, F_GETPIPE_SZ, 0); left > 0; ) {
+    const room = bytesOf(left)
+    const count = Number(libc.read(stdout, room, room))
+    if (count <= 0) throw new Error(`the output of ${path} could not be read: errno ${errno()}`)
+    left -= count
+  }
 }
 
 /** Waits until one of the programs has ended. Kills them all and throws when none does within `timeoutMs`. */

@@ -58,8 +58,9 @@ export function goalText({ sign, limit }: Goal): string {
   return `${sign} ${limit}`
 }
 
-/** Three digits that count: 5.37, 24.1, 133, 29700. */
+/** Three digits that count, or all before the point: 5.37, 24.1, 133, 29,700. */
 export function number(value: number): string {
+  if (value >= 1000) return Math.round(value).toLocaleString('en')
   return value.toFixed(Math.max(0, Math.min(2, 2 - Math.floor(Math.log10(Math.max(value, 1e-9))))))
 }
 

@@ -25,7 +25,8 @@ const { symbols: libc } = dlopen('libc.so.6', {
 })
 
 const [AF_INET, SOCK_STREAM, IPPROTO_TCP, SOL_SOCKET] = [2, 1, 6, 1]
-const [SO_REUSEADDR, TCP_NODELAY, SHUT_WR, MSG_NOSIGNAL] = [2, 1, 1, 0x4000]
+const [SO_REUSEADDR, SO_RCVTIMEO, SO_SNDTIMEO, TCP_NODELAY] = [2, 20, 21, 1]
+const [SHUT_WR, MSG_NOSIGNAL] = [1, 0x4000]
 /** The first byte that a client sends says what it is going to do. */
 const [EXCHANGE, STREAM] = [1, 2]
 /** The largest piece that is sent or received at once. */
@@ -34,8 +35,14 @@ const PIECE_BYTES = 128 << 10
 const UNTIL_LOOK = 16
 /** Caches are warm and the congestion window is open then. */
 const WARM_UP_SECONDS = 0.05
-const CONNECT_ATTEMPTS = 200
+const CONNECT_MS = 5000
 const CONNECT_PAUSE_MS = 10
+/** How long a call may wait for the other end: seconds. */
+const PATIENCE_SECONDS = 5
+
+const YES = new Int32Array([1])
+/** struct timeval: seconds and microseconds. */
+const PATIENCE = new BigInt64Array([BigInt(PATIENCE_SECONDS), 0n])
 
 const one = bytesOf(1)
 const piece = bytesOf(PIECE_BYTES)
@@ -120,12 +127,13 @@ function repeat(work: () => void, seconds: number): { times: number; seconds: nu
 /** The server may have been started a moment ago. */
 function connect(address: string, port: number): number {
   const to = socketAddress(address, port)
-  for (let attempt = 1; ; attempt++) {
+  for (const deadline = performance.now() + CONNECT_MS; ; ) {
     const socket = checked(libc.socket(AF_INET, SOCK_STREAM, 0), 'socket')
     setOption(socket, IPPROTO_TCP, TCP_NODELAY)
+    for (const option of [SO_SNDTIMEO, SO_RCVTIMEO]) setOption(socket, SOL_SOCKET, option, PATIENCE)
     if (libc.connect(socket, to, to.length) === 0) return socket
     libc.close(socket)
-    if (attempt === CONNECT_ATTEMPTS) throw new Error(`nobody answers on ${address}:${port}`)
+    if (performance.now() > deadline) throw new Error(`nobody answers on ${address}:${port}`)
     Bun.sleepSync(CONNECT_PAUSE_MS)
   }
 }
@@ -139,9 +147,13 @@ function receive(socket: number, bytes: Uint8Array): number {
   return Number(libc.recv(socket, bytes, bytes, 0))
 }
 
-function setOption(socket: number, level: number, option: number): void {
-  const yes = new Uint8Array(new Int32Array([1]).buffer)
-  checked(libc.setsockopt(socket, level, option, yes, yes.length), 'setsockopt')
+function setOption(
+  socket: number,
+  level: number,
+  option: number,
+  value: Int32Array | BigInt64Array = YES,
+): void {
+  checked(libc.setsockopt(socket, level, option, value, value.byteLength), 'setsockopt')
 }
 
 /** struct sockaddr_in: the family in the machine's order, port and address in the network's. */
