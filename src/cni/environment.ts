@@ -1,6 +1,7 @@
 import { Code, Fault } from '../core/errors.ts'
 import { isName } from '../core/names.ts'
 import { textBytes } from '../core/text.ts'
+import { FORMATS } from './formats.ts'
 
 const COMMANDS = ['ADD', 'DEL', 'CHECK', 'STATUS', 'GC', 'VERSION'] as const
 
@@ -83,13 +84,17 @@ function assertContainerId(id: string): void {
   )
 }
 
-/** "%" is our own rule (to the kernel it is a template), so it must not stop the DEL that follows a refused ADD. */
+/**
+ * What no interface can be called is refused always. Of the rest ADD takes printable ASCII without "%" (a template to
+ * the kernel): bytes that are no UTF-8 would come out as another name, and of the letters beyond ASCII the kernel refuses
+ * some. These rules are ours, so they must not stop the DEL that follows a refused ADD.
+ */
 function assertIfName(name: string, command: Command): void {
-  const refused = textBytes(name).length > 15 || /^\.\.?$|[/:\s\x85]/.test(name)
-  if (!refused && (command !== 'ADD' || !name.includes('%'))) return
+  const impossible = textBytes(name).length > 15 || /^\.\.?$|[/:\s\x85]/.test(name)
+  if (!impossible && (command !== 'ADD' || FORMATS.interfaceName.accepts(name))) return
   throw invalid(
     `CNI_IFNAME: ${shown(name)} is not an interface name`,
-    'Use 1 to 15 bytes without space, "/", ":" and "%", and not "." or "..".',
+    'Use 1 to 15 ASCII characters without space, "/", ":" and "%", and not "." or "..".',
   )
 }
 

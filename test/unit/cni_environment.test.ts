@@ -1,6 +1,9 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { formatRecord, parseRecord } from '../../ipam/record_format.ts'
 import { readEnvironment } from '../../src/cni/environment.ts'
-import { faultOf } from '../support/fault_of.ts'
+import { Fault } from '../../src/core/errors.ts'
+import { faultOf, outcomeOf } from '../support/fault_of.ts'
 
 const full = {
   CNI_COMMAND: 'ADD',
@@ -10,6 +13,10 @@ const full = {
   CNI_ARGS: '',
   CNI_PATH: '/opt/cni/bin',
 }
+const anyName = fc.oneof(
+  fc.string({ unit: 'binary', minLength: 1, maxLength: 16 }),
+  fc.string({ unit: 'binary-ascii', minLength: 1, maxLength: 16 }),
+)
 const read = (env: Record<string, string | undefined>) => readEnvironment({ ...full, ...env })
 
 describe('readEnvironment', () => {
@@ -85,13 +92,33 @@ describe('readEnvironment', () => {
     },
   )
 
-  it.each(['fifteen-charact', '...', 'ääääääa', 'eth0.100'])('takes the interface name %j', (CNI_IFNAME) => {
-    expect(read({ CNI_IFNAME })?.ifName).toBe(CNI_IFNAME)
-  })
+  it.each(['fifteen-charact', '...', '-eth0', `a'"\\;$`, 'eth0.100'])(
+    'takes the interface name %j',
+    (CNI_IFNAME) => {
+      expect(read({ CNI_IFNAME })?.ifName).toBe(CNI_IFNAME)
+    },
+  )
 
-  it('refuses a template for a name on ADD, and lets the DEL after it through', () => {
-    expect(faultOf(() => read({ CNI_IFNAME: 'eth%d' })).code).toBe(4)
-    expect(read({ CNI_COMMAND: 'DEL', CNI_IFNAME: 'eth%d' })?.ifName).toBe('eth%d')
+  // A template, letters, a byte that was no UTF-8, and control characters.
+  it.each(['eth%d', 'ääääääa', '日本', 'eth\ufffd', 'a\u0001b', 'a\u007fb', 'a\u200bb'])(
+    'refuses the name %j on ADD, and lets the DEL after it through',
+    (CNI_IFNAME) => {
+      expect(faultOf(() => read({ CNI_IFNAME })).code).toBe(4)
+      expect(read({ CNI_COMMAND: 'DEL', CNI_IFNAME })?.ifName).toBe(CNI_IFNAME)
+    },
+  )
+
+  it('takes no name on ADD that its record could not hold', () => {
+    fc.assert(
+      fc.property(anyName, (CNI_IFNAME) => {
+        const invocation = outcomeOf(() => read({ CNI_IFNAME }))
+        if (invocation instanceof Fault) return
+        const id = { network: 'net', containerId: 'c1', ifName: invocation?.ifName ?? '' }
+        const record = { ...id, version: 1, bootId: 'boot-1', complete: false } as const
+        expect(parseRecord(formatRecord(record))).toEqual(record)
+      }),
+      { numRuns: 2000 },
+    )
   })
 
   it.each(['ADD', 'CHECK'])('refuses a relative netns on %s', (CNI_COMMAND) => {
