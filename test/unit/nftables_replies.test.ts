@@ -6,6 +6,7 @@ import { encodeGetElement, encodeNftBatch } from '../../src/kernel/nftables/batc
 import { describeNftCommand } from '../../src/kernel/nftables/describe.ts'
 import { readElements } from '../../src/kernel/nftables/element.ts'
 import { readAnswer, readBatchNews } from '../../src/kernel/nftables/reply.ts'
+import { malformed } from '../support/damage.ts'
 
 /** What the kernel (6.18) answered, watched by strace -e read=3. */
 const fromKernel = {
@@ -107,21 +108,9 @@ describe('an element', () => {
 
 describe('malformed bytes', () => {
   const samples = Object.values(fromKernel).map(bytesOf)
-  const damaged = fc
-    .tuple(
-      fc.constantFrom(...samples),
-      fc.array(fc.tuple(fc.nat(111), fc.nat(255)), { maxLength: 6 }),
-      fc.nat(112),
-    )
-    .map(([sample, hits, length]) => {
-      const bytes = Uint8Array.from(sample.subarray(0, length))
-      for (const [at, value] of hits) if (at < bytes.length) bytes[at] = value
-      return bytes
-    })
-
   it('are read without an error, whatever they are', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.uint8Array({ maxLength: 200 }), damaged), (bytes) => {
+      fc.property(malformed(samples), (bytes) => {
         readBatchNews(bytes, 1)
         readAnswer(bytes, 1)
         readElements(bytes)

@@ -1,4 +1,4 @@
-import { type Address, addressFromBytes, type Cidr } from '../../core/address.ts'
+import { type Address, addressFromBytes, bitsOf, type Cidr } from '../../core/address.ts'
 import { Fault } from '../../core/errors.ts'
 import { macFromBytes } from '../../core/mac.ts'
 import type { Link, LinkAddress, Neighbour, PortOptions, PortVlan, Route } from '../kernel.ts'
@@ -61,7 +61,7 @@ export function decodeAddress(body: Uint8Array): LinkAddress & { linkIndex: numb
   // On a point-to-point link IFA_ADDRESS is the other end; IPv6 has IFA_LOCAL only there.
   const bytes = attributes.get(Ifa.local) ?? attributes.get(Ifa.address)
   return {
-    cidr: { address: addressOf(bytes), prefix: view.getUint8(1) },
+    cidr: cidrOf(addressOf(bytes), view.getUint8(1)),
     scope: view.getUint8(3),
     flags: readU32(attributes.get(Ifa.flags)) ?? view.getUint8(2),
     linkIndex: view.getUint32(4, true),
@@ -168,8 +168,12 @@ function isInternet(family: number): boolean {
 }
 
 function destinationOf(family: number, prefix: number, bytes: Uint8Array | undefined): Cidr {
-  if (bytes) return { address: addressOf(bytes), prefix }
-  return { address: { family: family === Family.inet ? 4 : 6, value: 0n }, prefix }
+  return cidrOf(bytes ? addressOf(bytes) : { family: family === Family.inet ? 4 : 6, value: 0n }, prefix)
+}
+
+function cidrOf(address: Address, prefix: number): Cidr {
+  if (prefix <= bitsOf(address.family)) return { address, prefix }
+  throw new Fault(`the kernel sent a prefix of ${prefix} bits`)
 }
 
 function addressOf(bytes: Uint8Array | undefined): Address {
