@@ -1,9 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import {
-  chownSync,
   linkSync,
   lstatSync,
-  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -21,7 +19,6 @@ import { describeFilesContract } from '../contract/files.ts'
 import { faultOf } from '../support/fault_of.ts'
 import { enterPrivateNamespaces, run } from '../support/private_namespaces.ts'
 
-const NOBODY = 65534
 const O_CLOEXEC = 0o2000000
 const MODES = [{ anonymous: true }, { anonymous: false }]
 const bytes = (text: string) => new TextEncoder().encode(text)
@@ -52,61 +49,6 @@ beforeEach(() => {
 afterEach(async () => {
   for (const child of children) await ended(child, 'SIGKILL')
   rmSync(root, { recursive: true, force: true })
-})
-
-describe('what somebody planted', () => {
-  it('behind a symbolic link is neither read nor written', () => {
-    writeFileSync(`${root}/secret`, 'secret')
-    symlinkSync(`${root}/secret`, `${root}/link`)
-    expect(errnoOf(() => files.read(`${root}/link`))).toBe('ELOOP')
-    expect(errnoOf(() => files.writeAt(`${root}/link`, 0, bytes('x')))).toBe('ELOOP')
-    files.replace(`${root}/link`, 'ours')
-    expect(readFileSync(`${root}/secret`, 'utf8')).toBe('secret')
-    expect(files.read(`${root}/link`)).toBe('ours')
-  })
-
-  it('as a FIFO is refused at once instead of waited for', () => {
-    run(`mkfifo ${root}/fifo`)
-    expect(errnoOf(() => files.read(`${root}/fifo`))).toBe('EINVAL')
-    expect(errnoOf(() => files.writeAt(`${root}/fifo`, 0, bytes('x')))).toBe('ENXIO')
-    expect(errnoOf(() => files.lock(`${root}/fifo`, 0))).toBe('EINVAL')
-  })
-
-  it('as a file of another user is refused, and says whose it is', () => {
-    writeFileSync(`${root}/file`, 'theirs')
-    chownSync(`${root}/file`, NOBODY, NOBODY)
-    const attempts = [
-      () => files.read(`${root}/file`),
-      () => files.writeAt(`${root}/file`, 0, bytes('x')),
-      () => files.lock(`${root}/file`, 0),
-    ]
-    for (const attempt of attempts) {
-      expect(faultOf(attempt)).toMatchObject({ errno: 'EPERM', code: Code.io })
-      expect(faultOf(attempt).message).toContain(`${root}/file: it belongs to user ${NOBODY}`)
-    }
-    expect(readFileSync(`${root}/file`, 'utf8')).toBe('theirs')
-  })
-
-  it('as a link in the place of a directory is refused', () => {
-    mkdirSync(`${root}/elsewhere`)
-    symlinkSync(`${root}/elsewhere`, `${root}/link`)
-    expect(errnoOf(() => files.ensureDirectory(`${root}/link`))).toBe('ENOTDIR')
-    expect(errnoOf(() => files.list(`${root}/link`))).toBe('ENOTDIR')
-  })
-
-  it('as a link further up is followed, for there it is the choice of the administrator', () => {
-    mkdirSync(`${root}/elsewhere`)
-    symlinkSync(`${root}/elsewhere`, `${root}/link`)
-    for (const { anonymous } of MODES)
-      createLinuxFiles({ anonymous }).create(`${root}/link/${anonymous}`, 'text')
-    files.ensureDirectory(`${root}/link/a/b`)
-    expect(readdirSync(`${root}/elsewhere`).sort()).toEqual(['a', 'false', 'true'])
-  })
-
-  it('as a path that libc would cut short is refused', () => {
-    expect(errnoOf(() => files.read(`${root}/a\0b`))).toBe('EINVAL')
-    expect(errnoOf(() => files.create('relative', ''))).toBe('EINVAL')
-  })
 })
 
 describe.each(MODES)('a full disk, with %o', (mode) => {

@@ -48,6 +48,9 @@ export type FileStatus = {
   /** Permission bits. */
   readonly mode: number
   readonly uid: number
+  readonly gid: number
+  /** How many names the file has. */
+  readonly links: number
   /** Bytes. */
   readonly size: number
   /** Equal for two descriptors or paths exactly when they are the same file. */
@@ -141,7 +144,9 @@ function readStatus(returned: number): FileStatus | number {
   return {
     kind: KINDS[mode >> 12] ?? 'other',
     mode: mode & 0o7777,
+    links: status.getUint32(16, true),
     uid: status.getUint32(20, true),
+    gid: status.getUint32(24, true),
     size: status.getUint32(40, true) + 2 ** 32 * status.getUint32(44, true),
     identity: `${device}:${status.getBigUint64(32, true)}`,
   }

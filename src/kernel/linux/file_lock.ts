@@ -1,7 +1,8 @@
 import { Code, Fault } from '../../core/errors.ts'
 import type { FileLock, LockKind } from '../../core/files.ts'
 import { close, Errno, Open, open, sleepMicroseconds, statusAt, tryLock } from './disk.ts'
-import { checked, diskFault, ownStatus } from './own_file.ts'
+import { assertOwnDirectory, checked, diskFault, ownStatus } from './own_file.ts'
+import { directoryOf } from './whole_file.ts'
 
 /** A holder works for a millisecond or so; a waiter looks again that often at first, then more and more rarely. */
 const FIRST_WAIT_US = 200
@@ -19,6 +20,8 @@ export function lockFile(path: string, timeoutMs: number, kind: LockKind = 'excl
     const fd = open(checked(path), Open.readWrite | Open.create, 0o600)
     if (fd < 0) throw diskFault('lock', path, fd)
     try {
+      // All work below a directory begins with a lock in it, so once here is enough.
+      assertOwnDirectory('lock', directoryOf(path))
       waitForLock(path, fd, start, timeoutMs, kind)
       if (isStillThere(path, fd)) return heldLock(fd)
     } catch (error) {

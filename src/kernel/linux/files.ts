@@ -2,9 +2,9 @@ import { Code, Fault } from '../../core/errors.ts'
 import type { Files } from '../../core/files.ts'
 import { readText } from '../../core/text.ts'
 import { ensureDirectory, listDirectory, removeDirectory } from './directory.ts'
-import { close, Errno, Open, open, unlink } from './disk.ts'
+import { close, Errno, type FileStatus, Open, open, unlink } from './disk.ts'
 import { lockFile } from './file_lock.ts'
-import { checked, diskFault, readRange, withOwnFile, writeRange } from './own_file.ts'
+import { checked, diskFault, readRange, unfitFault, withOwnFile, writeRange } from './own_file.ts'
 import { createWhole, replaceWhole } from './whole_file.ts'
 
 const MAX_TEXT_BYTES = 64 << 20
@@ -44,9 +44,13 @@ function readWhole(path: string): string | undefined {
   })
 }
 
-/** A file that is missing is made, and taken away again if nothing can be written into it. */
+/**
+ * A file that is missing is made, and taken away again if nothing can be written into it. One with a second name is
+ * refused: somebody may have linked a file of the system to where we write.
+ */
 function writeAt(path: string, offset: number, bytes: Uint8Array): void {
-  const write = (fd: number) => {
+  const write = (fd: number, status?: FileStatus) => {
+    if (status && status.links > 1) throw unfitFault('write', path, 'EMLINK', 'has another name as well')
     writeRange('write', path, fd, offset, bytes)
     return true
   }

@@ -1,5 +1,15 @@
 import { Code, Fault } from '../../core/errors.ts'
-import { close, Errno, effectiveUid, type FileStatus, open, readOnce, statusOf, writeOnce } from './disk.ts'
+import {
+  close,
+  Errno,
+  effectiveUid,
+  type FileStatus,
+  open,
+  readOnce,
+  statusAt,
+  statusOf,
+  writeOnce,
+} from './disk.ts'
 import { errnoName } from './errno.ts'
 
 /** Lets `path` through if libc will see what we see. Throws a Fault if a NUL would cut it short or it is relative. */
@@ -38,6 +48,25 @@ export function ownStatus(action: string, path: string, fd: number): FileStatus 
     throw unfitFault(action, path, 'EPERM', `belongs to user ${status.uid}, not to ${effectiveUid()}`)
   }
   return status
+}
+
+/**
+ * Throws a Fault if other users can exchange what is in a directory: whatever is read there could be theirs then. Group
+ * root may write: that is root.
+ */
+export function assertOwnDirectory(action: string, path: string): void {
+  const status = statusAt(`${path}/.`)
+  if (typeof status === 'number') throw diskFault(action, path, status)
+  const { uid, gid, mode } = status
+  const open = (mode & 0o002) !== 0 ? 'every user' : (mode & 0o020) !== 0 && gid !== 0 ? `group ${gid}` : ''
+  const foreign = uid !== 0 && uid !== effectiveUid()
+  if (!foreign && !open) return
+  const why = foreign ? `belongs to user ${uid}` : `can be written by ${open}`
+  throw new Fault(`${action} below ${path}: the directory ${why}`, {
+    code: Code.io,
+    errno: 'EPERM',
+    cure: `See whether what is in it is as it should be, then run: chown root ${path}; chmod go-w ${path}`,
+  })
 }
 
 /** Up to `length` bytes from `offset`; less only at the end of the file. */
