@@ -1,4 +1,5 @@
 import { formatAddress, parseAddress, parseCidr } from '../src/core/address.ts'
+import { isPlainPath } from '../src/core/files.ts'
 import { isName } from '../src/core/names.ts'
 import { textBytes } from '../src/core/text.ts'
 import type { AttachmentRecord } from './record.ts'
@@ -34,16 +35,6 @@ export function parseRecord(text: string): AttachmentRecord | undefined {
 /** Whether text may be the name of a network or the id of a container. */
 export function isCniName(text: unknown): text is string {
   return typeof text === 'string' && isName(text, MAX_NAME)
-}
-
-/** Whether `path` is absolute and can't climb: no `..`, no NUL. */
-export function isPlainPath(path: unknown): path is string {
-  return (
-    typeof path === 'string' &&
-    path.startsWith('/') &&
-    !path.includes('\0') &&
-    !path.split('/').includes('..')
-  )
 }
 
 type Rule = (value: unknown) => boolean

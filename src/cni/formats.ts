@@ -1,4 +1,5 @@
 import { type Address, parseAddress, parseCidr } from '../core/address.ts'
+import { isPlainPath } from '../core/files.ts'
 import { parseMac } from '../core/mac.ts'
 import { isName } from '../core/names.ts'
 
@@ -46,9 +47,9 @@ export const FORMATS = {
     accepts: (text) => isName(text, 200),
   },
   path: {
-    what: 'an absolute path',
+    what: 'an absolute path without ".."',
     example: '/var/lib/cni/networks',
-    accepts: (text) => text.startsWith('/') && !text.includes('\0'),
+    accepts: isPlainPath,
   },
   pluginName: {
     what: 'the file name of a plugin, without a path',

@@ -18,7 +18,7 @@ const PATTERNS: Record<FormatName, string> = {
   mac: '^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}$',
   interfaceName: '^[^\\s/:%]{1,15}$',
   networkName: '^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}$',
-  path: '^/',
+  path: '^/(?!(.*/)?\\.\\.(/|$))',
   pluginName: '^[a-zA-Z0-9][a-zA-Z0-9_.-]*$',
 }
 

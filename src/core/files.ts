@@ -35,3 +35,13 @@ export type LockKind = 'exclusive' | 'shared'
 export interface FileLock {
   release(): void
 }
+
+/** Whether a text may be used as a path: absolute, without `..` that could climb and without NUL. */
+export function isPlainPath(path: unknown): path is string {
+  return (
+    typeof path === 'string' &&
+    path.startsWith('/') &&
+    !path.includes('\0') &&
+    !path.split('/').includes('..')
+  )
+}
