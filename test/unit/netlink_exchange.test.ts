@@ -1,9 +1,11 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Code, Fault } from '../../src/core/errors.ts'
 import { RouteSocket } from '../../src/kernel/linux/route_socket.ts'
 import type { NetlinkSocket } from '../../src/kernel/linux/socket.ts'
 import { MessageWriter, readMessages } from '../../src/kernel/netlink/message.ts'
-import { faultOf } from '../support/fault_of.ts'
+import { malformed } from '../support/damage.ts'
+import { faultOf, outcomeOf } from '../support/fault_of.ts'
 
 const [ERROR, DONE, NEWLINK, GETLINK, NEWROUTE] = [2, 3, 16, 18, 24]
 const [MULTI, INTERRUPTED] = [0x2, 0x10]
@@ -124,6 +126,43 @@ describe('a dump', () => {
     expect(scripted(() => [[ack(1, ENODEV)]]).dump(links)).toEqual({ errno: ENODEV })
     expect(scripted(() => [[done(1, ENODEV)]]).dump(links)).toEqual({ errno: ENODEV })
   })
+})
+
+describe('malformed datagrams', () => {
+  const links = { request: GETLINK, reply: NEWLINK, body: (writer: MessageWriter) => writer.u32(0) }
+  const samples = [
+    datagramOf([ack(1, 0)]),
+    datagramOf([ack(1, 17), { seq: 2, type: NEWLINK, body: 42 }, ack(2, 0)]),
+    datagramOf([
+      { seq: 1, type: NEWLINK, flags: MULTI, body: 5 },
+      { seq: 1, type: DONE, flags: MULTI },
+    ]),
+    datagramOf([{ seq: 1, type: DONE, flags: MULTI | INTERRUPTED }]),
+  ]
+
+  it('end in an answer or a Fault after a bounded number of datagrams', () => {
+    fc.assert(
+      fc.property(fc.array(malformed(samples), { maxLength: 20 }), (datagrams) => {
+        const acks = outcomeOf(() => babbling(datagrams).exchange(2, requests(2), ignore))
+        if (!(acks instanceof Fault))
+          expect(acks.map(({ errno }) => Number.isInteger(errno))).toEqual([true, true])
+        const dump = outcomeOf(() => babbling(datagrams).dump(links))
+        if (!(dump instanceof Fault)) expect(Array.isArray(dump) || Number.isInteger(dump.errno)).toBe(true)
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  /** Whatever is sent, these come, and then a Fault as after a timeout. */
+  function babbling(datagrams: readonly Uint8Array[]): RouteSocket {
+    const left = [...datagrams]
+    const receive = () => {
+      const next = left.shift()
+      if (next) return next
+      throw new Fault('the kernel did not answer', { code: Code.tryLater })
+    }
+    return new RouteSocket({ send() {}, receive, close() {} })
+  }
 })
 
 /**
