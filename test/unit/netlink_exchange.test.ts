@@ -161,7 +161,7 @@ describe('malformed datagrams', () => {
       if (next) return next
       throw new Fault('the kernel did not answer', { code: Code.tryLater })
     }
-    return new RouteSocket({ send() {}, receive, close() {} })
+    return new RouteSocket({ send() {}, receive, narrowDumps() {}, close() {} })
   }
 })
 
@@ -188,6 +188,7 @@ function scripted(
       shared?.set(next)
       return shared ? shared.subarray(0, next.length) : next
     },
+    narrowDumps() {},
     close() {},
   }
   return new RouteSocket(socket)

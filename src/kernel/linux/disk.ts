@@ -61,8 +61,11 @@ const status = new DataView(new ArrayBuffer(256))
 
 /** The user that files must belong to. */
 export function effectiveUid(): number {
-  return libc.geteuid()
+  uid ??= libc.geteuid()
+  return uid
 }
+
+let uid: number | undefined
 
 /** The descriptor. `mode` counts only when the file is made. */
 export function open(path: string, flags: number, mode = 0): number {

@@ -29,6 +29,7 @@ const SUCCESS: Ack = { errno: 0 }
 export class RouteSocket {
   readonly #socket: NetlinkSocket
   #seq = 0
+  #hasDumped = false
 
   constructor(socket: NetlinkSocket) {
     this.#socket = socket
@@ -74,6 +75,8 @@ export class RouteSocket {
    * the dump is made again, a bounded number of times.
    */
   dump(what: DumpRequest): Uint8Array[] | Ack {
+    if (!this.#hasDumped) this.#socket.narrowDumps()
+    this.#hasDumped = true
     for (let attempt = 0; attempt < MAX_DUMPS; attempt++) {
       const outcome = this.#dumpOnce(what)
       if (outcome) return outcome

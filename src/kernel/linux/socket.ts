@@ -6,6 +6,8 @@ export type NetlinkSocket = {
   send(bytes: Uint8Array): void
   /** One datagram; valid until the next call. Throws a Fault (try again later) when the kernel is silent too long. */
   receive(): Uint8Array
+  /** Lets dumps be of one link only. Old kernels can't: whoever dumps must look at what comes. */
+  narrowDumps(): void
   close(): void
 }
 
@@ -17,7 +19,6 @@ const SOL_SOCKET = 1
 const SO_RCVTIMEO = 20
 const SO_SNDBUFFORCE = 32
 const SOL_NETLINK = 270
-const NETLINK_CAP_ACK = 10
 const NETLINK_EXT_ACK = 11
 const NETLINK_GET_STRICT_CHK = 12
 
@@ -28,10 +29,8 @@ export function openNetlinkSocket(protocol: number): NetlinkSocket {
     closeDescriptor(fd)
     throw new Fault('the kernel sets no time limit on a netlink socket')
   }
-  // Answers that explain themselves and leave out the request; dumps of one link only. Old kernels know none of it.
-  for (const option of [NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK]) {
-    setOption(fd, SOL_NETLINK, option, words(1))
-  }
+  // Answers that explain themselves. Old kernels do not know how.
+  setOption(fd, SOL_NETLINK, NETLINK_EXT_ACK, words(1))
   const buffer = new Uint8Array(new ArrayBuffer(RECEIVE_BYTES))
   return {
     send(bytes) {
@@ -39,6 +38,7 @@ export function openNetlinkSocket(protocol: number): NetlinkSocket {
       retried(() => sendAll(fd, bytes))
     },
     receive: () => receive(fd, buffer),
+    narrowDumps: () => void setOption(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, words(1)),
     close: () => closeDescriptor(fd),
   }
 }
