@@ -1,6 +1,7 @@
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { execaSync } from 'execa'
 import { alignText } from './align_text.ts'
+import { removeSwitches } from './runtime_switches.ts'
 
 /*
  * How an executable of ours is made. Without autoloading, a bunfig.toml or .env in the directory where the runtime
@@ -15,11 +16,6 @@ const FLAGS = [
   '--splitting',
 ]
 const NO_AUTOLOAD = ['--no-compile-autoload-dotenv', '--no-compile-autoload-bunfig']
-/**
- * Variables by which whoever calls a compiled program can make it run other code first (BUN_OPTIONS=--preload), be the
- * bun command line, or wait for a debugger. The runtime has no option against them, so their names are taken out of it.
- */
-const SWITCHES = ['BUN_OPTIONS', 'BUN_BE_BUN', 'BUN_INSPECT', 'BUN_INSPECT_CONNECT_TO', 'BUN_INSPECT_PRELOAD']
 // A file written in large pieces gets large folios in the page cache: it starts 1 ms faster.
 const PIECE_BYTES = 16 << 20
 
@@ -41,8 +37,7 @@ export function compileExecutable(entry: string, output: string, work: string): 
       cwd: work,
     },
   )
-  const bytes = alignText(readFileSync(compiled))
-  for (const name of SWITCHES) takeAway(bytes, name)
+  const bytes = removeSwitches(alignText(readFileSync(compiled)))
   writeLarge(output, bytes)
   return {
     bytes: bytes.length,
@@ -53,18 +48,6 @@ export function compileExecutable(entry: string, output: string, work: string): 
 /** Copies an executable in such a way that the copy starts as fast as it can. */
 export function installExecutable(from: string, to: string): void {
   writeLarge(to, readFileSync(from))
-}
-
-/** Makes every C string that is this name an empty one: no variable is called that. Throws if there is none. */
-function takeAway(bytes: Uint8Array, name: string): void {
-  const whole = new TextEncoder().encode(`\0${name}\0`)
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
-  let found = 0
-  for (let at = buffer.indexOf(whole); at >= 0; at = buffer.indexOf(whole, at)) {
-    buffer[at + 1] = 0
-    found++
-  }
-  if (found === 0) throw new Error(`the runtime has no name ${name}: see how it reads its environment now`)
 }
 
 function writeLarge(path: string, bytes: Uint8Array): void {

@@ -5,8 +5,9 @@
 const SWITCHES = ['BUN_OPTIONS', 'BUN_BE_BUN', 'BUN_INSPECT', 'BUN_INSPECT_CONNECT_TO', 'BUN_INSPECT_PRELOAD']
 
 /** Takes the names of these variables out of an executable, in place. Throws an Error if it does not know one of them. */
-export function removeSwitches(executable: Buffer): Buffer {
-  for (const name of SWITCHES) removeName(executable, name)
+export function removeSwitches(executable: Uint8Array): Uint8Array {
+  const { buffer, byteOffset, length } = executable
+  for (const name of SWITCHES) removeName(Buffer.from(buffer, byteOffset, length), name)
   return executable
 }
 
