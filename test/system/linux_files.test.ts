@@ -117,6 +117,14 @@ describe('directories on a disk', () => {
     expect(files.list(root).sort()).toEqual(['plain', 'Überlänge-日本'])
   })
 
+  it('hold nothing when another process removes them while they are listed', async () => {
+    const other = start(`console.log('go')
+      const files = createLinuxFiles()
+      for (;;) { files.ensureDirectory('${root}/a'); files.removeDirectory('${root}/a') }`)
+    await firstLine(other)
+    for (let i = 0; i < 20_000; i++) expect(files.list(`${root}/a`)).toEqual([])
+  })
+
   it('do not show what a crash has left, and can be removed in spite of it', () => {
     files.ensureDirectory(`${root}/a`)
     writeFileSync(`${root}/a/.bowline-tmp.file`, 'torn')

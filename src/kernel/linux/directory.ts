@@ -100,8 +100,9 @@ function readNames(path: string, fd: number): string[] {
   const chunk = new Uint8Array(new ArrayBuffer(CHUNK_BYTES))
   for (;;) {
     const length = readDirectory(fd, chunk)
+    // ENOENT here is of a directory that was removed since it was opened: then it was empty.
+    if (length === 0 || length === -Errno.ENOENT) return names
     if (length < 0) throw diskFault('list', path, length)
-    if (length === 0) return names
     pushNames(chunk.subarray(0, length), names)
   }
 }
