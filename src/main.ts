@@ -1,3 +1,4 @@
+import { Fault } from './core/errors.ts'
 import { installLeanBuiltins } from './core/lean_builtins.ts'
 import { createLinuxFiles } from './kernel/linux/files.ts'
 import { createLinuxKernel } from './kernel/linux/kernel.ts'
@@ -25,10 +26,16 @@ if (env['CNI_COMMAND'] !== undefined) {
       plugins: createPluginRunner(),
       paths: DEFAULT_PATHS,
     },
+    // The one verb that says how to repair what it finds takes as much code as all others: ADD must not load it.
+    check: env['CNI_COMMAND'] === 'CHECK' ? (await import('./verbs/check.ts')).check : notLoaded,
   })
   if (stdout) writeStandardOutput(stdout)
   exit(exitCode)
 } else {
   const { runCommandLine } = await import('./cli/command_line.ts')
   await runCommandLine()
+}
+
+function notLoaded(): never {
+  throw new Fault('CHECK was not loaded')
 }

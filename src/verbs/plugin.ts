@@ -11,7 +11,6 @@ import { printResult } from '../cni/print_result.ts'
 import { assertCommandAllowed, NEWEST_VERSION, printVersion } from '../cni/versions.ts'
 import { add } from './add.ts'
 import { type Call, OWN_IPAM } from './call.ts'
-import { check } from './check.ts'
 import { del } from './del.ts'
 import { gc } from './gc.ts'
 import { ipamAdd, ipamCheck, ipamDel } from './ipam.ts'
@@ -24,12 +23,14 @@ export type PluginRun = {
   readonly calledAs: string
   readonly readStdin: () => string
   readonly ports: Ports
+  /** The verb CHECK of the interface plugin: handed in, so that nobody else has to load it. */
+  readonly check: (call: Call, ports: Ports) => void
 }
 
 export type PluginAnswer = { readonly exitCode: number; readonly stdout: string }
 
-const PLUGIN = { add, del, check }
-const IPAM_PLUGIN = { add: ipamAdd, del: ipamDel, check: ipamCheck }
+const PLUGIN = { add, del }
+const IPAM_PLUGIN = { add: ipamAdd, del: ipamDel }
 
 /** One call of the plugin, from environment and stdin to exit code and stdout. Never throws. */
 export function runPlugin(run: PluginRun): PluginAnswer {
@@ -58,7 +59,8 @@ function answer(call: Call, run: PluginRun): string {
       verbs.del(call, ports)
       return ''
     case 'CHECK':
-      verbs.check(call, ports)
+      if (isIpam(run)) ipamCheck(call, ports)
+      else run.check(call, ports)
       return ''
     case 'STATUS':
       status(call, ports)

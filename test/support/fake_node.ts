@@ -2,6 +2,7 @@ import { Fault } from '../../src/core/errors.ts'
 import { createFakeFiles, type FakeFiles, Killed as FilesKilled } from '../../src/core/fake_files.ts'
 import { Killed as KernelKilled } from '../../src/kernel/fake/steps.ts'
 import { createFakeKernel, type FakeKernel } from '../../src/kernel/fake.ts'
+import { check } from '../../src/verbs/check.ts'
 import { type PluginAnswer, runPlugin } from '../../src/verbs/plugin.ts'
 import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
 
@@ -97,7 +98,7 @@ export function createFakeNode(): FakeNode {
         CNI_PATH: '/opt/cni/bin',
       }
       const ports = { kernel, files, plugins, paths: DEFAULT_PATHS }
-      const answer = runPlugin({ env, calledAs, readStdin: () => JSON.stringify(config), ports })
+      const answer = runPlugin({ env, calledAs, readStdin: () => JSON.stringify(config), ports, check })
       return { ...answer, json: answer.stdout ? JSON.parse(answer.stdout) : {} }
     },
     steps: () => count,

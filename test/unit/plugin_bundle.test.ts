@@ -6,9 +6,9 @@ import { type PluginPath, readPluginPath } from '../../scripts/plugin_path.ts'
 
 const ROOT = new URL('../..', import.meta.url).pathname.replace(/\/$/, '')
 // Every pod start pays for each module and each byte (about 1 ms for 100 kB of bytecode and 100 modules). The first
-// version had 83 modules and 108 kB; these are a tenth more. Raise them on purpose, after measuring `VERSION`.
-const MAX_MODULES = 92
-const MAX_BYTES = 119_000
+// version had 83 modules and 108 kB; these are some more. Raise them on purpose, after measuring `VERSION`.
+const MAX_MODULES = 95
+const MAX_BYTES = 125_000
 
 /** Bundles in memory as scripts/build.ts does, and says what is loaded for a call of the plugin. */
 async function bundle(entry: string, root = ROOT): Promise<PluginPath> {
@@ -47,8 +47,9 @@ describe('a call of the plugin', () => {
     expect(foreign(path)).toEqual([])
   })
 
-  it('does not load the command line, the schemas or a fake', () => {
-    expect(path.modules.filter((one) => /\/cli\/|\/fake|schema\.ts$/.test(one))).toEqual([])
+  it('does not load the command line, the schemas, a fake, or CHECK', () => {
+    const others = /\/cli\/|\/fake|schema\.ts$|\/check\.ts$|\/compare/
+    expect(path.modules.filter((one) => others.test(one))).toEqual([])
   })
 
   it(`loads at most ${MAX_MODULES} modules and ${MAX_BYTES} bytes`, () => {
