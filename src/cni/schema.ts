@@ -227,7 +227,9 @@ export const networkConfig = z.object({
     .optional(),
   preserveDefaultVlan: flag('Leave VLAN 1 on the bridge port beside "vlan" and "vlanTrunk". Mode l2.'),
   macspoofchk: flag('Drop what a pod sends with another hardware address than its own. Mode l2.'),
-  enabledad: flag('Wait until IPv6 has looked for duplicates of the address. Mode l2.'),
+  enabledad: flag(
+    'Wait until IPv6 has looked for duplicates of the address (1 to 2 s), and fail if there is one. Mode l2.',
+  ),
   disableContainerInterface: flag('Leave the pod\'s interface down. Excludes "ipam". Mode l2.'),
   portIsolation: flag('Keep pods of the bridge from reaching each other. Mode l2.'),
   ipam: ipam.optional(),

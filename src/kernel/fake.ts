@@ -1,9 +1,10 @@
 import { Code, Fault } from '../core/errors.ts'
 import type { Mac } from '../core/mac.ts'
+import { makeLinkLocals } from './fake/addresses.ts'
 import { dumpNamespace, type NamespaceDump } from './fake/dump.ts'
 import { destroyLink, LOOPBACK_MTU, register } from './fake/links.ts'
 import { FakeNetns } from './fake/netns.ts'
-import type { Namespace } from './fake/state.ts'
+import type { Clock, Namespace } from './fake/state.ts'
 import { type StepHook, Steps } from './fake/steps.ts'
 import { freshConf } from './fake/sysctls.ts'
 import { FakeNft, type NftDump } from './fake_nft.ts'
@@ -15,6 +16,8 @@ export type FakeKernelOptions = {
   readonly bootId?: string
   /** Default true. False: a kernel built without VLAN filtering and VLAN links, as small virtual machines have. */
   readonly vlans?: boolean
+  /** How long IPv6 looks for duplicates of an address, in milliseconds of the fake's own time. Default 0. */
+  readonly duplicateDetectionMs?: number
   /** To be shared with other fakes that die with this one. */
   readonly steps?: Steps
 }
@@ -46,12 +49,19 @@ export class FakeKernel implements Kernel {
   readonly #handles = new Set<FakeNetns>()
   readonly #namespaces = new Set<Namespace>()
   readonly #files = new Set<string>()
+  readonly #clock: Clock
   #nextInode = FIRST_INODE
   #bootId: string
   #hostNamespace: Namespace
   #host: FakeNetns
 
-  constructor({ bootId = 'boot-1', vlans = true, steps = new Steps() }: FakeKernelOptions) {
+  constructor({
+    bootId = 'boot-1',
+    vlans = true,
+    duplicateDetectionMs = 0,
+    steps = new Steps(),
+  }: FakeKernelOptions) {
+    this.#clock = { nowMs: 0, duplicateDetectionMs }
     this.#bootId = bootId
     this.#vlans = vlans
     this.steps = steps
@@ -89,6 +99,13 @@ export class FakeKernel implements Kernel {
 
   hasNftChain(chain: NftChain): boolean {
     return this.steps.run('query', `read chain ${describeChain(chain)}`, () => this.#nft.hasChain(chain))
+  }
+
+  pause(ms: number): void {
+    this.steps.run('query', `wait ${ms} ms`, () => {
+      this.#clock.nowMs += ms
+      for (const namespace of this.#namespaces) makeLinkLocals(namespace)
+    })
   }
 
   bootId(): string {
@@ -153,6 +170,7 @@ export class FakeKernel implements Kernel {
 
   #createNamespace(path: string | undefined): Namespace {
     const namespace: Namespace = {
+      clock: this.#clock,
       inode: this.#nextInode++,
       links: new Map(),
       nextIndex: 1,

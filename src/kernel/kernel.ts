@@ -24,6 +24,8 @@ export interface Kernel {
    * others may stand between them.
    */
   hasNftChain(chain: NftChain): boolean
+  /** Waits, in milliseconds. In the fake, its own time passes. */
+  pause(ms: number): void
   /** Changes whenever the machine boots: /proc/sys/kernel/random/boot_id. */
   bootId(): string
 }
@@ -87,7 +89,20 @@ export type Link = {
 
 export type PortOptions = { readonly hairpin?: boolean; readonly isolated?: boolean }
 
-export type LinkAddress = { readonly cidr: Cidr; readonly scope: number; readonly flags: number }
+export type LinkAddress = {
+  readonly cidr: Cidr
+  readonly scope: number
+  /** Bits of `AddressFlag`, and others. */
+  readonly flags: number
+}
+
+/** IFA_F_*, as far as anybody asks. Source: linux/if_addr.h. */
+export const AddressFlag = {
+  /** Family 6: duplicate detection goes on. */
+  tentative: 0x40,
+  /** Family 6: another machine has the address. It stays, tentative for ever and of no use. */
+  dadFailed: 0x08,
+} as const
 
 export type Route = {
   readonly dst: Cidr

@@ -5,6 +5,7 @@ import type { UndoStack } from '../core/undo.ts'
 import type { Change, Kernel, Link, Netns } from '../kernel/kernel.ts'
 import { type ReadyBridge, withBridge } from './bridge.ts'
 import { removeLink } from './detach.ts'
+import { awaitDetection, enableDetection } from './duplicates.ts'
 import { ensureForwarding } from './forwarding.ts'
 import { ensureMacCheck, removeMacCheck } from './mac_check.ts'
 import { ensureMasquerade, removeMasquerade } from './masquerade.ts'
@@ -35,6 +36,7 @@ export function attachPod(
     ? createPort(kernel, netns, spec, spec.bridge, plan, others, undo)
     : createVeth(host, netns, spec, spec.mtu ?? uplinkMtu(host), undo)
   configureEnds(host, netns, spec, plan, links)
+  if (detectsDuplicates(spec)) awaitDetection(kernel, netns, links.pod)
   if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, undo)
   ensureForwarding(host, spec, others, undo)
   return links
@@ -126,6 +128,7 @@ function configureEnds(host: Netns, netns: Netns, spec: PodSpec, plan: PodPlan, 
     during('configure the host end', () => host.apply([up, ...endChanges(plan.host, links.host.index)]))
   }
   if (familiesOf(spec.ips).includes(6)) enableIpv6(netns, spec.id.ifName)
+  if (detectsDuplicates(spec)) enableDetection(netns, spec.id.ifName)
   during('configure the interface in the pod', () => netns.apply(podChanges(spec, plan.pod, links.pod.index)))
 }
 
@@ -150,6 +153,10 @@ function reachability(plan: EndPlan, linkIndex: number): Change[] {
     ...plan.neighbours.map((one): Change => ({ op: 'setNeighbour', neighbour: { ...one, linkIndex } })),
     ...plan.routes.map((route): Change => ({ op: 'addRoute', route: { ...route, linkIndex } })),
   ]
+}
+
+function detectsDuplicates({ ips, duplicateDetection }: PodSpec): boolean {
+  return duplicateDetection && familiesOf(ips).includes(6)
 }
 
 /** Some runtimes hand out namespaces with IPv6 switched off. */

@@ -21,7 +21,7 @@ export type PodSpec = {
   readonly bridge?: BridgeSpec
   /** False leaves the pod's end down. */
   readonly podUp: boolean
-  /** Family 6: wait for nothing, or let the kernel look for duplicates. */
+  /** Family 6: look whether another machine has the addresses, and wait for the answer. */
   readonly duplicateDetection: boolean
 }
 

@@ -1,7 +1,7 @@
 import { Fault } from '../../src/core/errors.ts'
 import { createFakeFiles, type FakeFiles, Killed as FilesKilled } from '../../src/core/fake_files.ts'
 import { Killed as KernelKilled } from '../../src/kernel/fake/steps.ts'
-import { createFakeKernel, type FakeKernel } from '../../src/kernel/fake.ts'
+import { createFakeKernel, type FakeKernel, type FakeKernelOptions } from '../../src/kernel/fake.ts'
 import { check } from '../../src/verbs/check.ts'
 import { type PluginAnswer, runPlugin } from '../../src/verbs/plugin.ts'
 import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
@@ -56,13 +56,14 @@ export const L2_FULL = {
   macspoofchk: true,
   promiscMode: true,
   forceAddress: true,
+  enabledad: true,
   portIsolation: true,
   vlan: 100,
   vlanTrunk: [{ id: 200 }, { minID: 300, maxID: 310 }],
 }
 
-export function createFakeNode(): FakeNode {
-  const kernel = createFakeKernel()
+export function createFakeNode(options: FakeKernelOptions = {}): FakeNode {
+  const kernel = createFakeKernel(options)
   const files = createFakeFiles()
   kernel.makeNetns(NETNS)
   let count = 0

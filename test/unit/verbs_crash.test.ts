@@ -32,7 +32,7 @@ const NODES: [string, (node: FakeNode, config: object) => void][] = [
 /** Calls `work` for every step of `run` on a fresh node; ends when the run has no such step any more. */
 function atEachStep(run: (node: FakeNode) => void, work: (node: FakeNode, step: number) => void): number {
   for (let step = 1; step < MAX_STEPS; step++) {
-    const node = createFakeNode()
+    const node = createFakeNode({ duplicateDetectionMs: 40 })
     run(node)
     const before = node.steps()
     work(node, step)

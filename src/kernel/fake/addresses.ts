@@ -9,13 +9,15 @@ import {
   sameAddress,
 } from '../../core/address.ts'
 import { macBytes } from '../../core/mac.ts'
-import type { Change, LinkAddress } from '../kernel.ts'
+import type { Change } from '../kernel.ts'
 import { addPrefixRoute, dropRoutes, dropRoutesOf, forgetSource } from './routes.ts'
 import {
   AddressFlag,
+  type FakeAddress,
   type FakeLink,
   isRunning,
   type Namespace,
+  neighboursOf,
   requireLink,
   Scope,
   sameCidr,
@@ -41,13 +43,14 @@ export function addAddress(
       sameAddress(one.cidr.address, address) && (address.family === 6 || one.cidr.prefix === cidr.prefix),
   )
   if (taken) throw refusal('EEXIST', 'address already assigned')
-  const flags = address.family === 4 ? ipv4Flags(link, cidr) : ipv6Flags(link, noDad === true)
+  const flags = address.family === 4 ? ipv4Flags(link, cidr) : ipv6Flags(noDad === true)
   if (address.family === 4) pinConf(link)
   place(link, {
     cidr,
     scope: scopeOf(address),
     flags: flags | (noPrefixRoute ? AddressFlag.noPrefixRoute : 0),
   })
+  link.addresses = link.addresses.map((one) => settle(link, one))
 }
 
 /** Refusals: ENODEV, EADDRNOTAVAIL when the link has no such address with this prefix. */
@@ -98,7 +101,7 @@ export function dropIpv6(link: FakeLink): void {
 export function makeLinkLocals(namespace: Namespace): void {
   for (const link of namespace.links.values()) {
     if (link.kind === '' || !isRunning(link) || !hasIpv6(link)) continue
-    link.addresses = link.addresses.map(withoutTentative)
+    link.addresses = link.addresses.map((one) => settle(link, one))
     if (confOf(link, 'ipv6/addr_gen_mode') !== '0') continue
     if (link.addresses.some(({ cidr, scope }) => cidr.address.family === 6 && scope === Scope.link)) continue
     place(link, { cidr: linkLocalOf(link), scope: Scope.link, flags: AddressFlag.permanent })
@@ -110,13 +113,13 @@ export function dropAllAddresses(link: FakeLink): void {
   dropAddresses(link, link.addresses)
 }
 
-function place(link: FakeLink, address: LinkAddress): void {
+function place(link: FakeLink, address: FakeAddress): void {
   link.addresses.push(address)
   addRouteOf(link, address)
 }
 
 /** Only while the link is up; not for a secondary, a host prefix of family 4, or the loopback's. */
-function addRouteOf(link: FakeLink, { cidr, flags }: LinkAddress): void {
+function addRouteOf(link: FakeLink, { cidr, flags }: FakeAddress): void {
   const { family } = cidr.address
   const without = AddressFlag.noPrefixRoute | (family === 4 ? AddressFlag.secondary : 0)
   if (!link.up || link.kind === '' || (flags & without) !== 0) return
@@ -124,7 +127,7 @@ function addRouteOf(link: FakeLink, { cidr, flags }: LinkAddress): void {
   addPrefixRoute(link, cidr)
 }
 
-function dropAddresses(link: FakeLink, gone: readonly LinkAddress[]): void {
+function dropAddresses(link: FakeLink, gone: readonly FakeAddress[]): void {
   if (gone.length === 0) return
   link.addresses = link.addresses.filter((one) => !gone.includes(one))
   for (const { cidr } of gone) {
@@ -153,7 +156,7 @@ function dropPrefixRoute(link: FakeLink, cidr: Cidr): void {
 }
 
 /** Without promote_secondaries, a removed IPv4 address takes the others of its subnet with it. */
-function secondariesOf(link: FakeLink, { cidr, flags }: LinkAddress): LinkAddress[] {
+function secondariesOf(link: FakeLink, { cidr, flags }: FakeAddress): FakeAddress[] {
   if (cidr.address.family === 6 || (flags & AddressFlag.secondary) !== 0) return []
   return link.addresses.filter(
     (one) =>
@@ -171,14 +174,21 @@ function ipv4Flags(link: FakeLink, cidr: Cidr): number {
   return AddressFlag.permanent | (second ? AddressFlag.secondary : 0)
 }
 
-/** Duplicate detection takes no time here once the link runs; until then the address is tentative. */
-function ipv6Flags(link: FakeLink, noDad: boolean): number {
-  if (noDad) return AddressFlag.permanent | AddressFlag.nodad
-  return AddressFlag.permanent | (isRunning(link) ? 0 : AddressFlag.tentative)
+function ipv6Flags(noDad: boolean): number {
+  return AddressFlag.permanent | (noDad ? AddressFlag.nodad : AddressFlag.tentative)
 }
 
-function withoutTentative(address: LinkAddress): LinkAddress {
-  return { ...address, flags: address.flags & ~AddressFlag.tentative }
+/** Duplicate detection begins when the link runs; a link that hears us and has the address says so. */
+function settle(link: FakeLink, address: FakeAddress): FakeAddress {
+  const { clock } = link.namespace
+  const pending = AddressFlag.tentative === (address.flags & (AddressFlag.tentative | AddressFlag.dadFailed))
+  if (!pending || !isRunning(link)) return address
+  const { settlesAtMs = clock.nowMs + clock.duplicateDetectionMs, ...rest } = address
+  if (clock.nowMs < settlesAtMs) return { ...rest, settlesAtMs }
+  const taken = neighboursOf(link).some(({ addresses }) =>
+    addresses.some(({ cidr }) => sameAddress(cidr.address, address.cidr.address)),
+  )
+  return { ...rest, flags: taken ? rest.flags | AddressFlag.dadFailed : rest.flags & ~AddressFlag.tentative }
 }
 
 function scopeOf(address: Address): number {

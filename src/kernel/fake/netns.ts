@@ -70,9 +70,9 @@ export class FakeNetns implements Netns {
   }
 
   addresses(linkIndex: number): LinkAddress[] {
-    return this.#query(`list addresses of link ${linkIndex}`, ({ links }) => [
-      ...(links.get(linkIndex)?.addresses ?? []),
-    ])
+    return this.#query(`list addresses of link ${linkIndex}`, ({ links }) =>
+      (links.get(linkIndex)?.addresses ?? []).map(({ cidr, scope, flags }) => ({ cidr, scope, flags })),
+    )
   }
 
   routes(linkIndex: number): Route[] {

@@ -1,10 +1,11 @@
 import { type Address, type Cidr, sameAddress } from '../../core/address.ts'
 import type { Mac } from '../../core/mac.ts'
-import type { Link, LinkAddress, LinkRef, Route } from '../kernel.ts'
+import { type Link, type LinkAddress, type LinkRef, AddressFlag as PortFlag, type Route } from '../kernel.ts'
 import { refusal } from './steps.ts'
 
 /** The fake's own memory of a namespace. Plain data; the rules are in the files beside this one. */
 export type Namespace = {
+  readonly clock: Clock
   readonly inode: number
   readonly links: Map<number, FakeLink>
   /** The kernel does not use an index twice. */
@@ -16,6 +17,12 @@ export type Namespace = {
   path: string | undefined
   handles: number
 }
+
+/** The fake's own time, and how long duplicate detection takes on a link that runs: milliseconds. */
+export type Clock = { nowMs: number; readonly duplicateDetectionMs: number }
+
+/** `settlesAtMs`: when duplicate detection, once begun, will have its answer. */
+export type FakeAddress = LinkAddress & { readonly settlesAtMs?: number }
 
 export type FakeLink = {
   readonly namespace: Namespace
@@ -33,7 +40,7 @@ export type FakeLink = {
   vlan: { readonly parent: FakeLink; readonly id: number } | undefined
   bridge: BridgeState | undefined
   port: PortState | undefined
-  addresses: LinkAddress[]
+  addresses: FakeAddress[]
   neighbours: { readonly address: Address; readonly mac: Mac }[]
   readonly conf: Conf
 }
@@ -57,9 +64,9 @@ export const MAIN_TABLE = 254
 export const Scope = { universe: 0, link: 253, host: 254 } as const
 /** IFA_F_*. Source: linux/if_addr.h. */
 export const AddressFlag = {
+  ...PortFlag,
   secondary: 0x01,
   nodad: 0x02,
-  tentative: 0x40,
   permanent: 0x80,
   noPrefixRoute: 0x200,
 }
@@ -92,6 +99,16 @@ export function isRunning(link: FakeLink): boolean {
   if (link.kind === 'veth') return link.peer?.up === true
   if (link.kind === 'bridge') return portsOf(link).some(isRunning)
   return link.vlan ? isRunning(link.vlan.parent) : true
+}
+
+/** The links that hear what this one says: through its other end, and the bridge that either is a port of. */
+export function neighboursOf(link: FakeLink): FakeLink[] {
+  const bridgeOf = (port: FakeLink): FakeLink[] =>
+    port.master ? [port.master, ...portsOf(port.master).flatMap(({ peer }) => peer ?? [])] : []
+  const near = link.bridge
+    ? portsOf(link).flatMap(({ peer }) => peer ?? [])
+    : [...(link.peer ? [link.peer] : [])]
+  return [...near, ...bridgeOf(link), ...near.flatMap(bridgeOf)].filter((one) => one !== link)
 }
 
 export function holdsAddress(namespace: Namespace, address: Address): boolean {

@@ -23,6 +23,7 @@ const CONF_DEFAULTS: Readonly<Record<string, string>> = {
   'ipv6/autoconf': '1',
   'ipv6/dad_transmits': '1',
   'ipv6/disable_ipv6': '0',
+  'ipv6/enhanced_dad': '1',
   'ipv6/forwarding': '0',
   'ipv6/keep_addr_on_down': '0',
   'ipv6/proxy_ndp': '0',

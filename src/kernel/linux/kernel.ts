@@ -1,7 +1,7 @@
 import { Fault } from '../../core/errors.ts'
 import type { Kernel } from '../kernel.ts'
 import { readString } from '../netlink/message.ts'
-import { close, Open, open, readOnce } from './disk.ts'
+import { close, Open, open, readOnce, sleepMicroseconds } from './disk.ts'
 import { homeNamespace, openHandle } from './namespace.ts'
 import { LinuxNetns } from './netns.ts'
 import { applyNft, hasNftChain, hasNftElement } from './nft.ts'
@@ -21,6 +21,7 @@ export function createLinuxKernel(): Kernel {
     nft: applyNft,
     hasNftElement,
     hasNftChain,
+    pause: (ms) => sleepMicroseconds(ms * 1000),
     bootId() {
       bootId ??= readBootId()
       return bootId

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { formatAddress, formatCidr, parseCidr } from '../../../src/core/address.ts'
+import type { Netns } from '../../../src/kernel/kernel.ts'
 import {
   addAddress,
   addressesOf,
+  DAD_FAILED,
   errnoOf,
   eventually,
   FAMILIES,
@@ -206,6 +208,8 @@ function ipv4Sentences(lab: () => Lab): void {
 }
 
 function ipv6Sentences(lab: () => Lab): void {
+  const flagsOf = (netns: Netns, index: number) =>
+    (netns.addresses(index)[0]?.flags ?? 0) & (TENTATIVE | DAD_FAILED)
   const address = parseCidr('fd00:1::2/64')
 
   it('of IPv6 are usable at once without duplicate detection', () => {
@@ -219,6 +223,31 @@ function ipv6Sentences(lab: () => Lab): void {
       },
     ])
     expect((a.addresses(index)[0]?.flags ?? TENTATIVE) & TENTATIVE).toBe(0)
+  })
+
+  it('of IPv6 that nobody else has are usable once duplicate detection is over', () => {
+    const { a } = lab()
+    const { index } = lab().livePair().near
+    a.apply([{ op: 'addAddress', linkIndex: index, cidr: address }])
+    expect(eventually(() => flagsOf(a, index) === 0)).toBe(true)
+  })
+
+  it('of IPv6 that another machine on the link has are marked, and stay tentative', () => {
+    const { a, b } = lab()
+    const { near, far } = lab().livePair()
+    b.apply([addAddress(far.index, address)])
+    a.apply([{ op: 'addAddress', linkIndex: near.index, cidr: address }])
+    expect(eventually(() => flagsOf(a, near.index) === (TENTATIVE | DAD_FAILED))).toBe(true)
+  })
+
+  it('of IPv6 that another port of the bridge has are marked too', () => {
+    const { a, b } = lab()
+    const { near, far } = lab().livePair()
+    const bridge = lab().bridge()
+    a.apply([setUp(bridge.index), { op: 'setLink', link: { index: near.index }, master: bridge.index }])
+    a.apply([addAddress(bridge.index, address)])
+    b.apply([{ op: 'addAddress', linkIndex: far.index, cidr: address }])
+    expect(eventually(() => flagsOf(b, far.index) === (TENTATIVE | DAD_FAILED))).toBe(true)
   })
 
   it('of IPv6 stay the source of a route elsewhere when their link goes', () => {

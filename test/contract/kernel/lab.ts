@@ -76,6 +76,7 @@ export const MAC = {
 }
 /** Bits of an address's flags. Source: linux/if_addr.h. */
 export const TENTATIVE = 0x40
+export const DAD_FAILED = 0x08
 export const PERMANENT = 0x80
 
 /** Addresses of one family for the same sentence. */

@@ -1,0 +1,56 @@
+import { formatAddress } from '../core/address.ts'
+import { Code, Fault, ignoring } from '../core/errors.ts'
+import { AddressFlag, type Kernel, type Link, type LinkAddress, type Netns } from '../kernel/kernel.ts'
+
+/** As long as the reference plugin waits; with the kernel's defaults detection takes 1 to 2 s. */
+const TIMEOUT_MS = 5000
+const STEP_MS = 20
+
+/** Has the kernel look for duplicates of IPv6 addresses on this link, whatever the namespace's defaults say. */
+export function enableDetection(netns: Netns, ifName: string): void {
+  // Enhanced: a frame of our own that comes back is not taken for another machine's (RFC 7527). Before Linux 4.10: none.
+  for (const key of ['enhanced_dad', 'accept_dad']) {
+    ignoring(['ENOENT'], () => netns.writeSysctl(`ipv6/conf/${ifName}/${key}`, '1'))
+  }
+}
+
+/**
+ * Waits until duplicate detection is over for every IPv6 address of the pod's link. Throws a Fault when another machine
+ * has one of them, or when it is not over in time.
+ */
+export function awaitDetection(kernel: Kernel, netns: Netns, { index, name }: Link): void {
+  for (let waitedMs = 0; ; waitedMs += STEP_MS) {
+    const addresses = netns.addresses(index)
+    const duplicate = addresses.find((address) => has(address, AddressFlag.dadFailed))
+    if (duplicate) throw duplicateFault(duplicate, name)
+    const pending = addresses.find((address) => has(address, AddressFlag.tentative))
+    if (!pending) return
+    if (waitedMs >= TIMEOUT_MS) throw pendingFault(pending, name)
+    kernel.pause(STEP_MS)
+  }
+}
+
+function has({ flags }: LinkAddress, flag: number): boolean {
+  return (flags & flag) !== 0
+}
+
+function duplicateFault({ cidr: { address } }: LinkAddress, ifName: string): Fault {
+  const text = formatAddress(address)
+  return new Fault(
+    `${text} is in use: IPv6 duplicate address detection on ${ifName} has heard of another machine`,
+    {
+      code: Code.addressInUse,
+      cure: `Find out who answers (ip -6 neigh show ${text}), or leave that address out of "ipam.ranges".`,
+    },
+  )
+}
+
+function pendingFault({ cidr: { address } }: LinkAddress, ifName: string): Fault {
+  return new Fault(
+    `duplicate address detection of ${formatAddress(address)} on ${ifName} was not over after ${TIMEOUT_MS} ms`,
+    {
+      code: Code.tryLater,
+      cure: 'Look at net.ipv6.conf.*.dad_transmits and at the bridge; without "enabledad" nothing is waited for.',
+    },
+  )
+}
