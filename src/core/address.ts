@@ -88,11 +88,21 @@ export function networkOf({ address, prefix }: Cidr): Cidr {
   return { address: { family: address.family, value: (address.value >> hostBits) << hostBits }, prefix }
 }
 
+/** The first address after the network's own: where a gateway is unless said otherwise. */
+export function firstAddressOf(cidr: Cidr): Address {
+  const { address } = networkOf(cidr)
+  return { family: address.family, value: address.value + 1n }
+}
+
 /** The highest address of the network: the broadcast address of family 4. */
 export function lastAddressOf(cidr: Cidr): Address {
   const { address, prefix } = networkOf(cidr)
   const hostBits = BigInt(bitsOf(address.family) - prefix)
   return { family: address.family, value: address.value + (1n << hostBits) - 1n }
+}
+
+export function sameCidr(a: Cidr, b: Cidr): boolean {
+  return a.prefix === b.prefix && sameAddress(a.address, b.address)
 }
 
 export function contains(cidr: Cidr, address: Address): boolean {

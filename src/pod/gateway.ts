@@ -1,4 +1,4 @@
-import { bitsOf, type Cidr, formatCidr, overlaps, sameAddress } from '../core/address.ts'
+import { bitsOf, type Cidr, formatCidr, overlaps, sameCidr } from '../core/address.ts'
 import { Code, Fault, ignoring, isErrno } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Link, LinkAddress, Netns } from '../kernel/kernel.ts'
@@ -60,10 +60,6 @@ function inTheWay({ cidr, scope }: LinkAddress, wanted: Cidr): boolean {
   if (cidr.address.family !== wanted.address.family || scope === SCOPE_LINK) return false
   if (bitsOf(cidr.address.family) === 32) return true
   return overlaps(cidr, wanted)
-}
-
-function sameCidr(a: Cidr, b: Cidr): boolean {
-  return a.prefix === b.prefix && sameAddress(a.address, b.address)
 }
 
 function addressConflict(link: Link, present: Cidr, wanted: Cidr): Fault {

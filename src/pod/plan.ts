@@ -3,11 +3,15 @@ import {
   type Cidr,
   defaultRouteOf,
   type Family,
+  formatAddress,
   formatCidr,
   hostCidr,
   isDefaultRoute,
   networkOf,
+  sameAddress,
+  sameCidr,
 } from '../core/address.ts'
+import { Code, Fault } from '../core/errors.ts'
 import type { Mac } from '../core/mac.ts'
 import type { Route } from '../kernel/kernel.ts'
 import type { PodIp, PodRoute, PodSpec } from './spec.ts'
@@ -29,6 +33,7 @@ export type PodPlan = {
 }
 
 const SCOPE_LINK = 253
+const MAIN_TABLE = 254
 // Where IPAM names no gateway, a routed pod still needs a next hop: any address will do, since both ends know it by
 // a permanent neighbour entry.
 // 169.254.1.1 and fe80::1.
@@ -37,9 +42,17 @@ const FALLBACK_GATEWAY: Record<Family, Address> = {
   6: { family: 6, value: (0xfe80n << 112n) + 1n },
 }
 
-/** What the two ends of a pod's link and its bridge should look like. Pure. */
+/**
+ * What the two ends of a pod's link and its bridge should look like. Pure. Throws a Fault for a route that can't lead
+ * anywhere.
+ */
 export function planPod(spec: PodSpec): PodPlan {
   return spec.mode === 'l3' ? planRouted(spec) : planBridged(spec)
+}
+
+/** The routes that the pod was promised: those that IPAM named, and the default ones of `isDefaultGateway`. */
+export function wantedRoutes(spec: PodSpec): readonly PodRoute[] {
+  return spec.bridge?.isDefaultGateway ? [...spec.routes, ...missingDefaults(spec)] : spec.routes
 }
 
 /** The gateway that a routed pod uses for one of its addresses. */
@@ -54,15 +67,17 @@ export function routedGateway(ip: PodIp): Address {
 function planRouted(spec: PodSpec): PodPlan {
   const { ips, hostMac, podMac } = spec
   const gateways = distinct(ips.map(routedGateway).map(hostCidr)).map(({ address }) => address)
+  const routes = spec.routes.map((route) => podRoute(route, ips, routedGateway))
+  for (const route of routes) assertReachable(route, gateways)
   return {
     pod: {
       addresses: ips.map(({ cidr }) => hostCidr(cidr.address)),
       neighbours: gateways.map((address) => ({ address, mac: hostMac })),
-      routes: [
+      routes: distinctRoutes([
         ...gateways.map((gateway) => linkRoute(gateway)),
         ...ips.flatMap((ip) => subnetRoute(ip, spec.routes)),
-        ...podRoutes(spec.routes, ips, routedGateway),
-      ],
+        ...routes,
+      ]),
     },
     host: {
       addresses: gateways.map(hostCidr),
@@ -76,12 +91,13 @@ function planRouted(spec: PodSpec): PodPlan {
 /** Mode l2: the pod sits in its subnet; the bridge carries the gateways. */
 function planBridged(spec: PodSpec): PodPlan {
   const { bridge, ips } = spec
-  const defaults = bridge?.isDefaultGateway ? missingDefaults(spec) : []
   return {
     pod: {
       addresses: ips.map(({ cidr }) => cidr),
       neighbours: [],
-      routes: podRoutes([...spec.routes, ...defaults], ips, ({ gateway }) => gateway),
+      routes: distinctRoutes(
+        wantedRoutes(spec).map((route) => podRoute(route, ips, ({ gateway }) => gateway)),
+      ),
     },
     host: { addresses: [], neighbours: [], routes: [] },
     bridgeAddresses: bridge?.isGateway ? gatewayCidrs(ips) : [],
@@ -94,35 +110,69 @@ function linkRoute(address: Address): PlannedRoute {
 
 /** An IPv6 link-local address can't be the preferred source of a global destination. */
 function sourceOf(gateway: Address): { source?: Address } {
-  return gateway === FALLBACK_GATEWAY[6] ? {} : { source: gateway }
+  return sameAddress(gateway, FALLBACK_GATEWAY[6]) ? {} : { source: gateway }
 }
 
-/** A routed pod reaches its own subnet through the gateway; a default route does that already. */
+/** A routed pod reaches its own subnet through the gateway; a default route, or one of its own, does that already. */
 function subnetRoute(ip: PodIp, routes: readonly PodRoute[]): PlannedRoute[] {
-  const { address, prefix } = ip.cidr
+  const subnet = networkOf(ip.cidr)
   const covered = routes.some(
-    ({ dst, gw, table }) => isDefaultRoute(dst) && dst.address.family === address.family && !gw && !table,
+    ({ dst, gw, table }) =>
+      isMain(table) &&
+      ((isDefaultOf(dst, ip.cidr.address.family) && !gw) || sameCidr(networkOf(dst), subnet)),
   )
-  if (covered || hostCidr(address).prefix === prefix) return []
-  return [{ dst: networkOf(ip.cidr), gateway: routedGateway(ip) }]
+  if (covered || hostCidr(subnet.address).prefix === subnet.prefix) return []
+  return [{ dst: subnet, gateway: routedGateway(ip) }]
 }
 
-/** Each route gets the gateway of its family if it names none; what is said twice is done once (plugins#615). */
-function podRoutes(
-  routes: readonly PodRoute[],
+/** Each route gets the gateway of its family if it names none and needs one. Throws a Fault for one that can't be. */
+function podRoute(
+  { gw, dst, scope, ...rest }: PodRoute,
   ips: readonly PodIp[],
   gatewayOf: (ip: PodIp) => Address | undefined,
-): PlannedRoute[] {
-  const planned = routes.map(({ gw, dst, ...rest }) => {
-    const ip = ips.find((one) => one.cidr.address.family === dst.address.family && gatewayOf(one))
-    const gateway = rest.scope === SCOPE_LINK ? gw : (gw ?? (ip && gatewayOf(ip)))
-    return { ...rest, dst: networkOf(dst), ...(gateway && { gateway }) }
+): PlannedRoute {
+  const { family } = dst.address
+  if (gw && gw.family !== family) throw routeFault(dst, gw, 'is of another address family')
+  const ip = ips.find((one) => one.cidr.address.family === family && gatewayOf(one))
+  const gateway = (scope ?? 0) < SCOPE_LINK ? (gw ?? (ip && gatewayOf(ip))) : gw
+  return {
+    dst: networkOf(dst),
+    ...(gateway && { gateway }),
+    // IPv6 knows no scopes.
+    ...(scope !== undefined && family === 4 && { scope }),
+    ...chosen(rest),
+  }
+}
+
+/** In the others of a route's numbers 0 says nothing: as in the kernel, and as in the configuration's Go form. */
+function chosen({ mtu, advmss, priority, table }: Omit<PodRoute, 'dst' | 'gw' | 'scope'>): Partial<Route> {
+  return {
+    ...(mtu && { mtu }),
+    ...(advmss && { advmss }),
+    ...(priority && { priority }),
+    ...(table && { table }),
+  }
+}
+
+/** A routed pod has no neighbour but the node. */
+function assertReachable({ dst, gateway }: PlannedRoute, gateways: readonly Address[]): void {
+  if (!gateway || gateways.some((one) => sameAddress(one, gateway))) return
+  const known = gateways.map(formatAddress).join(', ')
+  throw routeFault(dst, gateway, `can't be reached: in mode "l3" the next hop is the node, which is ${known}`)
+}
+
+function routeFault(dst: Cidr, gateway: Address, why: string): Fault {
+  return new Fault(`key "ipam.routes": the gateway ${formatAddress(gateway)} of ${formatCidr(dst)} ${why}`, {
+    code: Code.invalidConfig,
+    cure: 'Leave "gw" out of that route: it then leads by the gateway of the pod.',
   })
-  const seen = new Set<string>()
-  return planned.filter((route) => {
-    const key = JSON.stringify(route, (_, value) => (typeof value === 'bigint' ? String(value) : value))
-    return !seen.has(key) && seen.add(key)
-  })
+}
+
+/** What is said twice is done once (plugins#615). */
+function distinctRoutes(routes: readonly PlannedRoute[]): PlannedRoute[] {
+  const textOf = (route: PlannedRoute): string =>
+    JSON.stringify(route, (_, value) => (typeof value === 'bigint' ? String(value) : value))
+  return [...new Map(routes.map((route) => [textOf(route), route])).values()]
 }
 
 /** Default routes that isDefaultGateway asks for: none where the routes have a default of that family. */
@@ -132,14 +182,19 @@ function missingDefaults({ ips, routes }: PodSpec): PodRoute[] {
     (ip, i) => i === withGateway.findIndex((one) => one.cidr.address.family === ip.cidr.address.family),
   )
   return firstOfFamily
-    .filter(
-      ({ cidr }) =>
-        !routes.some(({ dst }) => isDefaultRoute(dst) && dst.address.family === cidr.address.family),
-    )
+    .filter(({ cidr }) => !routes.some(({ dst }) => isDefaultOf(dst, cidr.address.family)))
     .map(({ cidr, gateway }) => ({
       dst: defaultRouteOf(cidr.address.family),
       ...(gateway && { gw: gateway }),
     }))
+}
+
+function isDefaultOf(dst: Cidr, family: Family): boolean {
+  return isDefaultRoute(dst) && dst.address.family === family
+}
+
+function isMain(table: number | undefined): boolean {
+  return !table || table === MAIN_TABLE
 }
 
 function gatewayCidrs(ips: readonly PodIp[]): Cidr[] {

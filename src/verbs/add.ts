@@ -10,6 +10,7 @@ import type { Link, Netns } from '../kernel/kernel.ts'
 import { type Attached, attachPod } from '../pod/attach.ts'
 import { removeLink } from '../pod/detach.ts'
 import { removeMacCheck } from '../pod/mac_check.ts'
+import { wantedRoutes } from '../pod/plan.ts'
 import type { PodSpec } from '../pod/spec.ts'
 import { type Acquired, acquireAddresses } from './addresses.ts'
 import { attachmentIdOf, type Call } from './call.ts'
@@ -134,7 +135,7 @@ function resultOf(call: Call, spec: PodSpec, attached: Attached, acquired: Acqui
       ...(gateway && { gateway }),
       interface: podIndex,
     })),
-    routes: spec.routes,
+    routes: wantedRoutes(spec),
     ...(dns && { dns }),
   }
 }

@@ -1,5 +1,6 @@
 import type { NetworkConfig } from '../cni/config.ts'
 import type { Requests } from '../cni/requests.ts'
+import { firstAddressOf } from '../core/address.ts'
 import { type AttachmentId, deriveBridgeMac, deriveNames } from '../core/names.ts'
 import type { Kernel, PortVlan } from '../kernel/kernel.ts'
 import type { BridgeSpec, PodIp, PodRoute, PodSpec } from '../pod/spec.ts'
@@ -24,12 +25,18 @@ export function specOf(
     hostMac: names.hostMac,
     podMac: requests.mac ?? names.podMac,
     ...(config.mtu && { mtu: config.mtu }),
-    ...addresses,
+    routes: addresses.routes,
+    ips: bridge?.isGateway ? addresses.ips.map(withGateway) : addresses.ips,
     masquerade: config.ipMasq === true,
     ...(bridge && { bridge }),
     podUp: config.disableContainerInterface !== true,
     duplicateDetection: config.enabledad === true,
   }
+}
+
+/** An IPAM plugin need not name a gateway: then it is the first address of the subnet, as with the reference plugin. */
+function withGateway(ip: PodIp): PodIp {
+  return ip.gateway ? ip : { ...ip, gateway: firstAddressOf(ip.cidr) }
 }
 
 function bridgeOf(kernel: Kernel, config: NetworkConfig): BridgeSpec {

@@ -102,3 +102,73 @@ describe('a bridged pod', () => {
     ])
   })
 })
+
+describe('a route', () => {
+  const to = (dst: string, more: object = {}) => ({ dst: parseCidr(dst), ...more })
+  const planned = (mode: 'l2' | 'l3', ...routes: PodSpec['routes']) =>
+    planPod(specOf({ mode, ips: [v4, v6], routes, ...(mode === 'l2' && { bridge }) })).pod.routes
+
+  it.each(['l2', 'l3'] as const)('keeps its metrics, priority, table and scope (mode %s)', (mode) => {
+    const numbers = { mtu: 1300, advmss: 1200, priority: 50, table: 100 }
+    const routes = planned(mode, to('10.9.0.0/24', { ...numbers, scope: 0 }), to('fd09::/64', numbers))
+    expect(routes).toContainEqual({
+      dst: parseCidr('10.9.0.0/24'),
+      gateway: v4.gateway,
+      ...numbers,
+      scope: 0,
+    })
+    expect(routes).toContainEqual({ dst: parseCidr('fd09::/64'), gateway: v6.gateway, ...numbers })
+  })
+
+  it('has no number where the configuration says 0, but for a scope', () => {
+    const zeros = { mtu: 0, advmss: 0, priority: 0, table: 0 }
+    expect(planned('l2', to('10.9.0.0/24', { ...zeros, scope: 0 }))).toEqual([
+      { dst: parseCidr('10.9.0.0/24'), gateway: v4.gateway, scope: 0 },
+    ])
+  })
+
+  it('of scope link or host has no gateway unless it names one', () => {
+    expect(planned('l2', to('10.9.0.0/24', { scope: 253 }), to('10.8.0.0/24', { scope: 254 }))).toEqual([
+      { dst: parseCidr('10.9.0.0/24'), scope: 253 },
+      { dst: parseCidr('10.8.0.0/24'), scope: 254 },
+    ])
+  })
+
+  it('by a gateway of the other family is refused, with both and a cure', () => {
+    const wrong = to('10.9.0.0/24', { gw: v6.gateway })
+    expect(() => planned('l2', wrong)).toThrow('fd00::1 of 10.9.0.0/24 is of another address family')
+  })
+
+  it('by a gateway that is not the node’s is refused in mode l3, and left to the kernel in mode l2', () => {
+    const away = to('10.9.0.0/24', { gw: parseAddress('10.1.0.254') })
+    expect(() => planned('l3', away)).toThrow(
+      'the gateway 10.1.0.254 of 10.9.0.0/24 can\'t be reached: in mode "l3" the next hop is the node, which is 10.1.0.1, fd00::1',
+    )
+    expect(planned('l2', away)).toHaveLength(1)
+  })
+
+  it('by one of several gateways of the node is fine in mode l3', () => {
+    const second = { cidr: parseCidr('10.2.0.5/24'), gateway: parseAddress('10.2.0.1') }
+    const routes = [everywhere, { ...everywhere, gw: second.gateway }]
+    expect(texts(planPod(specOf({ ips: [v4, second], routes })).pod.routes)).toEqual([
+      '10.1.0.1/32',
+      '10.2.0.1/32',
+      '0.0.0.0/0 via 10.1.0.1',
+      '0.0.0.0/0 via 10.2.0.1',
+    ])
+  })
+
+  it('to the pod’s own subnet takes the place of the one that a routed pod would get', () => {
+    expect(planned('l3', to('10.1.0.0/24', { mtu: 1300 }), to('::/0'))).toEqual([
+      { dst: parseCidr('10.1.0.1/32'), scope: 253 },
+      { dst: parseCidr('fd00::1/128'), scope: 0 },
+      { dst: parseCidr('10.1.0.0/24'), gateway: v4.gateway, mtu: 1300 },
+      { dst: parseCidr('::/0'), gateway: v6.gateway },
+    ])
+  })
+
+  it('to everywhere in another table does not stand in for the way to the own subnet', () => {
+    const routes = planned('l3', to('0.0.0.0/0', { table: 100 }), to('::/0'))
+    expect(texts(routes)).toContain('10.1.0.0/24 via 10.1.0.1')
+  })
+})

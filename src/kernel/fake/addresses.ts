@@ -7,6 +7,7 @@ import {
   networkOf,
   parseCidr,
   sameAddress,
+  sameCidr,
 } from '../../core/address.ts'
 import { macBytes } from '../../core/mac.ts'
 import type { Change } from '../kernel.ts'
@@ -20,7 +21,6 @@ import {
   neighboursOf,
   requireLink,
   Scope,
-  sameCidr,
 } from './state.ts'
 import { refusal } from './steps.ts'
 import { assertIpv6, confOf, hasIpv6, pinConf } from './sysctls.ts'

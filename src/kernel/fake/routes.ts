@@ -1,4 +1,12 @@
-import { type Address, type Cidr, contains, type Family, networkOf, sameAddress } from '../../core/address.ts'
+import {
+  type Address,
+  type Cidr,
+  contains,
+  type Family,
+  networkOf,
+  sameAddress,
+  sameCidr,
+} from '../../core/address.ts'
 import type { Route } from '../kernel.ts'
 import {
   AddressFlag,
@@ -9,7 +17,6 @@ import {
   type Namespace,
   requireLink,
   Scope,
-  sameCidr,
 } from './state.ts'
 import { refusal } from './steps.ts'
 import { assertIpv6 } from './sysctls.ts'

@@ -1,4 +1,4 @@
-import { type Address, type Cidr, sameAddress } from '../../core/address.ts'
+import { type Address, sameAddress } from '../../core/address.ts'
 import type { Mac } from '../../core/mac.ts'
 import { type Link, type LinkAddress, type LinkRef, AddressFlag as PortFlag, type Route } from '../kernel.ts'
 import { refusal } from './steps.ts'
@@ -135,8 +135,4 @@ export function showLink(link: FakeLink): Link {
     ...(link.bridge && { vlanFiltering: link.bridge.vlanFiltering }),
     ...(link.port && { port: { hairpin: link.port.hairpin, isolated: link.port.isolated } }),
   }
-}
-
-export function sameCidr(a: Cidr, b: Cidr): boolean {
-  return a.prefix === b.prefix && sameAddress(a.address, b.address)
 }
