@@ -9,8 +9,8 @@ import { type StepHook, Steps } from './fake/steps.ts'
 import { freshConf } from './fake/sysctls.ts'
 import { FakeNft, type NftDump } from './fake_nft.ts'
 import type { Kernel, Netns } from './kernel.ts'
-import type { NftChain, NftCommand, NftElementRef } from './nftables/commands.ts'
-import { describeChain, describeElement, describeNftCommand } from './nftables/describe.ts'
+import type { NftChain, NftCommand, NftElement, NftMapRef, NftOwnElementRef } from './nftables/commands.ts'
+import { describeChain, describeElement, describeMap, describeNftCommand } from './nftables/describe.ts'
 
 export type FakeKernelOptions = {
   readonly bootId?: string
@@ -93,7 +93,7 @@ export class FakeKernel implements Kernel {
     this.steps.run('nft', what, () => this.#nft.commit(commands))
   }
 
-  hasNftElement(element: NftElementRef): boolean {
+  hasNftElement(element: NftOwnElementRef): boolean {
     return this.steps.run('query', `read element ${describeElement(element)}`, () => this.#nft.has(element))
   }
 
@@ -106,6 +106,14 @@ export class FakeKernel implements Kernel {
       this.#clock.nowMs += ms
       for (const namespace of this.#namespaces) makeLinkLocals(namespace)
     })
+  }
+
+  nftElements(map: NftMapRef): NftElement[] {
+    return this.steps.run('query', `list map ${describeMap(map)}`, () => this.#nft.elements(map))
+  }
+
+  probeNft(): void {
+    this.steps.run('query', 'ask for the generation of the ruleset', () => {})
   }
 
   bootId(): string {

@@ -4,11 +4,12 @@ import type {
   NftChain,
   NftCommand,
   NftElement,
-  NftElementRef,
   NftExpression,
   NftFamily,
   NftHook,
   NftKeyType,
+  NftMapRef,
+  NftOwnElementRef,
   NftRule,
   NftTableRef,
 } from './nftables/commands.ts'
@@ -49,8 +50,9 @@ export class FakeNft {
   }
 
   /** False as well when the table or the map is missing. */
-  has({ map, key, ...table }: NftElementRef): boolean {
-    return this.#tables.get(nameOf(table))?.maps.get(map)?.elements.has(hex(key)) === true
+  has({ map, key, ofChains, ...table }: NftOwnElementRef): boolean {
+    const found = this.#tables.get(nameOf(table))?.maps.get(map)
+    return found !== undefined && hasElement(found, key, ofChains)
   }
 
   /** Whether the chain is there, at its hook and with its rules in this order, others between them or not. */
@@ -60,6 +62,16 @@ export class FakeNft {
     const missing = rules.map(showRule)
     for (const rule of found.rules) if (showRule(rule) === missing[0]) missing.shift()
     return missing.length === 0
+  }
+
+  elements(ref: NftMapRef): NftElement[] {
+    const elements = this.#tables.get(nameOf(ref))?.maps.get(ref.map)?.elements ?? new Map<string, Target>()
+    return [...elements].map(([key, { goto, comment }]) => ({
+      ...ref,
+      key: Uint8Array.from(key.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
+      goto,
+      ...(comment !== undefined && { comment }),
+    }))
   }
 
   clear(): void {
@@ -117,7 +129,7 @@ function applyWithin(table: Table, command: Exclude<NftCommand, TableCommand>): 
       addElement(table, command)
       break
     case 'removeElement':
-      removeElement(found(table.maps, command.map), command.key)
+      removeElement(found(table.maps, command.map), command.key, command.ofChains)
       break
   }
 }
@@ -192,8 +204,13 @@ function addElement({ chains, maps }: Table, { map: name, key, goto, comment }: 
   if (!there) map.elements.set(hex(key), { goto, comment })
 }
 
-function removeElement(map: VerdictMap, key: Uint8Array): void {
-  if (!map.elements.delete(hex(key))) throw refusal('ENOENT')
+function hasElement(map: VerdictMap, key: Uint8Array, ofChains = ''): boolean {
+  return map.elements.get(hex(key))?.goto.startsWith(ofChains) === true
+}
+
+function removeElement(map: VerdictMap, key: Uint8Array, ofChains: string | undefined): void {
+  if (!hasElement(map, key, ofChains)) throw refusal('ENOENT')
+  map.elements.delete(hex(key))
   map.leaving++
 }
 

@@ -1,6 +1,6 @@
 import type { Address, Cidr } from '../core/address.ts'
 import type { Mac } from '../core/mac.ts'
-import type { NftChain, NftCommand, NftElementRef } from './nftables/commands.ts'
+import type { NftChain, NftCommand, NftElement, NftMapRef, NftOwnElementRef } from './nftables/commands.ts'
 
 /**
  * THE KERNEL PORT. Two synchronous interfaces: a kernel and a network namespace, with value types for links,
@@ -18,7 +18,7 @@ export interface Kernel {
   /** Applies the commands to the host's nftables as one transaction: all or nothing. Throws the first refusal. */
   nft(commands: readonly NftCommand[]): void
   /** Whether a set or map of the host holds this key. False as well when the table or set is missing. */
-  hasNftElement(element: NftElementRef): boolean
+  hasNftElement(element: NftOwnElementRef): boolean
   /**
    * Whether the host has this chain, at its hook (none: not a base chain) and with its rules in their order. Rules of
    * others may stand between them.
@@ -26,6 +26,10 @@ export interface Kernel {
   hasNftChain(chain: NftChain): boolean
   /** Waits, in milliseconds. In the fake, its own time passes. */
   pause(ms: number): void
+  /** All elements of a map, in no order. Empty as well when the table or map is missing. */
+  nftElements(map: NftMapRef): NftElement[]
+  /** Asks nftables a question that changes nothing. Throws the refusal: of a kernel without it, or for want of rights. */
+  probeNft(): void
   /** Changes whenever the machine boots: /proc/sys/kernel/random/boot_id. */
   bootId(): string
 }

@@ -4,7 +4,7 @@ import { readString } from '../netlink/message.ts'
 import { close, Open, open, readOnce, sleepMicroseconds } from './disk.ts'
 import { homeNamespace, openHandle } from './namespace.ts'
 import { LinuxNetns } from './netns.ts'
-import { applyNft, hasNftChain, hasNftElement } from './nft.ts'
+import { applyNft, hasNftChain, hasNftElement, nftElements, probeNft } from './nft.ts'
 
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
@@ -22,6 +22,8 @@ export function createLinuxKernel(): Kernel {
     hasNftElement,
     hasNftChain,
     pause: (ms) => sleepMicroseconds(ms * 1000),
+    nftElements,
+    probeNft,
     bootId() {
       bootId ??= readBootId()
       return bootId

@@ -1,21 +1,34 @@
 import { Code, Fault, isErrno } from '../../core/errors.ts'
 import {
+  elementDump,
   encodeGetChain,
   encodeGetElement,
+  encodeGetGeneration,
   encodeGetTable,
   encodeNftBatch,
   ruleDump,
 } from '../nftables/batch.ts'
-import type { NftChain, NftCommand, NftElementRef, NftHook } from '../nftables/commands.ts'
-import { describeChain, describeElement, describeNftCommand } from '../nftables/describe.ts'
+import type {
+  NftChain,
+  NftCommand,
+  NftElement,
+  NftHook,
+  NftMapRef,
+  NftOwnElementRef,
+} from '../nftables/commands.ts'
+import { describeChain, describeElement, describeMap, describeNftCommand } from '../nftables/describe.ts'
+import { readElements } from '../nftables/element.ts'
 import { type NftAnswer, type NftRefusal, readAnswer, readBatchNews } from '../nftables/reply.ts'
 import { holdsRules } from '../nftables/rules.ts'
 import { errnoName } from './errno.ts'
-import { RouteSocket } from './route_socket.ts'
+import { type DumpRequest, RouteSocket } from './route_socket.ts'
 import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
 
 const NETLINK_NETFILTER = 12
+const ENOENT = 2
 const EBUSY = 16
+const EINVAL = 22
+const EOPNOTSUPP = 95
 /** Refusals that say nothing about the commands: somebody else's transaction or a signal came between. */
 const PASSING = ['EAGAIN', 'EINTR', 'ERESTART']
 const MAX_ATTEMPTS = 10
@@ -38,9 +51,9 @@ export function applyNft(commands: readonly NftCommand[]): void {
 }
 
 /** Whether a set or map holds this key. False as well when the table or set is missing. */
-export function hasNftElement(ref: NftElementRef): boolean {
+export function hasNftElement(ref: NftOwnElementRef): boolean {
   const { refusal, elements } = ask((seq) => encodeGetElement(ref, seq))
-  if (!refusal) return elements.length > 0
+  if (!refusal) return elements.some(isOfChains(ref))
   if (errnoName(refusal.errno) === 'ENOENT') return false
   throw refusedFault(`get element ${describeElement(ref)}`, refusal)
 }
@@ -58,15 +71,37 @@ function sameHook(a: NftHook | undefined, b: NftHook | undefined): boolean {
 }
 
 function listRules(chain: NftChain): Uint8Array[] {
+  return dump(ruleDump(chain), `list chain ${describeChain(chain)}`)
+}
+
+/** All elements of a map, in no order. Empty as well when the table or map is missing. */
+export function nftElements(map: NftMapRef): NftElement[] {
+  const replies = dump(elementDump(map), `list map ${describeMap(map)}`).flatMap(readElements)
+  return replies.flatMap(({ key, goto, comment }) =>
+    goto === undefined ? [] : [{ ...map, key, goto, ...(comment !== undefined && { comment }) }],
+  )
+}
+
+/** The bodies of all answers; none when what is asked about is missing. */
+function dump(request: DumpRequest, what: string): Uint8Array[] {
   const socket = new RouteSocket(openNetlinkSocket(NETLINK_NETFILTER))
   try {
-    const answer = socket.dump(ruleDump(chain))
+    const answer = socket.dump(request)
     if (!('errno' in answer)) return answer
-    if (errnoName(answer.errno) === 'ENOENT') return []
-    throw refusedFault(`list chain ${describeChain(chain)}`, { ...answer, index: undefined })
+    if (answer.errno === ENOENT) return []
+    throw refusedFault(what, { ...answer, index: undefined })
   } finally {
     socket.close()
   }
+}
+
+/** Throws the refusal of a kernel without nftables, or for want of rights. */
+export function probeNft(): void {
+  const { refusal } = ask(encodeGetGeneration)
+  if (!refusal) return
+  // What answers then is nfnetlink, which has nobody to hand the question to.
+  const errno = refusal.errno === EINVAL ? EOPNOTSUPP : refusal.errno
+  throw refusedFault('ask for the generation of the ruleset', { ...refusal, errno })
 }
 
 /**
@@ -108,15 +143,25 @@ function transact(commands: readonly NftCommand[]): NftRefusal | undefined {
 /**
  * A transaction that is refused costs 10 to 20 ms, as the kernel waits for all of its processors before it undoes one
  * (synchronize_rcu in nf_tables_abort); a question costs 0.01 ms. So what the first command takes for granted is asked
- * first. Only the first, as later ones may rely on those before; the transaction itself stays the judge of all else.
+ * first. Only the first, as later ones may rely on those before; the transaction itself stays the judge of all else,
+ * but for whose an element is: that only we ask.
  */
 function foreseeRefusal(commands: readonly NftCommand[]): NftRefusal | undefined {
-  const [first] = commands
-  const question = first && questionAbout(first)
-  if (!question) return undefined
-  const { refusal, chainUse = 0 } = ask(question)
-  if (refusal) return errnoName(refusal.errno) === 'ENOENT' ? { ...refusal, index: 0 } : undefined
-  return first.op === 'removeChain' && chainUse > 0 ? { index: 0, errno: EBUSY } : undefined
+  for (const [index, command] of commands.entries()) {
+    const isAsked = index === 0 || (command.op === 'removeElement' && command.ofChains !== undefined)
+    const question = isAsked && questionAbout(command)
+    if (!question) continue
+    const { refusal, elements, chainUse = 0 } = ask(question)
+    if (refusal?.errno === ENOENT) return { ...refusal, index }
+    if (refusal) return undefined
+    if (command.op === 'removeChain' && chainUse > 0) return { index, errno: EBUSY }
+    if (command.op === 'removeElement' && !elements.some(isOfChains(command))) return { index, errno: ENOENT }
+  }
+  return undefined
+}
+
+function isOfChains({ ofChains = '' }: NftOwnElementRef): (element: { goto?: string }) => boolean {
+  return ({ goto = '' }) => goto.startsWith(ofChains)
 }
 
 type Question = (seq: number) => Uint8Array

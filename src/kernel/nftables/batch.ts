@@ -6,12 +6,14 @@ import type {
   NftFamily,
   NftHook,
   NftKeyType,
+  NftMapRef,
   NftTableRef,
 } from './commands.ts'
 import { writeElement } from './element.ts'
 import { writeExpression } from './expressions.ts'
 import {
   ChainAttr,
+  ElementListAttr,
   HOOK_NUMBERS,
   HookAttr,
   Msg,
@@ -76,12 +78,11 @@ export function encodeGetChain({ family, table, chain }: NftChainRef, seq: numbe
   return writer.attributeString(ChainAttr.table, table).attributeString(ChainAttr.name, chain).end().finish()
 }
 
-/** The message types and the body of a dump of the rules of one chain, for whoever sends dumps. */
-export function ruleDump({ family, table, chain }: NftChainRef): {
-  request: number
-  reply: number
-  body: (writer: MessageWriter) => unknown
-} {
+/** The message types and the body of a dump, for whoever sends dumps. */
+type Dump = { request: number; reply: number; body: (writer: MessageWriter) => unknown }
+
+/** Asks for the rules of one chain. */
+export function ruleDump({ family, table, chain }: NftChainRef): Dump {
   return {
     request: (NFNL_SUBSYS_NFTABLES << 8) | Msg.getRule,
     reply: (NFNL_SUBSYS_NFTABLES << 8) | Msg.newRule,
@@ -90,6 +91,25 @@ export function ruleDump({ family, table, chain }: NftChainRef): {
         .attributeString(RuleAttr.table, table)
         .attributeString(RuleAttr.chain, chain),
   }
+}
+
+/** Asks for all elements of a map. */
+export function elementDump({ family, table, map }: NftMapRef): Dump {
+  return {
+    request: (NFNL_SUBSYS_NFTABLES << 8) | Msg.getElement,
+    reply: (NFNL_SUBSYS_NFTABLES << 8) | Msg.newElement,
+    body: (writer) =>
+      writeFamily(writer, family)
+        .attributeString(ElementListAttr.table, table)
+        .attributeString(ElementListAttr.set, map),
+  }
+}
+
+/** Asks for the number of the ruleset's generation: the question that every nftables can answer. */
+export function encodeGetGeneration(seq: number): Uint8Array<ArrayBuffer> {
+  const writer = new MessageWriter(64)
+  beginMessage(writer, undefined, Msg.getGeneration, 0, seq)
+  return writer.end().finish()
 }
 
 /** `ensure…` has CREATE without EXCL: what exists already is accepted if it is the same. */

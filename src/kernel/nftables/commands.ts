@@ -13,8 +13,8 @@ export type NftCommand =
   | ({ readonly op: 'ensureMap'; readonly map: string; readonly key: NftKeyType } & NftTableRef)
   | ({ readonly op: 'removeMap'; readonly map: string } & NftTableRef)
   | ({ readonly op: 'addElement' } & NftElement)
-  /** ENOENT if there is none. */
-  | ({ readonly op: 'removeElement' } & NftElementRef)
+  /** ENOENT if there is none. Whose it is (`ofChains`) is looked at just before the transaction. */
+  | ({ readonly op: 'removeElement' } & NftOwnElementRef)
 
 /** `inet` sees IPv4 and IPv6 packets, `bridge` every frame on its way through a bridge. */
 export type NftFamily = 'inet' | 'bridge'
@@ -36,11 +36,15 @@ export type NftHook = {
 
 export type NftKeyType = 'ipv4_addr' | 'ipv6_addr' | 'ifname'
 
-export type NftElementRef = NftTableRef & {
-  readonly map: string
+export type NftMapRef = NftTableRef & { readonly map: string }
+
+export type NftElementRef = NftMapRef & {
   /** Bytes of the key: 4 or 16 of an address, 16 (padded with NUL) of an interface name. */
   readonly key: Uint8Array
 }
+
+/** With `ofChains`, an element counts only if it goes to a chain whose name begins so: else it is somebody else's. */
+export type NftOwnElementRef = NftElementRef & { readonly ofChains?: string }
 
 /** An element of a verdict map: packets whose key matches go to the chain. Adding the same twice is no error. */
 export type NftElement = NftElementRef & { readonly goto: string; readonly comment?: string }

@@ -8,6 +8,7 @@ import type {
   NftElementRef,
   NftExpression,
   NftHook,
+  NftMapRef,
   NftTableRef,
 } from './commands.ts'
 import { printableComment } from './element.ts'
@@ -31,9 +32,9 @@ export function describeNftCommand(command: NftCommand): string {
     case 'addRule':
       return `add rule ${describeChain(command)} ${command.rule.map(describeExpression).join(' ')}`
     case 'ensureMap':
-      return `add map ${describeTable(command)} ${command.map} { type ${command.key} : verdict; }`
+      return `add map ${describeMap(command)} { type ${command.key} : verdict; }`
     case 'removeMap':
-      return `delete map ${describeTable(command)} ${command.map}`
+      return `delete map ${describeMap(command)}`
     case 'addElement':
       return `add element ${describeElement(command)}`
     case 'removeElement':
@@ -43,15 +44,20 @@ export function describeNftCommand(command: NftCommand): string {
 
 /** `inet bowline pods { 10.1.0.5 }`, and where it leads if that is said. */
 export function describeElement(element: NftElementRef | NftElement): string {
-  const { map, key } = element
+  const { key } = element
   const comment =
     'comment' in element && element.comment ? ` comment "${printableComment(element.comment)}"` : ''
   const target = 'goto' in element ? `${comment} : goto ${element.goto}` : ''
-  return `${describeTable(element)} ${map} { ${describeKey(key)}${target} }`
+  return `${describeMap(element)} { ${describeKey(key)}${target} }`
 }
 
 export function describeChain({ chain, ...table }: NftChainRef): string {
   return `${describeTable(table)} ${chain}`
+}
+
+/** `inet bowline pods`. */
+export function describeMap({ map, ...table }: NftMapRef): string {
+  return `${describeTable(table)} ${map}`
 }
 
 function describeTable({ family = 'inet', table }: NftTableRef): string {

@@ -21,6 +21,8 @@ export const Msg = {
   newElement: 12,
   getElement: 13,
   deleteElement: 14,
+  newGeneration: 15,
+  getGeneration: 16,
 } as const
 
 /** On a removal: refuse with EBUSY rather than take along what is inside. */

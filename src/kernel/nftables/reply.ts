@@ -49,6 +49,7 @@ export function readAnswer(datagram: Uint8Array, seq: number): NftAnswer | undef
       return { elements: readElements(message.body) }
     if (message.type === ((NFNL_SUBSYS_NFTABLES << 8) | Msg.newChain)) return readChain(message.body)
     if (message.type === ((NFNL_SUBSYS_NFTABLES << 8) | Msg.newTable)) return { elements: [] }
+    if (message.type === ((NFNL_SUBSYS_NFTABLES << 8) | Msg.newGeneration)) return { elements: [] }
   }
   return undefined
 }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import type {
   NftChain,
   NftCommand,
@@ -152,6 +152,11 @@ export function nftSentences(lab: () => Lab): void {
     expect(refused(ensureChain('c'.repeat(256)))).toBe('ERANGE')
   })
 
+  it('answers a question that changes nothing', () => {
+    lab().kernel.probeNft()
+    expect(refused(removeTable)).toBe('ENOENT')
+  })
+
   describe('elements', () => {
     it('are found by their key in their map and table', () => {
       nft(...frame, addElement('one'))
@@ -203,6 +208,62 @@ export function nftSentences(lab: () => Lab): void {
       nft({ op: 'addElement', ...names, key, goto: 'one' }, { op: 'addElement', ...six, key, goto: 'one' })
       expect(lab().kernel.hasNftElement({ ...names, key })).toBe(true)
       expect(lab().kernel.hasNftElement({ ...six, key })).toBe(true)
+    })
+  })
+
+  describe('elements whose owner is asked for', () => {
+    const own = { ...element(), ofChains: 'net-a-' }
+    const foreign = { ...element(), ofChains: 'net-b-' }
+    const remove = (which: typeof own): NftCommand => ({ op: 'removeElement', ...which })
+    beforeEach(() => nft(...frame, ensureChain('net-a-1'), addElement('net-a-1')))
+
+    it('count only if they go to a chain of that name', () => {
+      expect(lab().kernel.hasNftElement(own)).toBe(true)
+      expect(lab().kernel.hasNftElement(foreign)).toBe(false)
+    })
+
+    it('are removed only if they go to a chain of that name', () => {
+      expect(refused(remove(foreign))).toBe('ENOENT')
+      expect(has()).toBe(true)
+      nft(remove(own))
+      expect(has()).toBe(false)
+    })
+
+    it('are judged wherever they stand in a transaction, which then changes nothing', () => {
+      expect(refused(ensureChain('three'), remove(foreign))).toBe('ENOENT')
+      expect(refused(flushChain('three'))).toBe('ENOENT')
+      expect(has()).toBe(true)
+    })
+  })
+
+  describe('the list of a map', () => {
+    const list = (map = 'pods', of = table) => lab().kernel.nftElements({ table: of, map })
+
+    it('is empty when the map or the table is missing, or the map has no element', () => {
+      expect(list('pods', 'none')).toEqual([])
+      nft(...frame)
+      expect([list(), list('none')]).toEqual([[], []])
+    })
+
+    it('has every element with its key, chain and comment', () => {
+      nft(...frame, { ...addElement('one'), comment: 'pod eth0' } as NftCommand, addElement('two', OTHER_KEY))
+      expect(list()).toHaveLength(2)
+      expect(list()).toEqual(
+        expect.arrayContaining([
+          { ...element(KEY), goto: 'one', comment: 'pod eth0' },
+          { ...element(OTHER_KEY), goto: 'two' },
+        ]),
+      )
+    })
+
+    it('has thousands of elements, each once', () => {
+      const keys = Array.from({ length: 3000 }, (_, i) => Uint8Array.of(10, 2, i >> 8, i & 255))
+      nft(...frame)
+      for (let at = 0; at < keys.length; at += 500) {
+        nft(...keys.slice(at, at + 500).map((key) => addElement('one', key)))
+      }
+      expect(new Set(list().map(({ key }) => key.join('.'))).size).toBe(3000)
+      expect(list()).toHaveLength(3000)
     })
   })
 
