@@ -134,6 +134,13 @@ class MemoryFiles implements FakeFiles {
     })
   }
 
+  probe(path: string): void {
+    this.#operate('probe', path, () => {
+      const node = this.#at(path, 'probe')
+      if (node && node.kind !== 'directory') throw refusal('probe', path, 'ENOTDIR')
+    })
+  }
+
   lock(path: string, timeoutMs: number, kind: LockKind = 'exclusive'): FileLock {
     return this.#operate('lock', path, () => {
       this.#fileOrNew(path, 'lock')

@@ -23,6 +23,11 @@ export interface Files {
   /** The names in a directory, without `.` and `..`, in no order; empty if there is no such directory. */
   list(path: string): string[]
   /**
+   * Throws unless a file of a few kilobytes could be made in this directory; if it is missing, in the nearest one above
+   * that is there. Leaves nothing behind, and takes no lock.
+   */
+  probe(path: string): void
+  /**
    * Takes an advisory lock (flock) on a file, which it makes if missing. A process that dies drops it. Any number may
    * hold a shared one, and nobody beside an exclusive one (the default). Waits at most `timeoutMs`, then throws a Fault
    * with code 11 (try again later) that names the path.

@@ -231,6 +231,25 @@ export function describeFilesContract(name: string, make: () => FilesSubject): v
       })
     })
 
+    describe('probing', () => {
+      it('leaves nothing where a file could be made, also where directories would have to be made first', () => {
+        files.probe(subject.root)
+        files.probe(at('none/none/none'))
+        expect(files.list(subject.root)).toEqual([])
+      })
+
+      it('is stopped by no lock', () => {
+        const lock = files.lock(at('lock'), 0)
+        files.probe(subject.root)
+        lock.release()
+      })
+
+      it('refuses a file in the place of the directory with ENOTDIR', () => {
+        files.create(at('file'), '')
+        expect(errnoOf(() => files.probe(at('file')))).toBe('ENOTDIR')
+      })
+    })
+
     describe('locking', () => {
       it('makes the file if it is missing, and keeps its text if it is there', () => {
         files.create(at('there'), 'text')

@@ -74,6 +74,11 @@ describe.each(MODES)('a full disk, with %o', (mode) => {
     expect(readdirSync(root).sort()).toEqual(['ballast', 'old'])
   })
 
+  it('shows when it is probed, also by a directory that is not there yet', () => {
+    for (const path of [root, `${root}/a/b`]) expect(errnoOf(() => own.probe(path))).toBe('ENOSPC')
+    expect(readdirSync(root).sort()).toEqual(['ballast', 'old'])
+  })
+
   it('leaves the old text when it cannot be replaced', () => {
     expect(errnoOf(() => own.replace(`${root}/old`, 'x'.repeat(20_000)))).toBe('ENOSPC')
     expect(own.read(`${root}/old`)).toBe('old')
@@ -92,6 +97,7 @@ describe('a disk that cannot be written', () => {
       expect(errnoOf(() => files.remove(`${root}/file`))).toBe('EROFS')
       expect(errnoOf(() => files.ensureDirectory(`${root}/a`))).toBe('EROFS')
       expect(errnoOf(() => files.lock(`${root}/lock`, 0))).toBe('EROFS')
+      expect(errnoOf(() => files.probe(`${root}/a/b`))).toBe('EROFS')
     } finally {
       run(`umount ${root}`)
     }

@@ -5,7 +5,7 @@ import { ensureDirectory, listDirectory, removeDirectory } from './directory.ts'
 import { close, Errno, type FileStatus, Open, open, unlink } from './disk.ts'
 import { lockFile } from './file_lock.ts'
 import { checked, diskFault, readRange, unfitFault, withOwnFile, writeRange } from './own_file.ts'
-import { createWhole, replaceWhole } from './whole_file.ts'
+import { createWhole, probeDirectory, replaceWhole } from './whole_file.ts'
 
 const MAX_TEXT_BYTES = 64 << 20
 /** How often a file may come and go while we want to write into it. */
@@ -29,6 +29,7 @@ export function createLinuxFiles({ anonymous = true }: { anonymous?: boolean } =
     removeDirectory,
     ensureDirectory: (path, mode = 0o700) => ensureDirectory(path, mode),
     list: listDirectory,
+    probe: (path) => probeDirectory(path, anonymous),
     lock: lockFile,
   }
 }

@@ -1,6 +1,7 @@
+import { isErrno } from '../../core/errors.ts'
 import { textBytes } from '../../core/text.ts'
 import { close, Errno, linkAnonymous, Open, open, rename, sleepMicroseconds, unlink } from './disk.ts'
-import { checked, diskFault, writeRange } from './own_file.ts'
+import { assertOwnDirectory, checked, diskFault, writeRange } from './own_file.ts'
 
 /**
  * What a crash can leave: a file under a name that begins so. The next writer of the same file takes its place, `list`
@@ -9,6 +10,8 @@ import { checked, diskFault, writeRange } from './own_file.ts'
 export const TEMPORARY = '.bowline-tmp.'
 /** Of competing writers one gets on in every round, so this many rounds end only for a disk that is broken. */
 const MAX_ATTEMPTS = 64
+/** As much as a file system gives out at once, so that a full one shows. */
+const PROBE_TEXT = ' '.repeat(4096)
 /** The wait before attempt n is n times this long. */
 const BACKOFF_US = 50
 /** A living writer keeps its spare name for a fraction of a millisecond; these attempts give it more than 5 ms. */
@@ -22,6 +25,29 @@ export function createWhole(path: string, text: string, anonymous: boolean): voi
 /** Makes a file or replaces it, whole or not at all. */
 export function replaceWhole(path: string, text: string, anonymous: boolean): void {
   placeWhole('replace', path, text, anonymous, (fd) => linkOver(fd, path))
+}
+
+/**
+ * Writes a file in the directory and lets it vanish, to see whether that can be done. A directory that is missing is
+ * judged by the nearest one above it; one that is there must be ours as well.
+ */
+export function probeDirectory(directory: string, anonymous: boolean): void {
+  const isThere = wouldWrite(`${directory}/probe`, anonymous)
+  if (isThere) assertOwnDirectory('write', directory)
+  for (let path = directory; !isThere && path !== '/'; path = directoryOf(path)) {
+    if (wouldWrite(path, anonymous)) return
+  }
+}
+
+/** False if the directory of `path` is missing. */
+function wouldWrite(path: string, anonymous: boolean): boolean {
+  try {
+    placeWhole('write', path, PROBE_TEXT, anonymous, () => 0)
+    return true
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error
+    return false
+  }
 }
 
 /** The directory of an absolute path, without a slash at its end unless it is the root. */
