@@ -1,10 +1,12 @@
-import { type Address, type Cidr, formatAddress, parseAddress, sameAddress } from '../src/core/address.ts'
+import { type Address, type Cidr, formatAddress, sameAddress } from '../src/core/address.ts'
 import { Code, collectFaults, Fault, isErrno } from '../src/core/errors.ts'
 import { type FileLock, type Files, isPlainPath } from '../src/core/files.ts'
 import type { AttachmentId } from '../src/core/names.ts'
 import { textBytes } from '../src/core/text.ts'
 import { UndoStack } from '../src/core/undo.ts'
+import { exhausted, type Holdings } from './exhausted.ts'
 import { asHint, FreeList, rememberReleased } from './free_list.ts'
+import { isUntouched, lastReservedPath, readLastReserved } from './last_reserved.ts'
 import { type LeaseOwner, leasedAddresses, leasePath, leaseText, ownerOf, ownershipOf } from './leases.ts'
 import { capacityOf, formatRangeSet, isGateway, type RangeSet, rangeOf } from './range_set.ts'
 import { isCniName } from './record_format.ts'
@@ -162,9 +164,9 @@ class LockedPool implements Pool {
   #listsOf(sets: readonly RangeSet[]): FreeList[] {
     const found = sets.map((set) => FreeList.load(this.#files, this.#stateDir, set))
     if (found.every((list) => list?.isOfBoot(this.#place.bootId))) return found.flatMap((list) => list ?? [])
-    const lasts = sets.map(({ index }) => this.#lastReserved(index))
-    const untouched = found.every((list, i) => list && isSame(list.cursor, lasts[i]))
-    const held = valuesOf(survey(this.#files, this.#place, { trustAdopted: untouched, reap: false }))
+    const lasts = sets.map(({ index }) => readLastReserved(this.#files, this.#dir, index))
+    const trustAdopted = isUntouched(found, lasts)
+    const held = valuesOf(survey(this.#files, this.#place, { trustAdopted, reap: false }))
     return sets.map((set, i) => {
       const list = found[i]
       if (list?.isOfBoot(this.#place.bootId)) return list
@@ -178,11 +180,12 @@ class LockedPool implements Pool {
     if (address) return address
     const held = survey(this.#files, this.#place, { trustAdopted: false, reap: true })
     const inSet = held.filter((one) => rangeOf(list.set, one.address) && !isGateway(list.set, one.address))
-    if (BigInt(inSet.length) >= capacityOf(list.set)) throw exhausted(this.#place.network, list.set, inSet)
+    const refusal = () => exhausted(this.#place.network, list.set, countsOf(inSet))
+    if (BigInt(inSet.length) >= capacityOf(list.set)) throw refusal()
     list.refill(valuesOf(held)[list.set.family])
     const found = this.#nextFree(list)
     if (found) return found
-    throw exhausted(this.#place.network, list.set, inSet)
+    throw refusal()
   }
 
   #nextFree(list: FreeList): Address | undefined {
@@ -253,12 +256,6 @@ class LockedPool implements Pool {
     if (text === undefined || ownershipOf(text, owner) === 'another') return false
     return this.#files.remove(path)
   }
-
-  #lastReserved(index: number): Address | undefined {
-    const text = this.#files.read(lastReservedPath(this.#dir, index))?.trim()
-    if (!text) return undefined
-    return asHint(() => parseAddress(text))
-  }
 }
 
 /** The directory is there nearly always, so it is only made when its absence has been felt. */
@@ -323,18 +320,9 @@ function valuesOf(held: readonly Held[]): Record<4 | 6, Set<bigint>> {
   return values
 }
 
-function exhausted(network: string, set: RangeSet, held: readonly Held[]): Fault {
+function countsOf(held: readonly Held[]): Holdings {
   const unrecorded = held.filter(({ by }) => by === 'unrecorded').length
-  return new Fault(
-    `network ${network}: no free address in ${formatRangeSet(set)} (range set ${set.index}): ` +
-      `${held.length} held, ${held.length - unrecorded} by attachments, ${unrecorded} by leases without a record`,
-    {
-      code: Code.poolExhausted,
-      cure:
-        'Delete pods, or give "ipam.ranges" a larger subnet. Leases without a record are of another program such as ' +
-        'host-local; GC, or a reboot, frees those that nobody needs.',
-    },
-  )
+  return { attachments: held.length - unrecorded, unrecorded }
 }
 
 function snatched(path: string): Fault {
@@ -348,7 +336,8 @@ function incomplete(faults: readonly Fault[], first: Fault): Fault {
   return new Fault(faults.map(({ message }) => message).join('; '), { cause: first })
 }
 
-function refuseBadPlace({ dataDir, network }: Pick<PoolPlace, 'dataDir' | 'network'>): void {
+/** Throws a Fault (invalid config) for a path or name that could lead elsewhere. */
+export function refuseBadPlace({ dataDir, network }: Pick<PoolPlace, 'dataDir' | 'network'>): void {
   if (!isPlainPath(dataDir)) {
     throw new Fault(`key "ipam.dataDir": ${JSON.stringify(dataDir)} is not an absolute path without ".."`, {
       code: Code.invalidConfig,
@@ -360,12 +349,4 @@ function refuseBadPlace({ dataDir, network }: Pick<PoolPlace, 'dataDir' | 'netwo
     code: Code.invalidConfig,
     cure: 'Use letters, digits, ".", "_" and "-", and begin with a letter or digit.',
   })
-}
-
-function isSame(a: Address | undefined, b: Address | undefined): boolean {
-  return a === undefined || b === undefined ? a === b : sameAddress(a, b)
-}
-
-function lastReservedPath(dir: string, index: number): string {
-  return `${dir}/last_reserved_ip.${index}`
 }

@@ -1,17 +1,22 @@
 import type { Files } from '../src/core/files.ts'
+import type { Holdings } from './exhausted.ts'
+import { FreeList } from './free_list.ts'
 import { type Evidence, holderOf, readAdopted, recordsByLease } from './holders.ts'
+import { isUntouched, readLastReserved } from './last_reserved.ts'
 import { leasedAddresses, leasePath } from './leases.ts'
-import { capacityOf, formatRangeSet, isGateway, type RangeSet, rangeOf } from './range_set.ts'
+import { refuseBadPlace } from './pool.ts'
+import { capacityOf, isGateway, type RangeSet, rangeOf } from './range_set.ts'
 import { leaseDirOf, type PoolPlace, stateDirOf } from './survey.ts'
 
 /** How full one range set is. */
 export type PoolStats = {
-  /** `10.0.0.1-10.0.0.254`, several with commas. */
-  readonly range: string
+  readonly set: RangeSet
   /** Addresses that can be handed out, without gateways. */
   readonly total: bigint
   /** Addresses that the next ADD can't have. */
   readonly held: number
+  /** By whom, of a set that looked full. */
+  readonly holdings?: Holdings
 }
 
 /**
@@ -20,29 +25,34 @@ export type PoolStats = {
  * them, and there would be no next ADD if a STATUS counted them.
  */
 export function poolStats(files: Files, place: PoolPlace, sets: readonly RangeSet[]): PoolStats[] {
+  refuseBadPlace(place)
   const dir = leaseDirOf(place)
   const leased = leasedAddresses(files, dir)
   let evidence: Evidence | undefined
   return sets.map((set) => {
     const inSet = leased.filter((address) => rangeOf(set, address) && !isGateway(set, address))
     const total = capacityOf(set)
-    const range = formatRangeSet(set)
-    if (BigInt(inSet.length) < total) return { range, total, held: inSet.length }
-    evidence ??= gather(files, place)
+    if (BigInt(inSet.length) < total) return { set, total, held: inSet.length }
+    evidence ??= gather(files, place, sets)
     const known = evidence
-    const lasting = inSet.filter((address) => {
-      const holder = holderOf(address, files.read(leasePath(dir, address)), known)
-      if (holder.by === 'attachment') return place.reaper?.isDead(holder.record) !== true
-      return holder.by === 'unrecorded'
-    })
-    return { range, total, held: lasting.length }
+    const holders = inSet.map((address) => holderOf(address, files.read(leasePath(dir, address)), known))
+    const holdings = {
+      attachments: holders.filter(
+        (holder) => holder.by === 'attachment' && place.reaper?.isDead(holder.record) !== true,
+      ).length,
+      unrecorded: holders.filter(({ by }) => by === 'unrecorded').length,
+    }
+    return { set, total, held: holdings.attachments + holdings.unrecorded, holdings }
   })
 }
 
-function gather(files: Files, place: PoolPlace): Evidence {
+/** What was adopted in another boot counts under the same condition as for the next ADD. */
+function gather(files: Files, place: PoolPlace, sets: readonly RangeSet[]): Evidence {
+  const lists = sets.map((set) => FreeList.load(files, stateDirOf(place), set))
+  const lasts = sets.map(({ index }) => readLastReserved(files, leaseDirOf(place), index))
   return {
     bootId: place.bootId,
     records: recordsByLease(place.records.list(place.network)),
-    adopted: readAdopted(files, stateDirOf(place)),
+    adopted: isUntouched(lists, lasts) ? readAdopted(files, stateDirOf(place)) : undefined,
   }
 }

@@ -1,4 +1,5 @@
 import type { AttachmentId } from '../src/core/names.ts'
+import type { RouteConfig } from './config.ts'
 
 /**
  * What was done for one attachment, written down before it is done. One file an attachment, at
@@ -18,10 +19,19 @@ export type AttachmentRecord = AttachmentId & {
   readonly netns?: { readonly path: string; readonly device: number; readonly inode: number }
   /** The host's end of the veth pair. */
   readonly hostIfName?: string
+  /** Absent when another plugin made the interface and only its addresses are from us. */
   readonly mode?: 'l2' | 'l3'
   readonly bridge?: string
   /** The addresses that have an element in the masquerade map, each as text with its subnet's prefix length. */
   readonly masquerade?: readonly string[]
   /** Frames from the pod are checked for its hardware address. */
   readonly macspoofchk?: true
+  /** The routes that `delegate` gave. Of our own addresses the config says them. */
+  readonly routes?: readonly RouteConfig[]
+  /** The interface is an earlier plugin's: `hostIfName` was made a port of `bridge`, and is never removed. */
+  readonly chained?: {
+    readonly ifIndex: number
+    /** False if it was a port of that bridge before. */
+    readonly joined: boolean
+  }
 }

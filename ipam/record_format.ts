@@ -59,7 +59,11 @@ const OPTIONAL: Readonly<Record<string, Rule>> = {
   bridge: isIfName,
   masquerade: (value) => isListOf(isCidr)(value),
   macspoofchk: (value) => value === true,
+  routes: (value) => Array.isArray(value) && value.every(isRoute),
+  chained: (value) => isObject(value) && isCount(value['ifIndex']) && typeof value['joined'] === 'boolean',
 }
+
+const ROUTE_NUMBERS = ['mtu', 'advmss', 'priority', 'table', 'scope']
 
 function hasForm(value: Record<string, unknown>): boolean {
   const required = Object.entries(REQUIRED).every(([field, rule]) => rule(value[field]))
@@ -94,6 +98,13 @@ function isAddress(text: string): boolean {
 function isCidr(text: string): boolean {
   parseCidr(text)
   return true
+}
+
+function isRoute(value: unknown): boolean {
+  if (!isObject(value) || typeof value['dst'] !== 'string' || !isCidr(value['dst'])) return false
+  const { gw } = value
+  if (gw !== undefined && (typeof gw !== 'string' || !isAddress(gw))) return false
+  return ROUTE_NUMBERS.every((key) => value[key] === undefined || isCount(value[key]))
 }
 
 /** The rule may throw as well; `parseRecord` takes that for a no. */

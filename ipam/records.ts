@@ -19,6 +19,8 @@ export interface Records {
   tryLock(id: AttachmentId): RecordLock | undefined
   /** The lock of a bridge by its name, with the locks of attachments. Throws as `lock` does. */
   lockBridge(name: string, timeoutMs: number, kind: LockKind): FileLock
+  /** The same for an attachment of which only the key is known, see `deriveNames`. The first few digits will do. */
+  tryLockKey(key: string): RecordLock | undefined
   /** Undefined when nothing is written of this attachment. Ask `isDamaged` before any use. */
   read(id: AttachmentId): AttachmentRecord | DamagedRecord | undefined
   /** Makes or replaces the record, whole or not at all. */
@@ -60,13 +62,16 @@ class RecordStore implements Records {
   }
 
   lock(id: AttachmentId, timeoutMs: number): RecordLock {
-    const path = this.#lockPath(id)
-    return this.#withDirectory(`${this.#dir}/${LOCKS}`, () => this.#files.lock(path, timeoutMs))
+    return this.#lockKey(deriveNames(id).key, timeoutMs)
   }
 
   tryLock(id: AttachmentId): RecordLock | undefined {
+    return this.tryLockKey(deriveNames(id).key)
+  }
+
+  tryLockKey(key: string): RecordLock | undefined {
     try {
-      return this.lock(id, 0)
+      return this.#lockKey(key, 0)
     } catch (error) {
       if (error instanceof Fault && error.code === Code.tryLater) return undefined
       throw error
@@ -162,13 +167,15 @@ class RecordStore implements Records {
    * One of 4,096 files, which are never removed, so that nobody can hold the lock of a file that has lost its name.
    * Two attachments that share one by chance wait for each other, no more.
    */
-  #lockPath(id: AttachmentId): string {
-    return `${this.#dir}/${LOCKS}/${deriveNames(id).key.slice(0, 3)}`
+  #lockKey(key: string, timeoutMs: number): RecordLock {
+    const path = `${this.#dir}/${LOCKS}/${key.slice(0, LOCK_DIGITS)}`
+    return this.#withDirectory(`${this.#dir}/${LOCKS}`, () => this.#files.lock(path, timeoutMs))
   }
 }
 
 /** No network can have a name that begins with a dot. */
 const LOCKS = '.locks'
+const LOCK_DIGITS = 3
 
 /** A record counts only in its own place: the one that its own fields lead to. */
 function soundRecord(text: string, network: string, key: string): AttachmentRecord | undefined {

@@ -1,10 +1,9 @@
-import { Fault } from './core/errors.ts'
 import { installLeanBuiltins } from './core/lean_builtins.ts'
 import { createLinuxFiles } from './kernel/linux/files.ts'
 import { createLinuxKernel } from './kernel/linux/kernel.ts'
 import { createPluginRunner } from './kernel/linux/spawn.ts'
 import { exit, readStandardInput, writeStandardOutput } from './kernel/linux/stdio.ts'
-import { runPlugin } from './verbs/plugin.ts'
+import { isRare, runPlugin } from './verbs/plugin.ts'
 import { DEFAULT_PATHS } from './verbs/ports.ts'
 
 /*
@@ -26,16 +25,12 @@ if (env['CNI_COMMAND'] !== undefined) {
       plugins: createPluginRunner(),
       paths: DEFAULT_PATHS,
     },
-    // The one verb that says how to repair what it finds takes as much code as all others: ADD must not load it.
-    check: env['CNI_COMMAND'] === 'CHECK' ? (await import('./verbs/check.ts')).check : notLoaded,
+    // They take as much code as ADD and DEL, which must not load it.
+    rare: isRare(env['CNI_COMMAND']) ? (await import('./verbs/rare.ts')).RARE : undefined,
   })
   if (stdout) writeStandardOutput(stdout)
   exit(exitCode)
 } else {
   const { runCommandLine } = await import('./cli/command_line.ts')
   await runCommandLine()
-}
-
-function notLoaded(): never {
-  throw new Fault('CHECK was not loaded')
 }

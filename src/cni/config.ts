@@ -33,11 +33,18 @@ export function decodeConfig(text: string): NetworkConfig {
 
 /**
  * The same for a removal, which nothing but a missing name or version may stop: an invalid key is left out, and keys
- * that contradict each other stay. A list with one invalid item is left out whole: half a list of the attachments that
- * are valid would make GC remove live ones.
+ * that contradict each other stay. A list with one invalid item is left out whole.
  */
 export function decodeForRemoval(text: string): NetworkConfig {
   return decode(parseObject(text), () => true)
+}
+
+/**
+ * The same for GC, but for the lists of valid attachments: one that can't be read is refused, as nothing may then be
+ * removed.
+ */
+export function decodeForGc(text: string): NetworkConfig {
+  return decode(parseObject(text), (path) => !path.startsWith('cni.dev/'))
 }
 
 /**

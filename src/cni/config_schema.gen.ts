@@ -41,7 +41,12 @@ const r18: Rule = { type: "integer", min: 1, max: 65535 }
 const r19: Rule = { type: "integer", min: 0, max: 9007199254740991 }
 const r20: Rule = { type: "integer", min: 0, max: 34359738359 }
 const r21: Rule = { type: "object" }
-const r22: Rule = { type: "object", required: ["ip"], keys: {
+const r22: Rule = { type: "object", required: ["containerID","ifname"], keys: {
+  "containerID": r0,
+  "ifname": r0,
+} }
+const r23: Rule = { type: "array", nullable: true, items: r22 }
+const r24: Rule = { type: "object", required: ["ip"], keys: {
   "ip": r3,
   "gateway": r4,
   "routes": r11,
@@ -116,10 +121,8 @@ export const CONFIG_RULE: Rule = { type: "object", required: ["name"], keys: {
 } },
   "capabilities": r21,
   "prevResult": r21,
-  "cni.dev/valid-attachments": { type: "array", nullable: true, items: { type: "object", required: ["containerID","ifname"], keys: {
-  "containerID": r0,
-  "ifname": r0,
-} } },
+  "cni.dev/valid-attachments": r23,
+  "cni.dev/attachments": r23,
 } }
 export const RESULT_RULE: Rule = { type: "object", keys: {
   "cniVersion": r0,
@@ -137,7 +140,7 @@ export const RESULT_RULE: Rule = { type: "object", keys: {
   "interface": r8,
 } } },
   "routes": r11,
-  "ip4": r22,
-  "ip6": r22,
+  "ip4": r24,
+  "ip6": r24,
   "dns": r14,
 } }

@@ -64,7 +64,7 @@ function printIp({ address, gateway, interface: index }: CniIp): object {
 }
 
 /** Table and scope 0 mean something; in the others 0 is unset. */
-function printRoute({ dst, gw, mtu, advmss, priority, table, scope }: CniRoute): object {
+export function printRoute({ dst, gw, mtu, advmss, priority, table, scope }: CniRoute) {
   return {
     dst: formatCidr(dst),
     gw: gw && formatAddress(gw),

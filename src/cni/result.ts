@@ -21,6 +21,11 @@ export type CniInterface = {
   readonly pciID?: string
 }
 
+/** The index of the interface of this name in the container, or -1. */
+export function podInterfaceOf({ interfaces }: CniResult, ifName: string): number {
+  return interfaces.findIndex(({ name, sandbox }) => name === ifName && sandbox)
+}
+
 export type CniIp = {
   readonly address: Cidr
   readonly gateway?: Address

@@ -179,6 +179,8 @@ const vlanTrunkItem = z.object({
   maxID: vlanId.meta({ description: 'The last VLAN of a range.' }).optional(),
 })
 
+const attachments = z.array(z.object({ containerID: z.string(), ifname: z.string() })).nullable()
+
 export const networkConfig = z.object({
   cniVersion: version
     .default('0.1.0')
@@ -247,10 +249,14 @@ export const networkConfig = z.object({
     .record(z.string(), z.unknown())
     .meta({ description: 'The result of the plugins before this one, or of ADD. Filled in by the runtime.' })
     .optional(),
-  'cni.dev/valid-attachments': z
-    .array(z.object({ containerID: z.string(), ifname: z.string() }))
-    .nullable()
-    .meta({ description: 'The attachments that GC leaves alone. Filled in by the runtime.' })
+  'cni.dev/valid-attachments': attachments
+    .meta({
+      description:
+        'The attachments that GC leaves alone; null and [] are none. Filled in by the runtime. Without it GC removes nothing.',
+    })
+    .optional(),
+  'cni.dev/attachments': attachments
+    .meta({ description: 'The same under its old name; "cni.dev/valid-attachments" beats it.' })
     .optional(),
 })
 
@@ -261,6 +267,7 @@ const bowlinePlugin = networkConfig
     runtimeConfig: true,
     prevResult: true,
     'cni.dev/valid-attachments': true,
+    'cni.dev/attachments': true,
   })
   .extend({ type: z.literal('bowline').meta({ description: 'The file name of the plugin.' }) })
   .meta({ title: 'Bowline', description: 'Connects pods to the network.' })

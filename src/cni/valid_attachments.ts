@@ -2,18 +2,37 @@ import { Code, Fault } from '../core/errors.ts'
 import type { NetworkConfig } from './schema.ts'
 
 const KEY = 'cni.dev/valid-attachments'
+/** The name of the key before the specification was final. libcni sends both. */
+const OLD_KEY = 'cni.dev/attachments'
+
+/** Which attachments GC must leave alone. */
+export type ValidAttachments = {
+  readonly all: readonly { readonly containerId: string; readonly ifName: string }[]
+  /** Without an interface (a lease of an old host-local names none) the container alone decides. */
+  has(containerId: string, ifName?: string): boolean
+}
 
 /**
  * The attachments that GC must leave alone; null and [] both mean that none is valid. Throws a Fault (code 7) if the
- * key is absent or was not readable: to take that for an empty list would remove every live pod's network.
+ * key is absent: to take that for an empty list would remove every live pod's network.
  */
-export function validAttachments(config: NetworkConfig): { containerId: string; ifName: string }[] {
-  const attachments = config[KEY]
+export function validAttachments(config: NetworkConfig): ValidAttachments {
+  const attachments = config[KEY] === undefined ? config[OLD_KEY] : config[KEY]
   if (attachments === undefined) {
-    throw new Fault(`key "${KEY}" is missing or invalid: nothing was removed`, {
+    throw new Fault(`key "${KEY}" is missing: nothing was removed`, {
       code: Code.invalidConfig,
       cure: 'Call GC with the list of the attachments that are still valid, or [] for none.',
     })
   }
-  return (attachments ?? []).map(({ containerID, ifname }) => ({ containerId: containerID, ifName: ifname }))
+  const all = (attachments ?? []).map(({ containerID, ifname }) => ({
+    containerId: containerID,
+    ifName: ifname,
+  }))
+  const containers = new Set(all.map(({ containerId }) => containerId))
+  const both = new Set(all.map(({ containerId, ifName }) => `${containerId}\0${ifName}`))
+  return {
+    all,
+    has: (containerId, ifName) =>
+      ifName === undefined ? containers.has(containerId) : both.has(`${containerId}\0${ifName}`),
+  }
 }

@@ -32,7 +32,7 @@ let latest: { readonly input: string; readonly names: DerivedNames } | undefined
 function namesOf(hash: string): DerivedNames {
   return {
     key: hash.slice(0, 32),
-    hostIfName: `veth${hash.slice(0, 11)}`,
+    hostIfName: hostIfNameOf(hash),
     hostMac: macFromHash(hash.slice(32, 44)),
     podMac: macFromHash(hash.slice(44, 56)),
   }
@@ -43,9 +43,19 @@ export function deriveBridgeMac(bridge: string, bootId: string): Mac {
   return macFromHash(sha256(`bridge\0${bridge}\0${bootId}`))
 }
 
-/** The nftables chain for one subnet of a network: `net-` and 16 hex digits. */
+/** The name of the host's end for an attachment of which only the key is known, see `DerivedNames`. */
+export function hostIfNameOf(key: string): string {
+  return `veth${key.slice(0, 11)}`
+}
+
+/** The nftables chain for one subnet of a network: the network's prefix and 8 hex digits. */
 export function subnetChainName(network: string, subnet: Cidr): string {
-  return `net-${sha256(`${network}\0${formatCidr(subnet)}`).slice(0, 16)}`
+  return `${networkChainPrefix(network)}${sha256(formatCidr(subnet)).slice(0, 8)}`
+}
+
+/** How the names of all chains of a network begin, and of no other network: `net-`, 8 hex digits, `-`. */
+export function networkChainPrefix(network: string): string {
+  return `net-${sha256(network).slice(0, 8)}-`
 }
 
 /** Whether the text has the characters of network names and container ids. Source: CNI specification 1.1.0, section 1. */

@@ -37,7 +37,7 @@ export function attachPod(
     : createVeth(host, netns, spec, spec.mtu ?? uplinkMtu(host), undo)
   configureEnds(host, netns, spec, plan, links)
   if (detectsDuplicates(spec)) awaitDetection(kernel, netns, links.pod)
-  if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, undo)
+  if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, others, undo)
   ensureForwarding(host, spec, others, undo)
   return links
 }
@@ -64,9 +64,9 @@ function createPort(
   })
 }
 
-/** Before the link is there, and undone after it is gone: at no time can the pod send unchecked. */
-function checkMac(kernel: Kernel, { id, podMac }: PodSpec, undo: UndoStack): void {
-  const names = deriveNames(id)
+/** Before the link is there or on the bridge, and undone after it is gone: at no time can the pod send unchecked. */
+export function checkMac(kernel: Kernel, { id, hostIfName, podMac }: PodSpec, undo: UndoStack): void {
+  const names = { key: deriveNames(id).key, hostIfName }
   undo.push(() => removeMacCheck(kernel, names))
   during('check the hardware address of what the pod sends', () =>
     ensureMacCheck(kernel, names, podMac, `${id.containerId} ${id.ifName}`),
@@ -104,10 +104,16 @@ function createVeth(
  * must know a link of ours though its record is lost. Kernel bound: 255 bytes.
  */
 function aliasOf({ id }: PodSpec): string {
-  return `bowline ${id.network} ${id.containerId} ${id.ifName}`.slice(0, 250)
+  return `${aliasPrefix(id.network)}${id.containerId} ${id.ifName}`.slice(0, 250)
 }
 
-function joinBridge(host: Netns, spec: BridgeSpec, bridge: Link, end: Link): void {
+/** How the alias begins of every host interface that we make for this network. */
+export function aliasPrefix(network: string): string {
+  return `bowline ${network} `
+}
+
+/** Makes a link a port of the bridge, with its options and VLANs. */
+export function joinBridge(host: Netns, spec: BridgeSpec, bridge: Link, end: Link): void {
   const port = Object.keys(spec.port).length > 0 ? { port: spec.port } : {}
   host.apply([
     { op: 'setLink', link: { index: end.index }, master: bridge.index, up: true, ...port },
@@ -165,8 +171,10 @@ function enableIpv6(netns: Netns, ifName: string): void {
   if (netns.readSysctl(key) === '1') netns.writeSysctl(key, '0')
 }
 
-function masquerade(kernel: Kernel, spec: PodSpec, undo: UndoStack): void {
+/** Masquerades the pod's addresses. */
+export function masquerade(kernel: Kernel, spec: PodSpec, { yields }: Others, undo: UndoStack): void {
   const cidrs = spec.ips.map(({ cidr }) => cidr)
-  undo.push(() => removeMasquerade(kernel, cidrs))
-  during('masquerade the pod', () => ensureMasquerade(kernel, spec.id, cidrs))
+  const addresses = cidrs.map(({ address }) => address)
+  undo.push(() => removeMasquerade(kernel, spec.id.network, addresses))
+  during('masquerade the pod', () => ensureMasquerade(kernel, spec.id, cidrs, yields))
 }

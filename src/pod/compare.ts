@@ -27,6 +27,17 @@ export function comparePod(kernel: Kernel, netns: Netns, spec: PodSpec): string[
   ]
 }
 
+/** The same for a pod that an earlier plugin made: what lies behind its host interface, and nothing of the pod. */
+export function compareChained(kernel: Kernel, spec: PodSpec): string[] {
+  const host = kernel.host().link({ name: spec.hostIfName })
+  if (!host) return [`host interface ${spec.hostIfName} is missing`]
+  return [
+    ...(host.up ? [] : [`host interface ${host.name} is down`]),
+    ...compareBridge(kernel.host(), spec, planPod(spec).bridgeAddresses, host),
+    ...compareMasquerade(kernel, spec),
+  ]
+}
+
 function compareLinks(spec: PodSpec, pod: Link, host: Link): string[] {
   const differences: string[] = []
   if (pod.peer !== host.index) differences.push(`${pod.name} in the pod is not the other end of ${host.name}`)
@@ -101,6 +112,7 @@ function compareMasquerade(kernel: Kernel, spec: PodSpec): string[] {
   if (!spec.masquerade) return []
   const missing = missingMasquerade(
     kernel,
+    spec.id.network,
     spec.ips.map(({ cidr }) => cidr),
   )
   return missing.map(

@@ -1,4 +1,4 @@
-import { isErrno } from '../core/errors.ts'
+import { ignoring, isErrno } from '../core/errors.ts'
 import type { LinkRef, Netns } from '../kernel/kernel.ts'
 
 /** Removes a link; its peer, addresses, routes and neighbours go with it. False if it was gone already. */
@@ -10,6 +10,13 @@ export function removeLink(netns: Netns, link: LinkRef): boolean {
     if (isErrno(error, 'ENODEV')) return false
     throw error
   }
+}
+
+/** Takes a port off this bridge. Nothing is done if it is gone, or a port of another bridge by now. */
+export function leaveBridge(host: Netns, ifIndex: number, bridge: string): void {
+  const port = host.link({ index: ifIndex })
+  if (!port?.master || port.master !== host.link({ name: bridge })?.index) return
+  ignoring(['ENODEV'], () => host.apply([{ op: 'setLink', link: { index: ifIndex }, master: 0 }]))
 }
 
 /**

@@ -1,8 +1,23 @@
-import { addressBytes, type Cidr, type Family, networkOf } from '../core/address.ts'
-import { ignoring, isErrno } from '../core/errors.ts'
-import { type AttachmentId, subnetChainName } from '../core/names.ts'
+import {
+  type Address,
+  addressBytes,
+  addressFromBytes,
+  type Cidr,
+  type Family,
+  formatAddress,
+  networkOf,
+} from '../core/address.ts'
+import { Code, Fault, ignoring, isErrno } from '../core/errors.ts'
+import type { FileLock } from '../core/files.ts'
+import { type AttachmentId, networkChainPrefix, subnetChainName } from '../core/names.ts'
 import type { Kernel } from '../kernel/kernel.ts'
-import type { NftChain, NftCommand, NftElementRef, NftExpression } from '../kernel/nftables/commands.ts'
+import type {
+  NftChain,
+  NftCommand,
+  NftElement,
+  NftElementRef,
+  NftExpression,
+} from '../kernel/nftables/commands.ts'
 import { compileChain } from './nft_frame.ts'
 
 /*
@@ -11,6 +26,7 @@ import { compileChain } from './nft_frame.ts'
  *   masquerade4: 10.1.0.5 : goto net-…           one element a pod address
  *   net-…:       ip daddr 10.1.0.0/24 return; ip daddr 224.0.0.0/4 return; masquerade     one chain a subnet
  * An ADD is one element, sent alone; only when the kernel misses the rest (ENOENT) is everything sent.
+ * The maps are one for all networks: the name of the chain tells whose an element is, the comment for which pod.
  */
 const TABLE = 'bowline'
 const SOURCE_NAT = 100
@@ -28,28 +44,57 @@ const MULTICAST: Record<Family, Cidr> = {
   6: { address: { family: 6, value: 0xffn << 120n }, prefix: 8 },
 }
 
-/** Masquerades what these addresses (with the prefix of their subnet) send out of their subnet. Idempotent. */
-export function ensureMasquerade(kernel: Kernel, id: AttachmentId, cidrs: readonly Cidr[]): void {
+/** The masquerading of one address, as the kernel has it. */
+export type Masqueraded = {
+  readonly address: Address
+  /** See `subnetChainName`. */
+  readonly chain: string
+  /** `CONTAINER IFNAME` of the pod that it was made for. */
+  readonly comment: string
+}
+
+/**
+ * Asked when an address is masqueraded for another network already. Undefined: that pod may live. Else nobody has a
+ * use for it any more, and nobody will work on that pod until the lock is released.
+ */
+export type Yield = (element: Masqueraded) => FileLock | undefined
+
+/**
+ * Masquerades what these addresses (with the prefix of their subnet) send out of their subnet. Idempotent. Throws a
+ * Fault (`Code.addressInUse`) when one is masqueraded for a pod of another network that may live.
+ */
+export function ensureMasquerade(
+  kernel: Kernel,
+  id: AttachmentId,
+  cidrs: readonly Cidr[],
+  yields: Yield,
+): void {
   const elements = cidrs.map((cidr) => addElement(id, cidr))
   try {
     kernel.nft(elements)
   } catch (error) {
     if (isErrno(error, 'ENOENT')) kernel.nft([...compileFrame(id.network, cidrs), ...elements])
-    else if (isErrno(error, 'EEXIST', 'EBUSY')) replaceElements(kernel, id, cidrs)
+    else if (isErrno(error, 'EEXIST', 'EBUSY')) takeOver(kernel, id, cidrs, yields)
     else throw error
   }
 }
 
-/** Takes the elements of these addresses away. What is gone already is no error. */
-export function removeMasquerade(kernel: Kernel, cidrs: readonly Cidr[]): void {
-  for (const cidr of cidrs) {
-    ignoring(['ENOENT'], () => kernel.nft([{ op: 'removeElement', ...elementRef(cidr) }]))
+/** Takes those elements of these addresses away that are the network's. What is gone already is no error. */
+export function removeMasquerade(kernel: Kernel, network: string, addresses: readonly Address[]): void {
+  const ofChains = networkChainPrefix(network)
+  for (const address of addresses) {
+    ignoring(['ENOENT'], () => kernel.nft([{ op: 'removeElement', ...elementRef(address), ofChains }]))
   }
 }
 
-/** Takes away what no pod uses any more: the chains of these subnets, and the table when nothing else is in it. */
-export function removeUnusedFrame(kernel: Kernel, network: string, cidrs: readonly Cidr[]): void {
-  for (const chain of chainNames(network, cidrs)) {
+/** All that is masqueraded for a network, by looking at every element of the node. */
+export function listMasquerade(kernel: Kernel, network: string): Masqueraded[] {
+  return listElements(kernel).filter(({ chain }) => chain.startsWith(networkChainPrefix(network)))
+}
+
+/** Takes away what no pod uses any more: of these chains, and the table when nothing else is in it. */
+export function removeUnusedFrame(kernel: Kernel, chains: readonly string[]): void {
+  for (const chain of new Set(chains)) {
     ignoring(['ENOENT', 'EBUSY'], () =>
       kernel.nft([
         { op: 'flushChain', table: TABLE, chain },
@@ -67,9 +112,10 @@ export function removeUnusedFrame(kernel: Kernel, network: string, cidrs: readon
   )
 }
 
-/** The addresses of `cidrs` that have no masquerade element. */
-export function missingMasquerade(kernel: Kernel, cidrs: readonly Cidr[]): Cidr[] {
-  return cidrs.filter((cidr) => !kernel.hasNftElement(elementRef(cidr)))
+/** The addresses of `cidrs` that have no masquerade element of this network. */
+export function missingMasquerade(kernel: Kernel, network: string, cidrs: readonly Cidr[]): Cidr[] {
+  const ofChains = networkChainPrefix(network)
+  return cidrs.filter(({ address }) => !kernel.hasNftElement({ ...elementRef(address), ofChains }))
 }
 
 function compileFrame(network: string, cidrs: readonly Cidr[]): NftCommand[] {
@@ -101,31 +147,61 @@ function subnetChain(network: string, cidr: Cidr): NftChain {
   }
 }
 
-/** A killed ADD may have left an element that points elsewhere: out with it and in with ours, in one transaction. */
-function replaceElements(kernel: Kernel, id: AttachmentId, cidrs: readonly Cidr[]): void {
-  const present = cidrs.filter((cidr) => kernel.hasNftElement(elementRef(cidr)))
-  kernel.nft([
-    ...compileFrame(id.network, cidrs),
-    ...present.map((cidr): NftCommand => ({ op: 'removeElement', ...elementRef(cidr) })),
-    ...cidrs.map((cidr) => addElement(id, cidr)),
-  ])
+/**
+ * An element that points elsewhere: of our own network it is left by an attachment that is gone, for a network gives
+ * an address once. Of another network it may be a live pod's. Out with it and in with ours, in one transaction.
+ */
+function takeOver(kernel: Kernel, id: AttachmentId, cidrs: readonly Cidr[], yields: Yield): void {
+  const wanted = new Set(cidrs.map(({ address }) => formatAddress(address)))
+  const present = listElements(kernel).filter(({ address }) => wanted.has(formatAddress(address)))
+  const locks: FileLock[] = []
+  try {
+    for (const element of present.filter(({ chain }) => !chain.startsWith(networkChainPrefix(id.network)))) {
+      const lock = yields(element)
+      if (!lock) throw foreignElement(element)
+      locks.push(lock)
+    }
+    kernel.nft([
+      ...compileFrame(id.network, cidrs),
+      ...present.map(({ address }): NftCommand => ({ op: 'removeElement', ...elementRef(address) })),
+      ...cidrs.map((cidr) => addElement(id, cidr)),
+    ])
+  } finally {
+    for (const lock of locks) lock.release()
+  }
+}
+
+function foreignElement({ address, chain, comment }: Masqueraded): Fault {
+  const text = formatAddress(address)
+  return new Fault(
+    `${text} is masqueraded for ${comment || 'a pod'} of another network of this node (nftables chain ${chain})`,
+    {
+      code: Code.addressInUse,
+      cure: 'Give each network a subnet of its own, or call GC for the other network if its pods are gone.',
+    },
+  )
+}
+
+function listElements(kernel: Kernel): Masqueraded[] {
+  const elements = FAMILIES.flatMap((family) => kernel.nftElements({ table: TABLE, map: MAPS[family] }))
+  return elements.map(({ key, goto, comment = '' }: NftElement) => ({
+    address: addressFromBytes(key),
+    chain: goto,
+    comment,
+  }))
 }
 
 function addElement(id: AttachmentId, cidr: Cidr): NftCommand {
   return {
     op: 'addElement',
-    ...elementRef(cidr),
+    ...elementRef(cidr.address),
     goto: subnetChainName(id.network, networkOf(cidr)),
     comment: `${id.containerId} ${id.ifName}`.slice(0, 120),
   }
 }
 
-function elementRef({ address }: Cidr): NftElementRef {
+function elementRef(address: Address): NftElementRef {
   return { table: TABLE, map: MAPS[address.family], key: addressBytes(address) }
-}
-
-function chainNames(network: string, cidrs: readonly Cidr[]): string[] {
-  return [...new Set(cidrs.map((cidr) => subnetChainName(network, networkOf(cidr))))]
 }
 
 function daddr({ address, prefix }: Cidr): NftExpression {

@@ -1,4 +1,5 @@
 import type { FileLock, LockKind } from '../core/files.ts'
+import type { Yield } from './masquerade.ts'
 
 /** What one attachment must know of the others on this node. */
 export type Others = {
@@ -9,4 +10,6 @@ export type Others = {
   lockBridge(name: string, kind: LockKind): FileLock
   /** Whether this attachment is the only one of a pod that is written down on this node. */
   isOnlyPod(): boolean
+  /** Whether the pod of another network that has the masquerading of an address can do without. */
+  readonly yields: Yield
 }

@@ -1,8 +1,9 @@
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { isDamaged } from '../../ipam/records.ts'
+import { parseResult } from '../cni/parse_result.ts'
 import { assertPrintable } from '../cni/print_result.ts'
 import { chooseDns, requestsOf } from '../cni/requests.ts'
-import type { CniInterface, CniResult } from '../cni/result.ts'
+import { type CniInterface, type CniResult, podInterfaceOf } from '../cni/result.ts'
 import { Code, Fault } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { UndoStack } from '../core/undo.ts'
@@ -14,48 +15,39 @@ import { wantedRoutes } from '../pod/plan.ts'
 import type { PodSpec } from '../pod/spec.ts'
 import { type Acquired, acquireAddresses } from './addresses.ts'
 import { attachmentIdOf, type Call } from './call.ts'
+import { addChained } from './chain.ts'
+import { withPodNetns } from './pod_netns.ts'
 import type { Ports } from './ports.ts'
-import { othersOf, recordsOf, soundRecord, withAttachmentLock } from './records.ts'
-import { releaseUnrecorded, removeRecorded, throwCollected } from './remove.ts'
-import { specOf } from './spec_of.ts'
+import { othersOf } from './reaper.ts'
+import { recordsOf, soundRecord, withAttachmentLock } from './records.ts'
+import { releaseUnrecorded, removeRecorded } from './remove.ts'
+import { bridgeNameOf, specOf } from './spec_of.ts'
+import { throwCollected, withUnwound } from './unmake.ts'
 
 /**
  * ADD: gives a container an interface on the network. Either all of it is done, or the machine is as it was and a
- * Fault says why. What an earlier ADD of the same attachment left when it was killed is taken over.
+ * Fault says why. What an earlier ADD of the same attachment left when it was killed is taken over. With a `prevResult`
+ * that has the interface already, it is connected instead; else what we made stands behind what is there.
  */
 export function add(call: Call, ports: Ports): CniResult {
-  const { invocation } = call
-  const netns = openPodNetns(ports, invocation.netns, invocation.netnsOverride)
-  try {
-    return withAttachmentLock(call, ports, () => addLocked(call, ports, netns))
-  } finally {
-    netns.close()
-  }
+  const { invocation, config } = call
+  const previous = config.prevResult && parseResult(config.prevResult, config.cniVersion)
+  if (!config.ipam?.type) assertPrintable({ ips: previous?.ips ?? [] }, config.cniVersion)
+  const isChained = previous !== undefined && podInterfaceOf(previous, invocation.ifName) >= 0
+  return withPodNetns(call, ports, (netns) =>
+    withAttachmentLock(call, ports, () =>
+      isChained ? addChained(call, ports, netns, previous) : addLocked(call, ports, netns, previous),
+    ),
+  )
 }
 
-/** The namespace of the pod. Refuses our own: the pod's interface would land on the host. */
-export function openPodNetns(ports: Ports, path: string, mayBeOurs: boolean): Netns {
-  const netns = ports.kernel.openNetns(path)
-  if (mayBeOurs || !isOwnNamespace(ports, netns)) return netns
-  netns.close()
-  throw new Fault(`CNI_NETNS ${JSON.stringify(path)} is the namespace that this plugin runs in`, {
-    code: Code.invalidNetns,
-    cure: 'Give the path of the container’s network namespace, such as /var/run/netns/NAME.',
-  })
-}
-
-/** Whether it is the namespace that this process runs in. */
-export function isOwnNamespace(ports: Ports, { identity }: Netns): boolean {
-  const { device, inode } = ports.kernel.host().identity
-  return identity.device === device && identity.inode === inode
-}
-
-function addLocked(call: Call, ports: Ports, netns: Netns): CniResult {
+function addLocked(call: Call, ports: Ports, netns: Netns, previous: CniResult | undefined): CniResult {
   const id = attachmentIdOf(call)
   const records = recordsOf(ports)
   clearDamaged(call, ports)
   const before = soundRecord(ports, id)
   refuseExisting(ports, netns, call, before)
+  if (before && previous) refuseSharedRecord(before)
   if (before) throwCollected(removeRecorded(ports, before), id.containerId)
   const undo = new UndoStack()
   try {
@@ -69,7 +61,7 @@ function addLocked(call: Call, ports: Ports, netns: Netns): CniResult {
     const requests = requestsOf(call.invocation, call.config)
     const spec = specOf(ports.kernel, id, call.config, requests, acquired)
     const attached = attachPod(ports.kernel, netns, spec, othersOf(ports, id), undo)
-    const result = resultOf(call, spec, attached, acquired)
+    const result = appended(previous, resultOf(call, spec, attached, acquired))
     assertPrintable(result, call.config.cniVersion)
     records.complete(acquired.record)
     return result
@@ -101,9 +93,18 @@ function refuseExisting(ports: Ports, netns: Netns, call: Call, record: Attachme
   })
 }
 
+/** An earlier plugin of the same list may have the addresses of our IPAM: they are not ours to free. */
+function refuseSharedRecord({ mode, leases, ifName }: AttachmentRecord): void {
+  if (mode || !leases) return
+  throw new Fault(`an earlier plugin of this list holds ${leases.addresses.join(', ')} for ${ifName}`, {
+    code: Code.invalidConfig,
+    cure: 'Let one plugin of a list make CNI_IFNAME; Bowline behind it connects it to a bridge. Call DEL if it is gone.',
+  })
+}
+
 function recordOf(call: Call, ports: Ports, netns: Netns): AttachmentRecord {
   const id = attachmentIdOf(call)
-  const { mode = 'l2', bridge = 'cni0', macspoofchk } = call.config
+  const { mode = 'l2', macspoofchk } = call.config
   return {
     ...id,
     version: 1,
@@ -112,7 +113,7 @@ function recordOf(call: Call, ports: Ports, netns: Netns): AttachmentRecord {
     netns: { path: call.invocation.netns, ...netns.identity },
     hostIfName: deriveNames(id).hostIfName,
     mode,
-    ...(mode === 'l2' && { bridge }),
+    ...(mode === 'l2' && { bridge: bridgeNameOf(call.config) }),
     ...(macspoofchk && { macspoofchk }),
   }
 }
@@ -144,10 +145,15 @@ function interfaceOf({ name, mac, mtu }: Link): CniInterface {
   return { name, mac, mtu }
 }
 
-/** A rollback that failed in part says so: somebody must know what was left behind. */
-function withUnwound(error: unknown, faults: readonly Fault[]): unknown {
-  if (faults.length === 0) return error
-  const inner = error instanceof Error ? error.message : String(error)
-  const left = faults.map(({ message }) => message).join('; ')
-  return new Fault(`${inner} (and the rollback failed in part: ${left})`, { cause: error })
+/** What earlier plugins made stays as it is, and first: only our indexes move. Of DNS settings ours count, if any. */
+function appended(previous: CniResult | undefined, own: CniResult): CniResult {
+  if (!previous) return own
+  const offset = previous.interfaces.length
+  const dns = own.dns ?? previous.dns
+  return {
+    interfaces: [...previous.interfaces, ...own.interfaces],
+    ips: [...previous.ips, ...own.ips.map((ip) => ({ ...ip, interface: (ip.interface ?? 0) + offset }))],
+    routes: [...previous.routes, ...own.routes],
+    ...(dns && { dns }),
+  }
 }

@@ -1,18 +1,22 @@
-import { planRanges } from '../../ipam/config.ts'
+import { planRanges, type RouteConfig } from '../../ipam/config.ts'
 import { type Lease, openPool, type Pool } from '../../ipam/pool.ts'
+import type { RangeSet } from '../../ipam/range_set.ts'
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { parseResolvConf } from '../../ipam/resolv_conf.ts'
 import type { PoolPlace } from '../../ipam/survey.ts'
 import type { NetworkConfig } from '../cni/config.ts'
 import { parseResult } from '../cni/parse_result.ts'
+import { printRoute } from '../cni/print_result.ts'
 import { requestsOf } from '../cni/requests.ts'
 import type { CniDns } from '../cni/result.ts'
+import { isAtLeast } from '../cni/versions.ts'
 import { type Address, formatAddress, formatCidr, parseAddress, parseCidr } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { PodIp, PodRoute } from '../pod/spec.ts'
 import { attachmentIdOf, type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
+import { reaperOf } from './reaper.ts'
 import { forgetRecord, recordsOf } from './records.ts'
 
 /** What IPAM gave, and the record in which it is written down by now. */
@@ -47,7 +51,27 @@ export function poolPlace(ports: Ports, network: string, dataDir: string | undef
     network,
     bootId: ports.kernel.bootId(),
     records: recordsOf(ports),
+    reaper: reaperOf(ports),
   }
+}
+
+/** Where the leases of this configuration are. */
+export function dataDirOf({ ipam }: NetworkConfig, { paths }: Ports): string {
+  return ipam?.dataDir ?? paths.dataDir
+}
+
+/** The range sets of a network. Throws a Fault (code 7) for more of them than the version has room for addresses. */
+export function planSets({ ipam = {}, runtimeConfig, cniVersion }: NetworkConfig): RangeSet[] {
+  const sets = planRanges(ipam, runtimeConfig?.ipRanges)
+  const isCrowded = sets.some(({ family }, i) => sets.findIndex((other) => other.family === family) !== i)
+  if (!isCrowded || isAtLeast(cniVersion, '0.3.0')) return sets
+  throw new Fault(
+    `CNI ${cniVersion} has room for one address of each family, and "ipam.ranges" has more sets`,
+    {
+      code: Code.invalidConfig,
+      cure: 'Set "cniVersion" to "0.3.0" or later, or give each family one range set.',
+    },
+  )
 }
 
 /** Holds the lock on the network's pool while `work` runs. */
@@ -75,12 +99,12 @@ function acquireFromPool(
 ): Acquired {
   const { config, invocation } = call
   const ipam = config.ipam ?? {}
-  const sets = planRanges(ipam, config.runtimeConfig?.ipRanges)
+  const sets = planSets(config)
   const requested = requestsOf(invocation, config).ips
   const dns = ipam.resolvConf ? parseResolvConf(readResolvConf(ports, ipam.resolvConf)) : undefined
   return withPool(ports, config.name, ipam.dataDir, (pool) => {
     const leases = chooseLeases(pool, sets, requested, before.map(parseAddress))
-    const dataDir = ipam.dataDir ?? ports.paths.dataDir
+    const dataDir = dataDirOf(config, ports)
     const addresses = leases.map(({ address }) => formatAddress(address.address))
     const masquerade = config.ipMasq ? { masquerade: leases.map(({ address }) => formatCidr(address)) } : {}
     const written = writeRecord(ports, { ...record, leases: { dataDir, addresses }, ...masquerade }, undo)
@@ -95,7 +119,7 @@ function acquireFromPool(
 /** What a killed ADD held is asked for again; if somebody has it by now, any address will do. */
 function chooseLeases(
   pool: Pool,
-  sets: Parameters<Pool['choose']>[0],
+  sets: readonly RangeSet[],
   requested: readonly Address[],
   before: readonly Address[],
 ): Lease[] {
@@ -136,7 +160,7 @@ function acquireFromDelegate(
     })
   }
   const masquerade = call.config.ipMasq ? { masquerade: ips.map(({ cidr }) => formatCidr(cidr)) } : {}
-  const written = { ...record, ...masquerade }
+  const written = { ...record, routes: result.routes.map(printRoute), ...masquerade }
   recordsOf(ports).write(written)
   return { ips, routes: result.routes, ...(result.dns && { dns: result.dns }), record: written }
 }
@@ -167,8 +191,8 @@ export function releaseLeases(ports: Ports, record: AttachmentRecord): void {
   )
 }
 
-/** The routes of the config, which the schema has checked, as values. */
-export function decodeRoutes(routes: readonly ConfigRoute[] = []): PodRoute[] {
+/** The routes of a config or a record, which have been checked when it was read, as values. */
+export function decodeRoutes(routes: readonly RouteConfig[] = []): PodRoute[] {
   return routes.map(({ dst, gw, mtu, advmss, priority, table, scope }) => ({
     dst: parseCidr(dst),
     ...(gw && { gw: parseAddress(gw) }),
@@ -179,5 +203,3 @@ export function decodeRoutes(routes: readonly ConfigRoute[] = []): PodRoute[] {
     ...(scope !== undefined && { scope }),
   }))
 }
-
-type ConfigRoute = NonNullable<NonNullable<NetworkConfig['ipam']>['routes']>[number]

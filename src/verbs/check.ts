@@ -1,15 +1,18 @@
 import { viewPool } from '../../ipam/pool.ts'
+import type { AttachmentRecord } from '../../ipam/record.ts'
 import { parseResult } from '../cni/parse_result.ts'
 import { requestsOf } from '../cni/requests.ts'
-import type { CniResult } from '../cni/result.ts'
+import { type CniResult, podInterfaceOf } from '../cni/result.ts'
 import { parseAddress } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
+import { deriveNames } from '../core/names.ts'
 import type { Netns } from '../kernel/kernel.ts'
-import { comparePod } from '../pod/compare.ts'
+import { compareChained, comparePod } from '../pod/compare.ts'
 import type { PodRoute } from '../pod/spec.ts'
-import { openPodNetns } from './add.ts'
 import { decodeRoutes } from './addresses.ts'
 import { attachmentIdOf, type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
+import { chainedSpec, ipsOf } from './chain.ts'
+import { withPodNetns } from './pod_netns.ts'
 import type { Ports } from './ports.ts'
 import { soundRecord } from './records.ts'
 import { specOf } from './spec_of.ts'
@@ -17,19 +20,18 @@ import { specOf } from './spec_of.ts'
 /** CHECK: throws a Fault that names everything of ours that is missing or wrong. Changes nothing. */
 export function check(call: Call, ports: Ports): void {
   const previous = previousResult(call)
+  const record = soundRecord(ports, attachmentIdOf(call))
   const type = delegateOf(call.config)
   if (type) runDelegate(call, ports, type, 'CHECK')
-  const netns = openPodNetns(ports, call.invocation.netns, call.invocation.netnsOverride)
-  try {
-    const differences = [...compare(call, ports, netns, previous), ...missingLeases(call, ports)]
-    if (differences.length === 0) return
-    throw new Fault(`network ${call.config.name} is not as ADD left it: ${differences.join('; ')}`, {
-      code: Code.checkFailed,
-      cure: 'Recreate the pod; DEL and ADD of this attachment make everything anew.',
-    })
-  } finally {
-    netns.close()
-  }
+  const differences = withPodNetns(call, ports, (netns) => [
+    ...compare(call, ports, netns, previous, record),
+    ...missingLeases(ports, record),
+  ])
+  if (differences.length === 0) return
+  throw new Fault(`network ${call.config.name} is not as ADD left it: ${differences.join('; ')}`, {
+    code: Code.checkFailed,
+    cure: 'Recreate the pod; DEL and ADD of this attachment make everything anew.',
+  })
 }
 
 function previousResult(call: Call): CniResult {
@@ -40,35 +42,47 @@ function previousResult(call: Call): CniResult {
   })
 }
 
-/** Only the addresses of this interface count: a later plugin may have added others. */
-function compare(call: Call, ports: Ports, netns: Netns, previous: CniResult): string[] {
+function compare(
+  call: Call,
+  ports: Ports,
+  netns: Netns,
+  previous: CniResult,
+  record: AttachmentRecord | undefined,
+): string[] {
   const { ifName } = call.invocation
-  const index = previous.interfaces.findIndex(({ name, sandbox }) => name === ifName && sandbox)
-  if (index < 0) return [`prevResult names no interface ${ifName} in the pod`]
-  const ips = previous.ips
-    .filter((ip) => ip.interface === undefined || ip.interface === index)
-    .map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
+  if (podInterfaceOf(previous, ifName) < 0) return [`prevResult names no interface ${ifName} in the pod`]
+  if (record?.chained) {
+    const port = { name: record.hostIfName ?? '', mtu: 0 }
+    const spec = chainedSpec(call, ports, previous, port, deriveNames(record).podMac)
+    return compareChained(ports.kernel, spec)
+  }
   const requests = requestsOf(call.invocation, call.config)
   const spec = specOf(ports.kernel, attachmentIdOf(call), call.config, requests, {
-    ips,
-    routes: routesOf(call, previous),
+    ips: ipsOf(previous, ifName),
+    routes: routesOf(call, previous, record),
   })
   return comparePod(ports.kernel, netns, spec)
 }
 
-/** With our own IPAM the config says which routes are ours; later plugins may have changed those of the result. */
-function routesOf({ config }: Call, previous: CniResult): readonly PodRoute[] {
-  return config.ipam?.type === OWN_IPAM ? decodeRoutes(config.ipam.routes) : previous.routes
+/**
+ * With our own IPAM the config says which routes are ours, with another the record. The result has those of other
+ * plugins as well, and later ones may have changed it.
+ */
+function routesOf(
+  { config }: Call,
+  previous: CniResult,
+  record: AttachmentRecord | undefined,
+): readonly PodRoute[] {
+  if (config.ipam?.type === OWN_IPAM) return decodeRoutes(config.ipam.routes)
+  return record?.routes ? decodeRoutes(record.routes) : previous.routes
 }
 
-function missingLeases(call: Call, ports: Ports): string[] {
-  const id = attachmentIdOf(call)
-  const record = soundRecord(ports, id)
+function missingLeases(ports: Ports, record: AttachmentRecord | undefined): string[] {
   if (!record) return ['the attachment record is missing']
-  const { leases } = record
+  const { leases, network } = record
   if (!leases) return []
-  const pool = viewPool(ports.files, { dataDir: leases.dataDir, network: id.network })
+  const pool = viewPool(ports.files, { dataDir: leases.dataDir, network })
   return leases.addresses
-    .filter((address) => !pool.held(id, [parseAddress(address)]))
+    .filter((address) => !pool.held(record, [parseAddress(address)]))
     .map((address) => `address ${address} is not leased to this container any more`)
 }

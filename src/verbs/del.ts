@@ -1,12 +1,19 @@
-import { collectFaults, isErrno } from '../core/errors.ts'
+import { viewPool } from '../../ipam/pool.ts'
+import type { AttachmentRecord } from '../../ipam/record.ts'
+import { parseResult } from '../cni/parse_result.ts'
+import { podInterfaceOf } from '../cni/result.ts'
+import { collectFaults, type Fault, isErrno } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { removeLink, removePodInterface } from '../pod/detach.ts'
 import { removeMacCheck } from '../pod/mac_check.ts'
-import { isOwnNamespace } from './add.ts'
-import { attachmentIdOf, type Call, delegateOf, runDelegate } from './call.ts'
+import { dataDirOf } from './addresses.ts'
+import { attachmentIdOf, type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
+import { ipamPartOf } from './chain.ts'
+import { isOwnNamespace } from './pod_netns.ts'
 import type { Ports } from './ports.ts'
-import { forgetRecord, forgetUnrecorded, soundRecord, withAttachmentLock } from './records.ts'
-import { releaseUnrecorded, removeRecorded, throwCollected } from './remove.ts'
+import { forgetRecord, forgetUnrecorded, keepOnly, soundRecord, withAttachmentLock } from './records.ts'
+import { releaseUnrecorded, removeRecorded } from './remove.ts'
+import { removeFromKernel, throwCollected } from './unmake.ts'
 
 /**
  * DEL: takes away all that ADD made. Works from the record; without one, from the derived names, the namespace and
@@ -18,13 +25,28 @@ export function del(call: Call, ports: Ports): void {
     const record = soundRecord(ports, id)
     const type = record?.delegate ?? delegateOf(call.config)
     const faults = [
-      ...(record ? removeRecorded(ports, record) : collectFaults([() => removeUnrecorded(call, ports)])),
+      ...(record ? removeOwn(call, ports, record) : collectFaults([() => removeUnrecorded(call, ports)])),
       ...collectFaults(type ? [() => runDelegate(call, ports, type, 'DEL')] : []),
     ]
     throwCollected(faults, id.containerId)
-    if (record) forgetRecord(ports, record)
-    else forgetUnrecorded(call, ports)
+    if (!record) forgetUnrecorded(call, ports)
+    else if (isOnlyIpamOfAnother(call, record)) return
+    else if (record.chained) keepOnly(ports, record, ipamPartOf(record))
+    else forgetRecord(ports, record)
   })
+}
+
+/** What the record says that this plugin made. Addresses that we gave to another plugin of the list stay with it. */
+function removeOwn(call: Call, ports: Ports, record: AttachmentRecord): Fault[] {
+  if (record.chained) return removeFromKernel(ports, record)
+  if (record.mode) return removeRecorded(ports, record)
+  if (isOnlyIpamOfAnother(call, record)) return []
+  // Our IPAM served another plugin, in whose stead we are now: the lease is the proof.
+  return [...collectFaults([() => removeFromNetns(call, ports)]), ...removeRecorded(ports, record)]
+}
+
+function isOnlyIpamOfAnother({ config }: Call, { mode }: AttachmentRecord): boolean {
+  return !mode && config.ipam?.type !== OWN_IPAM
 }
 
 /** An attachment of which nothing is written: made by another plugin, or its record is lost. */
@@ -32,23 +54,52 @@ function removeUnrecorded(call: Call, ports: Ports): void {
   const id = attachmentIdOf(call)
   const hadLink = removeLink(ports.kernel.host(), { name: deriveNames(id).hostIfName })
   removeMacCheck(ports.kernel, deriveNames(id))
-  if (!hadLink) removeFromNetns(call, ports)
-  if (delegateOf(call.config)) return
-  releaseUnrecorded(call, ports)
+  if (!hadLink) removeFromNetns(call, ports, () => isNamed(call) || holdsLease(call, ports))
+  // Without a word on addresses in the config, leases of this name are another plugin's.
+  if (call.config.ipam && !delegateOf(call.config)) releaseUnrecorded(call, ports)
 }
 
-/** The namespace may be gone, empty or no namespace at all: then nothing of the pod is left in it. */
-function removeFromNetns(call: Call, ports: Ports): void {
+/**
+ * Takes the interface out of the pod, if it is ours. The namespace may be gone, empty or no namespace at all: then
+ * nothing of the pod is left in it.
+ */
+function removeFromNetns(call: Call, ports: Ports, isOurs: () => boolean = () => true): void {
   const { netns: path, ifName } = call.invocation
   if (!path) return
   try {
     const netns = ports.kernel.openNetns(path)
     try {
-      if (!isOwnNamespace(ports, netns)) removePodInterface(netns, ifName)
+      const isIn = !isOwnNamespace(ports, netns) && netns.link({ name: ifName }) !== undefined
+      if (isIn && isOurs()) removePodInterface(netns, ifName)
     } finally {
       netns.close()
     }
   } catch (error) {
     if (!isErrno(error, 'ENOENT', 'EINVAL')) throw error
   }
+}
+
+/**
+ * Whether the runtime says that the interface came out of this list, and it can have been us: an interface with
+ * addresses was made by a plugin that gives addresses.
+ */
+function isNamed({ invocation, config }: Call): boolean {
+  try {
+    const previous = parseResult(config.prevResult ?? {}, config.cniVersion)
+    const index = podInterfaceOf(previous, invocation.ifName)
+    return index >= 0 && (config.ipam?.type !== undefined || previous.ips.length === 0)
+  } catch {
+    // What can't be read proves nothing; a DEL goes on.
+    return false
+  }
+}
+
+/** Whether a lease of this network is the pod's: of ours, or of host-local under a plugin in whose stead we are. */
+function holdsLease(call: Call, ports: Ports): boolean {
+  const { network, containerId, ifName } = attachmentIdOf(call)
+  const dataDir = dataDirOf(call.config, ports)
+  if (!call.config.ipam) return false
+  return viewPool(ports.files, { dataDir, network })
+    .owners()
+    .some((one) => one.containerId === containerId && (one.ifName ?? ifName) === ifName)
 }

@@ -1,10 +1,14 @@
-import { validAttachments } from '../cni/valid_attachments.ts'
-import { Code, collectFaults, Fault } from '../core/errors.ts'
-import { withPool } from './addresses.ts'
-import { attachmentIdOf, type Call, delegateOf, runDelegate } from './call.ts'
+import type { AttachmentRecord } from '../../ipam/record.ts'
+import { isDamaged } from '../../ipam/records.ts'
+import { type ValidAttachments, validAttachments } from '../cni/valid_attachments.ts'
+import { collectFaults, type Fault } from '../core/errors.ts'
+import { removeUnusedFrame } from '../pod/masquerade.ts'
+import { type Call, delegateOf, runDelegate } from './call.ts'
+import { freeStrayLeases, removeDamaged, removeStrayElements, removeStrayLinks } from './gc_strays.ts'
 import type { Ports } from './ports.ts'
-import { forgetRecord, recordsOf } from './records.ts'
-import { removeRecorded, throwCollected } from './remove.ts'
+import { configuredChains, forgetRecord, recordsOf } from './records.ts'
+import { removeRecorded } from './remove.ts'
+import { throwCollected } from './unmake.ts'
 
 /**
  * GC: removes everything of this network that does not belong to a valid attachment. Goes on after a failure and
@@ -13,58 +17,77 @@ import { removeRecorded, throwCollected } from './remove.ts'
 export function gc(call: Call, ports: Ports): void {
   const valid = validAttachments(call.config)
   const network = call.config.name
-  const isValid: Validity = (containerId, ifName) =>
-    valid.some((one) => one.containerId === containerId && (ifName === undefined || one.ifName === ifName))
   const type = delegateOf(call.config)
-  const records = recordsOf(ports)
-  const stale = records.list(network).filter(({ containerId, ifName }) => !isValid(containerId, ifName))
-  const faults = collectFaults([
-    ...stale.map((record) => () => collect(ports, record)),
-    ...(type
-      ? [() => void runDelegate(call, ports, type, 'GC')]
-      : [() => freeStrayLeases(call, ports, isValid)]),
-  ])
-  throwCollected(faults, `network ${network}`)
+  const chains: string[] = []
+  const faults = [
+    ...collectStale(call, ports, valid, () => true),
+    ...removeDamaged(ports, network, valid),
+    ...collectFaults([
+      () => removeStrayLinks(ports, network, valid),
+      // Without a word on addresses in the config, leases of this name are another plugin's.
+      () => call.config.ipam && !type && freeStrayLeases(call, ports, valid),
+      () => chains.push(...removeStrayElements(ports, network, valid)),
+      () => type && runDelegate(call, ports, type, 'GC'),
+      () => removeFrame(ports, network, [...chains, ...configuredChains(call)]),
+    ]),
+  ]
+  throwCollected(faults, `network ${network}`, 'GC')
 }
 
-function collect(ports: Ports, stale: Parameters<typeof removeRecorded>[1]): void {
+/** GC as an IPAM plugin: frees the addresses that no valid attachment holds. Interfaces are for those who made them. */
+export function ipamGc(call: Call, ports: Ports): void {
+  const valid = validAttachments(call.config)
+  const faults = [
+    ...collectStale(call, ports, valid, ({ mode }) => mode === undefined),
+    ...collectFaults([() => freeStrayLeases(call, ports, valid)]),
+  ]
+  throwCollected(faults, `network ${call.config.name}`, 'GC')
+}
+
+function collectStale(
+  call: Call,
+  ports: Ports,
+  valid: ValidAttachments,
+  isMeant: (record: AttachmentRecord) => boolean,
+): Fault[] {
+  const stale = recordsOf(ports)
+    .list(call.config.name)
+    .filter((record) => isMeant(record) && !valid.has(record.containerId, record.ifName))
+  return collectFaults(stale.map((record) => () => collect(call, ports, record)))
+}
+
+/** Read again under the lock: meanwhile it may have gone, or come back. */
+function collect(call: Call, ports: Ports, stale: AttachmentRecord): void {
   const lock = recordsOf(ports).tryLock(stale)
   if (!lock) return
   try {
-    throwCollected(removeRecorded(ports, stale), stale.containerId)
-    forgetRecord(ports, stale)
+    const record = recordsOf(ports).read(stale)
+    if (!record || isDamaged(record)) return
+    const faults = [
+      ...removeRecorded(ports, record),
+      ...collectFaults([() => releaseDelegated(call, ports, record)]),
+    ]
+    throwCollected(faults, record.containerId, 'GC')
+    forgetRecord(ports, record)
   } finally {
     lock.release()
   }
 }
 
-/**
- * Leases without a record: of host-local, or of a store whose records were lost. The records are read under the pool's
- * lock: an ADD writes its record before its leases, so none that has a lease by then can be missed.
- */
-function freeStrayLeases(call: Call, ports: Ports, isValid: Validity): void {
-  const { network } = attachmentIdOf(call)
-  withPool(ports, network, call.config.ipam?.dataDir, (pool) => {
-    const recorded = recordsOf(ports).list(network)
-    const isRecorded: Validity = (containerId, ifName) =>
-      recorded.some(
-        (one) => one.containerId === containerId && (ifName === undefined || one.ifName === ifName),
-      )
-    const strays = pool
-      .owners()
-      .filter(({ containerId, ifName }) => !isValid(containerId, ifName) && !isRecorded(containerId, ifName))
-    const faults = collectFaults(
-      strays.map(
-        ({ containerId, ifName = '', address }) =>
-          () =>
-            pool.release({ containerId, ifName }, [address]),
-      ),
-    )
-    if (faults[0]) {
-      throw new Fault(faults.map(({ message }) => message).join('; '), { code: Code.incompleteRemoval })
-    }
-  })
+/** No reference IPAM plugin answers GC, so each gets a DEL for what it holds (specification, section 4). */
+function releaseDelegated(
+  call: Call,
+  ports: Ports,
+  { delegate, containerId, ifName }: AttachmentRecord,
+): void {
+  if (!delegate) return
+  const env = { ...call.env, CNI_CONTAINERID: containerId, CNI_IFNAME: ifName, CNI_NETNS: '' }
+  runDelegate({ ...call, env }, ports, delegate, 'DEL')
 }
 
-/** Old leases name no interface: then the container alone decides. */
-type Validity = (containerId: string, ifName: string | undefined) => boolean
+/** What the network's pods had in common; while there are records, the last of them takes it. */
+function removeFrame(ports: Ports, network: string, chains: readonly string[]): void {
+  const records = recordsOf(ports)
+  if (records.list(network).length + records.listDamaged(network).length > 0) return
+  removeUnusedFrame(ports.kernel, chains)
+}

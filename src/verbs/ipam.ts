@@ -1,33 +1,40 @@
-import { planRanges } from '../../ipam/config.ts'
+import { viewPool } from '../../ipam/pool.ts'
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { chooseDns } from '../cni/requests.ts'
 import type { CniResult } from '../cni/result.ts'
 import { parseAddress } from '../core/address.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'
 import { UndoStack } from '../core/undo.ts'
-import { acquireAddresses, releaseLeases, withPool } from './addresses.ts'
-import { attachmentIdOf, type Call } from './call.ts'
+import { acquireAddresses, planSets, releaseLeases } from './addresses.ts'
+import { attachmentIdOf, type Call, OWN_IPAM } from './call.ts'
 import type { Ports } from './ports.ts'
-import { recordsOf, soundRecord, withAttachmentLock } from './records.ts'
-import { throwCollected } from './remove.ts'
+import { forgetRecord, keepOnly, recordsOf, soundRecord, withAttachmentLock } from './records.ts'
+import { releaseUnrecorded, removeRecorded } from './remove.ts'
+import { throwCollected, withUnwound } from './unmake.ts'
 
 /*
  * The same store as an IPAM plugin of its own (`bowline-ipam`), for any plugin that delegates to it. The answers
  * have addresses, routes and DNS, and never an interface (CNI specification, section 5).
  */
 
-/** ADD: gives addresses. The same container and interface asking twice is refused, as with host-local. */
+/**
+ * ADD: gives addresses. The same container and interface asking twice is refused, as with host-local, unless the first
+ * ADD was killed: then it gets the same again.
+ */
 export function ipamAdd(call: Call, ports: Ports): CniResult {
   const id = attachmentIdOf(call)
   const own = withOwnIpam(call)
-  planRanges(own.config.ipam ?? {}, own.config.runtimeConfig?.ipRanges)
+  planSets(own.config)
   return withAttachmentLock(call, ports, () => {
+    const bootId = ports.kernel.bootId()
     const before = soundRecord(ports, id)
-    if (before?.leases && before.bootId === ports.kernel.bootId()) throw duplicateOf(before)
+    if (before?.complete && before.bootId === bootId) throw duplicateOf(before)
+    if (before) throwCollected(removeRecorded(ports, before), id.containerId)
     const undo = new UndoStack()
     try {
-      const record: AttachmentRecord = { ...id, version: 1, bootId: ports.kernel.bootId(), complete: true }
-      const { ips, routes, dns } = acquireAddresses(own, ports, record, undefined, undo)
+      const record: AttachmentRecord = { ...id, version: 1, bootId, complete: false, ...netnsOf(call, ports) }
+      const { ips, routes, dns } = acquireAddresses(own, ports, record, before?.leases?.addresses, undo)
+      recordsOf(ports).complete(record)
       const chosen = chooseDns(call.config, dns)
       return {
         interfaces: [],
@@ -36,8 +43,7 @@ export function ipamAdd(call: Call, ports: Ports): CniResult {
         ...(chosen && { dns: chosen }),
       }
     } catch (error) {
-      undo.unwind()
-      throw error
+      throw withUnwound(error, undo.unwind())
     }
   })
 }
@@ -46,24 +52,29 @@ export function ipamAdd(call: Call, ports: Ports): CniResult {
 export function ipamDel(call: Call, ports: Ports): void {
   withAttachmentLock(call, ports, () => {
     const id = attachmentIdOf(call)
-    const records = recordsOf(ports)
     const record = soundRecord(ports, id)
-    const release = () =>
-      record?.leases
-        ? releaseLeases(ports, record)
-        : withPool(ports, id.network, call.config.ipam?.dataDir, (pool) => pool.releaseAll(id))
-    throwCollected(collectFaults([release]), id.containerId)
-    records.remove(id)
+    throwCollected(removeAddresses(call, ports, record), id.containerId)
+    if (record?.chained) keepOnly(ports, record, withoutLeases(record))
+    else if (record) forgetRecord(ports, record)
+    else recordsOf(ports).remove(id)
   })
 }
 
-/** CHECK: throws a Fault unless the container still holds its addresses. */
+/** The record of an attachment that we once made ourselves, before another plugin took our stead, goes with all of it. */
+function removeAddresses(call: Call, ports: Ports, record: AttachmentRecord | undefined): Fault[] {
+  if (record?.mode && !record.chained) return removeRecorded(ports, record)
+  return collectFaults([
+    () => (record?.leases ? releaseLeases(ports, record) : releaseUnrecorded(call, ports)),
+  ])
+}
+
+/** CHECK: throws a Fault unless the container still holds its addresses. Takes no lock, as it only looks. */
 export function ipamCheck(call: Call, ports: Ports): void {
   const id = attachmentIdOf(call)
   const leases = soundRecord(ports, id)?.leases
   const held =
     leases !== undefined &&
-    withPool(ports, id.network, leases.dataDir, (pool) => pool.held(id, leases.addresses.map(parseAddress)))
+    viewPool(ports.files, { ...leases, network: id.network }).held(id, leases.addresses.map(parseAddress))
   if (held) return
   throw new Fault(`container ${id.containerId} holds no address of network ${id.network}`, {
     code: Code.checkFailed,
@@ -72,13 +83,31 @@ export function ipamCheck(call: Call, ports: Ports): void {
 }
 
 /** Whatever name the caller's config knows us by, the pool answers. */
-function withOwnIpam(call: Call): Call {
+export function withOwnIpam(call: Call): Call {
   const { ipam = {} } = call.config
-  return { ...call, config: { ...call.config, ipam: { ...ipam, type: 'bowline-ipam' }, ipMasq: false } }
+  return { ...call, config: { ...call.config, ipam: { ...ipam, type: OWN_IPAM }, ipMasq: false } }
+}
+
+/** Tells later whether the pod is gone. A path that is no namespace (a virtual machine's, say) tells nothing. */
+function netnsOf({ invocation }: Call, ports: Ports): Pick<AttachmentRecord, 'netns'> {
+  try {
+    const netns = ports.kernel.openNetns(invocation.netns)
+    netns.close()
+    return { netns: { path: invocation.netns, ...netns.identity } }
+  } catch (error) {
+    if (error instanceof Fault) return {}
+    throw error
+  }
+}
+
+/** What is left of the record of a plugin that stands behind the one that we gave the addresses to. */
+function withoutLeases({ leases: _, ...rest }: AttachmentRecord): AttachmentRecord {
+  return rest
 }
 
 function duplicateOf({ containerId, ifName, leases }: AttachmentRecord): Fault {
-  return new Fault(`${leases?.addresses.join(', ')} is held by ${containerId} ${ifName}: it asked already`, {
+  const held = leases ? `${leases.addresses.join(', ')} is held by` : 'there is an attachment of'
+  return new Fault(`${held} ${containerId} ${ifName}: it asked already`, {
     code: Code.addressInUse,
     cure: 'Call DEL for this container and interface first.',
   })

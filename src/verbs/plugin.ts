@@ -1,5 +1,6 @@
 import {
   decodeConfig,
+  decodeForGc,
   decodeForIpam,
   decodeForRemoval,
   type NetworkConfig,
@@ -9,13 +10,14 @@ import { readEnvironment } from '../cni/environment.ts'
 import { printError } from '../cni/print_error.ts'
 import { printResult } from '../cni/print_result.ts'
 import { assertCommandAllowed, NEWEST_VERSION, printVersion } from '../cni/versions.ts'
+import { Fault } from '../core/errors.ts'
 import { add } from './add.ts'
 import { type Call, OWN_IPAM } from './call.ts'
 import { del } from './del.ts'
-import { gc } from './gc.ts'
 import { ipamAdd, ipamCheck, ipamDel } from './ipam.ts'
+import { asNotAvailable } from './not_available.ts'
 import type { Ports } from './ports.ts'
-import { status } from './status.ts'
+import type { RareVerbs } from './rare.ts'
 
 export type PluginRun = {
   readonly env: Readonly<Record<string, string>>
@@ -23,14 +25,19 @@ export type PluginRun = {
   readonly calledAs: string
   readonly readStdin: () => string
   readonly ports: Ports
-  /** The verb CHECK of the interface plugin: handed in, so that nobody else has to load it. */
-  readonly check: (call: Call, ports: Ports) => void
+  /** Handed in, so that ADD and DEL do not have to load them; undefined for a command that `isRare` says no to. */
+  readonly rare: RareVerbs | undefined
 }
 
 export type PluginAnswer = { readonly exitCode: number; readonly stdout: string }
 
 const PLUGIN = { add, del }
 const IPAM_PLUGIN = { add: ipamAdd, del: ipamDel }
+
+/** Whether the command is one of `RareVerbs`. */
+export function isRare(command: string | undefined): boolean {
+  return command === 'CHECK' || command === 'STATUS' || command === 'GC'
+}
 
 /** One call of the plugin, from environment and stdin to exit code and stdout. Never throws. */
 export function runPlugin(run: PluginRun): PluginAnswer {
@@ -59,17 +66,26 @@ function answer(call: Call, run: PluginRun): string {
       verbs.del(call, ports)
       return ''
     case 'CHECK':
-      if (isIpam(run)) ipamCheck(call, ports)
-      else run.check(call, ports)
-      return ''
     case 'STATUS':
-      status(call, ports)
-      return ''
     case 'GC':
-      gc(call, ports)
+      rareVerb(call.invocation.command, run)(call, ports)
       return ''
     case 'VERSION':
       return printVersion()
+  }
+}
+
+function rareVerb(command: 'CHECK' | 'STATUS' | 'GC', run: PluginRun): RareVerbs[keyof RareVerbs] {
+  const { rare } = run
+  if (!rare) throw new Fault(`${command} was not loaded`)
+  const ipam = isIpam(run)
+  switch (command) {
+    case 'CHECK':
+      return ipam ? ipamCheck : rare.check
+    case 'STATUS':
+      return ipam ? rare.ipamStatus : rare.status
+    case 'GC':
+      return ipam ? rare.ipamGc : rare.gc
   }
 }
 
@@ -79,6 +95,9 @@ function isIpam({ calledAs }: PluginRun): boolean {
 
 /** A removal must not fail for a key that it does not need; an IPAM plugin does not judge its caller's keys. */
 function decoderFor(command: string, ipam: boolean): (text: string) => NetworkConfig {
-  if (command === 'DEL' || command === 'GC') return decodeForRemoval
-  return ipam ? decodeForIpam : decodeConfig
+  if (command === 'DEL') return decodeForRemoval
+  if (command === 'GC') return decodeForGc
+  const decode = ipam ? decodeForIpam : decodeConfig
+  // To STATUS an invalid configuration is one reason more why no ADD can be served.
+  return command === 'STATUS' ? (text) => asNotAvailable(() => decode(text)) : decode
 }

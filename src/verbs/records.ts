@@ -1,11 +1,10 @@
 import { planRanges } from '../../ipam/config.ts'
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { isDamaged, openRecords, type Records } from '../../ipam/records.ts'
-import { type Cidr, parseCidr } from '../core/address.ts'
-import type { AttachmentId } from '../core/names.ts'
+import { type Cidr, networkOf, parseCidr } from '../core/address.ts'
+import { type AttachmentId, subnetChainName } from '../core/names.ts'
 import { removeUnusedMacFrame } from '../pod/mac_check.ts'
 import { removeUnusedFrame } from '../pod/masquerade.ts'
-import type { Others } from '../pod/others.ts'
 import { attachmentIdOf, type Call } from './call.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
 
@@ -24,19 +23,6 @@ export function withAttachmentLock<T>(call: Call, ports: Ports, work: () => T): 
   }
 }
 
-/** What an attachment must know of the others, from their records. */
-export function othersOf(ports: Ports, { network, containerId, ifName }: AttachmentId): Others {
-  const records = recordsOf(ports)
-  const isThis = (one: AttachmentId): boolean =>
-    one.network === network && one.containerId === containerId && one.ifName === ifName
-  return {
-    lockBridge: (name, kind) => records.lockBridge(name, LOCK_TIMEOUT_MS, kind),
-    // A record without a mode is of addresses only, for a plugin that makes its own interface.
-    isOnlyPod: () =>
-      records.networks().every((one) => records.list(one).every((record) => isThis(record) || !record.mode)),
-  }
-}
-
 /** The record of an attachment. Undefined if there is none, or none that can be trusted. */
 export function soundRecord(ports: Ports, id: AttachmentId): AttachmentRecord | undefined {
   const reading = recordsOf(ports).read(id)
@@ -46,9 +32,25 @@ export function soundRecord(ports: Ports, id: AttachmentId): AttachmentRecord | 
 /** Removes the record; with the last one of a network goes what its pods had in common in the kernel. */
 export function forgetRecord(ports: Ports, record: AttachmentRecord): void {
   const last = recordsOf(ports).remove(record)
-  if (last && record.masquerade)
-    removeUnusedFrame(ports.kernel, record.network, record.masquerade.map(parseCidr))
-  if (last && record.macspoofchk) removeUnusedMacFrame(ports.kernel)
+  if (last) removeUnusedFrames(ports, record)
+}
+
+/**
+ * Writes down what is left of a record once a part of it is undone; nothing left: as `forgetRecord`. What the network's
+ * pods had in common goes if this was the last that used it; the kernel knows.
+ */
+export function keepOnly(ports: Ports, record: AttachmentRecord, rest: AttachmentRecord | undefined): void {
+  if (!rest) {
+    forgetRecord(ports, record)
+    return
+  }
+  recordsOf(ports).write(rest)
+  removeUnusedFrames(ports, record)
+}
+
+function removeUnusedFrames(ports: Ports, record: AttachmentRecord): void {
+  if (record.masquerade) removeUnusedFrame(ports.kernel, chainsOf(record))
+  if (record.macspoofchk) removeUnusedMacFrame(ports.kernel)
 }
 
 /**
@@ -58,8 +60,18 @@ export function forgetRecord(ports: Ports, record: AttachmentRecord): void {
 export function forgetUnrecorded(call: Call, ports: Ports): void {
   const id = attachmentIdOf(call)
   if (!recordsOf(ports).remove(id)) return
-  removeUnusedFrame(ports.kernel, id.network, subnetsOf(call))
+  removeUnusedFrame(ports.kernel, configuredChains(call))
   removeUnusedMacFrame(ports.kernel)
+}
+
+/** The chains that the masquerading of an attachment goes by. */
+export function chainsOf({ network, masquerade = [] }: AttachmentRecord): string[] {
+  return masquerade.map((text) => subnetChainName(network, networkOf(parseCidr(text))))
+}
+
+/** The chains of the network as its config is now. */
+export function configuredChains(call: Call): string[] {
+  return subnetsOf(call).map((subnet) => subnetChainName(call.config.name, subnet))
 }
 
 function subnetsOf({ config }: Call): Cidr[] {

@@ -5,8 +5,6 @@ import { type AttachmentId, deriveBridgeMac, deriveNames } from '../core/names.t
 import type { Kernel, PortVlan } from '../kernel/kernel.ts'
 import type { BridgeSpec, PodIp, PodRoute, PodSpec } from '../pod/spec.ts'
 
-const DEFAULT_BRIDGE = 'cni0'
-
 /** What the pod is to get, from what the config says, what was asked for, and the addresses that it has. */
 export function specOf(
   kernel: Kernel,
@@ -17,7 +15,7 @@ export function specOf(
 ): PodSpec {
   const names = deriveNames(id)
   const mode = config.mode ?? 'l2'
-  const bridge = mode === 'l2' ? bridgeOf(kernel, config) : undefined
+  const bridge = mode === 'l2' ? bridgeSpecOf(kernel, config) : undefined
   return {
     id,
     mode,
@@ -39,8 +37,14 @@ function withGateway(ip: PodIp): PodIp {
   return ip.gateway ? ip : { ...ip, gateway: firstAddressOf(ip.cidr) }
 }
 
-function bridgeOf(kernel: Kernel, config: NetworkConfig): BridgeSpec {
-  const name = config.bridge || DEFAULT_BRIDGE
+/** The bridge of a network in mode l2. */
+export function bridgeNameOf({ bridge = 'cni0' }: NetworkConfig): string {
+  return bridge
+}
+
+/** What the config says of the bridge and of a pod's port of it. */
+export function bridgeSpecOf(kernel: Kernel, config: NetworkConfig): BridgeSpec {
+  const name = bridgeNameOf(config)
   const vlans = vlansOf(config)
   return {
     name,

@@ -1,40 +1,88 @@
-import { planRanges } from '../../ipam/config.ts'
+import { exhausted } from '../../ipam/exhausted.ts'
 import { poolStats } from '../../ipam/pool_stats.ts'
-import { Code, during, Fault } from '../core/errors.ts'
-import { poolPlace } from './addresses.ts'
+import type { NetworkConfig } from '../cni/config.ts'
+import { during, Fault, isErrno } from '../core/errors.ts'
+import { dataDirOf, planSets, poolPlace } from './addresses.ts'
 import { type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
+import { withOwnIpam } from './ipam.ts'
+import { asNotAvailable } from './not_available.ts'
 import type { Ports } from './ports.ts'
+import { bridgeNameOf } from './spec_of.ts'
+
+/** The kernel counts the ports of a bridge from 1 to 1023. Source: BR_MAX_PORTS in net/bridge/br_private.h. */
+const MAX_BRIDGE_PORTS = 1023
+/** No link can have this name, so its removal is a question: may we change links, or not? */
+const NO_LINK = 'bowline/status'
 
 /**
- * STATUS: throws a Fault with code 50 when an ADD could not be served now: the store can't be written, the pool is
- * full, a delegate says no. Takes no lock: containerd asks every five seconds and waits for the answer without end.
+ * STATUS: throws a Fault with code 50 when an ADD could not be served now, or what a delegate says with its code 51.
+ * Changes nothing and takes no lock: containerd asks every five seconds and waits for the answer without end.
  */
 export function status(call: Call, ports: Ports): void {
-  const { config } = call
-  const type = delegateOf(config)
-  if (type) runDelegate(call, ports, type, 'STATUS')
-  during('write below the state directory', () => probe(ports, ports.paths.recordsDir), {
-    code: Code.notAvailable,
+  asNotAvailable(() => {
+    const { config } = call
+    probeKernel(config, ports)
+    probeStore(ports, ports.paths.recordsDir)
+    if (config.ipam?.type === OWN_IPAM) refuseFullPool(config, ports)
+    if (config.mode !== 'l3') refuseFullBridge(config, ports)
+    const type = delegateOf(config)
+    if (type) runDelegate(call, ports, type, 'STATUS')
   })
-  if (config.ipam?.type === OWN_IPAM) refuseFullPool(call, ports)
 }
 
-function probe(ports: Ports, directory: string): void {
-  ports.files.ensureDirectory(directory)
-  const path = `${directory}/.status`
-  ports.files.replace(path, '')
-  ports.files.remove(path)
+/** STATUS as an IPAM plugin: the store and the addresses. */
+export function ipamStatus(call: Call, ports: Ports): void {
+  asNotAvailable(() => {
+    probeStore(ports, ports.paths.recordsDir)
+    refuseFullPool(withOwnIpam(call).config, ports)
+  })
 }
 
-function refuseFullPool({ config }: Call, ports: Ports): void {
-  const { ipam = {}, runtimeConfig } = config
-  const sets = planRanges(ipam, runtimeConfig?.ipRanges)
-  const stats = poolStats(ports.files, poolPlace(ports, config.name, ipam.dataDir), sets)
-  for (const { total, held, range } of stats) {
-    if (BigInt(held) < total) continue
-    throw new Fault(`network ${config.name} has no address left: all ${total} of ${range} are held`, {
-      code: Code.notAvailable,
-      cure: 'Delete pods, or give "ipam.ranges" a larger subnet.',
-    })
+/** Asks what an ADD will ask for, by questions that change nothing. */
+function probeKernel({ ipMasq }: NetworkConfig, ports: Ports): void {
+  during(
+    'change links of this node',
+    () => {
+      try {
+        ports.kernel.host().apply([{ op: 'removeLink', link: { name: NO_LINK } }])
+      } catch (error) {
+        if (!isErrno(error, 'ENODEV')) throw error
+      }
+    },
+    { cure: 'Run the container runtime as root with CAP_NET_ADMIN in the network namespace of the host.' },
+  )
+  if (!ipMasq) return
+  during('use nftables, which the key "ipMasq" needs', () => ports.kernel.probeNft(), {
+    cure: 'Load the kernel module nf_tables (modprobe nf_tables) and run with CAP_NET_ADMIN, or remove "ipMasq".',
+  })
+}
+
+function probeStore(ports: Ports, directory: string): void {
+  during('write below the state directory', () => ports.files.probe(directory))
+}
+
+function refuseFullPool(config: NetworkConfig, ports: Ports): void {
+  const { name } = config
+  const dataDir = dataDirOf(config, ports)
+  const sets = planSets(config)
+  probeStore(ports, `${dataDir}/${name}`)
+  for (const { set, total, held, holdings } of poolStats(
+    ports.files,
+    poolPlace(ports, name, dataDir),
+    sets,
+  )) {
+    if (holdings && BigInt(held) >= total) throw exhausted(name, set, holdings)
   }
+}
+
+function refuseFullBridge(config: NetworkConfig, ports: Ports): void {
+  const host = ports.kernel.host()
+  const name = bridgeNameOf(config)
+  const bridge = host.link({ name })
+  if (!bridge) return
+  const count = host.links().filter(({ master }) => master === bridge.index).length
+  if (count < MAX_BRIDGE_PORTS) return
+  throw new Fault(`bridge ${name} has ${count} ports, and a Linux bridge can't have more`, {
+    cure: 'Delete pods, or set "mode" to "l3", which has no bridge.',
+  })
 }

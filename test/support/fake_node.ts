@@ -2,9 +2,9 @@ import { Fault } from '../../src/core/errors.ts'
 import { createFakeFiles, type FakeFiles, Killed as FilesKilled } from '../../src/core/fake_files.ts'
 import { Killed as KernelKilled } from '../../src/kernel/fake/steps.ts'
 import { createFakeKernel, type FakeKernel, type FakeKernelOptions } from '../../src/kernel/fake.ts'
-import { check } from '../../src/verbs/check.ts'
 import { type PluginAnswer, runPlugin } from '../../src/verbs/plugin.ts'
 import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
+import { RARE } from '../../src/verbs/rare.ts'
 
 export type FakeCall = {
   readonly containerId?: string
@@ -99,7 +99,7 @@ export function createFakeNode(options: FakeKernelOptions = {}): FakeNode {
         CNI_PATH: '/opt/cni/bin',
       }
       const ports = { kernel, files, plugins, paths: DEFAULT_PATHS }
-      const answer = runPlugin({ env, calledAs, readStdin: () => JSON.stringify(config), ports, check })
+      const answer = runPlugin({ env, calledAs, readStdin: () => JSON.stringify(config), ports, rare: RARE })
       return { ...answer, json: answer.stdout ? JSON.parse(answer.stdout) : {} }
     },
     steps: () => count,

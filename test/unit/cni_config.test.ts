@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { decodeConfig, decodeForIpam, decodeForRemoval, versionForErrors } from '../../src/cni/config.ts'
+import {
+  decodeConfig,
+  decodeForGc,
+  decodeForIpam,
+  decodeForRemoval,
+  versionForErrors,
+} from '../../src/cni/config.ts'
 import { validAttachments } from '../../src/cni/valid_attachments.ts'
 import { faultOf } from '../support/fault_of.ts'
 
@@ -301,14 +307,35 @@ describe('decodeForIpam', () => {
 })
 
 describe('validAttachments', () => {
-  const valid = (value: unknown) => validAttachments(decodeForRemoval(text({ [attachments]: value })))
+  const valid = (value: unknown, key = attachments) => validAttachments(decodeForGc(text({ [key]: value })))
 
   it('lists what must stay', () => {
-    expect(valid([{ containerID: 'a', ifname: 'eth0' }])).toEqual([{ containerId: 'a', ifName: 'eth0' }])
+    const { all, has } = valid([{ containerID: 'a', ifname: 'eth0' }])
+    expect(all).toEqual([{ containerId: 'a', ifName: 'eth0' }])
+    expect([has('a', 'eth0'), has('a', 'eth1'), has('b', 'eth0'), has('a'), has('b')]).toEqual([
+      true,
+      false,
+      false,
+      true,
+      false,
+    ])
   })
 
   it.each([null, []].map((value) => [value]))('takes %j for none', (value) => {
-    expect(valid(value)).toEqual([])
+    expect(valid(value).all).toEqual([])
+  })
+
+  it('is read from the old key as well, and from the new one if both are there', () => {
+    const old = 'cni.dev/attachments'
+    expect(valid([{ containerID: 'a', ifname: 'eth0' }], old).has('a', 'eth0')).toBe(true)
+    expect(valid(null, old).all).toEqual([])
+    const both = text({ [attachments]: null, [old]: [{ containerID: 'a', ifname: 'eth0' }] })
+    expect(validAttachments(decodeForGc(both)).all).toEqual([])
+  })
+
+  it('names the item that it can not read', () => {
+    const fault = faultOf(() => valid([{ containerID: 'a', ifname: 'eth0' }, { containerID: 'b' }]))
+    expect(fault.message).toContain('cni.dev/valid-attachments[1].ifname')
   })
 
   it.each([

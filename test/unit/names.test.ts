@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { parseCidr } from '../../src/core/address.ts'
 import { parseMac } from '../../src/core/mac.ts'
-import { deriveBridgeMac, deriveNames, subnetChainName } from '../../src/core/names.ts'
+import { deriveBridgeMac, deriveNames, networkChainPrefix, subnetChainName } from '../../src/core/names.ts'
 
 const id = { network: 'net', containerId: 'box', ifName: 'eth0' }
 /** From outside: printf 'net\0box\0eth0' | sha256sum */
@@ -59,10 +59,17 @@ describe('the hardware address of a bridge', () => {
 })
 
 describe('the chain of a subnet', () => {
-  it('has a name of 20 characters that depends on network and subnet', () => {
+  it('has a name of 21 characters that depends on network and subnet', () => {
     const name = subnetChainName('net', parseCidr('10.0.0.0/24'))
-    expect(name).toMatch(/^net-[0-9a-f]{16}$/)
+    expect(name).toMatch(/^net-[0-9a-f]{8}-[0-9a-f]{8}$/)
     expect(subnetChainName('other', parseCidr('10.0.0.0/24'))).not.toBe(name)
     expect(subnetChainName('net', parseCidr('10.0.0.0/25'))).not.toBe(name)
+  })
+
+  it('begins as all chains of its network do, and as none of another', () => {
+    for (const subnet of ['10.0.0.0/24', 'fd00::/64'].map(parseCidr)) {
+      expect(subnetChainName('net', subnet).startsWith(networkChainPrefix('net'))).toBe(true)
+      expect(subnetChainName('net2', subnet).startsWith(networkChainPrefix('net'))).toBe(false)
+    }
   })
 })

@@ -1,0 +1,133 @@
+import type { AttachmentRecord } from '../../ipam/record.ts'
+import type { ValidAttachments } from '../cni/valid_attachments.ts'
+import { type Cidr, formatAddress, parseCidr } from '../core/address.ts'
+import { collectFaults, type Fault } from '../core/errors.ts'
+import { deriveNames, hostIfNameOf } from '../core/names.ts'
+import { aliasPrefix } from '../pod/attach.ts'
+import { removeLink } from '../pod/detach.ts'
+import { ensureMasquerade, listMasquerade, removeMasquerade } from '../pod/masquerade.ts'
+import { withPool } from './addresses.ts'
+import type { Call } from './call.ts'
+import type { Ports } from './ports.ts'
+import { othersOf } from './reaper.ts'
+import { recordsOf } from './records.ts'
+import { throwCollected } from './unmake.ts'
+
+/*
+ * What GC finds without a sound record: of a store that was lost or damaged, or of another program. Each is only taken
+ * when no valid attachment can have made it, and nobody is at work on what it belongs to.
+ */
+
+const HOST_IF_NAME = /^veth([0-9a-f]{11})$/
+
+/** Records that can't be read, with the link that their key leads to. Leases and elements are strays from then on. */
+export function removeDamaged(ports: Ports, network: string, valid: ValidAttachments): Fault[] {
+  const records = recordsOf(ports)
+  const validKeys = new Set(valid.all.map((one) => deriveNames({ ...one, network }).key))
+  const keys = records.listDamaged(network).filter((key) => !validKeys.has(key))
+  return collectFaults(
+    keys.map((key) => () => {
+      whenIdle(ports, key, () => {
+        if (!records.listDamaged(network).includes(key)) return
+        removeLink(ports.kernel.host(), { name: hostIfNameOf(key) })
+        records.removeDamaged(network, key)
+      })
+    }),
+  )
+}
+
+/** Host interfaces that say that they are this network's, and that no record knows. */
+export function removeStrayLinks(ports: Ports, network: string, valid: ValidAttachments): void {
+  const host = ports.kernel.host()
+  const validNames = new Set(valid.all.map((one) => deriveNames({ ...one, network }).hostIfName))
+  const links = host.links().filter(({ name, alias }) => {
+    return alias?.startsWith(aliasPrefix(network)) && HOST_IF_NAME.test(name) && !validNames.has(name)
+  })
+  const faults = collectFaults(
+    links.map(({ name, index }) => () => {
+      whenIdle(ports, HOST_IF_NAME.exec(name)?.[1] ?? '', () => {
+        const isKnown = recordsOf(ports)
+          .list(network)
+          .some((record) => deriveNames(record).hostIfName === name)
+        if (!isKnown) removeLink(host, { index })
+      })
+    }),
+  )
+  throwCollected(faults, `links of network ${network}`, 'GC')
+}
+
+/**
+ * Leases that no record names. The records are read under the pool's lock: an ADD writes its record before its leases,
+ * so none that has a lease by then can be missed.
+ */
+export function freeStrayLeases({ config }: Call, ports: Ports, valid: ValidAttachments): void {
+  const network = config.name
+  withPool(ports, network, config.ipam?.dataDir, (pool) => {
+    const recorded = recordsOf(ports).list(network)
+    const isRecorded = (containerId: string, ifName: string | undefined) =>
+      recorded.some(
+        (one) => one.containerId === containerId && (ifName === undefined || one.ifName === ifName),
+      )
+    const strays = pool
+      .owners()
+      .filter(
+        ({ containerId, ifName }) => !valid.has(containerId, ifName) && !isRecorded(containerId, ifName),
+      )
+    const faults = collectFaults(
+      strays.map(
+        ({ containerId, ifName = '', address }) =>
+          () =>
+            pool.release({ containerId, ifName }, [address]),
+      ),
+    )
+    throwCollected(faults, `leases of network ${network}`, 'GC')
+  })
+}
+
+/** Masquerading that no record claims. Returns the chains that the network's elements went to. */
+export function removeStrayElements(ports: Ports, network: string, valid: ValidAttachments): string[] {
+  const { kernel } = ports
+  const elements = listMasquerade(kernel, network)
+  const claims = claimsOf(ports, network)
+  // A comment may be cut short.
+  const isValid = (comment: string) =>
+    valid.all.some(({ containerId, ifName }) => `${containerId} ${ifName}`.startsWith(comment))
+  const strays = elements.filter(
+    ({ address, comment }) => !claims.has(formatAddress(address)) && !isValid(comment),
+  )
+  const remove = strays.map(
+    ({ address }) =>
+      () =>
+        removeMasquerade(kernel, network, [address]),
+  )
+  // An ADD that has got such an address meanwhile wrote its record first, and then found the element in place.
+  const restore = () => {
+    const claimsNow = claimsOf(ports, network)
+    for (const { address } of strays) {
+      const claim = claimsNow.get(formatAddress(address))
+      if (claim) ensureMasquerade(kernel, claim.record, [claim.cidr], othersOf(ports, claim.record).yields)
+    }
+  }
+  throwCollected(collectFaults([...remove, restore]), `masquerading of network ${network}`, 'GC')
+  return elements.map(({ chain }) => chain)
+}
+
+/** Runs `work` under the lock that belongs to a key. Not at all while somebody holds it. */
+function whenIdle(ports: Ports, key: string, work: () => void): void {
+  const lock = recordsOf(ports).tryLockKey(key)
+  if (!lock) return
+  try {
+    work()
+  } finally {
+    lock.release()
+  }
+}
+
+/** The masqueraded addresses that records name. */
+function claimsOf(ports: Ports, network: string): Map<string, { record: AttachmentRecord; cidr: Cidr }> {
+  const records = recordsOf(ports).list(network)
+  const claims = records.flatMap((record) =>
+    (record.masquerade ?? []).map((text) => ({ record, cidr: parseCidr(text) })),
+  )
+  return new Map(claims.map((claim) => [formatAddress(claim.cidr.address), claim]))
+}

@@ -1,0 +1,68 @@
+import type { AttachmentRecord } from '../../ipam/record.ts'
+import { parseCidr } from '../core/address.ts'
+import { Code, collectFaults, Fault } from '../core/errors.ts'
+import { deriveNames } from '../core/names.ts'
+import { leaveBridge, removeLink } from '../pod/detach.ts'
+import { removeMacCheck } from '../pod/mac_check.ts'
+import { removeMasquerade } from '../pod/masquerade.ts'
+import type { Ports } from './ports.ts'
+
+/**
+ * Takes away what an attachment has in the kernel, by its record alone: masquerading and link. Goes on after a failure
+ * and returns what failed. Leases and the record itself stay.
+ */
+export function removeFromKernel(ports: Ports, record: AttachmentRecord): Fault[] {
+  return collectFaults([
+    // Before the link: the kernel then waits for its readers once for both.
+    () => removeMasqueradeOf(ports, record),
+    () => removeOwnLink(ports, record),
+    // After the link: at no time can the pod send unchecked.
+    () => removeMacCheckOf(ports, record),
+  ])
+}
+
+/**
+ * One Fault for all that could not be removed of `whose`. Nothing is thrown when there is none. `again` is the command
+ * that finishes the work.
+ */
+export function throwCollected(faults: readonly Fault[], whose: string, again: 'DEL' | 'GC' = 'DEL'): void {
+  const first = faults[0]
+  if (!first) return
+  throw new Fault(`could not remove all of ${whose}: ${faults.map(({ message }) => message).join('; ')}`, {
+    code: first.code === Code.tryLater ? Code.tryLater : Code.incompleteRemoval,
+    cure:
+      first.cure ??
+      `The rest is removed. Call ${again} again when the cause is mended; what is needed for it is still recorded.`,
+    cause: first,
+  })
+}
+
+/** A rollback that failed in part says so: somebody must know what was left behind. */
+export function withUnwound(error: unknown, faults: readonly Fault[]): unknown {
+  if (faults.length === 0) return error
+  const inner = error instanceof Error ? error.message : String(error)
+  const left = faults.map(({ message }) => message).join('; ')
+  return new Fault(`${inner} (and the rollback failed in part: ${left})`, { cause: error })
+}
+
+/** Elements in the kernel live no longer than the boot they were made in. */
+function removeMasqueradeOf(ports: Ports, record: AttachmentRecord): void {
+  if (!record.masquerade || record.bootId !== ports.kernel.bootId()) return
+  const addresses = record.masquerade.map((text) => parseCidr(text).address)
+  removeMasquerade(ports.kernel, record.network, addresses)
+}
+
+function removeMacCheckOf(ports: Ports, record: AttachmentRecord): void {
+  if (!record.macspoofchk || record.bootId !== ports.kernel.bootId()) return
+  const { key, hostIfName } = deriveNames(record)
+  removeMacCheck(ports.kernel, { key, hostIfName: record.hostIfName ?? hostIfName })
+}
+
+/** The interface of an earlier plugin is its own to remove: it only stops being a port of our bridge. */
+function removeOwnLink(ports: Ports, record: AttachmentRecord): void {
+  const host = ports.kernel.host()
+  const { chained, bridge } = record
+  if (!chained) removeLink(host, { name: deriveNames(record).hostIfName })
+  else if (chained.joined && bridge && record.bootId === ports.kernel.bootId())
+    leaveBridge(host, chained.ifIndex, bridge)
+}
