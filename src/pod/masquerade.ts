@@ -43,6 +43,8 @@ const MULTICAST: Record<Family, Cidr> = {
   4: { address: { family: 4, value: 0xe0n << 24n }, prefix: 4 },
   6: { address: { family: 6, value: 0xffn << 120n }, prefix: 8 },
 }
+/** What the kernel says of an address that has an element which goes elsewhere. */
+const TAKEN = ['EEXIST', 'EBUSY']
 
 /** The masquerading of one address, as the kernel has it. */
 export type Masqueraded = {
@@ -69,12 +71,11 @@ export function ensureMasquerade(
   cidrs: readonly Cidr[],
   yields: Yield,
 ): void {
-  const elements = cidrs.map((cidr) => addElement(id, cidr))
   try {
-    kernel.nft(elements)
+    kernel.nft(cidrs.map((cidr) => addElement(id, cidr)))
   } catch (error) {
-    if (isErrno(error, 'ENOENT')) kernel.nft([...compileFrame(id.network, cidrs), ...elements])
-    else if (isErrno(error, 'EEXIST', 'EBUSY')) takeOver(kernel, id, cidrs, yields)
+    if (isErrno(error, 'ENOENT')) addWithFrame(kernel, id, cidrs, yields)
+    else if (isErrno(error, ...TAKEN)) takeOver(kernel, id, cidrs, yields)
     else throw error
   }
 }
@@ -144,6 +145,15 @@ function subnetChain(network: string, cidr: Cidr): NftChain {
       [daddr(MULTICAST[cidr.address.family]), { verdict: 'return' }],
       [{ verdict: 'masquerade' }],
     ],
+  }
+}
+
+function addWithFrame(kernel: Kernel, id: AttachmentId, cidrs: readonly Cidr[], yields: Yield): void {
+  try {
+    kernel.nft([...compileFrame(id.network, cidrs), ...cidrs.map((cidr) => addElement(id, cidr))])
+  } catch (error) {
+    if (!isErrno(error, ...TAKEN)) throw error
+    takeOver(kernel, id, cidrs, yields)
   }
 }
 

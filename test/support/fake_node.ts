@@ -1,3 +1,4 @@
+import type { PluginRunner } from '../../src/cni/delegate.ts'
 import { Fault } from '../../src/core/errors.ts'
 import { createFakeFiles, type FakeFiles, Killed as FilesKilled } from '../../src/core/fake_files.ts'
 import { Killed as KernelKilled } from '../../src/kernel/fake/steps.ts'
@@ -10,9 +11,14 @@ export type FakeCall = {
   readonly containerId?: string
   readonly ifName?: string
   readonly netns?: string
+  /** CNI_ARGS. */
+  readonly args?: string
   readonly config?: object
   readonly calledAs?: string
 }
+
+/** Programs that can be delegated to: what each prints. One that throws a Fault fails as a plugin does. */
+export type FakePlugins = Record<string, (env: Readonly<Record<string, string>>, stdin: string) => object>
 
 /** A node in memory: the real verbs on the fake kernel and the fake disk. */
 export type FakeNode = {
@@ -25,6 +31,10 @@ export type FakeNode = {
   stopAt(n: number, how: 'SIGKILL' | string): void
   /** Called with the words of each step of kernel and disk, before it is done; may throw a Fault. */
   beforeStep(hook: (what: string) => void): void
+  /** Every step whose words match is refused, from now on. */
+  refuse(pattern: RegExp, errno: string): void
+  /** Before step `n` from now another process does `work`, whose own steps do not count. */
+  interruptAt(n: number, work: () => void): void
   /** The next process after a kill. */
   revive(): void
   /** All that a failed ADD must leave as it was: the whole kernel, leases and records. */
@@ -62,7 +72,8 @@ export const L2_FULL = {
   vlanTrunk: [{ id: 200 }, { minID: 300, maxID: 310 }],
 }
 
-export function createFakeNode(options: FakeKernelOptions = {}): FakeNode {
+/** `plugins` are in CNI_PATH besides ours. */
+export function createFakeNode(options: FakeKernelOptions & { plugins?: FakePlugins } = {}): FakeNode {
   const kernel = createFakeKernel(options)
   const files = createFakeFiles()
   kernel.makeNetns(NETNS)
@@ -70,10 +81,14 @@ export function createFakeNode(options: FakeKernelOptions = {}): FakeNode {
   let dead = false
   let stop: { readonly at: number; readonly how: string } | undefined
   let watcher: (what: string) => void = () => {}
+  let refused: { readonly pattern: RegExp; readonly errno: string } | undefined
+  let interruption: { readonly at: number; readonly work: () => void } | undefined
   const onStep = (killed: () => Error, phase: string, what: string): void => {
     if (phase === 'before') {
       count++
       watcher(what)
+      if (count === interruption?.at) interrupt(interruption.work)
+      if (refused?.pattern.test(what)) throw new Fault(`the test: ${refused.errno}`, { errno: refused.errno })
     }
     if (count === stop?.at && phase === 'before') {
       if (stop.how !== 'SIGKILL') throw new Fault(`the test: ${stop.how}`, { errno: stop.how })
@@ -81,22 +96,36 @@ export function createFakeNode(options: FakeKernelOptions = {}): FakeNode {
     }
     if (dead) throw killed()
   }
+  const interrupt = (work: () => void): void => {
+    const before = count
+    interruption = undefined
+    work()
+    count = before
+  }
   kernel.onStep(({ phase, what }) => onStep(() => new KernelKilled('the test'), phase, what))
   files.onOperation = ({ phase, name, path }) => onStep(() => new FilesKilled(), phase, `${name} ${path}`)
-  const plugins = { isExecutable: () => false, run: () => ({ exitCode: 1, stdout: '' }) }
+  const plugins = runnerOf(options.plugins ?? {})
   return {
     kernel,
     files,
     call(
       command,
-      { containerId = 'c1', ifName = 'eth0', netns = NETNS, config = L3, calledAs = 'bowline' } = {},
+      {
+        containerId = 'c1',
+        ifName = 'eth0',
+        netns = NETNS,
+        args = '',
+        config = L3,
+        calledAs = 'bowline',
+      } = {},
     ) {
       const env = {
         CNI_COMMAND: command,
         CNI_CONTAINERID: containerId,
         CNI_NETNS: netns,
         CNI_IFNAME: ifName,
-        CNI_PATH: '/opt/cni/bin',
+        CNI_ARGS: args,
+        CNI_PATH,
       }
       const ports = { kernel, files, plugins, paths: DEFAULT_PATHS }
       const answer = runPlugin({ env, calledAs, readStdin: () => JSON.stringify(config), ports, rare: RARE })
@@ -109,6 +138,12 @@ export function createFakeNode(options: FakeKernelOptions = {}): FakeNode {
     beforeStep(hook) {
       watcher = hook
     },
+    refuse(pattern, errno) {
+      refused = { pattern, errno }
+    },
+    interruptAt(n, work) {
+      interruption = { at: count + n, work }
+    },
     revive() {
       stop = undefined
       dead = false
@@ -117,6 +152,23 @@ export function createFakeNode(options: FakeKernelOptions = {}): FakeNode {
     },
     snapshot: () => snapshotOf(kernel, files),
     residue: () => residueOf(kernel, files),
+  }
+}
+
+const CNI_PATH = '/opt/cni/bin'
+
+function runnerOf(plugins: FakePlugins): PluginRunner {
+  const at = (path: string) => plugins[path.replace(`${CNI_PATH}/`, '')]
+  return {
+    isExecutable: (path) => at(path) !== undefined,
+    run(path, env, stdin) {
+      try {
+        return { exitCode: 0, stdout: JSON.stringify(at(path)?.(env, stdin)) }
+      } catch (error) {
+        if (!(error instanceof Fault)) throw error
+        return { exitCode: 1, stdout: JSON.stringify({ code: error.code, msg: error.message }) }
+      }
+    },
   }
 }
 

@@ -1,0 +1,369 @@
+import { describe, expect, it } from 'vitest'
+import { Code, Fault } from '../../src/core/errors.ts'
+import {
+  createFakeNode,
+  type FakeCall,
+  type FakeNode,
+  type FakePlugins,
+  L2,
+  L3,
+  NETNS,
+} from '../support/fake_node.ts'
+
+/*
+ * What runtimes really do: calls that come late, twice, in the wrong order, with half of what they should have. In each
+ * case the attachments that live must not notice.
+ */
+const MODES = [
+  { mode: 'l3', config: L3 },
+  { mode: 'l2', config: L2 },
+]
+const POD2 = '/var/run/netns/pod2'
+const MAX_STEPS = 400
+
+function ipsOf({ json }: { json: Record<string, unknown> }): string[] {
+  return ((json['ips'] ?? []) as { address: string }[]).map(({ address }) => address)
+}
+
+/** CHECK of an attachment from what its ADD printed. */
+function checks(node: FakeNode, added: { json: Record<string, unknown> }, call: FakeCall = {}): unknown {
+  const { config = L3 } = call
+  return node.call('CHECK', { ...call, config: { ...config, prevResult: added.json } }).json
+}
+
+/** The config with a range of one address, so that the next pod must get that of the last one. */
+function single<T extends typeof L3>(config: T): T {
+  const ranges = [[{ subnet: '10.1.0.0/24', rangeStart: '10.1.0.7', rangeEnd: '10.1.0.7' }]]
+  return { ...config, ipam: { ...config.ipam, ranges } }
+}
+
+describe.each(MODES)('in mode $mode', ({ config }) => {
+  it('a DEL that comes after the address went to another pod leaves that pod alone', () => {
+    const node = createFakeNode()
+    node.kernel.makeNetns(POD2)
+    const own = single(config)
+    const first = node.call('ADD', { config: own })
+    node.call('DEL', { config: own })
+    const second = node.call('ADD', { containerId: 'c2', netns: POD2, config: own })
+    expect(ipsOf(second)).toEqual(ipsOf(first))
+    expect(node.call('DEL', { config: { ...own, prevResult: first.json } }).exitCode).toBe(0)
+    expect(checks(node, second, { containerId: 'c2', netns: POD2, config: own })).toEqual({})
+  })
+
+  it('a DEL for another network leaves the attachment alone', () => {
+    const node = createFakeNode()
+    const added = node.call('ADD', { config })
+    const other = { ...config, name: 'other' }
+    expect(node.call('DEL', { config: other }).exitCode).toBe(0)
+    expect(checks(node, added, { config })).toEqual({})
+  })
+
+  it('a second ADD is refused and leaves the attachment alone, also with the address asked for', () => {
+    const node = createFakeNode()
+    const added = node.call('ADD', { config })
+    for (const args of ['', 'IP=10.1.0.2', 'IP=10.1.0.99']) {
+      expect(node.call('ADD', { args, config }).json['code']).toBe(Code.interfaceExists)
+      expect(checks(node, added, { config })).toEqual({})
+    }
+  })
+
+  it('an ADD with an address that another pod has is refused, leaves nothing and the other pod alone', () => {
+    const node = createFakeNode()
+    node.kernel.makeNetns(POD2)
+    const added = node.call('ADD', { config })
+    const before = node.kernel.dump()
+    const late = { containerId: 'c2', netns: POD2, args: 'IP=10.1.0.2', config }
+    expect(node.call('ADD', late).json['code']).toBe(Code.addressInUse)
+    expect(node.kernel.dump()).toEqual(before)
+    expect(node.call('DEL', late).exitCode).toBe(0)
+    expect(checks(node, added, { config })).toEqual({})
+  })
+
+  it('a failed ADD and the DEL that follows at once, without prevResult, leave nothing', () => {
+    const node = createFakeNode()
+    const failing = { ...config, ipam: { ...config.ipam, routes: [{ dst: '10.9.0.0/16', gw: '10.77.0.1' }] } }
+    expect(node.call('ADD', { config: failing }).exitCode).toBe(1)
+    expect(node.residue()).toEqual([])
+    expect(node.call('DEL', { config: failing }).exitCode).toBe(0)
+    expect(node.residue()).toEqual([])
+  })
+
+  it('several interfaces of one container come and go on their own', () => {
+    const node = createFakeNode()
+    const [eth0, eth1] = [node.call('ADD', { config }), node.call('ADD', { ifName: 'eth1', config })]
+    expect(checks(node, eth0, { config })).toEqual({})
+    expect(checks(node, eth1, { ifName: 'eth1', config })).toEqual({})
+    expect(node.call('DEL', { ifName: 'eth1', config }).exitCode).toBe(0)
+    expect(checks(node, eth0, { config })).toEqual({})
+    expect(node.call('DEL', { config }).exitCode).toBe(0)
+    expect(node.residue()).toEqual([])
+  })
+
+  it.each(['', NETNS])('up to three DELs after a power cut, with CNI_NETNS %j, leave nothing', (netns) => {
+    const node = createFakeNode()
+    node.call('ADD', { config })
+    node.kernel.rebootTo('boot-2')
+    for (const time of [1, 2, 3]) {
+      expect(node.call('DEL', { netns, config }), `DEL number ${time}`).toMatchObject({ exitCode: 0 })
+      expect(node.residue(), `after DEL number ${time}`).toEqual([])
+    }
+  })
+
+  it('a DEL after a power cut leaves alone the pod that has the address by then', () => {
+    const node = createFakeNode()
+    const own = single(config)
+    node.call('ADD', { config: own })
+    node.kernel.rebootTo('boot-2')
+    node.kernel.makeNetns(POD2)
+    const second = node.call('ADD', { containerId: 'c2', netns: POD2, config: own })
+    expect(second.exitCode).toBe(0)
+    node.call('DEL', { netns: '', config: own })
+    expect(checks(node, second, { containerId: 'c2', netns: POD2, config: own })).toEqual({})
+  })
+
+  it('a GC at any step of an ADD leaves alone what its list has', () => {
+    const valid = [{ containerID: 'c1', ifname: 'eth0' }]
+    duringEachStepOfAdd(config, valid, (node, added, step) => {
+      expect(checks(node, added, { config }), `GC at step ${step}`).toEqual({})
+    })
+  })
+
+  it('a GC at any step of an ADD that its list does not have leaves the pod whole, or nothing of it', () => {
+    let whole = 0
+    duringEachStepOfAdd(config, [], (node, added, step) => {
+      const isWhole = Object.keys(checks(node, added, { config }) as object).length === 0
+      if (isWhole) whole++
+      else expect(node.residue(), `GC at step ${step}`).toEqual([])
+    })
+    // While the ADD holds its lock, the pod is in nobody else's hands.
+    expect(whole).toBeGreaterThan(20)
+  })
+})
+
+/** Runs a GC before each step of an ADD, which must succeed, on a fresh node each. */
+function duringEachStepOfAdd(
+  config: object,
+  valid: object[],
+  judge: (node: FakeNode, added: ReturnType<FakeNode['call']>, step: number) => void,
+): void {
+  for (let step = 1; step < MAX_STEPS; step++) {
+    const node = createFakeNode()
+    node.interruptAt(step, () =>
+      node.call('GC', { config: { ...config, 'cni.dev/valid-attachments': valid } }),
+    )
+    const before = node.steps()
+    const added = node.call('ADD', { config })
+    if (node.steps() - before < step) return
+    expect(added, `GC at step ${step}`).toMatchObject({ exitCode: 0 })
+    judge(node, added, step)
+  }
+  throw new Error(`more than ${MAX_STEPS} steps`)
+}
+
+describe('two networks on one bridge', () => {
+  const red = { ...L2, name: 'red' }
+  const blue = { ...red, name: 'blue', ipam: { ...L2.ipam, ranges: [[{ subnet: '10.2.0.0/24' }]] } }
+
+  it('come and go on their own', () => {
+    const node = createFakeNode()
+    const force = { ...blue, forceAddress: true, isGateway: false }
+    const added = node.call('ADD', { config: red })
+    expect(node.call('ADD', { ifName: 'eth1', config: force })).toMatchObject({ exitCode: 0 })
+    expect(node.call('DEL', { ifName: 'eth1', config: force }).exitCode).toBe(0)
+    expect(checks(node, added, { config: red })).toEqual({})
+    node.call('DEL', { config: red })
+    expect(node.residue()).toEqual([])
+  })
+
+  it('do not see each other in a GC', () => {
+    const node = createFakeNode()
+    const added = node.call('ADD', { config: red })
+    const gone = { ...blue, isGateway: false }
+    node.call('ADD', { ifName: 'eth1', config: gone })
+    expect(node.call('GC', { config: { ...gone, 'cni.dev/valid-attachments': [] } })).toMatchObject({
+      exitCode: 0,
+    })
+    expect(checks(node, added, { config: red })).toEqual({})
+    expect(
+      node.kernel
+        .host()
+        .links()
+        .filter(({ kind }) => kind === 'veth'),
+    ).toHaveLength(1)
+  })
+})
+
+describe('two networks that give the same address', () => {
+  // Without gateways nothing else of the two can meet on the node.
+  const red = single({ ...L2, name: 'red', bridge: 'red0', isGateway: false })
+  const blue = { ...red, name: 'blue', bridge: 'blue0' }
+  const late = { containerId: 'c2', netns: POD2, config: blue }
+
+  function nodeWithRedPod(): { node: FakeNode; added: ReturnType<FakeNode['call']> } {
+    const node = createFakeNode()
+    node.kernel.makeNetns(POD2)
+    return { node, added: node.call('ADD', { config: red }) }
+  }
+
+  it('refuse the second pod rather than take the masquerading of the first', () => {
+    const { node, added } = nodeWithRedPod()
+    const refused = node.call('ADD', late)
+    expect(refused.json).toMatchObject({ code: Code.addressInUse })
+    expect(refused.stdout).toContain('10.1.0.7 is masqueraded for c1 eth0 of another network')
+    expect(node.call('DEL', late).exitCode).toBe(0)
+    expect(checks(node, added, { config: red })).toEqual({})
+  })
+
+  it('give it to the second pod when the first is gone without a DEL, whose late DEL then harms nothing', () => {
+    const { node } = nodeWithRedPod()
+    node.kernel.removeNetns(NETNS)
+    const second = node.call('ADD', late)
+    expect(second).toMatchObject({ exitCode: 0 })
+    expect(node.call('DEL', { config: red }).exitCode).toBe(0)
+    expect(checks(node, second, late)).toEqual({})
+  })
+
+  it('give it to the second pod when no record of the first is left', () => {
+    const { node } = nodeWithRedPod()
+    for (const name of node.files.list('/var/lib/cni/bowline/red')) {
+      node.files.remove(`/var/lib/cni/bowline/red/${name}`)
+    }
+    expect(node.call('ADD', late)).toMatchObject({ exitCode: 0 })
+  })
+})
+
+describe('an interface of another plugin', () => {
+  function nodeWithForeignEth0(): FakeNode {
+    const node = createFakeNode()
+    const netns = node.kernel.openNetns(NETNS)
+    const mac = '02:00:00:00:00:01' as never
+    node.kernel.host().apply([
+      {
+        op: 'createVeth',
+        host: { name: 'foreign0', mac },
+        peer: { name: 'eth0', mac },
+        peerNetns: netns,
+      },
+    ])
+    netns.close()
+    return node
+  }
+
+  it('survives the DEL that follows the refused ADD', () => {
+    for (const config of [L2, L3]) {
+      const node = nodeWithForeignEth0()
+      expect(node.call('ADD', { config }).json['code']).toBe(Code.interfaceExists)
+      expect(node.call('DEL', { config }).exitCode).toBe(0)
+      expect(node.kernel.host().link({ name: 'foreign0' })).toBeDefined()
+    }
+  })
+
+  it.each<[string, object, string?]>([
+    ['a lease of host-local', {}, 'c1\r\neth0'],
+    ['a lease of an old host-local', {}, 'c1'],
+    ['a prevResult', { prevResult: { interfaces: [{ name: 'eth0', sandbox: NETNS }] } }],
+  ])('is removed when %s shows that this network made it', (_, more, lease) => {
+    const node = nodeWithForeignEth0()
+    node.files.ensureDirectory('/var/lib/cni/networks/net')
+    if (lease) node.files.create('/var/lib/cni/networks/net/10.1.0.5', lease)
+    expect(node.call('DEL', { config: { ...L2, ...more } }).exitCode).toBe(0)
+    expect(node.kernel.host().link({ name: 'foreign0' })).toBeUndefined()
+    expect(node.files.list('/var/lib/cni/networks/net')).not.toContain('10.1.0.5')
+  })
+
+  it.each<[string, object, string?]>([
+    ['a lease of another container', {}, 'c2\r\neth0'],
+    ['a lease of another interface', {}, 'c1\r\neth1'],
+    [
+      'a prevResult with another interface',
+      { prevResult: { interfaces: [{ name: 'eth1', sandbox: NETNS }] } },
+    ],
+    ['a prevResult that can not be read', { prevResult: { interfaces: [{ name: 7 }] } }],
+    [
+      'a prevResult with addresses, where this network gives none',
+      {
+        ipam: {},
+        prevResult: {
+          interfaces: [{ name: 'eth0', sandbox: NETNS }],
+          ips: [{ address: '10.1.0.5/24', interface: 0 }],
+        },
+      },
+    ],
+  ])('stays in spite of %s', (_, more, lease) => {
+    const node = nodeWithForeignEth0()
+    node.files.ensureDirectory('/var/lib/cni/networks/net')
+    if (lease) node.files.create('/var/lib/cni/networks/net/10.1.0.5', lease)
+    expect(node.call('DEL', { config: { ...L2, ...more } }).exitCode).toBe(0)
+    expect(node.kernel.host().link({ name: 'foreign0' })).toBeDefined()
+  })
+})
+
+describe('a delegate', () => {
+  const config = { ...L3, ipam: { type: 'other-ipam' } }
+  const result = { ips: [{ address: '10.1.0.5/24', gateway: '10.1.0.1' }] }
+
+  /** Counts what it holds; `fails` is the command that it refuses. */
+  function delegate(fails = ''): { plugins: FakePlugins; held: Set<string>; calls: string[] } {
+    const held = new Set<string>()
+    const calls: string[] = []
+    const plugins: FakePlugins = {
+      'other-ipam': (env) => {
+        const { CNI_COMMAND = '', CNI_CONTAINERID = '' } = env
+        calls.push(CNI_COMMAND === 'GC' ? 'GC' : `${CNI_COMMAND} ${CNI_CONTAINERID}`)
+        if (CNI_COMMAND === 'ADD') held.add(CNI_CONTAINERID)
+        if (CNI_COMMAND === fails) throw new Fault('no', { code: 11 })
+        if (CNI_COMMAND === 'DEL') held.delete(CNI_CONTAINERID)
+        return CNI_COMMAND === 'ADD' ? result : {}
+      },
+    }
+    return { plugins, held, calls }
+  }
+
+  it('whose plugin is gone makes DEL fail, after all else is removed, until it is back', () => {
+    const { plugins, held } = delegate()
+    const node = createFakeNode({ plugins })
+    node.call('ADD', { config })
+    const { 'other-ipam': plugin } = plugins
+    delete plugins['other-ipam']
+    const refused = node.call('DEL', { config })
+    expect(refused.json).toMatchObject({ code: Code.incompleteRemoval })
+    expect(refused.stdout).toContain('no plugin')
+    expect(node.kernel.host().links()).toHaveLength(1)
+    expect(node.kernel.dump().nft['inet bowline']?.maps['masquerade4']).toMatchObject({ elements: {} })
+    if (plugin) plugins['other-ipam'] = plugin
+    expect(node.call('DEL', { config }).exitCode).toBe(0)
+    expect(held.size).toBe(0)
+    expect(node.residue()).toEqual([])
+  })
+
+  it('that fails to ADD gets a DEL before the ADD fails with its code', () => {
+    const { plugins, held, calls } = delegate('ADD')
+    const node = createFakeNode({ plugins })
+    expect(node.call('ADD', { config }).json['code']).toBe(11)
+    expect(calls).toEqual(['ADD c1', 'DEL c1'])
+    expect(held.size).toBe(0)
+    expect(node.residue()).toEqual([])
+  })
+
+  it('gets its DEL by the record, whatever the config says by then', () => {
+    const { plugins, held } = delegate()
+    const node = createFakeNode({ plugins })
+    node.call('ADD', { config })
+    expect(node.call('DEL', { config: { ...L3, ipam: 'broken' } }).exitCode).toBe(0)
+    expect(held.size).toBe(0)
+    expect(node.residue()).toEqual([])
+  })
+
+  it('that knows no GC gets a DEL for each attachment that is not valid, and is asked for GC all the same', () => {
+    const { plugins, held, calls } = delegate()
+    const node = createFakeNode({ plugins })
+    node.call('ADD', { config })
+    calls.length = 0
+    expect(node.call('GC', { config: { ...config, 'cni.dev/valid-attachments': [] } })).toMatchObject({
+      exitCode: 0,
+    })
+    expect(calls).toEqual(['DEL c1', 'GC'])
+    expect(held.size).toBe(0)
+    expect(node.residue()).toEqual([])
+  })
+})
