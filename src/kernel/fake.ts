@@ -125,6 +125,11 @@ export class FakeKernel implements Kernel {
     this.#createNamespace(path)
   }
 
+  /** Gives the host's own namespace a path, as /proc/1/ns/net is one. */
+  nameHost(path: string): void {
+    this.#hostNamespace.path = path
+  }
+
   /** Takes the name away. The namespace goes with its last name and its last open handle. */
   removeNetns(path: string): void {
     const namespace = [...this.#namespaces].find((one) => one.path === path)

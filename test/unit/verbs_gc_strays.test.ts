@@ -218,6 +218,45 @@ describe('GC', () => {
     throw new Error('too many steps')
   })
 
+  it('leaves alone the masquerading of a live pod that still has the comment of one before', () => {
+    const node = createFakeNode()
+    const config = single(L3)
+    node.kernel.makeNetns(netnsOf('c2'))
+    node.call('ADD', { config })
+    node.files.remove(recordOf('c1'))
+    node.files.remove(`${LEASES}/10.1.0.7`)
+    node.kernel.removeNetns(NETNS)
+    const added = node.call('ADD', { containerId: 'c2', netns: netnsOf('c2'), config })
+    expect(partsOf(node, 'c1')).toEqual(['masquerading'])
+    expect(gc(node, config)).toMatchObject({ exitCode: 0 })
+    const checked = { ...config, prevResult: added.json }
+    expect(node.call('CHECK', { containerId: 'c2', netns: netnsOf('c2'), config: checked })).toMatchObject({
+      exitCode: 0,
+    })
+  })
+
+  it('harms no pod that gets the address of one whose DEL comes at any step of it', () => {
+    const config = single(L3)
+    const live = { containerId: 'c2', netns: netnsOf('c2'), config }
+    for (let step = 1; step < 400; step++) {
+      const node = createFakeNode()
+      node.kernel.makeNetns(netnsOf('c2'))
+      node.call('ADD', { config })
+      let added: ReturnType<FakeNode['call']> | undefined
+      node.interruptAt(step, () => {
+        // Where the GC holds a lock both say "try again later", and the runtime does.
+        node.call('DEL', { config })
+        added = node.call('ADD', live)
+      })
+      gc(node, config)
+      if (!added) return
+      if (added.exitCode !== 0) added = node.call('ADD', live)
+      const checked = { ...live, config: { ...config, prevResult: added.json } }
+      expect(node.call('CHECK', checked), `DEL and ADD at step ${step}`).toMatchObject({ exitCode: 0 })
+    }
+    throw new Error('too many steps')
+  })
+
   it('as an IPAM plugin frees addresses, and touches no link', () => {
     const node = createFakeNode()
     const calledAs = 'bowline-ipam'
@@ -233,6 +272,12 @@ describe('GC', () => {
     expect(partsOf(node, 'c3')).toEqual(WHOLE)
   })
 })
+
+/** The config with a range of one address, so that the next pod must get that of the last one. */
+function single(config: typeof L3): typeof L3 {
+  const ranges = [[{ subnet: '10.1.0.0/24', rangeStart: '10.1.0.7', rangeEnd: '10.1.0.7' }]]
+  return { ...config, ipam: { ...config.ipam, ranges, routes: [{ dst: '0.0.0.0/0' }] } }
+}
 
 function netnsOf(containerId: string): string {
   return `/var/run/netns/${containerId}`

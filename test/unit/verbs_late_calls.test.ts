@@ -232,23 +232,23 @@ describe('two networks that give the same address', () => {
   })
 })
 
-describe('an interface of another plugin', () => {
-  function nodeWithForeignEth0(): FakeNode {
-    const node = createFakeNode()
-    const netns = node.kernel.openNetns(NETNS)
-    const mac = '02:00:00:00:00:01' as never
-    node.kernel.host().apply([
-      {
-        op: 'createVeth',
-        host: { name: 'foreign0', mac },
-        peer: { name: 'eth0', mac },
-        peerNetns: netns,
-      },
-    ])
-    netns.close()
-    return node
-  }
+function nodeWithForeignEth0(): FakeNode {
+  const node = createFakeNode()
+  const netns = node.kernel.openNetns(NETNS)
+  const mac = '02:00:00:00:00:01' as never
+  node.kernel.host().apply([
+    {
+      op: 'createVeth',
+      host: { name: 'foreign0', mac },
+      peer: { name: 'eth0', mac },
+      peerNetns: netns,
+    },
+  ])
+  netns.close()
+  return node
+}
 
+describe('an interface of another plugin', () => {
   it('survives the DEL that follows the refused ADD', () => {
     for (const config of [L2, L3]) {
       const node = nodeWithForeignEth0()
@@ -294,6 +294,28 @@ describe('an interface of another plugin', () => {
     node.files.ensureDirectory('/var/lib/cni/networks/net')
     if (lease) node.files.create('/var/lib/cni/networks/net/10.1.0.5', lease)
     expect(node.call('DEL', { config: { ...L2, ...more } }).exitCode).toBe(0)
+    expect(node.kernel.host().link({ name: 'foreign0' })).toBeDefined()
+  })
+})
+
+describe('the namespace of the node in the place of a pod’s', () => {
+  const netns = '/proc/1/ns/net'
+
+  it.each(MODES)('is refused by ADD before any change (mode $mode)', ({ config }) => {
+    const node = createFakeNode()
+    node.kernel.nameHost(netns)
+    const before = node.kernel.dump()
+    expect(node.call('ADD', { netns, config }).json['code']).toBe(Code.invalidNetns)
+    expect(node.kernel.dump()).toEqual(before)
+    expect(node.residue()).toEqual([])
+  })
+
+  it('loses no interface by a DEL, whatever speaks for it', () => {
+    const node = nodeWithForeignEth0()
+    node.kernel.nameHost(netns)
+    const prevResult = { interfaces: [{ name: 'foreign0', sandbox: netns }] }
+    const config = { ...L2, prevResult }
+    expect(node.call('DEL', { netns, ifName: 'foreign0', config }).exitCode).toBe(0)
     expect(node.kernel.host().link({ name: 'foreign0' })).toBeDefined()
   })
 })

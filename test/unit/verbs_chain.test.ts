@@ -1,0 +1,355 @@
+import { describe, expect, it } from 'vitest'
+import { Code } from '../../src/core/errors.ts'
+import { createFakeNode, type FakeNode, L2, L3, NETNS } from '../support/fake_node.ts'
+
+/*
+ * Behind a plugin that has made eth0: a veth pair whose host side is `foreign0`, with an address in the pod.
+ */
+const MAC = '02:00:00:00:00:01'
+const { ipam: _, ...BARE } = L2
+const RECORDS = '/var/lib/cni/bowline/net'
+
+const INTERFACES = [
+  { name: 'foreign0', mac: MAC },
+  { name: 'eth0', mac: MAC, sandbox: NETNS },
+]
+const PREVIOUS = {
+  cniVersion: '1.1.0',
+  interfaces: INTERFACES,
+  ips: [{ address: '10.3.0.5/24', gateway: '10.3.0.1', interface: 1 }],
+  routes: [{ dst: '0.0.0.0/0', gw: '10.3.0.1' }],
+  dns: { nameservers: ['10.3.0.53'] },
+}
+const CONFIG = { ...BARE, prevResult: PREVIOUS }
+
+function makePair(node: FakeNode, host: string, pod: string): void {
+  const peerNetns = node.kernel.openNetns(NETNS)
+  const create = { op: 'createVeth', host: { name: host, mac: MAC }, peer: { name: pod, mac: MAC } } as never
+  node.kernel.host().apply([{ ...(create as object), peerNetns } as never])
+  peerNetns.close()
+}
+
+function withForeignPod(): FakeNode {
+  const node = createFakeNode()
+  makePair(node, 'foreign0', 'eth0')
+  return node
+}
+
+/** The bridge that a link is a port of, by name. */
+function masterOf(node: FakeNode, name: string): string | undefined {
+  const host = node.kernel.host()
+  const index = host.link({ name })?.master
+  return index === undefined ? undefined : host.link({ index })?.name
+}
+
+function check(node: FakeNode, added: { json: Record<string, unknown> }, config: object = BARE) {
+  return node.call('CHECK', { config: { ...config, prevResult: added.json } })
+}
+
+describe('ADD behind a plugin that has made the interface', () => {
+  it('makes its host side a port of our bridge, with gateway and masquerading', () => {
+    const node = withForeignPod()
+    expect(node.call('ADD', { config: { ...CONFIG, hairpinMode: true } })).toMatchObject({ exitCode: 0 })
+    expect(masterOf(node, 'foreign0')).toBe('br0')
+    const { host, nft } = node.kernel.dump()
+    expect(JSON.stringify(host.links.find(({ name }) => name === 'br0'))).toContain('10.3.0.1/24')
+    expect(node.kernel.host().link({ name: 'foreign0' })?.port?.hairpin).toBe(true)
+    expect(Object.values(nft['bowline']?.maps['masquerade4'] ?? {})).toContainEqual({
+      '0a030005': expect.stringContaining('comment c1 eth0'),
+    })
+    expect(node.kernel.host().readSysctl('ipv4/ip_forward')).toBe('1')
+  })
+
+  it('answers with the result that it got, and our bridge behind it', () => {
+    const { json } = withForeignPod().call('ADD', { config: CONFIG })
+    const { interfaces, ...rest } = PREVIOUS
+    expect(json).toEqual({
+      ...rest,
+      interfaces: [...interfaces, { name: 'br0', mac: expect.any(String), mtu: 1500 }],
+    })
+  })
+
+  it('touches nothing in the pod', () => {
+    const node = withForeignPod()
+    const before = node.kernel.dump().namespaces
+    node.call('ADD', { config: CONFIG })
+    expect(node.kernel.dump().namespaces).toEqual(before)
+  })
+
+  it.each(['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'])('reads and prints version %s', (cniVersion) => {
+    const ips = cniVersion < '1' ? [{ version: '4', ...PREVIOUS.ips[0] }] : PREVIOUS.ips
+    const prevResult = { ...PREVIOUS, cniVersion, ips }
+    const { json } = withForeignPod().call('ADD', { config: { ...BARE, cniVersion, prevResult } })
+    expect(json).toMatchObject({ ...prevResult, interfaces: [...INTERFACES, { name: 'br0' }] })
+  })
+
+  it.each([{}, { type: '' }])('takes the key "ipam": %j for none', (ipam) => {
+    expect(withForeignPod().call('ADD', { config: { ...CONFIG, ipam } })).toMatchObject({ exitCode: 0 })
+  })
+
+  it('finds the peer of the interface among several links on the host', () => {
+    const node = withForeignPod()
+    makePair(node, 'foreign1', 'eth1')
+    const interfaces = [{ name: 'foreign1' }, ...INTERFACES, { name: 'eth1', sandbox: NETNS }]
+    const ips = [{ address: '10.3.0.5/24', interface: 2 }]
+    const answer = node.call('ADD', { config: { ...CONFIG, prevResult: { ...PREVIOUS, interfaces, ips } } })
+    expect(answer).toMatchObject({ exitCode: 0 })
+    expect([masterOf(node, 'foreign0'), masterOf(node, 'foreign1')]).toEqual(['br0', undefined])
+  })
+
+  it('takes the one link on the host that leads nowhere we know, such as the tap of a virtual machine', () => {
+    const node = withForeignPod()
+    makePair(node, 'tap0', 'inside')
+    const interfaces = [{ name: 'tap0' }, { name: 'eth0', sandbox: NETNS }]
+    const answer = node.call('ADD', { config: { ...CONFIG, prevResult: { ...PREVIOUS, interfaces } } })
+    expect(answer).toMatchObject({ exitCode: 0 })
+    expect(masterOf(node, 'tap0')).toBe('br0')
+  })
+
+  it.each<[string, object, string]>([
+    ['"ipam" is set as well', { ipam: L2.ipam }, 'ipam.type'],
+    ['"ipam" is another plugin', { ipam: { type: 'host-local' } }, 'ipam.type'],
+    ['the mode is l3', { mode: 'l3', bridge: '', isGateway: false, ipam: L3.ipam }, 'mode \\"l3\\"'],
+    ['a default route is asked for', { isDefaultGateway: true }, 'isDefaultGateway'],
+    [
+      'nothing is listed on the host',
+      { prevResult: { ...PREVIOUS, interfaces: INTERFACES.slice(1), ips: [] } },
+      'eth0',
+    ],
+    [
+      'several links are listed, and none is the peer',
+      {
+        prevResult: {
+          ...PREVIOUS,
+          interfaces: [{ name: 'a0' }, { name: 'b0' }, { name: 'eth0', sandbox: NETNS }],
+        },
+      },
+      'a0, b0',
+    ],
+  ])('is refused before any change when %s', (_case, more, says) => {
+    const node = withForeignPod()
+    makePair(node, 'a0', 'a1')
+    makePair(node, 'b0', 'b1')
+    const before = node.kernel.dump()
+    const answer = node.call('ADD', { config: { ...CONFIG, ...more } })
+    expect(answer.json['code']).toBe(Code.invalidConfig)
+    expect(answer.stdout).toContain(says)
+    expect(node.kernel.dump()).toEqual(before)
+    expect(node.files.list(RECORDS)).toEqual([])
+  })
+
+  it('is refused when the interface is not there', () => {
+    const node = createFakeNode()
+    expect(node.call('ADD', { config: CONFIG }).stdout).toContain('has none')
+  })
+
+  it('is refused when the link is a port of another bridge, which then keeps it', () => {
+    const node = withForeignPod()
+    node.call('ADD', { config: CONFIG })
+    const other = { ...CONFIG, name: 'other', bridge: 'br7' }
+    const { json } = node.call('ADD', { config: other })
+    expect(json).toMatchObject({
+      code: Code.invalidConfig,
+      msg: expect.stringContaining('a port of br0 already'),
+    })
+    expect(node.call('DEL', { config: other })).toMatchObject({ exitCode: 0 })
+    expect(masterOf(node, 'foreign0')).toBe('br0')
+  })
+
+  it('a second time is refused, and leaves the first as it was', () => {
+    const node = withForeignPod()
+    const added = node.call('ADD', { config: CONFIG })
+    expect(node.call('ADD', { config: CONFIG }).json['code']).toBe(Code.interfaceExists)
+    expect(check(node, added)).toMatchObject({ exitCode: 0 })
+  })
+
+  it('is refused where the interface is our own: the plugin stands twice in the list', () => {
+    const node = createFakeNode()
+    const prevResult = node.call('ADD', { config: L2 }).json
+    const { json } = node.call('ADD', { config: { ...BARE, prevResult } })
+    expect(json).toMatchObject({ code: Code.invalidConfig, details: expect.stringContaining('only once') })
+    expect(check(node, { json: prevResult }, L2)).toMatchObject({ exitCode: 0 })
+  })
+})
+
+describe('CHECK behind another plugin', () => {
+  it.each<[string, (node: FakeNode) => void, string]>([
+    [
+      'the link is no port of our bridge any more',
+      (node) => node.kernel.host().apply([{ op: 'setLink', link: { name: 'foreign0' }, master: 0 }]),
+      'not a port of bridge br0',
+    ],
+    [
+      'the link is gone',
+      (node) => node.kernel.host().apply([{ op: 'removeLink', link: { name: 'foreign0' } }]),
+      'foreign0 is missing',
+    ],
+    [
+      'the record is lost',
+      (node) => {
+        for (const name of node.files.list(RECORDS)) node.files.remove(`${RECORDS}/${name}`)
+      },
+      'record is missing',
+    ],
+  ])('fails when %s', (_, harm, says) => {
+    const node = withForeignPod()
+    const added = node.call('ADD', { config: CONFIG })
+    expect(check(node, added)).toMatchObject({ exitCode: 0 })
+    harm(node)
+    expect(check(node, added).json).toMatchObject({
+      code: Code.checkFailed,
+      msg: expect.stringContaining(says),
+    })
+  })
+})
+
+describe('DEL behind another plugin', () => {
+  it.each<[string, object]>([
+    ['as ADD was called', CONFIG],
+    ['without prevResult', BARE],
+    ['with another config', { ...BARE, bridge: 'br9', ipMasq: false }],
+  ])('called %s takes the link off the bridge, and leaves it to whom it belongs', (_case, config) => {
+    const node = withForeignPod()
+    node.call('ADD', { config: CONFIG })
+    for (const time of [1, 2]) {
+      expect(node.call('DEL', { config }), `time ${time}`).toMatchObject({ exitCode: 0 })
+      expect(masterOf(node, 'foreign0')).toBeUndefined()
+      expect(node.residue()).toEqual(['link foreign0'])
+    }
+  })
+
+  it('leaves the link on the bridge if an earlier plugin had put it there', () => {
+    const node = withForeignPod()
+    const host = node.kernel.host()
+    host.apply([{ op: 'createBridge', name: 'br0', mac: MAC as never }])
+    host.apply([
+      { op: 'setLink', link: { name: 'foreign0' }, master: host.link({ name: 'br0' })?.index ?? 0 },
+    ])
+    const interfaces = [{ name: 'br0', mac: MAC }, ...INTERFACES]
+    const prevResult = { ...PREVIOUS, interfaces, ips: [{ address: '10.3.0.5/24', interface: 2 }] }
+    const added = node.call('ADD', { config: { ...BARE, prevResult } })
+    expect(added.json['interfaces']).toEqual(interfaces)
+    node.call('DEL', { config: BARE })
+    expect(masterOf(node, 'foreign0')).toBe('br0')
+  })
+
+  it('leaves alone a link of the same name that came later', () => {
+    const node = withForeignPod()
+    node.call('ADD', { config: CONFIG })
+    const host = node.kernel.host()
+    host.apply([{ op: 'removeLink', link: { name: 'foreign0' } }])
+    makePair(node, 'foreign0', 'eth0')
+    host.apply([
+      { op: 'setLink', link: { name: 'foreign0' }, master: host.link({ name: 'br0' })?.index ?? 0 },
+    ])
+    expect(node.call('DEL', { config: BARE })).toMatchObject({ exitCode: 0 })
+    expect(masterOf(node, 'foreign0')).toBe('br0')
+  })
+
+  it('leaves the link on another bridge that it was moved to', () => {
+    const node = withForeignPod()
+    node.call('ADD', { config: CONFIG })
+    const host = node.kernel.host()
+    host.apply([{ op: 'createBridge', name: 'br9', mac: MAC as never }])
+    host.apply([
+      { op: 'setLink', link: { name: 'foreign0' }, master: host.link({ name: 'br9' })?.index ?? 0 },
+    ])
+    expect(node.call('DEL', { config: BARE })).toMatchObject({ exitCode: 0 })
+    expect(masterOf(node, 'foreign0')).toBe('br9')
+  })
+
+  it('leaves alone the interface and the lease of another plugin when there is no record', () => {
+    const node = withForeignPod()
+    node.files.ensureDirectory('/var/lib/cni/networks/net')
+    node.files.create('/var/lib/cni/networks/net/10.3.0.5', 'c1\r\neth0')
+    expect(node.call('DEL', { config: CONFIG })).toMatchObject({ exitCode: 0 })
+    expect(node.kernel.host().link({ name: 'foreign0' })).toBeDefined()
+    expect(node.files.read('/var/lib/cni/networks/net/10.3.0.5')).toBe('c1\r\neth0')
+  })
+
+  it('is what GC does for a pod that is not valid', () => {
+    const node = withForeignPod()
+    node.call('ADD', { config: CONFIG })
+    const config = { ...BARE, 'cni.dev/valid-attachments': [] }
+    expect(node.call('GC', { config })).toMatchObject({ exitCode: 0 })
+    expect(masterOf(node, 'foreign0')).toBeUndefined()
+    expect(node.residue()).toEqual(['link foreign0'])
+  })
+})
+
+describe.each(['SIGKILL', 'EIO', 'EBUSY'])(
+  'an ADD behind another plugin that meets %s at any step',
+  (how) => {
+    it('leaves what DEL takes away, and an ADD can follow without one', () => {
+      for (let step = 1; step < 400; step++) {
+        for (const next of ['DEL', 'ADD'] as const) {
+          const node = withForeignPod()
+          const before = node.steps()
+          node.stopAt(step, how)
+          const added = node.call('ADD', { config: CONFIG })
+          node.revive()
+          if (node.steps() - before < step) return
+          if (how !== 'SIGKILL' && added.exitCode !== 0) expect(node.residue()).toEqual(['link foreign0'])
+          if (next === 'ADD' && added.exitCode !== 0) {
+            const { exitCode, json } = node.call('ADD', { config: CONFIG })
+            expect(exitCode === 0 || json['code'] === Code.interfaceExists, `step ${step}`).toBe(true)
+            expect(masterOf(node, 'foreign0')).toBe('br0')
+          }
+          expect(node.call('DEL', { config: BARE }), `step ${step}`).toMatchObject({ exitCode: 0 })
+          expect(node.residue(), `step ${step}`).toEqual(['link foreign0'])
+          expect(masterOf(node, 'foreign0'), `step ${step}`).toBeUndefined()
+        }
+      }
+      throw new Error('too many steps')
+    })
+  },
+)
+
+describe('behind a plugin that has its addresses from our IPAM', () => {
+  const calledAs = 'bowline-ipam'
+  const [lease] = ['/var/lib/cni/networks/net/10.1.0.2']
+
+  function withBoth(): { node: FakeNode; added: ReturnType<FakeNode['call']> } {
+    const node = withForeignPod()
+    const { ips = [] } = node.call('ADD', { calledAs, config: L2 }).json as { ips?: object[] }
+    const prevResult = { ...PREVIOUS, ips: ips.map((ip) => ({ ...ip, interface: 1 })) }
+    const added = node.call('ADD', { config: { ...BARE, prevResult } })
+    expect(added).toMatchObject({ exitCode: 0 })
+    return { node, added }
+  }
+
+  it('both parts pass CHECK', () => {
+    const { node, added } = withBoth()
+    expect(check(node, added)).toMatchObject({ exitCode: 0 })
+    expect(node.call('CHECK', { calledAs, config: L2 })).toMatchObject({ exitCode: 0 })
+  })
+
+  it('DEL leaves the addresses to the other plugin until its own DEL', () => {
+    const { node } = withBoth()
+    expect(node.call('DEL', { config: BARE })).toMatchObject({ exitCode: 0 })
+    expect(node.files.read(lease ?? '')).toBe('c1\r\neth0')
+    expect(node.call('CHECK', { calledAs, config: L2 })).toMatchObject({ exitCode: 0 })
+    // The runtime repeats a DEL as it likes.
+    expect(node.call('DEL', { config: BARE })).toMatchObject({ exitCode: 0 })
+    expect(node.files.read(lease ?? '')).toBe('c1\r\neth0')
+    expect(node.call('DEL', { calledAs, config: L2 })).toMatchObject({ exitCode: 0 })
+    expect(node.residue()).toEqual(['link foreign0'])
+  })
+
+  it('the DELs may come in the other order', () => {
+    const { node } = withBoth()
+    expect(node.call('DEL', { calledAs, config: L2 })).toMatchObject({ exitCode: 0 })
+    expect(masterOf(node, 'foreign0')).toBe('br0')
+    expect(node.call('DEL', { config: BARE })).toMatchObject({ exitCode: 0 })
+    expect(node.residue()).toEqual(['link foreign0'])
+  })
+
+  it('a refused ADD, and the DEL after it, leave the addresses held', () => {
+    const node = withForeignPod()
+    node.call('ADD', { calledAs, config: L2 })
+    const config = { ...CONFIG, prevResult: { ...PREVIOUS, interfaces: INTERFACES.slice(1), ips: [] } }
+    expect(node.call('ADD', { config }).exitCode).toBe(1)
+    expect(node.call('DEL', { config }).exitCode).toBe(0)
+    expect(node.call('CHECK', { calledAs, config: L2 })).toMatchObject({ exitCode: 0 })
+  })
+})
