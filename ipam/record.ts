@@ -33,5 +33,7 @@ export type AttachmentRecord = AttachmentId & {
     readonly ifIndex: number
     /** False if it was a port of that bridge before. */
     readonly joined: boolean
+    /** The pod's addresses: host routes to them may have been turned from the interface to the bridge. */
+    readonly addresses: readonly string[]
   }
 }

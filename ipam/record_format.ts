@@ -60,7 +60,11 @@ const OPTIONAL: Readonly<Record<string, Rule>> = {
   masquerade: (value) => isListOf(isCidr)(value),
   macspoofchk: (value) => value === true,
   routes: (value) => Array.isArray(value) && value.every(isRoute),
-  chained: (value) => isObject(value) && isCount(value['ifIndex']) && typeof value['joined'] === 'boolean',
+  chained: (value) =>
+    isObject(value) &&
+    isCount(value['ifIndex']) &&
+    typeof value['joined'] === 'boolean' &&
+    isListOf(isAddress)(value['addresses']),
 }
 
 const ROUTE_NUMBERS = ['mtu', 'advmss', 'priority', 'table', 'scope']

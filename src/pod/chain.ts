@@ -1,14 +1,16 @@
 import type { UndoStack } from '../core/undo.ts'
-import type { Kernel, Link } from '../kernel/kernel.ts'
+import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
 import { checkMac, joinBridge, masquerade } from './attach.ts'
 import { type ReadyBridge, withBridge } from './bridge.ts'
-import { leaveBridge } from './detach.ts'
+import { isHostRouteTo, leaveBridge } from './detach.ts'
 import { ensureForwarding } from './forwarding.ts'
 import type { Others } from './others.ts'
 import { planPod } from './plan.ts'
 import type { BridgeSpec, PodSpec } from './spec.ts'
 
 export type ChainedSpec = PodSpec & { readonly bridge: BridgeSpec }
+
+const SCOPE_LINK = 253
 
 /**
  * Connects the host's end of a pod's link to the bridge of the spec, with all that the bridge does for its pods. The
@@ -27,9 +29,27 @@ export function attachChained(
   const ready = withBridge(host, wanted, others, undo, (there) => {
     if (port.master === undefined) undo.push(() => leaveBridge(host, port.index, spec.bridge.name))
     joinBridge(host, spec.bridge, there.bridge, port)
+    if (port.master === undefined) turnRoutes(host, spec, port, there.bridge, undo)
     return there
   })
   if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, others, undo)
   ensureForwarding(host, spec, others, undo)
   return ready
+}
+
+/**
+ * A plugin such as ptp routes its pod: the node reaches it by host routes over the link. What comes in by a port comes
+ * in by its bridge, answers to ARP too, so from now on these routes must lead over the bridge.
+ */
+function turnRoutes(host: Netns, { ips }: PodSpec, port: Link, bridge: Link, undo: UndoStack): void {
+  const routes = host.routes(port.index).filter(isHostRouteTo(ips.map(({ cidr }) => cidr.address)))
+  if (routes.length === 0) return
+  const own = host.addresses(port.index).filter(({ scope }) => scope !== SCOPE_LINK)
+  for (const route of routes) {
+    // The bridge may have no address that the node could speak from: that of the link is still there.
+    const source = own.find(({ cidr }) => cidr.address.family === route.dst.address.family)?.cidr.address
+    const { scope: _, ...turned } = { ...route, linkIndex: bridge.index, ...(source && { source }) }
+    undo.push(() => host.apply([{ op: 'addRoute', route, replace: true }]))
+    host.apply([{ op: 'addRoute', route: turned, replace: true }])
+  }
 }

@@ -43,9 +43,6 @@ function compareLinks(spec: PodSpec, pod: Link, host: Link): string[] {
   if (pod.peer !== host.index) differences.push(`${pod.name} in the pod is not the other end of ${host.name}`)
   if (spec.podUp && !pod.up) differences.push(`interface ${pod.name} in the pod is down`)
   if (!host.up) differences.push(`host interface ${host.name} is down`)
-  if (spec.mtu !== undefined && pod.mtu !== spec.mtu) {
-    differences.push(`interface ${pod.name} has MTU ${pod.mtu} instead of ${spec.mtu}`)
-  }
   return differences
 }
 
@@ -68,12 +65,12 @@ function compareEnd(netns: Netns, plan: EndPlan, link: Link, where: string): str
   ]
 }
 
-/** What the plan leaves open (priority, metrics) may be anything. */
+/** What the plan leaves open may be anything: priority, metrics, and the table, to which a plugin such as sbr moves routes. */
 function matches(actual: Route, wanted: PlannedRoute): boolean {
   return (
     formatCidr(actual.dst) === formatCidr(wanted.dst) &&
     sameGateway(actual.gateway, wanted.gateway) &&
-    (actual.table ?? MAIN_TABLE) === (wanted.table ?? MAIN_TABLE) &&
+    (wanted.table === undefined || (actual.table ?? MAIN_TABLE) === wanted.table) &&
     (wanted.priority === undefined || actual.priority === wanted.priority) &&
     (wanted.mtu === undefined || actual.mtu === wanted.mtu) &&
     (wanted.advmss === undefined || actual.advmss === wanted.advmss)

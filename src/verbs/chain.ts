@@ -3,7 +3,7 @@ import type { NetworkConfig } from '../cni/config.ts'
 import { assertPrintable } from '../cni/print_result.ts'
 import { chooseDns } from '../cni/requests.ts'
 import { type CniResult, podInterfaceOf } from '../cni/result.ts'
-import { formatCidr } from '../core/address.ts'
+import { formatAddress, formatCidr } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { Mac } from '../core/mac.ts'
 import { UndoStack } from '../core/undo.ts'
@@ -42,8 +42,12 @@ export function addChained(call: Call, ports: Ports, netns: Netns, previous: Cni
     hostIfName: port.name,
     mode: 'l2',
     bridge,
-    chained: { ifIndex: port.index, joined: port.master === undefined },
     ...(spec.bridge.checkMac && { macspoofchk: true }),
+    chained: {
+      ifIndex: port.index,
+      joined: port.master === undefined,
+      addresses: spec.ips.map(({ cidr }) => formatAddress(cidr.address)),
+    },
     ...(spec.masquerade && { masquerade: spec.ips.map(({ cidr }) => formatCidr(cidr)) }),
   }
   const undo = new UndoStack()

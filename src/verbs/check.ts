@@ -57,10 +57,9 @@ function compare(
     return compareChained(ports.kernel, spec)
   }
   const requests = requestsOf(call.invocation, call.config)
-  const spec = specOf(ports.kernel, attachmentIdOf(call), call.config, requests, {
-    ips: ipsOf(previous, ifName),
-    routes: routesOf(call, previous, record),
-  })
+  const addresses = { ips: ipsOf(previous, ifName), routes: routesOf(call, previous, record) }
+  // Not the MTU: a later plugin such as tuning may have set another, and does not say so in the result.
+  const spec = specOf(ports.kernel, attachmentIdOf(call), call.config, requests, addresses)
   return comparePod(ports.kernel, netns, spec)
 }
 

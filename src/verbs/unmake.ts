@@ -1,8 +1,8 @@
 import type { AttachmentRecord } from '../../ipam/record.ts'
-import { parseCidr } from '../core/address.ts'
+import { parseAddress, parseCidr } from '../core/address.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
-import { leaveBridge, removeLink } from '../pod/detach.ts'
+import { leaveBridge, removeLink, returnRoutes } from '../pod/detach.ts'
 import { removeMacCheck } from '../pod/mac_check.ts'
 import { removeMasquerade } from '../pod/masquerade.ts'
 import type { Ports } from './ports.ts'
@@ -63,6 +63,8 @@ function removeOwnLink(ports: Ports, record: AttachmentRecord): void {
   const host = ports.kernel.host()
   const { chained, bridge } = record
   if (!chained) removeLink(host, { name: deriveNames(record).hostIfName })
-  else if (chained.joined && bridge && record.bootId === ports.kernel.bootId())
+  else if (chained.joined && bridge && record.bootId === ports.kernel.bootId()) {
+    returnRoutes(host, chained.ifIndex, bridge, chained.addresses.map(parseAddress))
     leaveBridge(host, chained.ifIndex, bridge)
+  }
 }

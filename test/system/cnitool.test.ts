@@ -1,7 +1,7 @@
-import { execa } from 'execa'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { Cnitool } from '../support/cnitool.ts'
 import { fetchFrom, startPeerServer } from '../support/http_server.ts'
-import { CACHE, fillPluginDirectory, type PluginOutput } from '../support/plugin.ts'
+import { fillPluginDirectory, type PluginOutput } from '../support/plugin.ts'
 import { run } from '../support/private_namespaces.ts'
 import {
   addressesOf,
@@ -26,6 +26,7 @@ import {
  * and ping, on a node with a link to an outside host that has no route to the pods.
  */
 const PLUGINS = '/run/cni-bin'
+const cnitool = new Cnitool(`${import.meta.dirname}/../../conf`, PLUGINS)
 
 const NETWORKS = [
   {
@@ -70,13 +71,13 @@ describe.each(NETWORKS)(
       await clearNode()
       podA = createNetns('pod-a')
       podB = createNetns('pod-b')
-      resultA = JSON.parse(await cnitool('add', name, podA))
-      await cnitool('add', name, podB)
+      resultA = JSON.parse(await cnitool.run('add', name, podA))
+      await cnitool.run('add', name, podB)
     })
 
     afterEach(async () => {
-      await cnitool('del', name, podA)
-      await cnitool('del', name, podB)
+      await cnitool.run('del', name, podA)
+      await cnitool.run('del', name, podB)
       removeNetns('pod-a')
       removeNetns('pod-b')
       // Each test proves this on its way out, whatever it did to the pods.
@@ -142,7 +143,7 @@ describe.each(NETWORKS)(
     })
 
     it('passes CHECK', async () => {
-      await expect(cnitool('check', name, podA)).resolves.toBe('')
+      await expect(cnitool.run('check', name, podA)).resolves.toBe('')
     })
 
     it.each([
@@ -156,30 +157,21 @@ describe.each(NETWORKS)(
       ],
     ])('fails CHECK of a pod that has lost %s, and of no other', async (_what, takeAway, complaint) => {
       run(takeAway)
-      await expect(cnitool('check', name, podA)).rejects.toThrow(complaint)
-      await expect(cnitool('check', name, podB)).resolves.toBe('')
+      await expect(cnitool.run('check', name, podA)).rejects.toThrow(complaint)
+      await expect(cnitool.run('check', name, podB)).resolves.toBe('')
     })
 
     it('answers DEL the same way a second time', async () => {
-      await cnitool('del', name, podA)
-      await expect(cnitool('del', name, podA)).resolves.toBe('')
+      await cnitool.run('del', name, podA)
+      await expect(cnitool.run('del', name, podA)).resolves.toBe('')
       expect((await residue()).leases).toEqual(plain(1).map((address) => `networks/${name}/${address}`))
       expect((await ping(plain(1)[0] ?? '')).answered).toBe(1)
     })
 
     it('removes everything though the namespace is gone', async () => {
       removeNetns('pod-a')
-      await expect(cnitool('del', name, podA)).resolves.toBe('')
+      await expect(cnitool.run('del', name, podA)).resolves.toBe('')
       expect(await nftElements()).toEqual(plain(1).toSorted())
     })
   },
 )
-
-/** Runs `cnitool VERB NETWORK NETNS` on the networks in conf/; returns what it printed. */
-async function cnitool(verb: string, network: string, netns: Netns): Promise<string> {
-  const { stdout } = await execa(`${CACHE}/bin/cnitool`, [verb, network, netns.path], {
-    env: { NETCONFPATH: `${import.meta.dirname}/../../conf`, CNI_PATH: PLUGINS },
-    timeout: 30_000,
-  })
-  return stdout
-}

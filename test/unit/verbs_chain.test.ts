@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { formatCidr, parseCidr } from '../../src/core/address.ts'
 import { Code } from '../../src/core/errors.ts'
 import { createFakeNode, type FakeNode, L2, L3, NETNS } from '../support/fake_node.ts'
 
@@ -35,6 +36,24 @@ function withForeignPod(): FakeNode {
   return node
 }
 
+/** As ptp does: the node reaches the pod by a host route over the link. */
+function withRoutedPod(): FakeNode {
+  const node = withForeignPod()
+  const host = node.kernel.host()
+  const linkIndex = host.link({ name: 'foreign0' })?.index ?? 0
+  host.apply([
+    { op: 'setLink', link: { index: linkIndex }, up: true },
+    { op: 'addAddress', linkIndex, cidr: parseCidr('10.3.0.1/32') },
+    { op: 'addRoute', route: { dst: parseCidr('10.3.0.5/32'), linkIndex } },
+  ])
+  return node
+}
+
+function routesOf(node: FakeNode, name: string): string[] {
+  const host = node.kernel.host()
+  return host.routes(host.link({ name })?.index ?? 0).map(({ dst }) => formatCidr(dst))
+}
+
 /** The bridge that a link is a port of, by name. */
 function masterOf(node: FakeNode, name: string): string | undefined {
   const host = node.kernel.host()
@@ -54,7 +73,7 @@ describe('ADD behind a plugin that has made the interface', () => {
     const { host, nft } = node.kernel.dump()
     expect(JSON.stringify(host.links.find(({ name }) => name === 'br0'))).toContain('10.3.0.1/24')
     expect(node.kernel.host().link({ name: 'foreign0' })?.port?.hairpin).toBe(true)
-    expect(Object.values(nft['bowline']?.maps['masquerade4'] ?? {})).toContainEqual({
+    expect(Object.values(nft['inet bowline']?.maps['masquerade4'] ?? {})).toContainEqual({
       '0a030005': expect.stringContaining('comment c1 eth0'),
     })
     expect(node.kernel.host().readSysctl('ipv4/ip_forward')).toBe('1')
@@ -74,6 +93,16 @@ describe('ADD behind a plugin that has made the interface', () => {
     const before = node.kernel.dump().namespaces
     node.call('ADD', { config: CONFIG })
     expect(node.kernel.dump().namespaces).toEqual(before)
+  })
+
+  it('turns the host route of a routed pod to the bridge, and DEL turns it back', () => {
+    const node = withRoutedPod()
+    node.call('ADD', { config: CONFIG })
+    expect(routesOf(node, 'foreign0')).not.toContain('10.3.0.5/32')
+    expect(routesOf(node, 'br0')).toContain('10.3.0.5/32')
+    node.call('DEL', { config: BARE })
+    expect(routesOf(node, 'br0')).not.toContain('10.3.0.5/32')
+    expect(routesOf(node, 'foreign0')).toContain('10.3.0.5/32')
   })
 
   it.each(['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'])('reads and prints version %s', (cniVersion) => {
@@ -283,21 +312,27 @@ describe.each(['SIGKILL', 'EIO', 'EBUSY'])(
     it('leaves what DEL takes away, and an ADD can follow without one', () => {
       for (let step = 1; step < 400; step++) {
         for (const next of ['DEL', 'ADD'] as const) {
-          const node = withForeignPod()
-          const before = node.steps()
+          const node = withRoutedPod()
+          const [before, machine] = [node.steps(), node.kernel.dump().host]
           node.stopAt(step, how)
           const added = node.call('ADD', { config: CONFIG })
           node.revive()
           if (node.steps() - before < step) return
-          if (how !== 'SIGKILL' && added.exitCode !== 0) expect(node.residue()).toEqual(['link foreign0'])
+          if (how !== 'SIGKILL' && added.exitCode !== 0) {
+            expect(node.residue(), `step ${step}`).toEqual(['link foreign0'])
+            expect(routesOf(node, 'foreign0'), `step ${step}`).toContain('10.3.0.5/32')
+            expect(node.kernel.dump().host.links.length, `step ${step}`).toBe(machine.links.length)
+          }
           if (next === 'ADD' && added.exitCode !== 0) {
             const { exitCode, json } = node.call('ADD', { config: CONFIG })
             expect(exitCode === 0 || json['code'] === Code.interfaceExists, `step ${step}`).toBe(true)
             expect(masterOf(node, 'foreign0')).toBe('br0')
+            expect(routesOf(node, 'br0'), `step ${step}`).toContain('10.3.0.5/32')
           }
           expect(node.call('DEL', { config: BARE }), `step ${step}`).toMatchObject({ exitCode: 0 })
           expect(node.residue(), `step ${step}`).toEqual(['link foreign0'])
           expect(masterOf(node, 'foreign0'), `step ${step}`).toBeUndefined()
+          expect(routesOf(node, 'br0'), `step ${step}`).not.toContain('10.3.0.5/32')
         }
       }
       throw new Error('too many steps')

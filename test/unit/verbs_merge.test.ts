@@ -47,7 +47,7 @@ describe('ADD behind a plugin that has made something else', () => {
   ])('passes CHECK with the whole result, with addresses of %s', (_case, config) => {
     const ips = [{ address: '10.1.0.5/24', gateway: '10.1.0.1' }]
     const routes = [{ dst: '10.8.0.0/16', gw: '10.1.0.1' }]
-    const node = createFakeNode({ 'other-ipam': () => ({ ips, routes }) })
+    const node = createFakeNode({ plugins: { 'other-ipam': () => ({ ips, routes }) } })
     const added = node.call('ADD', { config: { ...config, prevResult: lo } })
     expect(added).toMatchObject({ exitCode: 0 })
     const checked = { ...config, prevResult: added.json }
