@@ -1,9 +1,9 @@
 import type { Cidr } from '../core/address.ts'
-import { during } from '../core/errors.ts'
+import { during, isErrno } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, Kernel, Link, Netns } from '../kernel/kernel.ts'
-import { type ReadyBridge, withBridge } from './bridge.ts'
+import { bridgeFull, type ReadyBridge, withBridge } from './bridge.ts'
 import { removeLink } from './detach.ts'
 import { awaitDetection, enableDetection } from './duplicates.ts'
 import { ensureForwarding } from './forwarding.ts'
@@ -115,10 +115,14 @@ export function aliasPrefix(network: string): string {
 /** Makes a link a port of the bridge, with its options and VLANs. */
 export function joinBridge(host: Netns, spec: BridgeSpec, bridge: Link, end: Link): void {
   const port = Object.keys(spec.port).length > 0 ? { port: spec.port } : {}
-  host.apply([
-    { op: 'setLink', link: { index: end.index }, master: bridge.index, up: true, ...port },
-    ...portVlanChanges(end.index, spec),
-  ])
+  try {
+    host.apply([
+      { op: 'setLink', link: { index: end.index }, master: bridge.index, up: true, ...port },
+      ...portVlanChanges(end.index, spec),
+    ])
+  } catch (error) {
+    throw isErrno(error, 'EXFULL') ? bridgeFull(bridge.name, error) : error
+  }
 }
 
 /** One batch in each namespace. The host's end goes first, so that the pod's first packet finds it up. */

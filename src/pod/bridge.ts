@@ -25,6 +25,18 @@ export type BridgeWanted = {
   readonly mtu: () => number | undefined
 }
 
+/** The kernel numbers the ports of a bridge from 1 to 1023. Source: BR_MAX_PORTS in net/bridge/br_private.h. */
+export const MAX_BRIDGE_PORTS = 1023
+
+/** The refusal of one port more than a bridge can have, which the kernel calls EXFULL. */
+export function bridgeFull(name: string, cause?: unknown): Fault {
+  return new Fault(`bridge ${name} has ${MAX_BRIDGE_PORTS} ports, and a Linux bridge can't have more`, {
+    code: Code.poolExhausted,
+    cure: 'Delete pods, or set "mode" to "l3", which has no bridge.',
+    cause,
+  })
+}
+
 /**
  * Runs `work` on the bridge that is there, or makes it first. While `work` runs the bridge neither goes nor changes by
  * the hand of another ADD. What was changed for it is taken back by `undo`, but not once another port has come, whose

@@ -1,7 +1,8 @@
 import { exhausted } from '../../ipam/exhausted.ts'
 import { poolStats } from '../../ipam/pool_stats.ts'
 import type { NetworkConfig } from '../cni/config.ts'
-import { during, Fault, isErrno } from '../core/errors.ts'
+import { during, isErrno } from '../core/errors.ts'
+import { bridgeFull, MAX_BRIDGE_PORTS } from '../pod/bridge.ts'
 import { dataDirOf, planSets, poolPlace } from './addresses.ts'
 import { type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
 import { withOwnIpam } from './ipam.ts'
@@ -9,8 +10,6 @@ import { asNotAvailable } from './not_available.ts'
 import type { Ports } from './ports.ts'
 import { bridgeNameOf } from './spec_of.ts'
 
-/** The kernel counts the ports of a bridge from 1 to 1023. Source: BR_MAX_PORTS in net/bridge/br_private.h. */
-const MAX_BRIDGE_PORTS = 1023
 /** No link can have this name, so its removal is a question: may we change links, or not? */
 const NO_LINK = 'bowline/status'
 
@@ -81,8 +80,5 @@ function refuseFullBridge(config: NetworkConfig, ports: Ports): void {
   const bridge = host.link({ name })
   if (!bridge) return
   const count = host.links().filter(({ master }) => master === bridge.index).length
-  if (count < MAX_BRIDGE_PORTS) return
-  throw new Fault(`bridge ${name} has ${count} ports, and a Linux bridge can't have more`, {
-    cure: 'Delete pods, or set "mode" to "l3", which has no bridge.',
-  })
+  if (count >= MAX_BRIDGE_PORTS) throw bridgeFull(name)
 }

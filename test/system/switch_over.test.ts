@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { fillPluginDirectory, type PluginOutput, runPlugin } from '../support/plugin.ts'
+import { run } from '../support/private_namespaces.ts'
 import { addressesOf, clearNode, createNetns, enterSandbox, links, removeNetns } from '../support/sandbox.ts'
 
 /*
@@ -14,8 +15,15 @@ const PODS = ['a', 'b', 'c'] as const
 type Pod = (typeof PODS)[number]
 
 /** One call of `main` (the plugin) with `ipam` (its IPAM plugin) for a pod of this name. */
-async function call(command: 'ADD' | 'DEL', pod: Pod, main: string, ipam: string): Promise<PluginOutput> {
+async function call(
+  command: 'ADD' | 'DEL',
+  pod: Pod,
+  main: string,
+  ipam: string,
+  more: object = {},
+): Promise<PluginOutput> {
   const config = {
+    ...more,
     cniVersion: '1.0.0',
     name: 'switch',
     type: main,
@@ -73,6 +81,28 @@ describe('a node that is switched over with a pod running', () => {
     expect(leases()).toEqual([])
     expect(await podLinks()).toBe(0)
   })
+})
+
+describe('a pod that the reference bridge masqueraded', () => {
+  /** As in the README. */
+  const CURES = {
+    iptables: `iptables-save -t nat | sed -E '/CNI-[0-9a-f]{24}/d' | iptables-restore -T nat`,
+    nftables: 'nft delete table inet cni_plugins_masquerade',
+  }
+
+  it.each(['iptables', 'nftables'] as const)(
+    'leaves its rules (%s) after our DEL, until the cure',
+    async (backend) => {
+      const masquerade = { ipMasq: true, ipMasqBackend: backend }
+      await call('ADD', 'a', 'bridge', 'host-local', masquerade)
+      await call('DEL', 'a', 'bowline', 'bowline-ipam', masquerade)
+      expect(leases()).toEqual([])
+      expect(await podLinks()).toBe(0)
+      expect(run('nft list ruleset')).toMatch(/10\.5\.0\.\d+ /)
+      run(CURES[backend])
+      expect(run('nft list ruleset')).not.toMatch(/10\.5\.0\.|CNI-[0-9a-f]{24}/)
+    },
+  )
 })
 
 describe.each([
