@@ -1,7 +1,8 @@
 import { Code, Fault } from '../core/errors.ts'
 
 const MAX_MSG = 400
-const MAX_DETAILS = 2000
+// Room for what CHECK has to say of a pod that has lost everything.
+const MAX_DETAILS = 16_000
 const MAX_CAUSES = 8
 
 /**

@@ -65,12 +65,10 @@ function createPort(
 }
 
 /** Before the link is there or on the bridge, and undone after it is gone: at no time can the pod send unchecked. */
-export function checkMac(kernel: Kernel, { id, hostIfName, podMac }: PodSpec, undo: UndoStack): void {
-  const names = { key: deriveNames(id).key, hostIfName }
+export function checkMac(kernel: Kernel, spec: PodSpec, undo: UndoStack): void {
+  const names = { key: deriveNames(spec.id).key, hostIfName: spec.hostIfName }
   undo.push(() => removeMacCheck(kernel, names))
-  during('check the hardware address of what the pod sends', () =>
-    ensureMacCheck(kernel, names, podMac, `${id.containerId} ${id.ifName}`),
-  )
+  during('check the hardware address of what the pod sends', () => ensureMacCheck(kernel, spec))
 }
 
 /**

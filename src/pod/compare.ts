@@ -1,118 +1,100 @@
-import { type Address, type Cidr, formatAddress, formatCidr, sameAddress } from '../core/address.ts'
-import type { Kernel, Link, Netns, Route } from '../kernel/kernel.ts'
-import { missingGateways } from './gateway.ts'
+import type { Family } from '../core/address.ts'
+import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
+import { compareBridge, gatewayLink } from './compare_bridge.ts'
+import { compareEnd } from './compare_end.ts'
+import { FORWARDING, forwardedFamilies } from './forwarding.ts'
+import { missingMacCheck } from './mac_check.ts'
 import { missingMasquerade } from './masquerade.ts'
-import { type EndPlan, type PlannedRoute, planPod } from './plan.ts'
+import type { MissingNft } from './nft_frame.ts'
+import { planPod } from './plan.ts'
+import { finding, hostPlace, nft, type Place, podPlace, setLink, setSysctl } from './repair.ts'
 import type { PodSpec } from './spec.ts'
-import { gatewayVlanName } from './vlan.ts'
-
-const MAIN_TABLE = 254
 
 /**
- * What of ours is missing or wrong, one sentence each; empty when all is well. Judged is only what Bowline made and
- * what the pod needs: never a MAC that udev may rewrite, never promiscuity, never what a later plugin added.
+ * What of ours is missing or wrong, one text each with the command that mends it, in the order of mending; empty when
+ * all is well. Judged is only what Bowline made and what the pod needs: never a MAC that udev may rewrite (but for mode
+ * l3, where frames to the old one would be lost), never promiscuity, never what a later plugin added. `path` is how the
+ * pod's namespace is reached.
  */
-export function comparePod(kernel: Kernel, netns: Netns, spec: PodSpec): string[] {
+export function comparePod(kernel: Kernel, netns: Netns, spec: PodSpec, path: string): string[] {
   const plan = planPod(spec)
+  const [inPod, onHost] = [podPlace(netns, path), hostPlace(kernel.host())]
   const pod = netns.link({ name: spec.id.ifName })
-  if (!pod) return [`interface ${spec.id.ifName} is missing in the pod`]
+  if (!pod) return [finding(`interface ${spec.id.ifName} is missing in the pod`)]
   const host = kernel.host().link({ name: spec.hostIfName })
-  if (!host) return [`host interface ${spec.hostIfName} is missing`]
+  if (!host) return [finding(`host interface ${spec.hostIfName} is missing`)]
+  const routed = spec.mode === 'l3'
+  const podRules = { mac: spec.podMac, up: spec.podUp, noDad: !spec.duplicateDetection, anyTable: true }
+  const hostRules = { ...(routed && { mac: spec.hostMac }), up: true, noDad: true, anyTable: false }
   return [
-    ...compareLinks(spec, pod, host),
-    ...compareEnd(netns, plan.pod, pod, 'in the pod'),
-    ...compareEnd(kernel.host(), plan.host, host, 'on the host'),
+    ...comparePair(inPod, onHost, spec, pod, host),
+    ...compareEnd(onHost, plan.host, host, hostRules),
+    ...compareEnd(inPod, plan.pod, pod, podRules),
     ...compareBridge(kernel.host(), spec, plan.bridgeAddresses, host),
-    ...compareMasquerade(kernel, spec),
+    ...compareForwarding(onHost, spec),
+    ...compareNft(kernel, spec),
   ]
 }
 
 /** The same for a pod that an earlier plugin made: what lies behind its host interface, and nothing of the pod. */
 export function compareChained(kernel: Kernel, spec: PodSpec): string[] {
   const host = kernel.host().link({ name: spec.hostIfName })
-  if (!host) return [`host interface ${spec.hostIfName} is missing`]
+  if (!host) return [finding(`host interface ${spec.hostIfName} is missing`)]
+  const onHost = hostPlace(kernel.host())
   return [
-    ...(host.up ? [] : [`host interface ${host.name} is down`]),
+    ...(host.up ? [] : [finding(`host interface ${host.name} is down`, setLink(onHost, host.name, 'up'))]),
     ...compareBridge(kernel.host(), spec, planPod(spec).bridgeAddresses, host),
-    ...compareMasquerade(kernel, spec),
+    ...compareForwarding(onHost, spec),
+    ...compareNft(kernel, spec),
   ]
 }
 
-function compareLinks(spec: PodSpec, pod: Link, host: Link): string[] {
-  const differences: string[] = []
-  if (pod.peer !== host.index) differences.push(`${pod.name} in the pod is not the other end of ${host.name}`)
-  if (spec.podUp && !pod.up) differences.push(`interface ${pod.name} in the pod is down`)
-  if (!host.up) differences.push(`host interface ${host.name} is down`)
-  return differences
-}
-
-function compareEnd(netns: Netns, plan: EndPlan, link: Link, where: string): string[] {
-  const addresses = plan.addresses.length > 0 ? netns.addresses(link.index) : []
-  const routes = plan.routes.length > 0 ? netns.routes(link.index) : []
-  const neighbours = plan.neighbours.length > 0 ? netns.neighbours(link.index) : []
+/** A later plugin may have given the pod another MTU; only one that the host's end can't take is wrong. */
+function comparePair(inPod: Place, onHost: Place, { mtu = 0 }: PodSpec, pod: Link, host: Link): string[] {
+  const able = mtu || host.mtu
   return [
-    ...plan.addresses
-      .filter((cidr) => !addresses.some((one) => formatCidr(one.cidr) === formatCidr(cidr)))
-      .map((cidr) => `address ${formatCidr(cidr)} is missing on ${link.name} ${where}`),
-    ...plan.routes
-      .filter((route) => !routes.some((one) => matches(one, route)))
-      .map((route) => `route ${describeRoute(route)} is missing on ${link.name} ${where}`),
-    ...plan.neighbours
-      .filter(({ address, mac }) => !neighbours.some((n) => n.mac === mac && sameAddress(n.address, address)))
-      .map(
-        ({ address }) => `neighbour ${formatAddress(address)} is missing or wrong on ${link.name} ${where}`,
-      ),
+    ...(pod.peer === host.index
+      ? []
+      : [finding(`${pod.name} in the pod is not the other end of ${host.name}`)]),
+    ...(host.mtu === able
+      ? []
+      : [
+          finding(
+            `${host.name} has an MTU of ${host.mtu} instead of ${able}`,
+            setLink(onHost, host.name, 'mtu', able),
+          ),
+        ]),
+    ...(pod.mtu <= able
+      ? []
+      : [
+          finding(
+            `${pod.name} in the pod has an MTU of ${pod.mtu}, more than the ${able} of its other end`,
+            setLink(inPod, pod.name, 'mtu', able),
+          ),
+        ]),
   ]
 }
 
-/** What the plan leaves open may be anything: priority, metrics, and the table, to which a plugin such as sbr moves routes. */
-function matches(actual: Route, wanted: PlannedRoute): boolean {
-  return (
-    formatCidr(actual.dst) === formatCidr(wanted.dst) &&
-    sameGateway(actual.gateway, wanted.gateway) &&
-    (wanted.table === undefined || (actual.table ?? MAIN_TABLE) === wanted.table) &&
-    (wanted.priority === undefined || actual.priority === wanted.priority) &&
-    (wanted.mtu === undefined || actual.mtu === wanted.mtu) &&
-    (wanted.advmss === undefined || actual.advmss === wanted.advmss)
-  )
+/** Family 4 asks the interface that a packet comes in by, which follows the node's switch unless told otherwise. */
+function compareForwarding(place: Place, spec: PodSpec): string[] {
+  const host = place.netns
+  const entry = spec.bridge ? gatewayLink(host, spec.bridge)?.name : spec.hostIfName
+  const isOff = (key: string): boolean => host.readSysctl(key) === '0'
+  return forwardedFamilies(spec).flatMap((family: Family) => {
+    const what = `the node does not forward IPv${family}`
+    if (isOff(FORWARDING[family])) return [finding(what, setSysctl(place, FORWARDING[family], '1'))]
+    const own = `ipv4/conf/${entry}/forwarding`
+    return family === 4 && entry && isOff(own)
+      ? [finding(`${what} from ${entry}`, setSysctl(place, own, '1'))]
+      : []
+  })
 }
 
-function sameGateway(a: Address | undefined, b: Address | undefined): boolean {
-  return a === b || (a !== undefined && b !== undefined && sameAddress(a, b))
-}
-
-function describeRoute({ dst, gateway }: PlannedRoute): string {
-  return `${formatCidr(dst)}${gateway ? ` via ${formatAddress(gateway)}` : ''}`
-}
-
-function compareBridge(host: Netns, spec: PodSpec, gateways: readonly Cidr[], end: Link): string[] {
-  if (!spec.bridge) return []
-  const { name, port, gatewayVlan } = spec.bridge
-  const bridge = host.link({ name })
-  if (!bridge) return [`bridge ${name} is missing`]
-  const differences: string[] = []
-  if (!bridge.up) differences.push(`bridge ${name} is down`)
-  if (end.master !== bridge.index)
-    differences.push(`host interface ${end.name} is not a port of bridge ${name}`)
-  if (port.hairpin && !end.port?.hairpin) differences.push(`hairpin mode is off on ${end.name}`)
-  if (port.isolated && !end.port?.isolated) differences.push(`port isolation is off on ${end.name}`)
-  const carrier = gatewayVlan === undefined ? bridge : host.link({ name: gatewayVlanName(name, gatewayVlan) })
-  if (!carrier) return [...differences, `link ${gatewayVlanName(name, gatewayVlan ?? 0)} is missing`]
-  const missing = missingGateways(host, carrier, gateways)
-  return [
-    ...differences,
-    ...missing.map((cidr) => `gateway ${formatCidr(cidr)} is missing on ${carrier.name}`),
+function compareNft(kernel: Kernel, spec: PodSpec): string[] {
+  const cidrs = spec.ips.map(({ cidr }) => cidr)
+  const missing: MissingNft[] = [
+    ...(spec.masquerade && cidrs.length > 0 ? missingMasquerade(kernel, spec.id, cidrs) : []),
+    ...(spec.bridge?.checkMac ? missingMacCheck(kernel, spec) : []),
   ]
-}
-
-function compareMasquerade(kernel: Kernel, spec: PodSpec): string[] {
-  if (!spec.masquerade) return []
-  const missing = missingMasquerade(
-    kernel,
-    spec.id.network,
-    spec.ips.map(({ cidr }) => cidr),
-  )
-  return missing.map(
-    ({ address }) => `${formatAddress(address)} is not masqueraded: its nftables element is missing`,
-  )
+  return missing.map(({ what, commands }) => finding(what, nft(commands)))
 }

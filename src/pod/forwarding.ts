@@ -5,7 +5,8 @@ import type { Netns } from '../kernel/kernel.ts'
 import type { Others } from './others.ts'
 import { familiesOf, type PodSpec } from './spec.ts'
 
-const SYSCTL = { 4: 'ipv4/ip_forward', 6: 'ipv6/conf/all/forwarding' }
+/** What switches forwarding on for the whole node. */
+export const FORWARDING = { 4: 'ipv4/ip_forward', 6: 'ipv6/conf/all/forwarding' }
 
 /**
  * Lets the node forward what the pod sends, as far as it has to. An ADD that turned this on and fails later turns it off
@@ -13,7 +14,7 @@ const SYSCTL = { 4: 'ipv4/ip_forward', 6: 'ipv6/conf/all/forwarding' }
  */
 export function ensureForwarding(host: Netns, spec: PodSpec, others: Others, undo: UndoStack): void {
   for (const family of forwardedFamilies(spec)) {
-    const key = SYSCTL[family]
+    const key = FORWARDING[family]
     const before = host.readSysctl(key)
     if (before === '1') continue
     undo.push(() => before !== undefined && others.isOnlyPod() && host.writeSysctl(key, before))
@@ -21,6 +22,7 @@ export function ensureForwarding(host: Netns, spec: PodSpec, others: Others, und
   }
 }
 
-function forwardedFamilies(spec: PodSpec): Family[] {
+/** The families that the node must forward for this pod. */
+export function forwardedFamilies(spec: PodSpec): Family[] {
   return spec.mode === 'l3' || spec.bridge?.isGateway || spec.masquerade ? familiesOf(spec.ips) : []
 }

@@ -1,10 +1,11 @@
 import { ignoring, isErrno } from '../core/errors.ts'
 import { type Mac, macBytes } from '../core/mac.ts'
-import type { DerivedNames } from '../core/names.ts'
+import { type AttachmentId, type DerivedNames, deriveNames } from '../core/names.ts'
 import { textBytes } from '../core/text.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { NftChain, NftCommand, NftElementRef, NftTableRef } from '../kernel/nftables/commands.ts'
-import { compileChain } from './nft_frame.ts'
+import { compileChain, type MissingNft } from './nft_frame.ts'
+import type { PodSpec } from './spec.ts'
 
 /*
  * What a pod sends with another hardware address than its own is dropped where it enters the bridge:
@@ -27,15 +28,46 @@ const IF_NAME_BYTES = 16
 
 type Names = Pick<DerivedNames, 'key' | 'hostIfName'>
 
+/** The port, which is another plugin's behind another plugin, and the address that may come out of it. */
+type Guarded = Pick<PodSpec, 'id' | 'hostIfName' | 'podMac'>
+
 /** Lets pass only frames from this address out of the pod's port, which need not be there yet. Idempotent. */
-export function ensureMacCheck(kernel: Kernel, names: Names, mac: Mac, comment: string): void {
-  const own = [...compileChain(ownChain(names, mac)), addElement(names, comment)]
+export function ensureMacCheck(kernel: Kernel, { id, hostIfName, podMac }: Guarded): void {
+  const names = { key: deriveNames(id).key, hostIfName }
+  const own = [...compileChain(ownChain(names, podMac)), addElement(names, commentOf(id))]
   try {
     kernel.nft(own)
   } catch (error) {
     if (isErrno(error, 'ENOENT')) kernel.nft([...compileFrame(), ...own])
     else throw error
   }
+}
+
+/** What of the check of one pod is missing, in the order in which it has to be made. */
+export function missingMacCheck(kernel: Kernel, { id, hostIfName, podMac }: Guarded): MissingNft[] {
+  const names = { key: deriveNames(id).key, hostIfName }
+  const own = ownChain(names, podMac)
+  return [
+    ...(kernel.hasNftChain(BASE)
+      ? []
+      : [{ what: 'the rule that checks MACs is missing in table bridge bowline', commands: compileFrame() }]),
+    ...(kernel.hasNftChain(own)
+      ? []
+      : [
+          {
+            what: `the MAC ${podMac} is not checked: nftables chain ${own.chain} is missing or wrong`,
+            commands: compileChain(own),
+          },
+        ]),
+    ...(kernel.hasNftElement(elementRef(names))
+      ? []
+      : [
+          {
+            what: `the MAC ${podMac} is not checked: the nftables element of ${names.hostIfName} is missing`,
+            commands: [addElement(names, commentOf(id))],
+          },
+        ]),
+  ]
 }
 
 /** Takes the check of one pod away. What is gone already is no error. */
@@ -85,6 +117,10 @@ function ownChain(names: Names, mac: Mac): NftChain {
 
 function chainName({ key }: Names): string {
   return `mac-${key}`
+}
+
+function commentOf({ containerId, ifName }: AttachmentId): string {
+  return `${containerId} ${ifName}`
 }
 
 function addElement(names: Names, comment: string): NftCommand {

@@ -5,6 +5,7 @@ import {
   type Cidr,
   type Family,
   formatAddress,
+  formatCidr,
   networkOf,
 } from '../core/address.ts'
 import { Code, Fault, ignoring, isErrno } from '../core/errors.ts'
@@ -18,7 +19,7 @@ import type {
   NftElementRef,
   NftExpression,
 } from '../kernel/nftables/commands.ts'
-import { compileChain } from './nft_frame.ts'
+import { compileChain, type MissingNft } from './nft_frame.ts'
 
 /*
  * Masquerade costs a packet one map look-up, however many pods there are:
@@ -113,13 +114,40 @@ export function removeUnusedFrame(kernel: Kernel, chains: readonly string[]): vo
   )
 }
 
-/** The addresses of `cidrs` that have no masquerade element of this network. */
-export function missingMasquerade(kernel: Kernel, network: string, cidrs: readonly Cidr[]): Cidr[] {
-  const ofChains = networkChainPrefix(network)
-  return cidrs.filter(({ address }) => !kernel.hasNftElement({ ...elementRef(address), ofChains }))
+/** What of the masquerading of these addresses is missing, in the order in which it has to be made. */
+export function missingMasquerade(kernel: Kernel, id: AttachmentId, cidrs: readonly Cidr[]): MissingNft[] {
+  const ofChains = networkChainPrefix(id.network)
+  const chains = new Map(cidrs.map((cidr) => [formatCidr(networkOf(cidr)), subnetChain(id.network, cidr)]))
+  return [
+    ...(kernel.hasNftChain(BASE)
+      ? []
+      : [
+          {
+            what: 'the rules that masquerade pods are missing in table inet bowline',
+            commands: compileBase(),
+          },
+        ]),
+    ...[...chains]
+      .filter(([, chain]) => !kernel.hasNftChain(chain))
+      .map(([subnet, chain]) => ({
+        what: `the rules that masquerade ${subnet} are missing in nftables chain ${chain.chain}`,
+        commands: compileChain(chain),
+      })),
+    ...cidrs
+      .filter((cidr) => !kernel.hasNftElement({ ...elementRef(cidr.address), ofChains }))
+      .map((cidr) => ({
+        what: `${formatAddress(cidr.address)} is not masqueraded: its nftables element is missing`,
+        commands: [addElement(id, cidr)],
+      })),
+  ]
 }
 
 function compileFrame(network: string, cidrs: readonly Cidr[]): NftCommand[] {
+  return [...compileBase(), ...cidrs.flatMap((cidr) => compileChain(subnetChain(network, cidr)))]
+}
+
+/** What all networks have in common. */
+function compileBase(): NftCommand[] {
   return [
     { op: 'ensureTable', table: TABLE },
     ...FAMILIES.map(
@@ -130,7 +158,6 @@ function compileFrame(network: string, cidrs: readonly Cidr[]): NftCommand[] {
         key: family === 4 ? 'ipv4_addr' : 'ipv6_addr',
       }),
     ),
-    ...cidrs.flatMap((cidr) => compileChain(subnetChain(network, cidr))),
     ...compileChain(BASE),
   ]
 }

@@ -1,5 +1,8 @@
 import type { NftChain, NftCommand } from '../kernel/nftables/commands.ts'
 
+/** Something of nftables that is not as it should be, and the transaction that makes it so. */
+export type MissingNft = { readonly what: string; readonly commands: readonly NftCommand[] }
+
 /** Makes a chain with these rules and no others, whatever it held before. */
 export function compileChain({ hook, rules, ...chain }: NftChain): NftCommand[] {
   return [

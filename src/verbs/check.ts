@@ -1,13 +1,14 @@
-import { viewPool } from '../../ipam/pool.ts'
+import { type PoolView, viewPool } from '../../ipam/pool.ts'
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { parseResult } from '../cni/parse_result.ts'
 import { requestsOf } from '../cni/requests.ts'
 import { type CniResult, podInterfaceOf } from '../cni/result.ts'
-import { parseAddress } from '../core/address.ts'
+import { formatAddress, parseAddress } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import type { Netns } from '../kernel/kernel.ts'
 import { compareChained, comparePod } from '../pod/compare.ts'
+import { finding, quote } from '../pod/repair.ts'
 import type { PodRoute } from '../pod/spec.ts'
 import { decodeRoutes } from './addresses.ts'
 import { attachmentIdOf, type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
@@ -24,13 +25,19 @@ export function check(call: Call, ports: Ports): void {
   const type = delegateOf(call.config)
   if (type) runDelegate(call, ports, type, 'CHECK')
   const differences = withPodNetns(call, ports, (netns) => [
-    ...compare(call, ports, netns, previous, record),
     ...missingLeases(ports, record),
+    ...compare(call, ports, netns, previous, record),
   ])
-  if (differences.length === 0) return
-  throw new Fault(`network ${call.config.name} is not as ADD left it: ${differences.join('; ')}`, {
+  if (differences.length > 0) throw notAsLeft(call.config.name, differences)
+}
+
+/** The message has room for one difference; all of them, with what mends them, are the details. */
+function notAsLeft(network: string, differences: readonly string[]): Fault {
+  const first = differences[0]?.replace(/ \[.*$/, '')
+  const others = differences.length > 1 ? ` (and ${differences.length - 1} more)` : ''
+  return new Fault(`network ${network} is not as ADD left it: ${first}${others}`, {
     code: Code.checkFailed,
-    cure: 'Recreate the pod; DEL and ADD of this attachment make everything anew.',
+    cure: `${differences.join('; ')}. Run what stands in brackets as root on the node, in this order.`,
   })
 }
 
@@ -50,17 +57,19 @@ function compare(
   record: AttachmentRecord | undefined,
 ): string[] {
   const { ifName } = call.invocation
-  if (podInterfaceOf(previous, ifName) < 0) return [`prevResult names no interface ${ifName} in the pod`]
+  const index = podInterfaceOf(previous, ifName)
+  if (index < 0) return [finding(`prevResult names no interface ${ifName} in the pod`)]
   if (record?.chained) {
     const port = { name: record.hostIfName ?? '', mtu: 0 }
     const spec = chainedSpec(call, ports, previous, port, deriveNames(record).podMac)
     return compareChained(ports.kernel, spec)
   }
-  const requests = requestsOf(call.invocation, call.config)
+  // The result tells of a MAC that a later plugin has given the pod.
+  const mac = previous.interfaces[index]?.mac
+  const requests = { ...requestsOf(call.invocation, call.config), ...(mac && { mac }) }
   const addresses = { ips: ipsOf(previous, ifName), routes: routesOf(call, previous, record) }
-  // Not the MTU: a later plugin such as tuning may have set another, and does not say so in the result.
   const spec = specOf(ports.kernel, attachmentIdOf(call), call.config, requests, addresses)
-  return comparePod(ports.kernel, netns, spec)
+  return comparePod(ports.kernel, netns, spec, call.invocation.netns)
 }
 
 /**
@@ -77,11 +86,22 @@ function routesOf(
 }
 
 function missingLeases(ports: Ports, record: AttachmentRecord | undefined): string[] {
-  if (!record) return ['the attachment record is missing']
+  if (!record) return [finding('the attachment record is missing')]
   const { leases, network } = record
   if (!leases) return []
   const pool = viewPool(ports.files, { dataDir: leases.dataDir, network })
   return leases.addresses
     .filter((address) => !pool.held(record, [parseAddress(address)]))
-    .map((address) => `address ${address} is not leased to this container any more`)
+    .map((address) => missingLease(pool, leases.dataDir, record, address))
+}
+
+/** In host-local's form. One that somebody else holds by now is lost for good. */
+function missingLease(pool: PoolView, dataDir: string, record: AttachmentRecord, address: string): string {
+  const other = pool.owners().find((one) => formatAddress(one.address) === address)
+  if (other) return finding(`address ${address} is leased to container ${other.containerId} by now`)
+  const words = [record.containerId, record.ifName].map(quote).join(' ')
+  return finding(
+    `address ${address} is not leased to this container any more`,
+    `printf '%s\\r\\n%s' ${words} > ${quote(`${dataDir}/${record.network}/${address}`)}`,
+  )
 }

@@ -1,0 +1,182 @@
+import type { Cidr } from '../core/address.ts'
+import type { Link, Netns, PortVlan } from '../kernel/kernel.ts'
+import { compareAddresses, compareIpv6 } from './compare_end.ts'
+import {
+  addPortVlan,
+  finding,
+  hostPlace,
+  type Place,
+  quote,
+  removePortVlan,
+  setLink,
+  setSysctl,
+} from './repair.ts'
+import type { BridgeSpec, PodSpec } from './spec.ts'
+import { gatewayVlanName } from './vlan.ts'
+
+const DEFAULT_VLAN = 1
+/** What stands for the index of a link that a command before is going to make. */
+const NO_INDEX = 0
+
+/** What of the bridge, of the pod's port and of the gateway is missing or wrong, in the order of mending. */
+export function compareBridge(
+  host: Netns,
+  { bridge: spec, hostIfName }: PodSpec,
+  gateways: readonly Cidr[],
+  port: Link,
+): string[] {
+  if (!spec) return []
+  const place = hostPlace(host)
+  const bridge = host.link({ name: spec.name })
+  return [
+    ...(bridge ? compareState(place, spec, bridge) : [missingBridge(place, spec)]),
+    ...comparePort(host, spec, hostIfName, port, bridge?.index),
+    ...compareGateway(place, spec, gateways, bridge),
+  ]
+}
+
+/** The link that carries the gateway: the bridge, or the VLAN link on top of it. */
+export function gatewayLink(host: Netns, { name, isGateway, gatewayVlan }: BridgeSpec): Link | undefined {
+  const onVlan = isGateway && gatewayVlan !== undefined
+  return host.link({ name: onVlan ? gatewayVlanName(name, gatewayVlan) : name })
+}
+
+function missingBridge(place: Place, { name, mac, vlanFiltering }: BridgeSpec): string {
+  const filtering = vlanFiltering ? ' vlan_filtering 1' : ''
+  return finding(
+    `bridge ${name} is missing`,
+    `ip link add name ${quote(name)} address ${mac} type bridge${filtering}`,
+    setSysctl(place, `ipv6/conf/${name}/accept_ra`, '0'),
+    setLink(place, name, 'up'),
+  )
+}
+
+/** Neither its MAC nor promiscuity: bridges change the one by themselves, and people the other. */
+function compareState(place: Place, { name, vlanFiltering }: BridgeSpec, bridge: Link): string[] {
+  const filters = bridge.vlanFiltering === true
+  return [
+    ...(bridge.up ? [] : [finding(`bridge ${name} is down`, setLink(place, name, 'up'))]),
+    ...(vlanFiltering && !filters
+      ? [
+          finding(
+            `bridge ${name} does not filter VLANs`,
+            setLink(place, name, 'type bridge vlan_filtering 1'),
+          ),
+        ]
+      : []),
+  ]
+}
+
+function comparePort(
+  host: Netns,
+  spec: BridgeSpec,
+  name: string,
+  port: Link,
+  bridgeIndex: number | undefined,
+): string[] {
+  const place = hostPlace(host)
+  if (bridgeIndex === undefined || port.master !== bridgeIndex) {
+    const join = setLink(place, name, 'master', quote(spec.name))
+    return [finding(`${name} is not a port of bridge ${spec.name}`, join, ...portCommands(name, spec))]
+  }
+  return [
+    ...(spec.port.hairpin && !port.port?.hairpin
+      ? [finding(`hairpin mode is off on ${name}`, setPort(name, 'hairpin'))]
+      : []),
+    ...(spec.port.isolated && !port.port?.isolated
+      ? [finding(`port isolation is off on ${name}`, setPort(name, 'isolated'))]
+      : []),
+    ...(spec.vlanFiltering ? comparePortVlans(host, spec, port) : []),
+  ]
+}
+
+/** All that a port gets after it has joined: the kernel puts it into the default VLAN of the bridge, and no more. */
+function portCommands(name: string, { port, dropDefaultVlan, vlans }: BridgeSpec): string[] {
+  return [
+    ...(port.hairpin ? [setPort(name, 'hairpin')] : []),
+    ...(port.isolated ? [setPort(name, 'isolated')] : []),
+    ...(dropDefaultVlan ? [removePortVlan(name, DEFAULT_VLAN)] : []),
+    ...vlans.map((vlan) => addPortVlan(name, vlan)),
+  ]
+}
+
+function setPort(name: string, option: 'hairpin' | 'isolated'): string {
+  return `bridge link set dev ${quote(name)} ${option} on`
+}
+
+/** VLANs that somebody has added are not ours to judge, but for the one that ADD took away. */
+function comparePortVlans(
+  host: Netns,
+  { vlans, dropDefaultVlan }: BridgeSpec,
+  { index, name }: Link,
+): string[] {
+  const present = membership(host.portVlans(index))
+  const wanted = membership(vlans)
+  const missing = vlans.filter((vlan) =>
+    [...membership([vlan])].some(([id]) => wanted.get(id) !== present.get(id)),
+  )
+  const leaks = dropDefaultVlan && !wanted.has(DEFAULT_VLAN) && present.has(DEFAULT_VLAN)
+  return [
+    ...missing.map((vlan) =>
+      finding(`VLAN ${describeVlan(vlan)} is missing or wrong on ${name}`, addPortVlan(name, vlan)),
+    ),
+    ...(leaks
+      ? [finding(`${name} is in VLAN ${DEFAULT_VLAN} as well`, removePortVlan(name, DEFAULT_VLAN))]
+      : []),
+  ]
+}
+
+/** For each VLAN what kind of member it makes; a later entry counts. */
+function membership(vlans: readonly PortVlan[]): Map<number, string> {
+  const members = new Map<number, string>()
+  for (const { from, to, pvid, untagged } of vlans) {
+    for (let id = from; id <= to; id++) members.set(id, `${pvid ? 'pvid ' : ''}${untagged ? 'untagged' : ''}`)
+  }
+  return members
+}
+
+function describeVlan({ from, to }: PortVlan): string {
+  return from === to ? `${from}` : `${from}-${to}`
+}
+
+function compareGateway(
+  place: Place,
+  spec: BridgeSpec,
+  gateways: readonly Cidr[],
+  bridge: Link | undefined,
+): string[] {
+  if (gateways.length === 0) return []
+  const found = gatewayLink(place.netns, spec)
+  const vlan = spec.gatewayVlan
+  const name = vlan === undefined ? spec.name : gatewayVlanName(spec.name, vlan)
+  const carrier = found ?? ({ name, index: NO_INDEX } as Link)
+  return [
+    ...(vlan === undefined ? [] : compareGatewayVlan(place, spec.name, vlan, bridge, found)),
+    ...compareIpv6(place, gateways, carrier),
+    ...compareAddresses(place, gateways, carrier, true),
+  ]
+}
+
+function compareGatewayVlan(
+  place: Place,
+  bridgeName: string,
+  vlan: number,
+  bridge: Link | undefined,
+  link: Link | undefined,
+): string[] {
+  const name = gatewayVlanName(bridgeName, vlan)
+  const member = { from: vlan, to: vlan }
+  const join = addPortVlan(bridgeName, member, true)
+  if (!link) {
+    const make = `ip link add link ${quote(bridgeName)} name ${quote(name)} type vlan id ${vlan}`
+    return [finding(`link ${name} is missing`, join, make, setLink(place, name, 'up'))]
+  }
+  const isMember = bridge && membership(place.netns.portVlans(bridge.index)).has(vlan)
+  return [
+    // The reference plugin has a port of its own for it.
+    ...(link.kind === 'vlan' && !isMember
+      ? [finding(`bridge ${bridgeName} is not in VLAN ${vlan} itself`, join)]
+      : []),
+    ...(link.up ? [] : [finding(`${name} on the host is down`, setLink(place, name, 'up'))]),
+  ]
+}
