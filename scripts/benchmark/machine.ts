@@ -19,7 +19,7 @@ export function describeMachine(programs: string): Machine {
       .join(' ')} (1, 5, 15 minutes) at the start`,
     bowline: `compiled by Bun ${Bun.version}`,
     reference: `bridge and host-local ${version}, built by ${go}; masquerading by ${firstLine('iptables --version')}`,
-    store: `${run('stat -f -c %T /var/lib/cni')}, programs: ${run(`stat -f -c %T '${programs}'`)}`,
+    disk: `leases and records on ${fileSystem('/var/lib/cni')}, programs on ${fileSystem(programs)}`,
     br_netfilter: bridgeFilter(),
   }
 }
@@ -60,6 +60,10 @@ function governor(): string {
 /** The word in brackets of `always [madvise] never`. */
 function chosen(path: string): string {
   return existsSync(path) ? (/\[(\w+)\]/.exec(readFileSync(path, 'utf8'))?.[1] ?? 'unknown') : 'none'
+}
+
+function fileSystem(path: string): string {
+  return run(`findmnt -n -o FSTYPE -T '${path}'`)
 }
 
 function bridgeFilter(): string {

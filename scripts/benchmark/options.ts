@@ -29,7 +29,7 @@ export const HELP = `Measures Bowline beside the reference plugins bridge and ho
 
   npm run bench -- [OPTIONS]
 
-  --quick              fewer rounds: less than a minute
+  --quick              fewer rounds, and no store of 60,000 leases: about a minute
   --rounds N           so many rounds of everything
   --only PART[,PART]   ${PARTS.join(', ')}; all of them unless told otherwise
   --plugin DIR:TYPE[:JSON]

@@ -19,7 +19,7 @@ export function plan(
 const PLANS: Readonly<
   Record<Part, (all: readonly Subject[], options: Options, work: string) => Experiment[]>
 > = {
-  calls: (all, options, work) => callExperiments(all, roundsFor(options, 50, 10), work),
+  calls: (all, options, work) => callExperiments(all, roundsFor(options, 50, 8), work),
   scale: (all, options) => [
     burstExperiment(all, roundsFor(options, 5, 1)),
     leaseExperiment(all, {
@@ -32,7 +32,7 @@ const PLANS: Readonly<
   memory: (all, options) => [memoryExperiment(all, roundsFor(options, 5, 2))],
   traffic: (all, options) =>
     trafficExperiments(all, {
-      rounds: roundsFor(options, 15, 5),
+      rounds: roundsFor(options, 15, 4),
       seconds: options.quick ? 0.2 : 0.5,
       isPinned: !options.unpinned,
     }),

@@ -6,11 +6,13 @@ import { REFERENCE } from './networks.ts'
 /** What the machine is, and a warning if it is not quiet. */
 export function machineTable(machine: Machine, isBusy: boolean): string {
   const lines = aligned(Object.entries(machine))
-  return isBusy ? `${lines}\n${BUSY}` : lines
+  return [lines, METHOD, ...(isBusy ? [BUSY] : [])].join('\n\n')
 }
 
-const BUSY = `
-This machine is busy with other things. The ratios stand more or less, since both sides of each were measured in the
+const METHOD = `A time is from the start of a process to its end; "processor" is what it and its children used of processors.
+A ratio is the median of the ratios of each round, in which all are measured one after another.`
+
+const BUSY = `This machine is busy with other things. The ratios stand more or less, since both sides of each were measured in the
 same moment; the times do not. Wait, or try: nice -n -20 npm run bench`
 
 /** Each goal with what was reached, those that were missed first. */
