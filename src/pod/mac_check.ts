@@ -3,6 +3,7 @@ import { type Mac, macBytes } from '../core/mac.ts'
 import { type AttachmentId, type DerivedNames, deriveNames } from '../core/names.ts'
 import { textBytes } from '../core/text.ts'
 import type { Kernel } from '../kernel/kernel.ts'
+import { readString } from '../kernel/netlink/message.ts'
 import type { NftChain, NftCommand, NftElementRef, NftTableRef } from '../kernel/nftables/commands.ts'
 import { compileChain, type MissingNft } from './nft_frame.ts'
 import type { PodSpec } from './spec.ts'
@@ -25,6 +26,7 @@ const BASE: NftChain = {
   rules: [[{ match: 'iifnameVmap', map: MAP }]],
 }
 const IF_NAME_BYTES = 16
+const CHAIN_PREFIX = 'mac-'
 
 type Names = Pick<DerivedNames, 'key' | 'hostIfName'>
 
@@ -87,6 +89,14 @@ export function removeMacCheck(kernel: Kernel, names: Names): void {
   }
 }
 
+/** All checks of the node, of whatever network. */
+export function listMacChecks(kernel: Kernel): Names[] {
+  return kernel.nftElements({ ...TABLE, map: MAP }).flatMap(({ key, goto }) => {
+    const owner = goto.startsWith(CHAIN_PREFIX) ? goto.slice(CHAIN_PREFIX.length) : ''
+    return owner ? [{ key: owner, hostIfName: readString(key) }] : []
+  })
+}
+
 /** Takes away what all checks have in common, unless there is still one. */
 export function removeUnusedMacFrame(kernel: Kernel): void {
   ignoring(['ENOENT', 'EBUSY'], () =>
@@ -116,7 +126,7 @@ function ownChain(names: Names, mac: Mac): NftChain {
 }
 
 function chainName({ key }: Names): string {
-  return `mac-${key}`
+  return `${CHAIN_PREFIX}${key}`
 }
 
 function commentOf({ containerId, ifName }: AttachmentId): string {

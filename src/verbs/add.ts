@@ -47,7 +47,7 @@ function addLocked(call: Call, ports: Ports, netns: Netns, previous: CniResult |
   clearDamaged(call, ports)
   const before = soundRecord(ports, id)
   refuseExisting(ports, netns, call, before)
-  if (before && previous) refuseSharedRecord(before)
+  if (before?.bootId === ports.kernel.bootId() && previous) refuseSharedRecord(before)
   if (before) throwCollected(removeRecorded(ports, before), id.containerId)
   const undo = new UndoStack()
   try {

@@ -2,9 +2,16 @@ import type { AttachmentRecord } from '../../ipam/record.ts'
 import { isDamaged } from '../../ipam/records.ts'
 import { type ValidAttachments, validAttachments } from '../cni/valid_attachments.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
+import { removeUnusedMacFrame } from '../pod/mac_check.ts'
 import { removeUnusedFrame } from '../pod/masquerade.ts'
 import { type Call, delegateOf, runDelegate } from './call.ts'
-import { freeStrayLeases, removeDamaged, removeStrayElements, removeStrayLinks } from './gc_strays.ts'
+import {
+  freeStrayLeases,
+  removeDamaged,
+  removeStrayElements,
+  removeStrayLinks,
+  removeStrayMacChecks,
+} from './gc_strays.ts'
 import type { Ports } from './ports.ts'
 import { configuredChains, forgetRecord, recordsOf } from './records.ts'
 import { removeRecorded } from './remove.ts'
@@ -27,6 +34,7 @@ export function gc(call: Call, ports: Ports): void {
       // Without a word on addresses in the config, leases of this name are another plugin's.
       () => call.config.ipam && !type && freeStrayLeases(call, ports, valid),
       () => chains.push(...removeStrayElements(ports, network, valid)),
+      () => removeStrayMacChecks(ports),
       () => type && runDelegate(call, ports, type, 'GC'),
       () => removeFrame(ports, network, [...chains, ...configuredChains(call)]),
     ]),
@@ -90,4 +98,5 @@ function removeFrame(ports: Ports, network: string, chains: readonly string[]): 
   const records = recordsOf(ports)
   if (records.list(network).length + records.listDamaged(network).length > 0) return
   removeUnusedFrame(ports.kernel, chains)
+  removeUnusedMacFrame(ports.kernel)
 }

@@ -5,6 +5,7 @@ import { collectFaults, type Fault } from '../core/errors.ts'
 import { deriveNames, hostIfNameOf } from '../core/names.ts'
 import { aliasPrefix } from '../pod/attach.ts'
 import { removeLink } from '../pod/detach.ts'
+import { listMacChecks, removeMacCheck } from '../pod/mac_check.ts'
 import { ensureMasquerade, listMasquerade, removeMasquerade } from '../pod/masquerade.ts'
 import { withPool } from './addresses.ts'
 import type { Call } from './call.ts'
@@ -112,8 +113,41 @@ export function removeStrayElements(ports: Ports, network: string, valid: ValidA
   return elements.map(({ chain }) => chain)
 }
 
+/**
+ * Checks of hardware addresses that no record of any network knows (whose they are they do not say), and whose link is
+ * gone: for as long as it is there, its pod could send unchecked.
+ */
+export function removeStrayMacChecks(ports: Ports): void {
+  const { kernel } = ports
+  const checks = listMacChecks(kernel)
+  // Read after that: an ADD writes its record first.
+  const known = keysOf(ports)
+  const strays = checks.filter(
+    ({ key, hostIfName }) => !known.has(key) && kernel.host().link({ name: hostIfName }) === undefined,
+  )
+  const faults = collectFaults(
+    strays.map((names) => () => {
+      whenIdle(ports, names.key, () => keysOf(ports).has(names.key) || removeMacCheck(kernel, names))
+    }),
+  )
+  throwCollected(faults, 'checks of hardware addresses', 'GC')
+}
+
+/** The keys of all records of this node, damaged ones too. */
+function keysOf(ports: Ports): Set<string> {
+  const records = recordsOf(ports)
+  return new Set(
+    records
+      .networks()
+      .flatMap((name) => [
+        ...records.list(name).map((record) => deriveNames(record).key),
+        ...records.listDamaged(name),
+      ]),
+  )
+}
+
 /** Runs `work` under the lock that belongs to a key. Not at all while somebody holds it. */
-function whenIdle(ports: Ports, key: string, work: () => void): void {
+function whenIdle(ports: Ports, key: string, work: () => unknown): void {
   const lock = recordsOf(ports).tryLockKey(key)
   if (!lock) return
   try {

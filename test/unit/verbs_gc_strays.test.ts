@@ -13,6 +13,7 @@ const VALID = [{ containerID: 'c2', ifname: 'eth0' }]
 const MODES = [
   { mode: 'l3', config: L3 },
   { mode: 'l2', config: L2 },
+  { mode: 'l2 with macspoofchk', config: { ...L2, macspoofchk: true } },
 ]
 
 function withPods(config: typeof L3): FakeNode {
@@ -39,17 +40,23 @@ function gc(node: FakeNode, config: object, valid: unknown = VALID) {
 /** What is on the node of a container, in words. */
 function partsOf(node: FakeNode, containerId: string, network = 'net'): string[] {
   const { key, hostIfName } = deriveNames({ network, containerId, ifName: 'eth0' })
-  const masquerade = JSON.stringify(node.kernel.dump().nft)
+  const { nft } = node.kernel.dump()
+  const isCommented = (table: string) =>
+    JSON.stringify(nft[table] ?? {}).includes(`comment ${containerId} eth0`)
   const leases = Object.values(node.files.dump()).filter((text) => text === `${containerId}\r\neth0`)
   return [
     ...(node.kernel.host().link({ name: hostIfName }) ? ['link'] : []),
-    ...(masquerade.includes(`comment ${containerId} eth0`) ? ['masquerading'] : []),
+    ...(isCommented('inet bowline') ? ['masquerading'] : []),
+    ...(isCommented('bridge bowline') ? ['check'] : []),
     ...(leases.length > 0 ? ['leases'] : []),
     ...(node.files.list(`${RECORDS}/${network}`).includes(key) ? ['record'] : []),
   ]
 }
 
-const WHOLE = ['link', 'masquerading', 'leases', 'record']
+function wholeOf(config: object): string[] {
+  const check = 'macspoofchk' in config ? ['check'] : []
+  return ['link', 'masquerading', ...check, 'leases', 'record']
+}
 
 function recordOf(containerId: string, network = 'net'): string {
   return `${RECORDS}/${network}/${deriveNames({ network, containerId, ifName: 'eth0' }).key}`
@@ -60,8 +67,8 @@ describe.each(MODES)('GC in mode $mode', ({ config }) => {
     const node = withPods(config)
     expect(gc(node, config)).toMatchObject({ exitCode: 0, stdout: '' })
     expect(partsOf(node, 'c1')).toEqual([])
-    expect(partsOf(node, 'c2')).toEqual(WHOLE)
-    expect(partsOf(node, 'c3', 'other')).toEqual(WHOLE)
+    expect(partsOf(node, 'c2')).toEqual(wholeOf(config))
+    expect(partsOf(node, 'c3', 'other')).toEqual(wholeOf(config))
   })
 
   it.each([
@@ -73,19 +80,19 @@ describe.each(MODES)('GC in mode $mode', ({ config }) => {
     damage(node)
     expect(gc(node, config)).toMatchObject({ exitCode: 0 })
     expect(partsOf(node, 'c1')).toEqual([])
-    expect(partsOf(node, 'c2')).toEqual(WHOLE)
-    expect(partsOf(node, 'c3', 'other')).toEqual(WHOLE)
+    expect(partsOf(node, 'c2')).toEqual(wholeOf(config))
+    expect(partsOf(node, 'c3', 'other')).toEqual(wholeOf(config))
   })
 
   it('leaves a valid pod alone whose record is lost or damaged', () => {
     const lost = withPods(config)
     lost.files.remove(recordOf('c2'))
     expect(gc(lost, config)).toMatchObject({ exitCode: 0 })
-    expect(partsOf(lost, 'c2')).toEqual(WHOLE.slice(0, 3))
+    expect(partsOf(lost, 'c2')).toEqual(wholeOf(config).slice(0, -1))
     const damaged = withPods(config)
     damaged.files.replace(recordOf('c2'), '')
     expect(gc(damaged, config)).toMatchObject({ exitCode: 0 })
-    expect(partsOf(damaged, 'c2')).toEqual(WHOLE)
+    expect(partsOf(damaged, 'c2')).toEqual(wholeOf(config))
   })
 
   it('finds all of it when the whole store is lost', () => {
@@ -96,7 +103,7 @@ describe.each(MODES)('GC in mode $mode', ({ config }) => {
     }
     expect(gc(node, config, [])).toMatchObject({ exitCode: 0 })
     expect([...partsOf(node, 'c1'), ...partsOf(node, 'c2')]).toEqual([])
-    expect(partsOf(node, 'c3', 'other')).toEqual(WHOLE)
+    expect(partsOf(node, 'c3', 'other')).toEqual(wholeOf(config))
   })
 
   it.each([null, []].map((valid) => [valid]))(
@@ -117,7 +124,7 @@ describe.each(MODES)('GC in mode $mode', ({ config }) => {
     const node = withPods(config)
     const answer = node.call('GC', { config: { ...config, 'cni.dev/valid-attachments': valid } })
     expect(answer.json['code']).toBe(Code.invalidConfig)
-    for (const containerId of ['c1', 'c2']) expect(partsOf(node, containerId)).toEqual(WHOLE)
+    for (const containerId of ['c1', 'c2']) expect(partsOf(node, containerId)).toEqual(wholeOf(config))
   })
 
   it('takes nothing that somebody is at work on', () => {
@@ -125,7 +132,7 @@ describe.each(MODES)('GC in mode $mode', ({ config }) => {
     const { key } = deriveNames({ network: 'net', containerId: 'c1', ifName: 'eth0' })
     const lock = node.files.lock(`${RECORDS}/.locks/${key.slice(0, 3)}`, 0)
     expect(gc(node, config)).toMatchObject({ exitCode: 0 })
-    expect(partsOf(node, 'c1')).toEqual(WHOLE)
+    expect(partsOf(node, 'c1')).toEqual(wholeOf(config))
     node.files.replace(recordOf('c1'), '')
     gc(node, config)
     expect(partsOf(node, 'c1')).toContain('link')
@@ -269,7 +276,7 @@ describe('GC', () => {
     expect(partsOf(node, 'c1')).toEqual([])
     expect(partsOf(node, 'stray')).toEqual([])
     expect(partsOf(node, 'c2')).toEqual(['leases', 'record'])
-    expect(partsOf(node, 'c3')).toEqual(WHOLE)
+    expect(partsOf(node, 'c3')).toEqual(wholeOf(L3))
   })
 })
 
