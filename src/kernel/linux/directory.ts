@@ -30,13 +30,16 @@ export function ensureDirectory(path: string, mode: number): void {
   }
 }
 
-/** False if it is missing or not empty. Temporaries that a crash has left do not count. */
+/**
+ * False if it is missing or not empty. Temporaries that a crash has left do not count, and are gone afterwards either way:
+ * a record that was removed would leave its own for ever. A living writer that loses one begins anew.
+ */
 export function removeDirectory(path: string): boolean {
   if (tryRemove(path)) return true
   const names = listAll(path)
-  if (names.length === 0 || !names.every(isTemporary)) return false
-  for (const name of names) unlink(`${path}/${name}`)
-  return tryRemove(path)
+  const temporaries = names.filter(isTemporary)
+  for (const name of temporaries) unlink(`${path}/${name}`)
+  return temporaries.length > 0 && temporaries.length === names.length && tryRemove(path)
 }
 
 /** The names in a directory, without temporaries. */

@@ -5,7 +5,7 @@ import { assertOwnDirectory, checked, diskFault, writeRange } from './own_file.t
 
 /**
  * What a crash can leave: a file under a name that begins so. The next writer of the same file takes its place, `list`
- * does not show it, and it does not keep a directory from being removed.
+ * does not show it, and who tries to remove the directory takes it away.
  */
 export const TEMPORARY = '.bowline-tmp.'
 /** Of competing writers one gets on in every round, so this many rounds end only for a disk that is broken. */
