@@ -1,6 +1,6 @@
 import { type Address, type Cidr, formatAddress, sameAddress } from '../src/core/address.ts'
 import { Code, collectFaults, Fault, isErrno } from '../src/core/errors.ts'
-import { type FileLock, type Files, isPlainPath } from '../src/core/files.ts'
+import { type FileLock, type Files, isPlainPath, lockOrNobodys } from '../src/core/files.ts'
 import type { AttachmentId } from '../src/core/names.ts'
 import { textBytes } from '../src/core/text.ts'
 import { UndoStack } from '../src/core/undo.ts'
@@ -16,6 +16,8 @@ import { type Held, leaseDirOf, type PoolPlace, reclaimIfGone, stateDirOf, surve
 export type PoolOptions = PoolPlace & {
   /** How long to wait for another process that uses the pool. */
   readonly lockTimeoutMs: number
+  /** To release, nothing is made: a network without a directory has no leases. Default: to lease. */
+  readonly purpose?: 'lease' | 'release'
 }
 
 /** An address for a pod. */
@@ -62,7 +64,8 @@ export interface Pool extends PoolView {
  */
 export function openPool(files: Files, options: PoolOptions): Pool {
   refuseBadPlace(options)
-  return new LockedPool(files, options, lockPool(files, leaseDirOf(options), options.lockTimeoutMs))
+  const lock = options.purpose === 'release' ? lockToRelease : lockToLease
+  return new LockedPool(files, options, lock(files, leaseDirOf(options), options.lockTimeoutMs))
 }
 
 /** The same pool without the lock, for looking only. */
@@ -259,13 +262,22 @@ class LockedPool implements Pool {
 }
 
 /** The directory is there nearly always, so it is only made when its absence has been felt. */
-function lockPool(files: Files, dir: string, timeoutMs: number): FileLock {
+function lockToLease(files: Files, dir: string, timeoutMs: number): FileLock {
   try {
     return files.lock(`${dir}/lock`, timeoutMs)
   } catch (error) {
     if (!isErrno(error, 'ENOENT')) throw error
     files.ensureDirectory(dir, 0o755)
     return files.lock(`${dir}/lock`, timeoutMs)
+  }
+}
+
+function lockToRelease(files: Files, dir: string, timeoutMs: number): FileLock {
+  try {
+    return lockOrNobodys(() => files.lock(`${dir}/lock`, timeoutMs))
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return { release() {} }
+    throw error
   }
 }
 

@@ -1,5 +1,5 @@
 import { Code, Fault, isErrno } from '../src/core/errors.ts'
-import type { FileLock, Files, LockKind } from '../src/core/files.ts'
+import { type FileLock, type Files, type LockKind, lockOrNobodys } from '../src/core/files.ts'
 import { type AttachmentId, deriveNames } from '../src/core/names.ts'
 import { textBytes } from '../src/core/text.ts'
 import type { AttachmentRecord } from './record.ts'
@@ -13,7 +13,10 @@ export type RecordLock = FileLock
 
 /** The attachment records of a node. Every method may throw a Fault with an errno when the disk refuses. */
 export interface Records {
-  /** Throws a Fault with code 11 when another process still holds the attachment after `timeoutMs`. */
+  /**
+   * Throws a Fault with code 11 when another process still holds the attachment after `timeoutMs`. On a disk that can't be
+   * written it is held by nobody, unless the lock is there: `write` will say what is wrong.
+   */
   lock(id: AttachmentId, timeoutMs: number): RecordLock
   /** Undefined at once when another process holds it. */
   tryLock(id: AttachmentId): RecordLock | undefined
@@ -169,7 +172,9 @@ class RecordStore implements Records {
    */
   #lockKey(key: string, timeoutMs: number): RecordLock {
     const path = `${this.#dir}/${LOCKS}/${key.slice(0, LOCK_DIGITS)}`
-    return this.#withDirectory(`${this.#dir}/${LOCKS}`, () => this.#files.lock(path, timeoutMs))
+    return lockOrNobodys(() =>
+      this.#withDirectory(`${this.#dir}/${LOCKS}`, () => this.#files.lock(path, timeoutMs)),
+    )
   }
 }
 

@@ -1,3 +1,5 @@
+import { isErrno } from './errors.ts'
+
 /**
  * THE FILES PORT: all that Bowline ever does to a disk. Synchronous; paths are absolute.
  * Every method throws a Fault with an errno and the path when the disk refuses. No method follows a symbolic
@@ -36,6 +38,19 @@ export interface Files {
 }
 
 export type LockKind = 'exclusive' | 'shared'
+
+/**
+ * The lock that `take` gets. Where the disk lets nobody make it, full or read-only, nobody can hold it either, and nobody
+ * can begin what it guards: a removal, which needs no space, need not wait for space.
+ */
+export function lockOrNobodys(take: () => FileLock): FileLock {
+  try {
+    return take()
+  } catch (error) {
+    if (!isErrno(error, 'ENOSPC', 'EDQUOT', 'EROFS')) throw error
+    return { release() {} }
+  }
+}
 
 export interface FileLock {
   release(): void

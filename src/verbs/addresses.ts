@@ -74,15 +74,16 @@ export function planSets({ ipam = {}, runtimeConfig, cniVersion }: NetworkConfig
   )
 }
 
-/** Holds the lock on the network's pool while `work` runs. */
+/** Holds the lock on the network's pool while `work` runs; to release or to look, unless it says that it is to lease. */
 export function withPool<T>(
   ports: Ports,
   network: string,
   dataDir: string | undefined,
   work: (pool: Pool) => T,
+  purpose: 'lease' | 'release' = 'release',
 ): T {
   const place = poolPlace(ports, network, dataDir)
-  const pool = openPool(ports.files, { ...place, lockTimeoutMs: LOCK_TIMEOUT_MS })
+  const pool = openPool(ports.files, { ...place, lockTimeoutMs: LOCK_TIMEOUT_MS, purpose })
   try {
     return work(pool)
   } finally {
@@ -102,7 +103,7 @@ function acquireFromPool(
   const sets = planSets(config)
   const requested = requestsOf(invocation, config).ips
   const dns = ipam.resolvConf ? parseResolvConf(readResolvConf(ports, ipam.resolvConf)) : undefined
-  return withPool(ports, config.name, ipam.dataDir, (pool) => {
+  const lease = (pool: Pool): Acquired => {
     const leases = chooseLeases(pool, sets, requested, before.map(parseAddress))
     const dataDir = dataDirOf(config, ports)
     const addresses = leases.map(({ address }) => formatAddress(address.address))
@@ -113,7 +114,8 @@ function acquireFromPool(
     pool.take(owner, leases)
     const ips = leases.map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
     return { ips, routes: decodeRoutes(ipam.routes), ...(dns && { dns }), record: written }
-  })
+  }
+  return withPool(ports, config.name, ipam.dataDir, lease, 'lease')
 }
 
 /** What a killed ADD held is asked for again; if somebody has it by now, any address will do. */

@@ -88,6 +88,7 @@ describe.each(MODES)('a full disk, with %o', (mode) => {
 describe('a disk that cannot be written', () => {
   it('is refused with EROFS, but read', () => {
     writeFileSync(`${root}/file`, 'text')
+    run(`mkdir -p ${root}/empty ${root}/full/one`)
     run(`mount --bind ${root} ${root}; mount -o remount,bind,ro ${root}`)
     try {
       expect(files.read(`${root}/file`)).toBe('text')
@@ -98,6 +99,24 @@ describe('a disk that cannot be written', () => {
       expect(errnoOf(() => files.ensureDirectory(`${root}/a`))).toBe('EROFS')
       expect(errnoOf(() => files.lock(`${root}/lock`, 0))).toBe('EROFS')
       expect(errnoOf(() => files.probe(`${root}/a/b`))).toBe('EROFS')
+      expect(files.remove(`${root}/missing`)).toBe(false)
+      expect(files.removeDirectory(`${root}/missing`)).toBe(false)
+      expect(files.removeDirectory(`${root}/full`)).toBe(false)
+      expect(errnoOf(() => files.removeDirectory(`${root}/empty`))).toBe('EROFS')
+    } finally {
+      run(`umount ${root}`)
+    }
+  })
+
+  it('has locks all the same, where the files are there', async () => {
+    files.lock(`${root}/lock`, 0).release()
+    run(`mount --bind ${root} ${root}; mount -o remount,bind,ro ${root}`)
+    try {
+      const holder = startHolder(`${root}/lock`)
+      await firstLine(holder)
+      expect(faultOf(() => files.lock(`${root}/lock`, 0)).code).toBe(Code.tryLater)
+      await ended(holder, 'SIGKILL')
+      files.lock(`${root}/lock`, 0).release()
     } finally {
       run(`umount ${root}`)
     }

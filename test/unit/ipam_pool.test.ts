@@ -293,6 +293,25 @@ describe('a pool', () => {
     expect(node.files.waitedMs).toBe(700)
   })
 
+  it('makes nothing to release, and finds nothing where no network was', () => {
+    const node = new AddressNode('10.0.0.0/24')
+    const place = { dataDir: DATA_DIR, network: NETWORK, bootId: 'b', records: node.records }
+    const pool = openPool(node.files, { ...place, lockTimeoutMs: 0, purpose: 'release' })
+    expect(pool.releaseAll({ containerId: 'c', ifName: 'eth0' })).toEqual([])
+    pool.close()
+    expect(node.files.dump()).toEqual({ '/': '' })
+  })
+
+  it('is held by nobody where the disk lets nobody make its lock, but not to lease', () => {
+    const node = new AddressNode('10.0.0.0/24')
+    const place = { dataDir: DATA_DIR, network: NETWORK, bootId: 'b', records: node.records }
+    node.files.onOperation = ({ name }) => {
+      if (name === 'lock') throw new Fault('lock: ENOSPC', { errno: 'ENOSPC' })
+    }
+    openPool(node.files, { ...place, lockTimeoutMs: 0, purpose: 'release' }).close()
+    expect(faultOf(() => openPool(node.files, { ...place, lockTimeoutMs: 0 }))?.errno).toBe('ENOSPC')
+  })
+
   it.each([
     ['data', NETWORK],
     ['/data/../etc', NETWORK],

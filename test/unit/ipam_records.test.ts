@@ -219,12 +219,22 @@ describe('the lock of an attachment', () => {
     expect(records.networks()).toEqual([])
   })
 
-  it('fails with what the disk says when it can’t be made', () => {
+  it('fails with what the disk says when it can’t be had', () => {
     const files = createFakeFiles()
     files.onOperation = ({ name }) => {
-      if (name === 'lock') throw new Fault('lock: EROFS', { errno: 'EROFS' })
+      if (name === 'lock') throw new Fault('lock: EACCES', { errno: 'EACCES' })
     }
-    expect(faultOf(() => openRecords(files, '/records').tryLock(id))?.errno).toBe('EROFS')
+    expect(faultOf(() => openRecords(files, '/records').tryLock(id))?.errno).toBe('EACCES')
+  })
+
+  it.each(['ENOSPC', 'EDQUOT', 'EROFS'])('is nobody’s where the disk lets nobody make it: %s', (errno) => {
+    const files = createFakeFiles()
+    files.onOperation = ({ name }) => {
+      if (name === 'lock' || name === 'ensureDirectory') throw new Fault(`${name}: ${errno}`, { errno })
+    }
+    const records = openRecords(files, '/records')
+    records.lock(id, 0).release()
+    expect(records.remove(id)).toBe(true)
   })
 
   it('gives up when its directory goes away again and again', () => {

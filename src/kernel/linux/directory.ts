@@ -2,6 +2,7 @@ import { latin1, readText } from '../../core/text.ts'
 import {
   close,
   Errno,
+  isMissing,
   makeDirectory,
   Open,
   open,
@@ -80,6 +81,7 @@ function tryRemove(path: string): boolean {
   const outcome = removeEmptyDirectory(checked(path))
   if (outcome >= 0) return true
   if (outcome === -Errno.ENOENT || outcome === -Errno.ENOTEMPTY || outcome === -Errno.EEXIST) return false
+  if (outcome === -Errno.EROFS && (isMissing(path) || listAll(path).length > 0)) return false
   throw diskFault('remove directory', path, outcome)
 }
 

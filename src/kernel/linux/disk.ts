@@ -18,6 +18,7 @@ export const Errno = {
   EAGAIN: 11,
   EEXIST: 17,
   EISDIR: 21,
+  EROFS: 30,
   ENOTEMPTY: 39,
   EOPNOTSUPP: 95,
 } as const
@@ -94,6 +95,11 @@ export function statusOf(fd: number): FileStatus | number {
 /** The status of what is at `path` itself, not of what a link points to, or a negative errno number. */
 export function statusAt(path: string): FileStatus | number {
   return readStatus(libc.statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, status))
+}
+
+/** A read-only disk refuses to remove what is not there in the same words as what is. */
+export function isMissing(path: string): boolean {
+  return statusAt(path) === -Errno.ENOENT
 }
 
 /** Gives an anonymous file a name. By way of /proc, as naming a descriptor itself takes CAP_DAC_READ_SEARCH. */

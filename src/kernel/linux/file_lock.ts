@@ -17,7 +17,7 @@ const MAX_REPLACED = 100
 export function lockFile(path: string, timeoutMs: number, kind: LockKind = 'exclusive'): FileLock {
   const start = Bun.nanoseconds()
   for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
-    const fd = open(checked(path), Open.readWrite | Open.create, 0o600)
+    const fd = openLock(checked(path))
     if (fd < 0) throw diskFault('lock', path, fd)
     try {
       // All work below a directory begins with a lock in it, so once here is enough.
@@ -31,6 +31,14 @@ export function lockFile(path: string, timeoutMs: number, kind: LockKind = 'excl
     close(fd)
   }
   throw busyFault(path, start)
+}
+
+/** On a read-only disk the file is only opened if it is there; to lock it takes no right to write. */
+function openLock(path: string): number {
+  const fd = open(path, Open.readWrite | Open.create, 0o600)
+  if (fd !== -Errno.EROFS) return fd
+  const readable = open(path, Open.read)
+  return readable === -Errno.ENOENT ? fd : readable
 }
 
 function waitForLock(path: string, fd: number, start: number, timeoutMs: number, kind: LockKind): void {

@@ -2,7 +2,7 @@ import { Code, Fault } from '../../core/errors.ts'
 import type { Files } from '../../core/files.ts'
 import { readText } from '../../core/text.ts'
 import { ensureDirectory, listDirectory, removeDirectory } from './directory.ts'
-import { close, Errno, type FileStatus, Open, open, unlink } from './disk.ts'
+import { close, Errno, type FileStatus, isMissing, Open, open, unlink } from './disk.ts'
 import { lockFile } from './file_lock.ts'
 import { checked, diskFault, readRange, unfitFault, withOwnFile, writeRange } from './own_file.ts'
 import { createWhole, probeDirectory, replaceWhole } from './whole_file.ts'
@@ -80,6 +80,6 @@ function writeNew(path: string, write: (fd: number) => void): boolean {
 function remove(path: string): boolean {
   const outcome = unlink(checked(path))
   if (outcome >= 0) return true
-  if (outcome === -Errno.ENOENT) return false
+  if (outcome === -Errno.ENOENT || (outcome === -Errno.EROFS && isMissing(path))) return false
   throw diskFault('remove', path, outcome)
 }
