@@ -42,6 +42,8 @@ export type PluginCall = {
   readonly env?: Record<string, string | undefined>
   /** The program, `BOWLINE` unless told otherwise. */
   readonly program?: string
+  /** A command that runs the program which follows it, such as nsenter into another node. */
+  readonly inside?: readonly string[]
   /** The name that it is called by, such as `bowline-ipam`. */
   readonly calledAs?: string
   readonly timeoutMs?: number
@@ -61,18 +63,37 @@ export type PluginAnswer = {
 
 /** Calls a plugin as a runtime does: the CNI_* variables, the configuration on stdin, and nothing inherited but PATH. */
 export async function runPlugin(call: PluginCall): Promise<PluginAnswer> {
-  const program = call.calledAs ? linkTo(call.program ?? BOWLINE, call.calledAs) : (call.program ?? BOWLINE)
-  const input = typeof call.config === 'string' ? call.config : JSON.stringify(call.config)
+  const input = inputOf(call)
   const started = performance.now()
+  return answerOf(spawnPlugin(call, input), started)
+}
+
+/** A plugin that runs. */
+export type PluginProcess = Bun.Subprocess<'pipe' | Uint8Array<ArrayBuffer>, 'pipe', 'pipe'>
+
+/** Starts a plugin with this on stdin; with `pipe` it waits until the caller has written what `inputOf` gives. */
+export function spawnPlugin(call: PluginCall, stdin: Uint8Array<ArrayBuffer>): PluginProcess
+export function spawnPlugin(call: PluginCall, stdin: 'pipe'): Bun.Subprocess<'pipe', 'pipe', 'pipe'>
+export function spawnPlugin(call: PluginCall, stdin: 'pipe' | Uint8Array<ArrayBuffer>): PluginProcess {
+  const program = call.calledAs ? linkTo(call.program ?? BOWLINE, call.calledAs) : (call.program ?? BOWLINE)
   // Not by execa, which would add 2 to 20 ms of its own to the time.
-  const child = Bun.spawn([program], {
-    stdin: new TextEncoder().encode(input),
+  return Bun.spawn([...(call.inside ?? []), program], {
+    stdin,
     stdout: 'pipe',
     stderr: 'pipe',
     env: environmentOf(call),
     timeout: call.timeoutMs ?? 30_000,
     killSignal: 'SIGKILL',
   })
+}
+
+/** What goes to stdin. */
+export function inputOf({ config }: PluginCall): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(typeof config === 'string' ? config : JSON.stringify(config))
+}
+
+/** Waits until the plugin has ended. `started` is the time at its start, see `PluginAnswer.ms`. */
+export async function answerOf(child: PluginProcess, started = performance.now()): Promise<PluginAnswer> {
   await child.exited
   const ms = performance.now() - started
   const [stdout = '', stderr = ''] = await Promise.all(

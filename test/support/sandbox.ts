@@ -122,8 +122,12 @@ export type NftObject = {
 
 /** The keys of all maps and sets of our table: one for each masqueraded address. */
 export async function nftElements(netns?: Netns): Promise<string[]> {
-  const maps = (await nftRuleset(netns)).flatMap((object) => object['map'] ?? object['set'] ?? [])
-  return maps
+  return elementsIn(await nftRuleset(netns))
+}
+
+function elementsIn(ruleset: readonly Record<string, NftObject>[]): string[] {
+  return ruleset
+    .flatMap((object) => object['map'] ?? object['set'] ?? [])
     .filter(({ table }) => table === 'bowline')
     .flatMap(({ elem }) => elem ?? [])
     .map(keyOfElement)
@@ -160,8 +164,8 @@ export const NOTHING: Residue = { links: [], leases: [], records: [], nftTables:
 /** Lists all of ours that is on this node now. Files are those of this process' mount namespace below `root`. */
 export async function residue({ netns, root = '' }: { netns?: Netns; root?: string } = {}): Promise<Residue> {
   const kinds = ['veth', 'bridge', 'vlan']
-  const found = await links(netns)
-  const tables = (await nftRuleset(netns)).flatMap((object) => object['table'] ?? [])
+  const [found, ruleset] = await Promise.all([links(netns), nftRuleset(netns)])
+  const tables = ruleset.flatMap((object) => object['table'] ?? [])
   return {
     links: found
       .filter(({ ifname, linkinfo }) => kinds.includes(linkinfo?.info_kind ?? '') && ifname !== 'up0')
@@ -170,14 +174,16 @@ export async function residue({ netns, root = '' }: { netns?: Netns; root?: stri
     // The locks of a network stay, since another process may be waiting for one.
     records: filesBelow(`${root}${STATE}/bowline`).filter((path) => !/(^|[./])locks?(\/|$)/.test(path)),
     nftTables: tables.map(({ family, name }) => `${family} ${name}`),
-    nftElements: await nftElements(netns),
+    nftElements: elementsIn(ruleset),
   }
 }
 
 /** Removes everything that `residue` lists and all state: so that a test starts on a fresh node. */
-export async function clearNode(): Promise<void> {
-  for (const name of (await residue()).links) run(`ip link delete ${name} 2>&1 || true`)
-  run(`nft flush ruleset; rm -rf ${STATE}; mkdir -p ${STATE}`)
+export async function clearNode({ netns, root = '' }: { netns?: Netns; root?: string } = {}): Promise<void> {
+  const { links } = await residue({ ...(netns && { netns }), root })
+  const commands = links.map((name) => `ip link delete ${name} 2>&1 || true`)
+  await runIn(netns, 'sh', '-ec', [...commands, 'nft flush ruleset'].join('\n'))
+  run(`rm -rf ${root}${STATE}; mkdir -p ${root}${STATE}`)
 }
 
 /** The paths of all files below a directory, relative to it; none when it is missing. */

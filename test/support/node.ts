@@ -1,0 +1,149 @@
+import { readFileSync } from 'node:fs'
+import { type PluginAnswer, type PluginCall, runPlugin } from './plugin.ts'
+import { run } from './private_namespaces.ts'
+import {
+  clearNode,
+  createNetns,
+  filesBelow,
+  links,
+  type Netns,
+  type Residue,
+  residue,
+  runIn,
+} from './sandbox.ts'
+
+/** Settings of the whole node that an ADD may turn on. */
+export const FORWARDING = ['ipv4/ip_forward', 'ipv6/conf/all/forwarding']
+
+/** What a plugin is called with on a node; the pod's namespace is given by its number. */
+export type NodeCall = Omit<PluginCall, 'inside' | 'netns'> & {
+  readonly pod?: number
+  readonly netns?: string
+}
+
+/** One of several nodes of a test file, with a network, a /var/lib and pods of its own. */
+export type TestNode = {
+  readonly network: Netns
+  /** What the node sees as /var/lib is here below /var/lib. */
+  readonly root: string
+  readonly pods: readonly Netns[]
+  /** The call as the plugin has to be started with it on this node. */
+  place(call: NodeCall): PluginCall
+  call(call: NodeCall): Promise<PluginAnswer>
+  /** The path of the record of a container, and what is in it. */
+  record(containerId: string): { readonly path: string; readonly record: RecordJson } | undefined
+  /** All of ours that is on the node. */
+  left(): Promise<Residue>
+  /** What is in the pods besides `lo`, such as `node0-pod1 eth0`. */
+  inPods(): Promise<string[]>
+  /** The values of FORWARDING, a line each. */
+  forwarding(): Promise<string>
+  /** Saves the store as it is now, for `renew`. */
+  keepStore(): void
+  /** Puts back the store that was kept, or an empty one, and the settings; with it goes a bridge without a pod. */
+  renew(bridge?: string): Promise<void>
+  /** Makes it the node that it was at first: without bridges, forwarding and any trace in the store. */
+  clear(): Promise<void>
+}
+
+export type RecordJson = {
+  readonly complete: boolean
+  readonly containerId: string
+  readonly leases?: { readonly addresses: readonly string[] }
+}
+
+/** Makes a node in a sandbox that was entered. Its pods `NAME-pod0`, `NAME-pod1` … are empty namespaces. */
+export async function createNode(name: string, podCount = 1): Promise<TestNode> {
+  const pods = Array.from({ length: podCount }, (_, i) => createNetns(`${name}-pod${i}`))
+  const network = createNetns(name)
+  const root = `/run/nodes/${name}`
+  run(`mkdir -p ${root}/var/lib/cni`)
+  // The pods must be there before, as mounts that are made later do not show in it.
+  const mounts = await holdMounts(`mount --bind ${root}/var/lib /var/lib`)
+  const inside = ['nsenter', `--net=${network.path}`, `--mount=${mounts}`, '--']
+  const place = ({ pod, ...call }: NodeCall): PluginCall => ({
+    ...call,
+    inside,
+    ...(pod !== undefined && { netns: pods[pod]?.path ?? '' }),
+  })
+  return {
+    network,
+    root,
+    pods,
+    place,
+    call: (call) => runPlugin(place(call)),
+    record: (containerId) => findRecord(`${root}/var/lib/cni/bowline`, containerId),
+    left: () => residue({ netns: network, root }),
+    inPods: () => linksIn(pods),
+    forwarding: () => runIn(network, 'cat', ...FORWARDING.map((key) => `/proc/sys/net/${key}`)),
+    keepStore: () => void run(`cp -a ${root}/var/lib/cni/. ${root}/kept`),
+    renew: (bridge) => renew(network, root, bridge),
+    async clear() {
+      run(`rm -rf ${root}/kept; mkdir ${root}/kept`)
+      await clearNode({ netns: network, root })
+      await renew(network, root)
+    },
+  }
+}
+
+/** Does `work` for every item, with as many at a time as there are workers, such as nodes. The first error ends it. */
+export async function onEach<W, T>(
+  workers: readonly W[],
+  items: readonly T[],
+  work: (worker: W, item: T) => Promise<void>,
+): Promise<void> {
+  const queue = items.values()
+  const outcomes = await Promise.allSettled(
+    workers.map(async (worker) => {
+      for (const item of queue) {
+        await work(worker, item).catch((error: unknown) => {
+          // Nobody begins another item; what is under way ends before the test does.
+          for (const _ of queue);
+          throw error
+        })
+      }
+    }),
+  )
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+}
+
+/**
+ * A mount namespace, held by a process that ends with this one. (To mount it on a file fails at times on Linux 6.18: it
+ * compares numbers of namespaces that do not rise with time any more.)
+ */
+async function holdMounts(mount: string): Promise<string> {
+  const unshare = ['unshare', '--mount', '--propagation', 'private']
+  const holder = Bun.spawn(
+    ['setpriv', '--pdeathsig', 'KILL', ...unshare, 'sh', '-ec', `${mount}; echo ready; exec sleep infinity`],
+    { stdin: 'ignore', stdout: 'pipe', stderr: 'inherit' },
+  )
+  const { value } = await holder.stdout.getReader().read()
+  if (!value) throw new Error(`failed in a new mount namespace: ${mount}`)
+  holder.unref()
+  return `/proc/${holder.pid}/ns/mnt`
+}
+
+function findRecord(directory: string, containerId: string) {
+  return filesBelow(directory)
+    .filter((name) => /\/[0-9a-f]{32}$/.test(name))
+    .map((name) => `${directory}/${name}`)
+    .map((path) => ({ path, record: JSON.parse(readFileSync(path, 'utf8')) as RecordJson }))
+    .find(({ record }) => record.containerId === containerId)
+}
+
+async function linksIn(pods: readonly Netns[]): Promise<string[]> {
+  const found = await Promise.all(
+    pods.map(async (pod) => (await links(pod)).map(({ ifname }) => `${pod.name} ${ifname}`)),
+  )
+  return found.flat().filter((text) => !text.endsWith(' lo'))
+}
+
+async function renew(network: Netns, root: string, bridge?: string): Promise<void> {
+  const store = `${root}/var/lib/cni`
+  const commands = [
+    ...(bridge ? [`ip link delete ${bridge} 2>/dev/null || true`] : []),
+    ...FORWARDING.map((key) => `echo 0 > /proc/sys/net/${key}`),
+    `rm -rf ${store}; cp -a ${root}/kept ${store}`,
+  ]
+  await runIn(network, 'sh', '-ec', commands.join('\n'))
+}
