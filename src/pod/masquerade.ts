@@ -94,6 +94,16 @@ export function listMasquerade(kernel: Kernel, network: string): Masqueraded[] {
   return listElements(kernel).filter(({ chain }) => chain.startsWith(networkChainPrefix(network)))
 }
 
+/** Takes away what is masqueraded for an attachment of which nothing is written, by looking at every element. */
+export function removeUnrecordedMasquerade(kernel: Kernel, id: AttachmentId): void {
+  const own = listMasquerade(kernel, id.network).filter(({ comment }) => comment === commentOf(id))
+  removeMasquerade(
+    kernel,
+    id.network,
+    own.map(({ address }) => address),
+  )
+}
+
 /** Takes away what no pod uses any more: of these chains, and the table when nothing else is in it. */
 export function removeUnusedFrame(kernel: Kernel, chains: readonly string[]): void {
   for (const chain of new Set(chains)) {
@@ -228,12 +238,16 @@ function listElements(kernel: Kernel): Masqueraded[] {
   }))
 }
 
+function commentOf({ containerId, ifName }: AttachmentId): string {
+  return `${containerId} ${ifName}`.slice(0, 120)
+}
+
 function addElement(id: AttachmentId, cidr: Cidr): NftCommand {
   return {
     op: 'addElement',
     ...elementRef(cidr.address),
     goto: subnetChainName(id.network, networkOf(cidr)),
-    comment: `${id.containerId} ${id.ifName}`.slice(0, 120),
+    comment: commentOf(id),
   }
 }
 

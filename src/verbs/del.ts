@@ -6,6 +6,7 @@ import { collectFaults, type Fault, isErrno } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { removeLink, removePodInterface } from '../pod/detach.ts'
 import { removeMacCheck } from '../pod/mac_check.ts'
+import { removeUnrecordedMasquerade } from '../pod/masquerade.ts'
 import { dataDirOf } from './addresses.ts'
 import { attachmentIdOf, type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
 import { ipamPartOf } from './chain.ts'
@@ -54,6 +55,7 @@ function removeUnrecorded(call: Call, ports: Ports): void {
   const id = attachmentIdOf(call)
   const hadLink = removeLink(ports.kernel.host(), { name: deriveNames(id).hostIfName })
   removeMacCheck(ports.kernel, deriveNames(id))
+  removeUnrecordedMasquerade(ports.kernel, id)
   if (!hadLink) removeFromNetns(call, ports, () => isNamed(call) || holdsLease(call, ports))
   // Without a word on addresses in the config, leases of this name are another plugin's.
   if (call.config.ipam && !delegateOf(call.config)) releaseUnrecorded(call, ports)

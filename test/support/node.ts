@@ -40,11 +40,16 @@ export type TestNode = {
   forwarding(): Promise<string>
   /** Saves the store as it is now, for `renew`. */
   keepStore(): void
-  /** Puts back the store that was kept, or an empty one, and the settings; with it goes a bridge without a pod. */
-  renew(bridge?: string): Promise<void>
+  /**
+   * Puts back the store that was kept, or an empty one; with it goes a bridge without a pod. Forwarding is switched off
+   * again, unless a pod that stays needs it.
+   */
+  renew(options?: Renewal): Promise<void>
   /** Makes it the node that it was at first: without bridges, forwarding and any trace in the store. */
   clear(): Promise<void>
 }
+
+export type Renewal = { readonly bridge?: string | undefined; readonly keepForwarding?: boolean }
 
 export type RecordJson = {
   readonly complete: boolean
@@ -77,7 +82,7 @@ export async function createNode(name: string, podCount = 1): Promise<TestNode> 
     inPods: () => linksIn(pods),
     forwarding: () => runIn(network, 'cat', ...FORWARDING.map((key) => `/proc/sys/net/${key}`)),
     keepStore: () => void run(`cp -a ${root}/var/lib/cni/. ${root}/kept`),
-    renew: (bridge) => renew(network, root, bridge),
+    renew: (options) => renew(network, root, options),
     async clear() {
       run(`rm -rf ${root}/kept; mkdir ${root}/kept`)
       await clearNode({ netns: network, root })
@@ -138,11 +143,11 @@ async function linksIn(pods: readonly Netns[]): Promise<string[]> {
   return found.flat().filter((text) => !text.endsWith(' lo'))
 }
 
-async function renew(network: Netns, root: string, bridge?: string): Promise<void> {
+async function renew(network: Netns, root: string, { bridge, keepForwarding }: Renewal = {}): Promise<void> {
   const store = `${root}/var/lib/cni`
   const commands = [
     ...(bridge ? [`ip link delete ${bridge} 2>/dev/null || true`] : []),
-    ...FORWARDING.map((key) => `echo 0 > /proc/sys/net/${key}`),
+    ...(keepForwarding ? [] : FORWARDING.map((key) => `echo 0 > /proc/sys/net/${key}`)),
     `rm -rf ${store}; cp -a ${root}/kept ${store}`,
   ]
   await runIn(network, 'sh', '-ec', commands.join('\n'))

@@ -166,7 +166,7 @@ export class Stage {
 
   async #prepare(): Promise<PluginCall> {
     const { command, config, before, neighbour } = this.#scenario
-    await this.#node.renew(neighbour ? undefined : config.bridge)
+    await this.#node.renew(neighbour ? { keepForwarding: true } : { bridge: config.bridge })
     if (before) expectSuccess(await this.#call('ADD'), 'the ADD before')
     if (before === 'remains') this.#markIncomplete()
     return this.#node.place(callOf(command, config, this.#valid))

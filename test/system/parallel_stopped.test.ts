@@ -94,7 +94,16 @@ async function stopAtEach(mode: Mode, call: NodeCall, meanwhile: Meanwhile): Pro
     const goOn = async () => {
       process.resume()
       const e = await process.ended
-      if (e.answer.exitCode !== 0) console.log('TAIL', e.answer.signal, e.calls.length, e.calls.slice(-40).map((c) => c.text.slice(0, 200)).join('\n'))
+      if (e.answer.exitCode !== 0)
+        console.log(
+          'TAIL',
+          e.answer.signal,
+          e.calls.length,
+          e.calls
+            .slice(-40)
+            .map((c) => c.text.slice(0, 200))
+            .join('\n'),
+        )
       return e.answer
     }
     // A call more or less of Bun's engine may have led to another place than planned.
@@ -133,7 +142,7 @@ function locksHeldAfter(calls: readonly SystemCall[]): string[] {
 
 /** Before a removal there is something to remove. */
 async function prepare(node: TestNode, { hasBridge }: Mode, { command, config }: NodeCall): Promise<void> {
-  await node.renew(hasBridge ? undefined : 'br0')
+  await node.renew(hasBridge ? {} : { bridge: 'br0' })
   if (command !== 'ADD') expectSuccess(await node.call({ command: 'ADD', config, ...FIRST }))
 }
 
