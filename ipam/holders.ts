@@ -1,6 +1,6 @@
 import { type Address, formatAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
-import { leaseText } from './leases.ts'
+import { leaseText, meaningOf } from './leases.ts'
 import type { AttachmentRecord } from './record.ts'
 
 /**
@@ -33,7 +33,7 @@ export function recordsByLease(records: readonly AttachmentRecord[]): Map<string
 
 /** Who holds an address whose lease file has this text. A record speaks only for the addresses that it names. */
 export function holderOf(address: Address, text: string | undefined, evidence: Evidence): Holder {
-  const trimmed = text?.trim() ?? ''
+  const trimmed = meaningOf(text)
   if (trimmed === '') return { by: 'nobody' }
   const name = formatAddress(address)
   const record = evidence.records.get(trimmed)

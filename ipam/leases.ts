@@ -35,15 +35,20 @@ export function ownershipOf(
   text: string | undefined,
   owner: Pick<AttachmentId, 'containerId' | 'ifName'>,
 ): Ownership {
-  const trimmed = text?.trim() ?? ''
+  const trimmed = meaningOf(text)
   if (trimmed === '') return 'nobody'
   if (trimmed === leaseText(owner)) return 'ours'
   return trimmed === owner.containerId ? 'ours in the old form' : 'another'
 }
 
+/** What a lease says, '' if nothing. A power failure may leave zeros in place of what was written (XFS, ext4). */
+export function meaningOf(text: string | undefined): string {
+  return text === undefined || /^\0*$/.test(text) ? '' : text.trim()
+}
+
 /** The owner that a lease names, or undefined when it names nobody. */
 export function ownerOf(address: Address, text: string): LeaseOwner | undefined {
-  const [containerId = '', ifName] = text.trim().split('\r\n')
+  const [containerId = '', ifName] = meaningOf(text).split('\r\n')
   if (containerId === '') return undefined
   return { address, containerId, ...(ifName !== undefined && { ifName }) }
 }

@@ -7,7 +7,16 @@ import { UndoStack } from '../src/core/undo.ts'
 import { exhausted, type Holdings } from './exhausted.ts'
 import { asHint, FreeList, rememberReleased } from './free_list.ts'
 import { isUntouched, lastReservedPath, readLastReserved } from './last_reserved.ts'
-import { type LeaseOwner, leasedAddresses, leasePath, leaseText, ownerOf, ownershipOf } from './leases.ts'
+import {
+  type LeaseOwner,
+  leasedAddresses,
+  leasePath,
+  leaseText,
+  meaningOf,
+  type Ownership,
+  ownerOf,
+  ownershipOf,
+} from './leases.ts'
 import { capacityOf, formatRangeSet, isGateway, type RangeSet, rangeOf } from './range_set.ts'
 import { isCniName } from './record_format.ts'
 import { isDamaged } from './records.ts'
@@ -34,6 +43,8 @@ export type Owner = Pick<AttachmentId, 'containerId' | 'ifName'>
 export interface PoolView {
   /** Whether every one of these addresses is leased to this owner. */
   held(owner: Owner, addresses: readonly Address[]): boolean
+  /** Whose one of these addresses is. */
+  ownership(owner: Owner, address: Address): Ownership
   /** Who holds what, for a GC: reads every lease. */
   owners(): LeaseOwner[]
 }
@@ -74,6 +85,7 @@ export function viewPool(files: Files, place: Pick<PoolPlace, 'dataDir' | 'netwo
   const dir = leaseDirOf(place)
   return {
     held: (owner, addresses) => isHeld(files, dir, owner, addresses),
+    ownership: (owner, address) => ownershipOf(files.read(leasePath(dir, address)), owner),
     owners: () => ownersIn(files, dir),
   }
 }
@@ -155,6 +167,10 @@ class LockedPool implements Pool {
     return isHeld(this.#files, this.#dir, owner, addresses)
   }
 
+  ownership(owner: Owner, address: Address): Ownership {
+    return ownershipOf(this.#files.read(leasePath(this.#dir, address)), owner)
+  }
+
   owners(): LeaseOwner[] {
     return ownersIn(this.#files, this.#dir)
   }
@@ -203,7 +219,7 @@ class LockedPool implements Pool {
   }
 
   #isFree(address: Address): boolean {
-    return (this.#files.read(leasePath(this.#dir, address)) ?? '').trim() === ''
+    return meaningOf(this.#files.read(leasePath(this.#dir, address))) === ''
   }
 
   /** A requested address is never taken from a live pod, only from one that is gone for certain. */
@@ -227,7 +243,7 @@ class LockedPool implements Pool {
       this.#files.create(path, text)
     } catch (error) {
       if (!isErrno(error, 'EEXIST')) throw error
-      if ((this.#files.read(path) ?? '').trim() !== '') throw snatched(path)
+      if (meaningOf(this.#files.read(path)) !== '') throw snatched(path)
       this.#files.remove(path)
       this.#files.create(path, text)
     }
@@ -255,9 +271,7 @@ class LockedPool implements Pool {
   /** Whether the address was the owner's, or nobody's with an empty file, and is free now. */
   #free(owner: Owner, address: Address): boolean {
     const path = leasePath(this.#dir, address)
-    const text = this.#files.read(path)
-    if (text === undefined || ownershipOf(text, owner) === 'another') return false
-    return this.#files.remove(path)
+    return ownershipOf(this.#files.read(path), owner) !== 'another' && this.#files.remove(path)
   }
 }
 

@@ -38,6 +38,8 @@ export interface Records {
   listDamaged(network: string): string[]
   /** Removes a damaged record by its key. True if it was the last of its network. */
   removeDamaged(network: string, key: string): boolean
+  /** Takes away what is left of a network without a record. True if it has none. */
+  removeUnused(network: string): boolean
   /** The networks that have a record, in no order. */
   networks(): string[]
 }
@@ -126,6 +128,11 @@ class RecordStore implements Records {
   removeDamaged(network: string, key: string): boolean {
     if (!KEY.test(key)) throw new Fault(`${JSON.stringify(key)} is not the key of a record`)
     return this.#removeKey(network, key)
+  }
+
+  removeUnused(network: string): boolean {
+    const dir = `${this.#dir}/${network}`
+    return this.#files.removeDirectory(dir) || this.#files.list(dir).length === 0
   }
 
   networks(): string[] {

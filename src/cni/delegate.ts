@@ -33,7 +33,8 @@ export function callDelegate(runner: PluginRunner, { type, command, env, stdin }
   throw delegateFault(type, command, exitCode, stdout)
 }
 
-function findPlugin(runner: PluginRunner, type: string, cniPath: string): string {
+/** The path of a plugin in CNI_PATH. Throws a Fault (code 7) if there is none, or the name is no file name. */
+export function findPlugin(runner: PluginRunner, type: string, cniPath: string): string {
   if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(type)) {
     throw new Fault(`key "ipam.type": ${JSON.stringify(type)} is not the name of a plugin`, {
       code: Code.invalidConfig,

@@ -1,18 +1,26 @@
 import { Code, Fault } from './errors.ts'
 import type { FileLock, Files, LockKind } from './files.ts'
 
-/** One call of the port, as the hook sees it: once before it takes effect and once after. */
+/**
+ * One call of the port, as the hook sees it: before it takes effect, after, and for those that write whole files also
+ * midway, when the new text stands under its temporary name.
+ */
 export type FileOperation = {
   readonly name: string
   readonly path: string
   /** Counts the operations from 1. */
   readonly sequence: number
-  readonly phase: 'before' | 'after'
+  readonly phase: 'before' | 'midway' | 'after'
+}
+
+export type FakeFilesOptions = {
+  /** Default true. False: a file system on which every file has a name, so that `create` has a temporary one too. */
+  readonly anonymous?: boolean
 }
 
 /** The Files port in memory, with the errnos of Linux, a hook at every operation and a process that can be killed. */
 export interface FakeFiles extends Files {
-  /** Called twice for each operation. What it throws comes out of the operation; `Killed` ends the process. */
+  /** Called at each phase of each operation. What it throws comes out of it; `Killed` ends the process. */
   onOperation: ((operation: FileOperation) => void) | undefined
   /** The operations so far. */
   readonly operations: number
@@ -24,24 +32,31 @@ export interface FakeFiles extends Files {
   dump(): Record<string, string>
   /** The permission bits of what is at `path`. */
   modeOf(path: string): number
-  /** Puts a symbolic link there, which no operation follows. */
-  plantSymlink(path: string): void
+  /** Puts a symbolic link there, which no operation but `readForeign` follows. */
+  plantSymlink(path: string, target?: string): void
 }
 
-/** Thrown by a hook to stop the process at that point. From then on every operation throws it, until `revive`. */
+/**
+ * Stands for SIGKILL: thrown by a hook to stop the process at that point. Not a Fault, so nothing that expects an errno
+ * takes it for one. From then on everything that a fake is asked throws it, until its `revive`.
+ */
 export class Killed extends Error {
-  constructor() {
-    super('killed')
+  constructor(what = '') {
+    super(what ? `killed at: ${what}` : 'killed')
     this.name = 'Killed'
   }
 }
 
 type FileNode = { readonly kind: 'file'; bytes: Uint8Array; readonly mode: number }
 type DirectoryNode = { readonly kind: 'directory'; readonly names: Set<string>; readonly mode: number }
-type Node = FileNode | DirectoryNode | { readonly kind: 'symlink'; readonly mode: number }
+type Symlink = { readonly kind: 'symlink'; readonly target: string; readonly mode: number }
+type Node = FileNode | DirectoryNode | Symlink
 
-export function createFakeFiles(): FakeFiles {
-  return new MemoryFiles()
+/** What a crash can leave, as the real adapter has it: such names are not listed and keep no directory. */
+const TEMPORARY = '.bowline-tmp.'
+
+export function createFakeFiles(options: FakeFilesOptions = {}): FakeFiles {
+  return new MemoryFiles(options)
 }
 
 class MemoryFiles implements FakeFiles {
@@ -51,10 +66,23 @@ class MemoryFiles implements FakeFiles {
   #killed = false
   #locked = new Map<string, { readonly kind: LockKind; readonly holders: Set<object> }>()
   readonly #nodes = new Map<string, Node>([['/', { kind: 'directory', names: new Set(), mode: 0o755 }]])
+  readonly #anonymous: boolean
+
+  constructor({ anonymous = true }: FakeFilesOptions) {
+    this.#anonymous = anonymous
+  }
 
   read(path: string): string | undefined {
     return this.#operate('read', path, () => {
       const file = this.#file(path, 'read')
+      return file && new TextDecoder().decode(file.bytes)
+    })
+  }
+
+  readForeign(path: string): string | undefined {
+    return this.#operate('readForeign', path, () => {
+      const node = this.#at(path, 'read')
+      const file = this.#file(node?.kind === 'symlink' ? node.target : path, 'read')
       return file && new TextDecoder().decode(file.bytes)
     })
   }
@@ -67,16 +95,22 @@ class MemoryFiles implements FakeFiles {
   }
 
   create(path: string, text: string): void {
-    this.#operate('create', path, () => {
+    this.#operate('create', path, (midway) => {
       if (this.#at(path, 'create')) throw refusal('create', path, 'EEXIST')
-      this.#put(path, { kind: 'file', bytes: new TextEncoder().encode(text), mode: 0o600 }, 'create')
+      const file = wholeFile(text)
+      if (!this.#anonymous) this.#passThrough(`${temporaryName(path)}.new`, file, 'create', midway)
+      this.#put(path, file, 'create')
     })
   }
 
   replace(path: string, text: string): void {
-    this.#operate('replace', path, () => {
+    this.#operate('replace', path, (midway) => {
       if (this.#at(path, 'replace')?.kind === 'directory') throw refusal('replace', path, 'EISDIR')
-      this.#put(path, { kind: 'file', bytes: new TextEncoder().encode(text), mode: 0o600 }, 'replace')
+      const file = wholeFile(text)
+      const beside = () => this.#passThrough(temporaryName(path), file, 'replace', midway)
+      if (this.#anonymous) beside()
+      else this.#passThrough(`${temporaryName(path)}.new`, file, 'replace', beside)
+      this.#put(path, file, 'replace')
     })
   }
 
@@ -97,9 +131,9 @@ class MemoryFiles implements FakeFiles {
     return this.#operate('remove', path, () => {
       const node = this.#at(path, 'remove')
       if (node?.kind === 'directory') throw refusal('remove', path, 'EISDIR')
-      if (!node) return false
       this.#drop(path)
-      return true
+      if (!node) for (const name of temporariesOf(path)) this.#drop(name)
+      return node !== undefined
     })
   }
 
@@ -108,7 +142,8 @@ class MemoryFiles implements FakeFiles {
       const node = this.#at(path, 'remove')
       if (!node) return false
       if (node.kind !== 'directory') throw refusal('remove directory', path, 'ENOTDIR')
-      if (node.names.size > 0) return false
+      if (![...node.names].every(isTemporary)) return false
+      for (const name of node.names) this.#drop(`${path}/${name}`)
       this.#drop(path)
       return true
     })
@@ -130,7 +165,7 @@ class MemoryFiles implements FakeFiles {
     return this.#operate('list', path, () => {
       const node = this.#at(path, 'list')
       if (node && node.kind !== 'directory') throw refusal('list', path, 'ENOTDIR')
-      return node ? [...node.names] : []
+      return node ? [...node.names].filter((name) => !isTemporary(name)) : []
     })
   }
 
@@ -176,22 +211,35 @@ class MemoryFiles implements FakeFiles {
     return this.#nodes.get(path)?.mode ?? 0
   }
 
-  plantSymlink(path: string): void {
-    this.#put(path, { kind: 'symlink', mode: 0o777 }, 'link')
+  plantSymlink(path: string, target = '/nowhere'): void {
+    this.#put(path, { kind: 'symlink', target, mode: 0o777 }, 'link')
   }
 
-  #operate<T>(name: string, path: string, work: () => T): T {
+  #operate<T>(name: string, path: string, work: (midway: () => void) => T): T {
     if (this.#killed) throw new Killed()
     const sequence = ++this.operations
+    const notify = (phase: FileOperation['phase']) => this.onOperation?.({ name, path, sequence, phase })
     try {
-      this.onOperation?.({ name, path, sequence, phase: 'before' })
-      const result = work()
-      this.onOperation?.({ name, path, sequence, phase: 'after' })
+      notify('before')
+      const result = work(() => notify('midway'))
+      notify('after')
       return result
     } catch (error) {
       if (error instanceof Killed) this.#killed = true
       throw error
     }
+  }
+
+  /** Lets a new file stand under another name for a moment. Only a kill in that moment leaves it there. */
+  #passThrough(path: string, file: FileNode, action: string, midway: () => void): void {
+    this.#put(path, file, action)
+    try {
+      midway()
+    } catch (error) {
+      if (!(error instanceof Killed)) this.#drop(path)
+      throw error
+    }
+    this.#drop(path)
   }
 
   #unlock(path: string, holder: object): void {
@@ -234,6 +282,24 @@ class MemoryFiles implements FakeFiles {
     if (parent?.kind === 'directory') parent.names.delete(path.slice(path.lastIndexOf('/') + 1))
     this.#nodes.delete(path)
   }
+}
+
+function wholeFile(text: string): FileNode {
+  return { kind: 'file', bytes: new TextEncoder().encode(text), mode: 0o600 }
+}
+
+function temporaryName(path: string): string {
+  const slash = path.lastIndexOf('/') + 1
+  return path.slice(0, slash) + TEMPORARY + path.slice(slash)
+}
+
+/** The names under which a crash can leave a file. */
+function temporariesOf(path: string): string[] {
+  return [temporaryName(path), `${temporaryName(path)}.new`]
+}
+
+function isTemporary(name: string): boolean {
+  return name.startsWith(TEMPORARY)
 }
 
 function parentOf(path: string): string {

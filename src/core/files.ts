@@ -8,6 +8,11 @@ import { isErrno } from './errors.ts'
 export interface Files {
   /** The whole text, or undefined if there is no such file. */
   read(path: string): string | undefined
+  /**
+   * The text of a file that is not ours, such as /etc/resolv.conf: whoever owns it, and by whatever links. Undefined if
+   * there is none. Throws a Fault if it is no regular file or larger than 1 MiB.
+   */
+  readForeign(path: string): string | undefined
   /** Up to `length` bytes from `offset`; shorter at the end of the file, empty if there is no such file. */
   readAt(path: string, offset: number, length: number): Uint8Array
   /** Makes a new file, whole or not at all. Throws EEXIST if there is one, ENOENT if its directory is missing. */
@@ -16,7 +21,7 @@ export interface Files {
   replace(path: string, text: string): void
   /** Writes in place from `offset`, making the file if it is missing. */
   writeAt(path: string, offset: number, bytes: Uint8Array): void
-  /** Removes a file. False if it was gone already. */
+  /** Removes a file. False if it was gone already; then what a crash has left of its making is removed. */
   remove(path: string): boolean
   /** Removes an empty directory. False if it is missing or not empty. */
   removeDirectory(path: string): boolean

@@ -39,13 +39,15 @@ function displace(host: Netns, linkIndex: number, cidr: Cidr, undo: UndoStack): 
   ignoring(['EADDRNOTAVAIL'], () => host.apply([{ op: 'removeAddress', linkIndex, cidr }]))
 }
 
-function addGateway(host: Netns, { index: linkIndex }: Link, cidr: Cidr, undo: UndoStack): void {
+function addGateway(host: Netns, link: Link, cidr: Cidr, undo: UndoStack): void {
+  const linkIndex = link.index
   let isOurs = true
   undo.push(() => isOurs && removeGateway(host, linkIndex, cidr))
   try {
     host.apply([{ op: 'addAddress', linkIndex, cidr, noDad: true }])
   } catch (error) {
-    if (!isErrno(error, 'EEXIST')) throw error
+    // Somebody else was first, but it has to be here.
+    if (!isErrno(error, 'EEXIST') || missingGateways(host, link, [cidr]).length > 0) throw error
     isOurs = false
   }
 }

@@ -4,7 +4,7 @@ import { parseResult } from '../cni/parse_result.ts'
 import { assertPrintable } from '../cni/print_result.ts'
 import { chooseDns, requestsOf } from '../cni/requests.ts'
 import { type CniInterface, type CniResult, podInterfaceOf } from '../cni/result.ts'
-import { Code, Fault } from '../core/errors.ts'
+import { Code, collectFaults, Fault } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { UndoStack } from '../core/undo.ts'
 import type { Link, Netns } from '../kernel/kernel.ts'
@@ -14,12 +14,12 @@ import { removeMacCheck } from '../pod/mac_check.ts'
 import { wantedRoutes } from '../pod/plan.ts'
 import type { PodSpec } from '../pod/spec.ts'
 import { type Acquired, acquireAddresses } from './addresses.ts'
-import { attachmentIdOf, type Call } from './call.ts'
+import { attachmentIdOf, type Call, releaseDelegated } from './call.ts'
 import { addChained } from './chain.ts'
 import { withPodNetns } from './pod_netns.ts'
 import type { Ports } from './ports.ts'
 import { othersOf } from './reaper.ts'
-import { recordsOf, soundRecord, withAttachmentLock } from './records.ts'
+import { recordsOf, removeDelegatedFrames, soundRecord, withAttachmentLock } from './records.ts'
 import { releaseUnrecorded, removeRecorded } from './remove.ts'
 import { bridgeNameOf, specOf } from './spec_of.ts'
 import { throwCollected, withUnwound } from './unmake.ts'
@@ -48,7 +48,7 @@ function addLocked(call: Call, ports: Ports, netns: Netns, previous: CniResult |
   const before = soundRecord(ports, id)
   refuseExisting(ports, netns, call, before)
   if (before?.bootId === ports.kernel.bootId() && previous) refuseSharedRecord(before)
-  if (before) throwCollected(removeRecorded(ports, before), id.containerId)
+  if (before) removeRemains(call, ports, before)
   const undo = new UndoStack()
   try {
     const acquired = acquireAddresses(
@@ -68,6 +68,16 @@ function addLocked(call: Call, ports: Ports, netns: Netns, previous: CniResult |
   } catch (error) {
     throw withUnwound(error, undo.unwind())
   }
+}
+
+/** What an ADD that was killed has left; the addresses that it had from us it gets again. */
+function removeRemains(call: Call, ports: Ports, record: AttachmentRecord): void {
+  const faults = [
+    ...removeRecorded(ports, record),
+    ...collectFaults([() => releaseDelegated(call, ports, record)]),
+  ]
+  throwCollected(faults, record.containerId)
+  removeDelegatedFrames(ports, record)
 }
 
 /** A record that can't be trusted, after a power failure perhaps: what the derived names and the leases show goes. */

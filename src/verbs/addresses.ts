@@ -5,6 +5,7 @@ import type { AttachmentRecord } from '../../ipam/record.ts'
 import { parseResolvConf } from '../../ipam/resolv_conf.ts'
 import type { PoolPlace } from '../../ipam/survey.ts'
 import type { NetworkConfig } from '../cni/config.ts'
+import { findPlugin } from '../cni/delegate.ts'
 import { parseResult } from '../cni/parse_result.ts'
 import { printRoute } from '../cni/print_result.ts'
 import { requestsOf } from '../cni/requests.ts'
@@ -13,6 +14,7 @@ import { isAtLeast } from '../cni/versions.ts'
 import { type Address, formatAddress, formatCidr, parseAddress, parseCidr } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
+import { removeMasquerade } from '../pod/masquerade.ts'
 import type { PodIp, PodRoute } from '../pod/spec.ts'
 import { attachmentIdOf, type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
@@ -134,7 +136,7 @@ function chooseLeases(
 }
 
 function readResolvConf(ports: Ports, path: string): string {
-  const text = ports.files.read(path)
+  const text = ports.files.readForeign(path)
   if (text !== undefined) return text
   throw new Fault(`key "ipam.resolvConf": there is no file ${JSON.stringify(path)}`, {
     code: Code.invalidConfig,
@@ -149,7 +151,11 @@ function acquireFromDelegate(
   type: string,
   undo: UndoStack,
 ): Acquired {
-  writeRecord(ports, record, undo)
+  // Who is not there holds nothing, and could not be asked to free it.
+  findPlugin(ports.plugins, type, call.env['CNI_PATH'] ?? '')
+  let written = record
+  undo.pushForgetting(() => forgetRecord(ports, written))
+  recordsOf(ports).write(record)
   // Also after a failed ADD the delegate may hold something: it gets its DEL either way (specification, section 4).
   undo.push(() => void runDelegate(call, ports, type, 'DEL'))
   const printed = runDelegate(call, ports, type, 'ADD')
@@ -162,7 +168,7 @@ function acquireFromDelegate(
     })
   }
   const masquerade = call.config.ipMasq ? { masquerade: ips.map(({ cidr }) => formatCidr(cidr)) } : {}
-  const written = { ...record, routes: result.routes.map(printRoute), ...masquerade }
+  written = { ...record, routes: result.routes.map(printRoute), ...masquerade }
   recordsOf(ports).write(written)
   return { ips, routes: result.routes, ...(result.dns && { dns: result.dns }), record: written }
 }
@@ -179,18 +185,25 @@ function parseJson(type: string, text: string): unknown {
 }
 
 function writeRecord(ports: Ports, record: AttachmentRecord, undo: UndoStack): AttachmentRecord {
-  undo.push(() => forgetRecord(ports, record))
+  undo.pushForgetting(() => forgetRecord(ports, record))
   recordsOf(ports).write(record)
   return record
 }
 
-/** Frees the addresses that a record names, as far as they are still held by its attachment. */
+/**
+ * Frees the addresses that a record names, as far as they are still held by its attachment. Of those that nobody holds
+ * the masquerading goes, which `removeFromKernel` has left: while the pool is locked, nobody takes them.
+ */
 export function releaseLeases(ports: Ports, record: AttachmentRecord): void {
-  const { leases } = record
+  const { leases, network, masquerade } = record
   if (!leases || leases.addresses.length === 0) return
-  withPool(ports, record.network, leases.dataDir, (pool) =>
-    pool.release(record, leases.addresses.map(parseAddress)),
-  )
+  withPool(ports, network, leases.dataDir, (pool) => {
+    const addresses = leases.addresses.map(parseAddress)
+    const ownerless = addresses.filter((address) => pool.ownership(record, address) === 'nobody')
+    if (masquerade && record.bootId === ports.kernel.bootId())
+      removeMasquerade(ports.kernel, network, ownerless)
+    pool.release(record, addresses)
+  })
 }
 
 /** The routes of a config or a record, which have been checked when it was read, as values. */

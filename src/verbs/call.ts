@@ -1,3 +1,4 @@
+import type { AttachmentRecord } from '../../ipam/record.ts'
 import type { NetworkConfig } from '../cni/config.ts'
 import { callDelegate } from '../cni/delegate.ts'
 import type { Invocation } from '../cni/environment.ts'
@@ -29,4 +30,15 @@ export function delegateOf({ ipam }: NetworkConfig): string | undefined {
 /** Runs the delegated IPAM plugin with our environment and configuration, and returns what it printed. */
 export function runDelegate(call: Call, ports: Ports, type: string, command: string): string {
   return callDelegate(ports.plugins, { type, command, env: call.env, stdin: call.stdin })
+}
+
+/**
+ * Lets another IPAM plugin free what it holds for a recorded attachment, whichever attachment the call is about. No
+ * reference plugin answers GC, and a second ADD is an error to them: each gets a DEL (specification, section 4).
+ */
+export function releaseDelegated(call: Call, ports: Ports, record: AttachmentRecord): void {
+  const { delegate, containerId, ifName } = record
+  if (!delegate) return
+  const env = { ...call.env, CNI_CONTAINERID: containerId, CNI_IFNAME: ifName, CNI_NETNS: '' }
+  runDelegate({ ...call, env }, ports, delegate, 'DEL')
 }

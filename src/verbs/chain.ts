@@ -52,7 +52,7 @@ export function addChained(call: Call, ports: Ports, netns: Netns, previous: Cni
   }
   const undo = new UndoStack()
   try {
-    undo.push(() => (shared ? recordsOf(ports).write(shared) : forgetRecord(ports, record)))
+    undo.pushForgetting(() => (shared ? recordsOf(ports).write(shared) : forgetRecord(ports, record)))
     recordsOf(ports).write(record)
     const attached = attachChained(ports.kernel, spec, port, othersOf(ports, id), undo)
     const result = withLinks(call, previous, attached)

@@ -4,7 +4,7 @@ import { type ValidAttachments, validAttachments } from '../cni/valid_attachment
 import { collectFaults, type Fault } from '../core/errors.ts'
 import { removeUnusedMacFrame } from '../pod/mac_check.ts'
 import { removeUnusedFrame } from '../pod/masquerade.ts'
-import { type Call, delegateOf, runDelegate } from './call.ts'
+import { type Call, delegateOf, releaseDelegated, runDelegate } from './call.ts'
 import {
   freeStrayLeases,
   removeDamaged,
@@ -47,7 +47,10 @@ export function ipamGc(call: Call, ports: Ports): void {
   const valid = validAttachments(call.config)
   const faults = [
     ...collectStale(call, ports, valid, ({ mode }) => mode === undefined),
-    ...collectFaults([() => freeStrayLeases(call, ports, valid)]),
+    ...collectFaults([
+      () => freeStrayLeases(call, ports, valid),
+      () => recordsOf(ports).removeUnused(call.config.name),
+    ]),
   ]
   throwCollected(faults, `network ${call.config.name}`, 'GC')
 }
@@ -82,21 +85,9 @@ function collect(call: Call, ports: Ports, stale: AttachmentRecord): void {
   }
 }
 
-/** No reference IPAM plugin answers GC, so each gets a DEL for what it holds (specification, section 4). */
-function releaseDelegated(
-  call: Call,
-  ports: Ports,
-  { delegate, containerId, ifName }: AttachmentRecord,
-): void {
-  if (!delegate) return
-  const env = { ...call.env, CNI_CONTAINERID: containerId, CNI_IFNAME: ifName, CNI_NETNS: '' }
-  runDelegate({ ...call, env }, ports, delegate, 'DEL')
-}
-
 /** What the network's pods had in common; while there are records, the last of them takes it. */
 function removeFrame(ports: Ports, network: string, chains: readonly string[]): void {
-  const records = recordsOf(ports)
-  if (records.list(network).length + records.listDamaged(network).length > 0) return
+  if (!recordsOf(ports).removeUnused(network)) return
   removeUnusedFrame(ports.kernel, chains)
   removeUnusedMacFrame(ports.kernel)
 }

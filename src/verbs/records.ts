@@ -31,8 +31,17 @@ export function soundRecord(ports: Ports, id: AttachmentId): AttachmentRecord | 
 
 /** Removes the record; with the last one of a network goes what its pods had in common in the kernel. */
 export function forgetRecord(ports: Ports, record: AttachmentRecord): void {
-  const last = recordsOf(ports).remove(record)
-  if (last) removeUnusedFrames(ports, record)
+  removeDelegatedFrames(ports, record)
+  if (recordsOf(ports).remove(record)) removeUnusedFrames(ports, record)
+}
+
+/**
+ * Which subnets another IPAM plugin gives stands nowhere but in records: what these have in common in the kernel must go
+ * before the last record that knows it does, or is written anew.
+ */
+export function removeDelegatedFrames(ports: Ports, record: AttachmentRecord): void {
+  const isOnly = record.delegate !== undefined && recordsOf(ports).list(record.network).length === 1
+  if (isOnly) removeUnusedFrames(ports, record)
 }
 
 /**

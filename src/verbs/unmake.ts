@@ -1,5 +1,6 @@
+import { viewPool } from '../../ipam/pool.ts'
 import type { AttachmentRecord } from '../../ipam/record.ts'
-import { parseAddress, parseCidr } from '../core/address.ts'
+import { type Address, parseAddress, parseCidr } from '../core/address.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { leaveBridge, removeLink, returnRoutes } from '../pod/detach.ts'
@@ -45,11 +46,24 @@ export function withUnwound(error: unknown, faults: readonly Fault[]): unknown {
   return new Fault(`${inner} (and the rollback failed in part: ${left})`, { cause: error })
 }
 
-/** Elements in the kernel live no longer than the boot they were made in. */
+/**
+ * Elements in the kernel live no longer than the boot they were made in. A record is written before the leases are taken,
+ * and stays when a DEL fails: it may name addresses that are another pod's by now.
+ */
 function removeMasqueradeOf(ports: Ports, record: AttachmentRecord): void {
   if (!record.masquerade || record.bootId !== ports.kernel.bootId()) return
   const addresses = record.masquerade.map((text) => parseCidr(text).address)
-  removeMasquerade(ports.kernel, record.network, addresses)
+  removeMasquerade(
+    ports.kernel,
+    record.network,
+    addresses.filter((address) => isStillOurs(ports, record, address)),
+  )
+}
+
+function isStillOurs(ports: Ports, record: AttachmentRecord, address: Address): boolean {
+  const { leases, network } = record
+  if (!leases) return true
+  return viewPool(ports.files, { dataDir: leases.dataDir, network }).held(record, [address])
 }
 
 function removeMacCheckOf(ports: Ports, record: AttachmentRecord): void {

@@ -7,8 +7,8 @@ export type FilesSubject = {
   readonly files: Files
   /** An empty directory, absolute, without a slash at the end. */
   readonly root: string
-  /** Puts a symbolic link to nowhere at `path`. */
-  readonly plantSymlink: (path: string) => void
+  /** Puts a symbolic link at `path`, to nowhere if no target is given. */
+  readonly plantSymlink: (path: string, target?: string) => void
   /** The permission bits of what is at `path`. */
   readonly modeOf: (path: string) => number
   readonly dispose?: () => void
@@ -62,6 +62,22 @@ export function describeFilesContract(name: string, make: () => FilesSubject): v
       it('names the path in the message', () => {
         subject.plantSymlink(at('link'))
         expect(faultOf(() => files.read(at('link')))?.message).toContain(at('link'))
+      })
+    })
+
+    describe('reading what is not ours', () => {
+      it('follows a link, and gives undefined for a file that is missing and a link to nowhere', () => {
+        files.create(at('file'), 'nameserver 10.0.0.10\n')
+        subject.plantSymlink(at('link'), at('file'))
+        subject.plantSymlink(at('broken'))
+        expect(files.readForeign(at('file'))).toBe('nameserver 10.0.0.10\n')
+        expect(files.readForeign(at('link'))).toBe('nameserver 10.0.0.10\n')
+        expect(files.readForeign(at('broken'))).toBeUndefined()
+        expect(files.readForeign(at('none'))).toBeUndefined()
+      })
+
+      it('refuses a directory', () => {
+        expect(errnoOf(() => files.readForeign(subject.root))).toMatch(/EISDIR|EINVAL/)
       })
     })
 

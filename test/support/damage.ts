@@ -51,6 +51,7 @@ export const HOSTILE_TEXT = [
   '../../etc/passwd',
   '/',
   '/etc/passwd',
+  '/var/lib/cni/../../../etc',
   'a/b',
   '-h',
   '--help',

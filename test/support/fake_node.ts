@@ -1,49 +1,76 @@
-import type { PluginRunner } from '../../src/cni/delegate.ts'
 import { Fault } from '../../src/core/errors.ts'
-import { createFakeFiles, type FakeFiles, Killed as FilesKilled } from '../../src/core/fake_files.ts'
-import { Killed as KernelKilled } from '../../src/kernel/fake/steps.ts'
+import { createFakeFiles, type FakeFiles, type FakeFilesOptions, Killed } from '../../src/core/fake_files.ts'
+import { Steps } from '../../src/kernel/fake/steps.ts'
 import { createFakeKernel, type FakeKernel, type FakeKernelOptions } from '../../src/kernel/fake.ts'
 import { type PluginAnswer, runPlugin } from '../../src/verbs/plugin.ts'
 import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
 import { RARE } from '../../src/verbs/rare.ts'
+import {
+  createFakeDelegate,
+  DELEGATE,
+  DELEGATE_PATH,
+  type FakeDelegate,
+  type FakePlugins,
+} from './fake_delegate.ts'
+import { type NodeSnapshot, residueOf, snapshotOf } from './fake_residue.ts'
+
+export type { FakePlugins }
 
 export type FakeCall = {
   readonly containerId?: string
   readonly ifName?: string
   readonly netns?: string
+  readonly config?: object
+  /** What comes on standard input instead of the configuration. */
+  readonly stdin?: string
+  readonly calledAs?: string
   /** CNI_ARGS. */
   readonly args?: string
-  readonly config?: object
-  readonly calledAs?: string
 }
 
-/** Programs that can be delegated to: what each prints. One that throws a Fault fails as a plugin does. */
-export type FakePlugins = Record<string, (env: Readonly<Record<string, string>>, stdin: string) => object>
+export type FakeAnswer = PluginAnswer & { readonly json: Record<string, unknown> }
 
-/** A node in memory: the real verbs on the fake kernel and the fake disk. */
+/** Where in a step something happens; only whole files that are written have a middle. */
+export type Phase = 'before' | 'midway' | 'after'
+
+/** The end of the process, or an errno that the step fails with: before its effect, or (`after`) though it has had it. */
+export type Stop = 'SIGKILL' | (string & {})
+
+/** A node in memory: the real verbs on the fake kernel, the fake disk and another IPAM plugin. */
 export type FakeNode = {
   readonly kernel: FakeKernel
   readonly files: FakeFiles
-  call(command: string, call?: FakeCall): PluginAnswer & { readonly json: Record<string, unknown> }
-  /** The number of steps so far, of kernel and disk together. */
+  readonly delegate: FakeDelegate
+  call(command: string, call?: FakeCall): FakeAnswer
+  /** The number of steps so far: of kernel, disk and other plugins together. */
   steps(): number
-  /** At step `n` from now the process is killed, or the step is refused with an errno. */
-  stopAt(n: number, how: 'SIGKILL' | string): void
-  /** Called with the words of each step of kernel and disk, before it is done; may throw a Fault. */
-  beforeStep(hook: (what: string) => void): void
-  /** Every step whose words match is refused, from now on. */
-  refuse(pattern: RegExp, errno: string): void
   /** Before step `n` from now another process does `work`, whose own steps do not count. */
   interruptAt(n: number, work: () => void): void
-  /** The next process after a kill. */
+  /** Called with the words of each step, before it is done; may throw a Fault. */
+  beforeStep(hook: (what: string) => void): void
+  /** Refuses every step whose words match, from now on. */
+  refuse(pattern: RegExp, errno: string): void
+  /** Ends or refuses step `n` from now. */
+  stopAt(n: number, how: Stop, phase?: Phase): void
+  /** Whether what was planned by `at` or `stopAt` has not happened yet. */
+  isDue(): boolean
+  /** All steps that were begun, in words: what of the kernel and the disk was touched. */
+  history(): readonly string[]
+  /** The step for which something was planned last, in words; empty if it has not come. */
+  where(): string
+  /** The next process, after a kill or not. */
   revive(): void
-  /** All that a failed ADD must leave as it was: the whole kernel, leases and records. */
-  snapshot(): unknown
+  /** Power off, power on. The pods that the runtime makes anew have their namespaces at the same paths. */
+  reboot(): void
   /** Everything of a pod that is left, in words; empty when nothing is. */
   residue(): string[]
+  /** All that a failed ADD must leave as it was: the whole kernel, leases and records. */
+  snapshot(): NodeSnapshot
 }
 
 export const NETNS = '/var/run/netns/pod1'
+/** Where a second container is. */
+export const NETNS_2 = '/var/run/netns/pod2'
 
 export const L3 = {
   cniVersion: '1.1.0',
@@ -72,129 +99,146 @@ export const L2_FULL = {
   vlanTrunk: [{ id: 200 }, { minID: 300, maxID: 310 }],
 }
 
-/** `plugins` are in CNI_PATH besides ours. */
-export function createFakeNode(options: FakeKernelOptions & { plugins?: FakePlugins } = {}): FakeNode {
-  const kernel = createFakeKernel(options)
-  const files = createFakeFiles()
-  kernel.makeNetns(NETNS)
-  let count = 0
-  let dead = false
-  let stop: { readonly at: number; readonly how: string } | undefined
-  let watcher: (what: string) => void = () => {}
-  let refused: { readonly pattern: RegExp; readonly errno: string } | undefined
-  let interruption: { readonly at: number; readonly work: () => void } | undefined
-  const onStep = (killed: () => Error, phase: string, what: string): void => {
-    if (phase === 'before') {
-      count++
-      watcher(what)
-      if (count === interruption?.at) interrupt(interruption.work)
-      if (refused?.pattern.test(what)) throw new Fault(`the test: ${refused.errno}`, { errno: refused.errno })
-    }
-    if (count === stop?.at && phase === 'before') {
-      if (stop.how !== 'SIGKILL') throw new Fault(`the test: ${stop.how}`, { errno: stop.how })
-      dead = true
-    }
-    if (dead) throw killed()
+/** The same network with addresses of another IPAM plugin, see `createFakeDelegate`. */
+export function delegated<T extends object>(config: T): T {
+  return { ...config, ipam: { type: DELEGATE } }
+}
+
+export type FakeNodeOptions = Omit<FakeKernelOptions, 'steps'> &
+  FakeFilesOptions & {
+    /** In CNI_PATH, besides the one that is always there, see `createFakeDelegate`. */
+    readonly plugins?: FakePlugins
   }
-  const interrupt = (work: () => void): void => {
-    const before = count
-    interruption = undefined
-    work()
-    count = before
-  }
-  kernel.onStep(({ phase, what }) => onStep(() => new KernelKilled('the test'), phase, what))
-  files.onOperation = ({ phase, name, path }) => onStep(() => new FilesKilled(), phase, `${name} ${path}`)
-  const plugins = runnerOf(options.plugins ?? {})
+
+export function createFakeNode(options: FakeNodeOptions = {}): FakeNode {
+  const steps = new Steps()
+  const kernel = createFakeKernel({ ...options, steps })
+  const files = createFakeFiles(options)
+  const delegate = createFakeDelegate(steps, options.plugins ?? {})
+  const ports = { kernel, files, plugins: delegate.runner, paths: DEFAULT_PATHS }
+  const schedule = createSchedule()
+  let boots = 1
+  kernel.onStep(({ phase, what }) => schedule.onStep({ phase, what, isFile: false }))
+  files.onOperation = ({ phase, name, path }) =>
+    schedule.onStep({ phase, what: `${name} ${path}`, isFile: true })
+  makePods(kernel)
   return {
+    ...schedule,
     kernel,
     files,
-    call(
-      command,
-      {
-        containerId = 'c1',
-        ifName = 'eth0',
-        netns = NETNS,
-        args = '',
-        config = L3,
-        calledAs = 'bowline',
-      } = {},
-    ) {
-      const env = {
-        CNI_COMMAND: command,
-        CNI_CONTAINERID: containerId,
-        CNI_NETNS: netns,
-        CNI_IFNAME: ifName,
-        CNI_ARGS: args,
-        CNI_PATH,
-      }
-      const ports = { kernel, files, plugins, paths: DEFAULT_PATHS }
-      const answer = runPlugin({ env, calledAs, readStdin: () => JSON.stringify(config), ports, rare: RARE })
+    delegate,
+    call(command, call = {}) {
+      const answer = runPlugin({ ...processOf(command, call), ports, rare: RARE })
       return { ...answer, json: answer.stdout ? JSON.parse(answer.stdout) : {} }
     },
-    steps: () => count,
-    stopAt(n, how) {
-      stop = { at: count + n, how }
-    },
-    beforeStep(hook) {
-      watcher = hook
-    },
-    refuse(pattern, errno) {
-      refused = { pattern, errno }
-    },
-    interruptAt(n, work) {
-      interruption = { at: count + n, work }
-    },
     revive() {
-      stop = undefined
-      dead = false
+      schedule.clear()
       kernel.revive()
       files.revive()
     },
-    snapshot: () => snapshotOf(kernel, files),
-    residue: () => residueOf(kernel, files),
+    reboot() {
+      this.revive()
+      kernel.rebootTo(`boot-${++boots}`)
+      makePods(kernel)
+    },
+    residue: () => residueOf(kernel, files, delegate),
+    snapshot: () => snapshotOf(kernel, files, delegate),
   }
 }
 
-const CNI_PATH = '/opt/cni/bin'
+function makePods(kernel: FakeKernel): void {
+  for (const path of [NETNS, NETNS_2]) kernel.makeNetns(path)
+}
 
-function runnerOf(plugins: FakePlugins): PluginRunner {
-  const at = (path: string) => plugins[path.replace(`${CNI_PATH}/`, '')]
+function processOf(
+  command: string,
+  {
+    containerId = 'c1',
+    ifName = 'eth0',
+    netns = NETNS,
+    config = L3,
+    calledAs = 'bowline',
+    args = '',
+    stdin,
+  }: FakeCall,
+) {
+  const env = {
+    CNI_COMMAND: command,
+    CNI_CONTAINERID: containerId,
+    CNI_NETNS: netns,
+    CNI_IFNAME: ifName,
+    CNI_ARGS: args,
+    CNI_PATH: DELEGATE_PATH,
+  }
+  return { env, calledAs, readStdin: () => stdin ?? JSON.stringify(config) }
+}
+
+type Plan = {
+  readonly at: number
+  readonly phase: Phase
+  readonly work: () => void
+  /** Not at a step of the disk: a system call that says it failed has done nothing, but netlink may lose an answer. */
+  readonly answerOnly: boolean
+}
+
+/** Counts the steps of all fakes of a node and does what is planned for them. */
+function createSchedule() {
+  const history: string[] = []
+  let count = 0
+  let dead = false
+  let where = ''
+  let plans: Plan[] = []
+  let watcher: (what: string) => void = () => {}
+  let refused: { readonly pattern: RegExp; readonly errno: string } | undefined
+  const plan = (n: number, phase: Phase, work: () => void, answerOnly: boolean): void => {
+    plans.push({ at: count + n, phase, work, answerOnly })
+    where = ''
+  }
+  const carryOut = (due: Plan, { phase, what }: StepWords): void => {
+    plans = plans.filter((one) => one !== due)
+    where = `${phase} ${what}`
+    const before = count
+    due.work()
+    count = before
+  }
   return {
-    isExecutable: (path) => at(path) !== undefined,
-    run(path, env, stdin) {
-      try {
-        return { exitCode: 0, stdout: JSON.stringify(at(path)?.(env, stdin)) }
-      } catch (error) {
-        if (!(error instanceof Fault)) throw error
-        return { exitCode: 1, stdout: JSON.stringify({ code: error.code, msg: error.message }) }
+    interruptAt: (n: number, work: () => void) => plan(n, 'before', work, false),
+    steps: () => count,
+    isDue: () => plans.length > 0,
+    where: () => where,
+    history: () => history,
+    stopAt(n: number, how: Stop, phase: Phase = 'before'): void {
+      const stop = () => {
+        if (how !== 'SIGKILL') throw new Fault(`the test: ${how}`, { errno: how })
+        dead = true
       }
+      plan(n, phase, stop, how !== 'SIGKILL' && phase === 'after')
+    },
+    beforeStep(hook: (what: string) => void): void {
+      watcher = hook
+    },
+    refuse(pattern: RegExp, errno: string): void {
+      refused = { pattern, errno }
+    },
+    onStep(step: StepWords): void {
+      if (step.phase === 'before') {
+        count++
+        history.push(step.what)
+        watcher(step.what)
+        if (refused?.pattern.test(step.what)) throw new Fault('the test', { errno: refused.errno })
+      }
+      const due = plans.find(
+        ({ at, phase, answerOnly }) => at === count && phase === step.phase && !(step.isFile && answerOnly),
+      )
+      if (due) carryOut(due, step)
+      // Each fake is told by itself: from then on it refuses everything.
+      if (dead) throw new Killed()
+    },
+    clear(): void {
+      plans = []
+      dead = false
     },
   }
 }
 
-/** But for the loopback of a pod, which is not ours to take down: other plugins bring it up too, at the same time. */
-function snapshotOf(kernel: FakeKernel, files: FakeFiles): unknown {
-  const { host, nft, namespaces } = kernel.dump()
-  const pods = Object.entries(namespaces).map(([path, { links, routes, sysctls }]) => [
-    path,
-    { links: links.filter(({ name }) => name !== 'lo'), routes, sysctls },
-  ])
-  return { host, nft, pods, files: Object.entries(files.dump()).filter(([path]) => isOurs(path)) }
-}
-
-function residueOf(kernel: FakeKernel, files: FakeFiles): string[] {
-  const { host, nft } = kernel.dump()
-  const links = host.links.map(({ name }) => `link ${name}`).filter((text) => !STAYING.includes(text))
-  const tables = JSON.stringify(nft).includes('bowline') ? ['nftables table bowline'] : []
-  const left = Object.keys(files.dump()).filter(isOurs)
-  return [...links, ...tables, ...left]
-}
-
-/** A bridge and the gateway of a VLAN on it are the node's. */
-const STAYING = ['link lo', 'link br0', 'link br0.100']
-
-/** A lease, a record, or a temporary file; lock files, the cursor and the free list stay by design. */
-function isOurs(path: string): boolean {
-  if (path.endsWith('/') || path.includes('/.locks/') || path.endsWith('/lock')) return false
-  return !path.includes('/.bowline/') && !path.includes('last_reserved_ip')
-}
+type StepWords = { readonly phase: Phase; readonly what: string; readonly isFile: boolean }

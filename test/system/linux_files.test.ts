@@ -31,7 +31,7 @@ for (const mode of MODES) {
     return {
       files: createLinuxFiles(mode),
       root,
-      plantSymlink: (path) => symlinkSync('/nowhere', path),
+      plantSymlink: (path, target = '/nowhere') => symlinkSync(target, path),
       modeOf: (path) => lstatSync(path).mode & 0o7777,
       dispose: () => rmSync(root, { recursive: true }),
     }

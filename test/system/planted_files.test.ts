@@ -108,6 +108,20 @@ describe('what somebody planted, to the files port', () => {
     expect(() => files.lock(`${root}/lock`, 0).release()).not.toThrow()
   })
 
+  it('as a FIFO, a device or a file of a gigabyte in the place of a file of the system is refused at once', () => {
+    run(`mkfifo ${root}/fifo; mknod ${root}/zero c 1 5; truncate -s 1G ${root}/large`)
+    expect(errnoOf(() => files.readForeign(`${root}/fifo`))).toBe('EINVAL')
+    expect(errnoOf(() => files.readForeign(`${root}/zero`))).toBe('EINVAL')
+    expect(errnoOf(() => files.readForeign(`${root}/large`))).toBe('EFBIG')
+  })
+
+  it('as a file of the system that another user owns is read', () => {
+    writeFileSync(`${root}/file`, 'theirs')
+    chownSync(`${root}/file`, NOBODY, NOBODY)
+    symlinkSync(`${root}/file`, `${root}/link`)
+    expect(files.readForeign(`${root}/link`)).toBe('theirs')
+  })
+
   it('as a link in the place of a directory is refused', () => {
     mkdirSync(`${root}/elsewhere`)
     symlinkSync(`${root}/elsewhere`, `${root}/link`)
@@ -249,4 +263,17 @@ describe('what we make ourselves', () => {
       expect(modes.length).toBeGreaterThan(8)
     },
   )
+})
+
+describe('a file of the system that the configuration names', () => {
+  it('is read though another user owns it and a link leads there, as with systemd-resolved', async () => {
+    const pod = createNetns('resolver')
+    mkdirSync(`${root}/run`)
+    writeFileSync(`${root}/run/stub-resolv.conf`, 'nameserver 127.0.0.53\nsearch example.org\n')
+    chownSync(`${root}/run/stub-resolv.conf`, NOBODY, NOBODY)
+    symlinkSync('run/stub-resolv.conf', `${root}/resolv.conf`)
+    const config = { ...CONFIG, ipam: { ...CONFIG.ipam, resolvConf: `${root}/resolv.conf` } }
+    const { output } = await runPlugin({ command: 'ADD', config, containerId: pod.name, netns: pod.path })
+    expect(output.dns).toEqual({ nameservers: ['127.0.0.53'], search: ['example.org'] })
+  })
 })

@@ -9,7 +9,7 @@ describeFilesContract('the fake', () => {
   return {
     files,
     root: '/root',
-    plantSymlink: (path) => files.plantSymlink(path),
+    plantSymlink: (path, target) => files.plantSymlink(path, target),
     modeOf: (path) => files.modeOf(path),
   }
 })
@@ -41,6 +41,36 @@ describe('the fake files', () => {
     expect(() => files.remove('/a')).toThrow(Killed)
     files.revive()
     expect(files.read('/a')).toBe('text')
+  })
+
+  it.each([
+    ['replace', true, ['.bowline-tmp.a']],
+    ['replace', false, ['.bowline-tmp.a', '.bowline-tmp.a.new']],
+    ['create', false, ['.bowline-tmp.a.new']],
+  ] as const)(
+    'keep what %s leaves when it is killed midway (anonymous: %s), and neither list nor count it',
+    (operation, anonymous, left) => {
+      const files = createFakeFiles({ anonymous })
+      files.ensureDirectory('/d')
+      files.onOperation = ({ phase }) => {
+        if (phase === 'midway') throw new Killed()
+      }
+      expect(() => files[operation]('/d/a', 'text')).toThrow(Killed)
+      files.onOperation = undefined
+      files.revive()
+      expect(Object.keys(files.dump())).toEqual(['/', '/d/', ...left.map((name) => `/d/${name}`)])
+      expect(files.list('/d')).toEqual([])
+      expect(files.removeDirectory('/d')).toBe(true)
+    },
+  )
+
+  it('leave no temporary name when an operation is refused midway', () => {
+    const files = createFakeFiles({ anonymous: false })
+    files.onOperation = ({ phase }) => {
+      if (phase === 'midway') throw new Fault('ENOSPC', { errno: 'ENOSPC' })
+    }
+    expect(() => files.replace('/a', 'text')).toThrow('ENOSPC')
+    expect(files.dump()).toEqual({ '/': '' })
   })
 
   it('drop the locks of a process that was killed', () => {

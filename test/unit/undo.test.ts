@@ -31,6 +31,30 @@ describe('an undo stack', () => {
     expect(done).toEqual(['first'])
   })
 
+  it('does not forget what there is to undo when a newer reverse has failed', () => {
+    const done: string[] = []
+    const undo = new UndoStack()
+    undo.push(() => void done.push('oldest'))
+    undo.pushForgetting(() => void done.push('forgotten'))
+    undo.push(() => {
+      throw new Fault('newest failed')
+    })
+    expect(undo.unwind()).toHaveLength(1)
+    expect(done).toEqual(['oldest'])
+  })
+
+  it('forgets when all newer reverses have succeeded, though an older one fails', () => {
+    const done: string[] = []
+    const undo = new UndoStack()
+    undo.push(() => {
+      throw new Fault('oldest failed')
+    })
+    undo.pushForgetting(() => void done.push('forgotten'))
+    undo.push(() => void done.push('newest'))
+    expect(undo.unwind()).toHaveLength(1)
+    expect(done).toEqual(['newest', 'forgotten'])
+  })
+
   it('does nothing before it is unwound', () => {
     let runs = 0
     new UndoStack().push(() => void runs++)

@@ -1,5 +1,6 @@
 import { type Address, formatAddress } from '../../core/address.ts'
 import { during, Fault } from '../../core/errors.ts'
+import { Killed } from '../../core/fake_files.ts'
 import { describeChange } from '../describe.ts'
 import type { Change, Link, LinkAddress, LinkRef, Neighbour, Netns, PortVlan, Route } from '../kernel.ts'
 import { addAddress, dropIpv6, makeLinkLocals, removeAddress } from './addresses.ts'
@@ -8,7 +9,7 @@ import { removeNeighbour, setNeighbour } from './neighbours.ts'
 import { addPortVlan, portVlansOf, removePortVlan } from './port_vlans.ts'
 import { addRoute, removeRoute, routeTo, showRoute } from './routes.ts'
 import { findLink, type Namespace, showLink } from './state.ts'
-import { Killed, refusal, type Steps } from './steps.ts'
+import { refusal, type Steps } from './steps.ts'
 import { hasIpv6, readSysctl, writeSysctl } from './sysctls.ts'
 
 /** The device number of nsfs: the same for all namespaces. */

@@ -1,11 +1,12 @@
 import { Fault } from '../../core/errors.ts'
+import { Killed } from '../../core/fake_files.ts'
 
 /** What a fake did or is about to do: one change, one query, one nftables transaction, one write of a sysctl. */
 export type Step = {
   /** Counts from 1 since the fake was made; the same for `before` and `after`. */
   readonly seq: number
   readonly phase: 'before' | 'after'
-  readonly kind: 'open' | 'change' | 'query' | 'sysctl' | 'nft' | 'close'
+  readonly kind: 'open' | 'change' | 'query' | 'sysctl' | 'nft' | 'close' | 'plugin'
   /** In the words of `describeChange` and its like. */
   readonly what: string
 }
@@ -15,14 +16,6 @@ export type Step = {
  * `Killed` (the process is gone: this and every later call throws, until `revive`).
  */
 export type StepHook = (step: Step) => void
-
-/** Stands for SIGKILL: not a Fault, so nothing that expects an errno takes it for one. */
-export class Killed extends Error {
-  constructor(what: string) {
-    super(`killed at: ${what}`)
-    this.name = 'Killed'
-  }
-}
 
 /** Numbers the steps of a fake and lets a test stop at each. Fakes that die together share one. */
 export class Steps {

@@ -73,6 +73,11 @@ export function open(path: string, flags: number, mode = 0): number {
   return result(libc.open(path, flags | ALWAYS, mode))
 }
 
+/** Opens a file that is not ours for reading, by whatever links lead there. */
+export function openForeign(path: string): number {
+  return result(libc.open(path, (Open.read | ALWAYS) & ~O_NOFOLLOW, 0))
+}
+
 export function close(fd: number): void {
   libc.close(fd)
 }

@@ -2,12 +2,23 @@ import { Code, Fault } from '../../core/errors.ts'
 import type { Files } from '../../core/files.ts'
 import { readText } from '../../core/text.ts'
 import { ensureDirectory, listDirectory, removeDirectory } from './directory.ts'
-import { close, Errno, type FileStatus, isMissing, Open, open, unlink } from './disk.ts'
+import {
+  close,
+  Errno,
+  type FileStatus,
+  isMissing,
+  Open,
+  open,
+  openForeign,
+  statusOf,
+  unlink,
+} from './disk.ts'
 import { lockFile } from './file_lock.ts'
 import { checked, diskFault, readRange, unfitFault, withOwnFile, writeRange } from './own_file.ts'
-import { createWhole, probeDirectory, replaceWhole } from './whole_file.ts'
+import { createWhole, probeDirectory, removeTemporaries, replaceWhole } from './whole_file.ts'
 
 const MAX_TEXT_BYTES = 64 << 20
+const MAX_FOREIGN_BYTES = 1 << 20
 /** How often a file may come and go while we want to write into it. */
 const MAX_ATTEMPTS = 16
 
@@ -18,6 +29,7 @@ const MAX_ATTEMPTS = 16
 export function createLinuxFiles({ anonymous = true }: { anonymous?: boolean } = {}): Files {
   return {
     read: readWhole,
+    readForeign,
     readAt(path, offset, length) {
       const read = (fd: number) => readRange(path, fd, offset, length)
       return withOwnFile('read', path, Open.read, read) ?? new Uint8Array(0)
@@ -35,14 +47,30 @@ export function createLinuxFiles({ anonymous = true }: { anonymous?: boolean } =
 }
 
 function readWhole(path: string): string | undefined {
-  return withOwnFile('read', path, Open.read, (fd, { size }) => {
-    // One byte more than there should be: what fills it has grown meanwhile.
-    for (let length = size + 1; length <= MAX_TEXT_BYTES; length *= 2) {
-      const bytes = readRange(path, fd, 0, length)
-      if (bytes.length < length) return readText(bytes)
-    }
-    throw new Fault(`read ${path}: larger than ${MAX_TEXT_BYTES} bytes`, { code: Code.io, errno: 'EFBIG' })
-  })
+  return withOwnFile('read', path, Open.read, (fd, { size }) => readToEnd(path, fd, size, MAX_TEXT_BYTES))
+}
+
+function readForeign(path: string): string | undefined {
+  const fd = openForeign(checked(path))
+  if (fd === -Errno.ENOENT) return undefined
+  if (fd < 0) throw diskFault('read', path, fd)
+  try {
+    const status = statusOf(fd)
+    if (typeof status === 'number') throw diskFault('read', path, status)
+    if (status.kind !== 'file') throw unfitFault('read', path, 'EINVAL', 'is not a regular file')
+    return readToEnd(path, fd, status.size, MAX_FOREIGN_BYTES)
+  } finally {
+    close(fd)
+  }
+}
+
+function readToEnd(path: string, fd: number, size: number, limit: number): string {
+  // One byte more than there should be: what fills it has grown meanwhile.
+  for (let length = size + 1; length <= limit; length *= 2) {
+    const bytes = readRange(path, fd, 0, length)
+    if (bytes.length < length) return readText(bytes)
+  }
+  throw new Fault(`read ${path}: larger than ${limit} bytes`, { code: Code.io, errno: 'EFBIG' })
 }
 
 /**
@@ -80,6 +108,8 @@ function writeNew(path: string, write: (fd: number) => void): boolean {
 function remove(path: string): boolean {
   const outcome = unlink(checked(path))
   if (outcome >= 0) return true
-  if (outcome === -Errno.ENOENT || (outcome === -Errno.EROFS && isMissing(path))) return false
-  throw diskFault('remove', path, outcome)
+  if (outcome === -Errno.EROFS && isMissing(path)) return false
+  if (outcome !== -Errno.ENOENT) throw diskFault('remove', path, outcome)
+  removeTemporaries(path)
+  return false
 }

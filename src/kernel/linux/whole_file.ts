@@ -50,6 +50,12 @@ function wouldWrite(path: string, anonymous: boolean): boolean {
   }
 }
 
+/** Removes what a crash may have left of the making of a file. */
+export function removeTemporaries(path: string): void {
+  unlink(temporaryName(path))
+  unlink(spareName(path))
+}
+
 /** The directory of an absolute path, without a slash at its end unless it is the root. */
 export function directoryOf(path: string): string {
   return path.slice(0, Math.max(1, path.lastIndexOf('/')))
@@ -117,7 +123,7 @@ function openUnnamed(action: string, path: string, anonymous: boolean): { fd: nu
  * ENOENT, and never places what the other one is still writing.
  */
 function openSpare(action: string, path: string): { fd: number; spare: string } {
-  const spare = `${temporaryName(path)}.new`
+  const spare = spareName(path)
   let fd = -Errno.EEXIST
   for (let attempt = 0; fd === -Errno.EEXIST && attempt < MAX_ATTEMPTS; attempt++) {
     if (attempt > 0) sleepMicroseconds(attempt * BACKOFF_US)
@@ -126,6 +132,10 @@ function openSpare(action: string, path: string): { fd: number; spare: string } 
   }
   if (fd < 0) throw diskFault(action, path, fd)
   return { fd, spare }
+}
+
+function spareName(path: string): string {
+  return `${temporaryName(path)}.new`
 }
 
 function temporaryName(path: string): string {

@@ -1,0 +1,36 @@
+import { expect } from 'vitest'
+import type { FakeAnswer, FakeCall, FakeNode } from './fake_node.ts'
+
+/** A node and what happened to it, for messages. */
+export type Subject = { readonly node: FakeNode; readonly where: string }
+
+/** Calls the plugin, which must succeed. */
+export function expectSuccess({ node, where }: Subject, command: string, call: FakeCall): FakeAnswer {
+  const answer = node.call(command, call)
+  expect(answer, `${where}; then ${command}`).toMatchObject({ exitCode: 0 })
+  return answer
+}
+
+/** Nothing of any pod is left. */
+export function expectNothing({ node, where }: Subject): void {
+  expect(node.residue(), where).toEqual([])
+}
+
+/** The attachment that an ADD has answered for is all there: CHECK finds nothing to complain about. */
+export function expectWhole(subject: Subject, added: FakeAnswer, call: FakeCall): void {
+  expectSuccess(subject, 'CHECK', { ...call, config: { ...call.config, prevResult: added.json } })
+}
+
+/** The addresses of an ADD's answer, without prefix length. */
+export function addressesOf({ json }: FakeAnswer): string[] {
+  const ips = (json['ips'] ?? []) as { address: string }[]
+  return ips.map(({ address }) => address.replace(/\/.*/, ''))
+}
+
+/** The addresses for which there is a lease on the node. */
+export function heldAddresses({ files }: FakeNode): string[] {
+  const leases = Object.keys(files.dump()).flatMap(
+    (path) => /\/networks\/net\/([0-9a-f.:]+)$/.exec(path)?.[1] ?? [],
+  )
+  return leases.filter((name) => /[.:]/.test(name))
+}

@@ -1,0 +1,88 @@
+import { describe, expect, it } from 'vitest'
+import { createFakeNode, type FakeNode, type Phase, type Stop } from '../support/fake_node.ts'
+import { gcConfig, MODES } from '../support/fault_modes.ts'
+import { atEachStep, type Struck } from '../support/fault_sweep.ts'
+import { expectNothing, expectSuccess, expectWhole, heldAddresses } from '../support/node_expectations.ts'
+
+/*
+ * Every step of the kernel, the disk and a delegated plugin fails with an errno: before it has had its effect, or, as an
+ * answer of the kernel may be lost, though it has had it. An ADD then either does all of it, or leaves the node as it
+ * was; a DEL or GC that says it failed is finished by the next one.
+ */
+
+const ERRNOS = ['ENOSPC', 'EIO', 'EROFS', 'EBUSY', 'ENOBUFS', 'EEXIST', 'ENODEV', 'EPERM', 'ENOENT']
+/** Where the steps are those of other modes, a few will do. */
+const FEW = ['EIO', 'EEXIST', 'ENOENT']
+const errnosFor = (mode: string) => (/dual stack|gateway$|l3, addresses/.test(mode) ? ERRNOS : FEW)
+/** To a removal these say that there is nothing to remove, or that others need it: the kernel does not lie about that. */
+const GONE = ['ENODEV', 'ENOENT', 'EBUSY']
+const PHASES: readonly Phase[] = ['before', 'midway', 'after']
+
+describe.each(Object.entries(MODES))('%s: ADD', (mode, config) => {
+  it.each(errnosFor(mode))('that meets %s at any step is whole, or has changed nothing', (how) => {
+    const before = createFakeNode().snapshot()
+    let failed = 0
+    atEachStep(
+      createFakeNode,
+      (node) => node.call('ADD', { config }),
+      { how, phases: PHASES },
+      (struck) => {
+        if (struck.answer.exitCode === 0) {
+          expectWhole(struck, struck.answer, { config })
+          expectSuccess(struck, 'DEL', { config })
+          expectNothing(struck)
+        } else {
+          failed++
+          expect(struck.node.snapshot(), struck.where).toEqual(before)
+        }
+      },
+    )
+    expect(failed).toBeGreaterThan(10)
+  })
+})
+
+describe.each(Object.entries(MODES))('%s', (mode, config) => {
+  const withPod = (): FakeNode => {
+    const node = createFakeNode()
+    node.call('ADD', { config })
+    return node
+  }
+  const struckBy = (how: Stop, phases: readonly Phase[], command: string, verify: (struck: Struck) => void) =>
+    atEachStep(withPod, (node) => node.call(command, { config: gcConfig(config) }), { how, phases }, verify)
+
+  describe.each(['DEL', 'GC'])('%s', (command) => {
+    it.each(errnosFor(mode))(
+      'that meets %s at any step tells, or has done all; the next one does the rest',
+      (how) => {
+        const phases = GONE.includes(how) ? PHASES.slice(2) : PHASES
+        struckBy(how, phases, command, (struck) => {
+          if (struck.answer.exitCode === 0) expectNothing(struck)
+          expectSuccess(struck, command, { config: gcConfig(config) })
+          expectNothing(struck)
+        })
+      },
+    )
+  })
+
+  it('DEL that cannot remove one thing removes all others', () => {
+    struckBy('EIO', ['before'], 'DEL', ({ node, answer, where }) => {
+      if (answer.exitCode === 0 || !REMOVAL.test(where)) return
+      const left = { link: hasLink(node), masquerade: hasElement(node), address: hasAddress(node) }
+      expect(Object.values(left).filter(Boolean), `${where}: ${JSON.stringify(left)}`).toHaveLength(1)
+    })
+  })
+})
+
+const REMOVAL = /remove link|delete element|remove \S*\/networks\/|strict-ipam/
+
+function hasLink(node: FakeNode): boolean {
+  return node.residue().some((left) => left.startsWith('link veth'))
+}
+
+function hasElement(node: FakeNode): boolean {
+  return JSON.stringify(node.snapshot().nft).includes('comment c1 eth0')
+}
+
+function hasAddress(node: FakeNode): boolean {
+  return heldAddresses(node).length > 0 || node.delegate.leases.size > 0
+}
