@@ -95,6 +95,18 @@ describe('ADD behind a plugin that has made the interface', () => {
     expect(node.kernel.dump().namespaces).toEqual(before)
   })
 
+  it('checks the hardware address that the pod has from its maker, until DEL', () => {
+    const node = withForeignPod()
+    const config = { ...CONFIG, macspoofchk: true }
+    expect(node.call('ADD', { config })).toMatchObject({ exitCode: 0 })
+    const { chains, maps } = node.kernel.dump().nft['bridge bowline'] ?? {}
+    const foreign0 = Buffer.from('foreign0'.padEnd(16, '\0')).toString('hex')
+    expect(maps?.['macspoofchk']).toMatchObject({ elements: { [foreign0]: expect.any(String) } })
+    expect(JSON.stringify(chains)).toContain(`ether saddr ${MAC.replaceAll(':', '')} return`)
+    expect(node.call('DEL', { config: BARE })).toMatchObject({ exitCode: 0 })
+    expect(node.residue()).toEqual(['link foreign0'])
+  })
+
   it('turns the host route of a routed pod to the bridge, and DEL turns it back', () => {
     const node = withRoutedPod()
     node.call('ADD', { config: CONFIG })
