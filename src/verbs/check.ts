@@ -59,13 +59,13 @@ function compare(
   const { ifName } = call.invocation
   const index = podInterfaceOf(previous, ifName)
   if (index < 0) return [finding(`prevResult names no interface ${ifName} in the pod`)]
-  if (record?.chained) {
-    const port = { name: record.hostIfName ?? '', mtu: 0 }
-    const spec = chainedSpec(call, ports, previous, port, deriveNames(record).podMac)
-    return compareChained(ports.kernel, spec)
-  }
   // The result tells of a MAC that a later plugin has given the pod.
   const mac = previous.interfaces[index]?.mac
+  if (record?.chained) {
+    const port = { name: record.hostIfName ?? '', mtu: 0 }
+    const podMac = mac ?? netns.link({ name: ifName })?.mac ?? deriveNames(record).podMac
+    return compareChained(ports.kernel, chainedSpec(call, ports, previous, port, podMac))
+  }
   const requests = { ...requestsOf(call.invocation, call.config), ...(mac && { mac }) }
   const addresses = { ips: ipsOf(previous, ifName), routes: routesOf(call, previous, record) }
   const spec = specOf(ports.kernel, attachmentIdOf(call), call.config, requests, addresses)

@@ -98,7 +98,9 @@ describe('ADD behind a plugin that has made the interface', () => {
   it('checks the hardware address that the pod has from its maker, until DEL', () => {
     const node = withForeignPod()
     const config = { ...CONFIG, macspoofchk: true }
-    expect(node.call('ADD', { config })).toMatchObject({ exitCode: 0 })
+    const added = node.call('ADD', { config })
+    expect(added).toMatchObject({ exitCode: 0 })
+    expect(check(node, added, config)).toMatchObject({ exitCode: 0 })
     const { chains, maps } = node.kernel.dump().nft['bridge bowline'] ?? {}
     const foreign0 = Buffer.from('foreign0'.padEnd(16, '\0')).toString('hex')
     expect(maps?.['macspoofchk']).toMatchObject({ elements: { [foreign0]: expect.any(String) } })
