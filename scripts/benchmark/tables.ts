@@ -12,8 +12,9 @@ export function machineTable(machine: Machine, isBusy: boolean): string {
 const METHOD = `A time is from the start of a process to its end; "processor" is what it and its children used of processors.
 A ratio is the median of the ratios of each round, in which all are measured one after another.`
 
-const BUSY = `This machine is busy with other things. The ratios stand more or less, since both sides of each were measured in the
-same moment; the times do not. Wait, or try: nice -n -20 npm run bench`
+const BUSY = `This machine is busy with other things: the times are not its own, and the ratios scatter. Wait until it is
+quiet, or try: nice -n -20 npm run bench
+`
 
 /** Each goal with what was reached, those that were missed first. */
 export function goalTable(findings: readonly Finding[]): string {
