@@ -11,6 +11,8 @@ export type Finding = {
   readonly summary: Summary
   /** The median, where it is known. */
   readonly cpuMs?: number
+  /** The same as `ratio`, of time on a processor: it hardly depends on what else a machine does. */
+  readonly cpuRatio?: number
   /** What `ratio` is to; absent for the base itself. */
   readonly base?: string
   /** The median of the ratios of each round. */
@@ -31,8 +33,9 @@ function findingOf({ experiment, metric, unit, contenders }: Series, name: strin
   const values = valuesOf(contender?.samples)
   const base = contenders.find((one) => one.name === contender?.base)
   const ratio = base && pairedRatio(values, valuesOf(base.samples))
-  const summary = summarize(values.flatMap((value) => value ?? []))
-  const cpu = (contender?.samples ?? []).flatMap((sample) => sample?.cpuMs ?? [])
+  const summary = summarize(known(values))
+  const cpu = cpuOf(contender?.samples)
+  const cpuRatio = base && pairedRatio(cpu, cpuOf(base.samples))
   const goal = goalOf(experiment, metric, name)
   const reached = goal?.isAbsolute ? summary.median : ratio
   return {
@@ -40,12 +43,21 @@ function findingOf({ experiment, metric, unit, contenders }: Series, name: strin
     contender: name,
     unit,
     summary,
-    ...(cpu.length > 0 && { cpuMs: summarize(cpu).median }),
+    ...(known(cpu).length > 0 && { cpuMs: summarize(known(cpu)).median }),
+    ...(cpuRatio !== undefined && { cpuRatio }),
     ...(base && { base: base.name }),
     ...(ratio !== undefined && { ratio }),
     ...(goal && { goal }),
     ...(goal && reached !== undefined && { isMet: isMet(goal, reached) }),
   }
+}
+
+function known(values: readonly (number | undefined)[]): number[] {
+  return values.flatMap((value) => value ?? [])
+}
+
+function cpuOf(samples: readonly (Sample | undefined)[] = []): (number | undefined)[] {
+  return samples.map((sample) => sample?.cpuMs)
 }
 
 function valuesOf(samples: readonly (Sample | undefined)[] = []): (number | undefined)[] {

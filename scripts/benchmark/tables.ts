@@ -10,7 +10,8 @@ export function machineTable(machine: Machine, isBusy: boolean): string {
 }
 
 const METHOD = `A time is from the start of a process to its end; "processor" is what it and its children used of processors.
-A ratio is the median of the ratios of each round, in which all are measured one after another.`
+A ratio is the median of the ratios of each round, in which all are measured one after another; beside "processor"
+stands that of processor time.`
 
 const BUSY = `This machine is busy with other things: the times are not its own, and the ratios scatter. Wait until it is
 quiet, or try: nice -n -20 npm run bench
@@ -42,15 +43,16 @@ export function tableOf(findings: readonly Finding[]): string {
     const isFirst = findings[i - 1]?.what !== finding.what
     return [isFirst ? finding.what : '', ...cellsOf(finding)]
   })
-  return aligned([['', 'plugin', 'median', 'p10–p90', 'processor', 'ratio', 'goal', ''], ...rows])
+  return aligned([['', 'plugin', 'median', 'p10–p90', 'processor', '', 'ratio', 'goal', ''], ...rows])
 }
 
-function cellsOf({ contender, summary, unit, cpuMs, ratio, base, goal, isMet }: Finding): string[] {
+function cellsOf({ contender, summary, unit, cpuMs, cpuRatio, ratio, base, goal, isMet }: Finding): string[] {
   return [
     contender,
     `${number(summary.median)} ${unit}`,
     `${number(summary.p10)}–${number(summary.p90)}`,
     cpuMs === undefined ? '' : `${number(cpuMs)} ms`,
+    cpuRatio === undefined ? '' : cpuRatio.toFixed(2),
     ratio === undefined ? '' : `${ratio.toFixed(2)}${base === REFERENCE ? '' : ` to ${base}`}`,
     goal ? goalText(goal) : '',
     isMet === undefined ? '' : isMet ? 'met' : 'NOT MET',
