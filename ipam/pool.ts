@@ -85,7 +85,7 @@ export function viewPool(files: Files, place: Pick<PoolPlace, 'dataDir' | 'netwo
   const dir = leaseDirOf(place)
   return {
     held: (owner, addresses) => isHeld(files, dir, owner, addresses),
-    ownership: (owner, address) => ownershipOf(files.read(leasePath(dir, address)), owner),
+    ownership: (owner, address) => ownershipAt(files, dir, owner, address),
     owners: () => ownersIn(files, dir),
   }
 }
@@ -152,7 +152,7 @@ class LockedPool implements Pool {
   releaseAll(owner: Owner): Address[] {
     const owned = leasedAddresses(this.#files, this.#dir).map((address) => ({
       address,
-      ownership: ownershipOf(this.#files.read(leasePath(this.#dir, address)), owner),
+      ownership: this.ownership(owner, address),
     }))
     const ours = owned.filter(({ ownership }) => ownership === 'ours')
     // As host-local does: the old form names no interface, so it only counts when nothing else is found.
@@ -168,7 +168,7 @@ class LockedPool implements Pool {
   }
 
   ownership(owner: Owner, address: Address): Ownership {
-    return ownershipOf(this.#files.read(leasePath(this.#dir, address)), owner)
+    return ownershipAt(this.#files, this.#dir, owner, address)
   }
 
   owners(): LeaseOwner[] {
@@ -270,8 +270,7 @@ class LockedPool implements Pool {
 
   /** Whether the address was the owner's, or nobody's with an empty file, and is free now. */
   #free(owner: Owner, address: Address): boolean {
-    const path = leasePath(this.#dir, address)
-    return ownershipOf(this.#files.read(path), owner) !== 'another' && this.#files.remove(path)
+    return this.ownership(owner, address) !== 'another' && this.#files.remove(leasePath(this.#dir, address))
   }
 }
 
@@ -296,9 +295,11 @@ function lockToRelease(files: Files, dir: string, timeoutMs: number): FileLock {
 }
 
 function isHeld(files: Files, dir: string, owner: Owner, addresses: readonly Address[]): boolean {
-  return addresses.every((address) =>
-    ownershipOf(files.read(leasePath(dir, address)), owner).startsWith('ours'),
-  )
+  return addresses.every((address) => ownershipAt(files, dir, owner, address).startsWith('ours'))
+}
+
+function ownershipAt(files: Files, dir: string, owner: Owner, address: Address): Ownership {
+  return ownershipOf(files.read(leasePath(dir, address)), owner)
 }
 
 function ownersIn(files: Files, dir: string): LeaseOwner[] {

@@ -38,6 +38,11 @@ function namesOf(hash: string): DerivedNames {
   }
 }
 
+/** `CONTAINER IFNAME`, for people who look at what is in the kernel, and for GC. */
+export function ownerText({ containerId, ifName }: Pick<AttachmentId, 'containerId' | 'ifName'>): string {
+  return `${containerId} ${ifName}`
+}
+
 /** A locally administered MAC for a bridge of this name, stable for one boot of one node. */
 export function deriveBridgeMac(bridge: string, bootId: string): Mac {
   return macFromHash(sha256(`bridge\0${bridge}\0${bootId}`))

@@ -1,6 +1,6 @@
 import type { Cidr } from '../core/address.ts'
 import { during, isErrno } from '../core/errors.ts'
-import { deriveNames } from '../core/names.ts'
+import { deriveNames, ownerText } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, Kernel, Link, Netns } from '../kernel/kernel.ts'
 import { bridgeFull, type ReadyBridge, withBridge } from './bridge.ts'
@@ -102,7 +102,7 @@ function createVeth(
  * must know a link of ours though its record is lost. Kernel bound: 255 bytes.
  */
 function aliasOf({ id }: PodSpec): string {
-  return `${aliasPrefix(id.network)}${id.containerId} ${id.ifName}`.slice(0, 250)
+  return `${aliasPrefix(id.network)}${ownerText(id)}`.slice(0, 250)
 }
 
 /** How the alias begins of every host interface that we make for this network. */

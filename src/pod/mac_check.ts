@@ -1,6 +1,6 @@
 import { ignoring, isErrno } from '../core/errors.ts'
 import { type Mac, macBytes } from '../core/mac.ts'
-import { type AttachmentId, type DerivedNames, deriveNames } from '../core/names.ts'
+import { type DerivedNames, deriveNames, ownerText } from '../core/names.ts'
 import { textBytes } from '../core/text.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import { readString } from '../kernel/netlink/message.ts'
@@ -36,7 +36,7 @@ type Guarded = Pick<PodSpec, 'id' | 'hostIfName' | 'podMac'>
 /** Lets pass only frames from this address out of the pod's port, which need not be there yet. Idempotent. */
 export function ensureMacCheck(kernel: Kernel, { id, hostIfName, podMac }: Guarded): void {
   const names = { key: deriveNames(id).key, hostIfName }
-  const own = [...compileChain(ownChain(names, podMac)), addElement(names, commentOf(id))]
+  const own = [...compileChain(ownChain(names, podMac)), addElement(names, ownerText(id))]
   try {
     kernel.nft(own)
   } catch (error) {
@@ -66,7 +66,7 @@ export function missingMacCheck(kernel: Kernel, { id, hostIfName, podMac }: Guar
       : [
           {
             what: `the MAC ${podMac} is not checked: the nftables element of ${names.hostIfName} is missing`,
-            commands: [addElement(names, commentOf(id))],
+            commands: [addElement(names, ownerText(id))],
           },
         ]),
   ]
@@ -127,10 +127,6 @@ function ownChain(names: Names, mac: Mac): NftChain {
 
 function chainName({ key }: Names): string {
   return `${CHAIN_PREFIX}${key}`
-}
-
-function commentOf({ containerId, ifName }: AttachmentId): string {
-  return `${containerId} ${ifName}`
 }
 
 function addElement(names: Names, comment: string): NftCommand {

@@ -10,7 +10,7 @@ import {
 } from '../core/address.ts'
 import { Code, Fault, ignoring, isErrno } from '../core/errors.ts'
 import type { FileLock } from '../core/files.ts'
-import { type AttachmentId, networkChainPrefix, subnetChainName } from '../core/names.ts'
+import { type AttachmentId, networkChainPrefix, ownerText, subnetChainName } from '../core/names.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type {
   NftChain,
@@ -238,8 +238,8 @@ function listElements(kernel: Kernel): Masqueraded[] {
   }))
 }
 
-function commentOf({ containerId, ifName }: AttachmentId): string {
-  return `${containerId} ${ifName}`.slice(0, 120)
+function commentOf(id: AttachmentId): string {
+  return ownerText(id).slice(0, 120)
 }
 
 function addElement(id: AttachmentId, cidr: Cidr): NftCommand {

@@ -4,25 +4,23 @@ import { parseResult } from '../cni/parse_result.ts'
 import { assertPrintable } from '../cni/print_result.ts'
 import { chooseDns, requestsOf } from '../cni/requests.ts'
 import { type CniInterface, type CniResult, podInterfaceOf } from '../cni/result.ts'
-import { Code, collectFaults, Fault } from '../core/errors.ts'
+import { Code, Fault } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { UndoStack } from '../core/undo.ts'
 import type { Link, Netns } from '../kernel/kernel.ts'
 import { type Attached, attachPod } from '../pod/attach.ts'
-import { removeLink } from '../pod/detach.ts'
-import { removeMacCheck } from '../pod/mac_check.ts'
 import { wantedRoutes } from '../pod/plan.ts'
 import type { PodSpec } from '../pod/spec.ts'
 import { type Acquired, acquireAddresses } from './addresses.ts'
-import { attachmentIdOf, type Call, releaseDelegated } from './call.ts'
+import { attachmentIdOf, type Call } from './call.ts'
 import { addChained } from './chain.ts'
 import { withPodNetns } from './pod_netns.ts'
 import type { Ports } from './ports.ts'
 import { othersOf } from './reaper.ts'
-import { recordsOf, removeDelegatedFrames, soundRecord, withAttachmentLock } from './records.ts'
-import { releaseUnrecorded, removeRecorded } from './remove.ts'
+import { recordsOf, removeDelegatedFrames, withAttachmentLock } from './records.ts'
+import { releaseUnrecorded, removeWithDelegated } from './remove.ts'
 import { bridgeNameOf, specOf } from './spec_of.ts'
-import { throwCollected, withUnwound } from './unmake.ts'
+import { removeDerived, throwCollected, withUnwound } from './unmake.ts'
 
 /**
  * ADD: gives a container an interface on the network. Either all of it is done, or the machine is as it was and a
@@ -44,8 +42,9 @@ export function add(call: Call, ports: Ports): CniResult {
 function addLocked(call: Call, ports: Ports, netns: Netns, previous: CniResult | undefined): CniResult {
   const id = attachmentIdOf(call)
   const records = recordsOf(ports)
-  clearDamaged(call, ports)
-  const before = soundRecord(ports, id)
+  const reading = records.read(id)
+  if (isDamaged(reading)) clearDamaged(call, ports)
+  const before = isDamaged(reading) ? undefined : reading
   refuseExisting(ports, netns, call, before)
   if (before?.bootId === ports.kernel.bootId() && previous) refuseSharedRecord(before)
   if (before) removeRemains(call, ports, before)
@@ -72,20 +71,14 @@ function addLocked(call: Call, ports: Ports, netns: Netns, previous: CniResult |
 
 /** What an ADD that was killed has left; the addresses that it had from us it gets again. */
 function removeRemains(call: Call, ports: Ports, record: AttachmentRecord): void {
-  const faults = [
-    ...removeRecorded(ports, record),
-    ...collectFaults([() => releaseDelegated(call, ports, record)]),
-  ]
-  throwCollected(faults, record.containerId)
+  throwCollected(removeWithDelegated(call, ports, record), record.containerId)
   removeDelegatedFrames(ports, record)
 }
 
 /** A record that can't be trusted, after a power failure perhaps: what the derived names and the leases show goes. */
 function clearDamaged(call: Call, ports: Ports): void {
   const id = attachmentIdOf(call)
-  if (!isDamaged(recordsOf(ports).read(id))) return
-  removeLink(ports.kernel.host(), { name: deriveNames(id).hostIfName })
-  removeMacCheck(ports.kernel, deriveNames(id))
+  throwCollected(removeDerived(ports, id).faults, id.containerId)
   releaseUnrecorded(call, ports)
   recordsOf(ports).remove(id)
 }

@@ -199,9 +199,10 @@ export function releaseLeases(ports: Ports, record: AttachmentRecord): void {
   if (!leases || leases.addresses.length === 0) return
   withPool(ports, network, leases.dataDir, (pool) => {
     const addresses = leases.addresses.map(parseAddress)
-    const ownerless = addresses.filter((address) => pool.ownership(record, address) === 'nobody')
-    if (masquerade && record.bootId === ports.kernel.bootId())
+    if (masquerade && record.bootId === ports.kernel.bootId()) {
+      const ownerless = addresses.filter((address) => pool.ownership(record, address) === 'nobody')
       removeMasquerade(ports.kernel, network, ownerless)
+    }
     pool.release(record, addresses)
   })
 }

@@ -73,14 +73,15 @@ export function ipamPartOf(record: AttachmentRecord): AttachmentRecord | undefin
 
 /** What the bridge is to know of a pod that an earlier plugin made. */
 export function chainedSpec(
-  { invocation, config }: Call,
+  call: Call,
   ports: Ports,
   previous: CniResult,
   port: Pick<Link, 'name' | 'mtu'>,
   podMac: Mac,
 ): ChainedSpec {
-  const id = { network: config.name, containerId: invocation.containerId, ifName: invocation.ifName }
-  const ips = ipsOf(previous, invocation.ifName)
+  const { config } = call
+  const id = attachmentIdOf(call)
+  const ips = ipsOf(previous, id.ifName)
   const spec = specOf(ports.kernel, id, config, { mac: podMac, ips: [] }, { ips, routes: [] })
   const bridge = bridgeSpecOf(ports.kernel, config)
   return { ...spec, hostIfName: port.name, mtu: config.mtu || port.mtu, bridge }

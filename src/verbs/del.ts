@@ -3,10 +3,7 @@ import type { AttachmentRecord } from '../../ipam/record.ts'
 import { parseResult } from '../cni/parse_result.ts'
 import { podInterfaceOf } from '../cni/result.ts'
 import { collectFaults, type Fault, isErrno } from '../core/errors.ts'
-import { deriveNames } from '../core/names.ts'
-import { removeLink, removePodInterface } from '../pod/detach.ts'
-import { removeMacCheck } from '../pod/mac_check.ts'
-import { removeUnrecordedMasquerade } from '../pod/masquerade.ts'
+import { removePodInterface } from '../pod/detach.ts'
 import { dataDirOf } from './addresses.ts'
 import { attachmentIdOf, type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
 import { ipamPartOf } from './chain.ts'
@@ -14,7 +11,7 @@ import { isOwnNamespace } from './pod_netns.ts'
 import type { Ports } from './ports.ts'
 import { forgetRecord, forgetUnrecorded, keepOnly, soundRecord, withAttachmentLock } from './records.ts'
 import { releaseUnrecorded, removeRecorded } from './remove.ts'
-import { removeFromKernel, throwCollected } from './unmake.ts'
+import { removeDerived, removeFromKernel, throwCollected } from './unmake.ts'
 
 /**
  * DEL: takes away all that ADD made. Works from the record; without one, from the derived names, the namespace and
@@ -26,7 +23,7 @@ export function del(call: Call, ports: Ports): void {
     const record = soundRecord(ports, id)
     const type = record?.delegate ?? delegateOf(call.config)
     const faults = [
-      ...(record ? removeOwn(call, ports, record) : collectFaults([() => removeUnrecorded(call, ports)])),
+      ...(record ? removeOwn(call, ports, record) : removeUnrecorded(call, ports)),
       ...collectFaults(type ? [() => runDelegate(call, ports, type, 'DEL')] : []),
     ]
     throwCollected(faults, id.containerId)
@@ -51,14 +48,19 @@ function isOnlyIpamOfAnother({ config }: Call, { mode }: AttachmentRecord): bool
 }
 
 /** An attachment of which nothing is written: made by another plugin, or its record is lost. */
-function removeUnrecorded(call: Call, ports: Ports): void {
-  const id = attachmentIdOf(call)
-  const hadLink = removeLink(ports.kernel.host(), { name: deriveNames(id).hostIfName })
-  removeMacCheck(ports.kernel, deriveNames(id))
-  removeUnrecordedMasquerade(ports.kernel, id)
-  if (!hadLink) removeFromNetns(call, ports, () => isNamed(call) || holdsLease(call, ports))
+function removeUnrecorded(call: Call, ports: Ports): Fault[] {
+  const { hadLink, faults } = removeDerived(ports, attachmentIdOf(call))
   // Without a word on addresses in the config, leases of this name are another plugin's.
-  if (call.config.ipam && !delegateOf(call.config)) releaseUnrecorded(call, ports)
+  const givesAddresses = call.config.ipam && !delegateOf(call.config)
+  return [
+    ...faults,
+    ...collectFaults([
+      ...(hadLink
+        ? []
+        : [() => removeFromNetns(call, ports, () => isNamed(call) || holdsLease(call, ports))]),
+      ...(givesAddresses ? [() => releaseUnrecorded(call, ports)] : []),
+    ]),
+  ]
 }
 
 /**

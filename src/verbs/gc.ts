@@ -4,7 +4,7 @@ import { type ValidAttachments, validAttachments } from '../cni/valid_attachment
 import { collectFaults, type Fault } from '../core/errors.ts'
 import { removeUnusedMacFrame } from '../pod/mac_check.ts'
 import { removeUnusedFrame } from '../pod/masquerade.ts'
-import { type Call, delegateOf, releaseDelegated, runDelegate } from './call.ts'
+import { type Call, delegateOf, runDelegate } from './call.ts'
 import {
   freeStrayLeases,
   removeDamaged,
@@ -14,7 +14,7 @@ import {
 } from './gc_strays.ts'
 import type { Ports } from './ports.ts'
 import { configuredChains, forgetRecord, recordsOf } from './records.ts'
-import { removeRecorded } from './remove.ts'
+import { removeWithDelegated } from './remove.ts'
 import { throwCollected } from './unmake.ts'
 
 /**
@@ -74,11 +74,7 @@ function collect(call: Call, ports: Ports, stale: AttachmentRecord): void {
   try {
     const record = recordsOf(ports).read(stale)
     if (!record || isDamaged(record)) return
-    const faults = [
-      ...removeRecorded(ports, record),
-      ...collectFaults([() => releaseDelegated(call, ports, record)]),
-    ]
-    throwCollected(faults, record.containerId, 'GC')
+    throwCollected(removeWithDelegated(call, ports, record), record.containerId, 'GC')
     forgetRecord(ports, record)
   } finally {
     lock.release()

@@ -2,7 +2,7 @@ import type { AttachmentRecord } from '../../ipam/record.ts'
 import type { ValidAttachments } from '../cni/valid_attachments.ts'
 import { type Cidr, formatAddress, parseCidr } from '../core/address.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
-import { deriveNames, hostIfNameOf } from '../core/names.ts'
+import { deriveNames, hostIfNameOf, ownerText } from '../core/names.ts'
 import { aliasPrefix } from '../pod/attach.ts'
 import { removeLink } from '../pod/detach.ts'
 import { listMacChecks, removeMacCheck } from '../pod/mac_check.ts'
@@ -91,8 +91,7 @@ export function removeStrayElements(ports: Ports, network: string, valid: ValidA
   const elements = listMasquerade(kernel, network)
   const claims = claimsOf(ports, network)
   // A comment may be cut short.
-  const isValid = (comment: string) =>
-    valid.all.some(({ containerId, ifName }) => `${containerId} ${ifName}`.startsWith(comment))
+  const isValid = (comment: string) => valid.all.some((one) => ownerText(one).startsWith(comment))
   const strays = elements.filter(
     ({ address, comment }) => !claims.has(formatAddress(address)) && !isValid(comment),
   )

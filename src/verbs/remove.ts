@@ -2,7 +2,7 @@ import type { AttachmentRecord } from '../../ipam/record.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
 import { removeMasquerade } from '../pod/masquerade.ts'
 import { releaseLeases, withPool } from './addresses.ts'
-import { attachmentIdOf, type Call } from './call.ts'
+import { attachmentIdOf, type Call, releaseDelegated } from './call.ts'
 import type { Ports } from './ports.ts'
 import { removeFromKernel } from './unmake.ts'
 
@@ -12,6 +12,11 @@ import { removeFromKernel } from './unmake.ts'
  */
 export function removeRecorded(ports: Ports, record: AttachmentRecord): Fault[] {
   return [...removeFromKernel(ports, record), ...collectFaults([() => releaseLeases(ports, record)])]
+}
+
+/** The same, and lets another IPAM plugin free what it holds for the attachment. */
+export function removeWithDelegated(call: Call, ports: Ports, record: AttachmentRecord): Fault[] {
+  return [...removeRecorded(ports, record), ...collectFaults([() => releaseDelegated(call, ports, record)])]
 }
 
 /** Frees all leases of an attachment that has no sound record, and ends the masquerading of what they held. */

@@ -2,10 +2,10 @@ import { viewPool } from '../../ipam/pool.ts'
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { type Address, parseAddress, parseCidr } from '../core/address.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'
-import { deriveNames } from '../core/names.ts'
+import { type AttachmentId, deriveNames } from '../core/names.ts'
 import { leaveBridge, removeLink, returnRoutes } from '../pod/detach.ts'
 import { removeMacCheck } from '../pod/mac_check.ts'
-import { removeMasquerade } from '../pod/masquerade.ts'
+import { removeMasquerade, removeUnrecordedMasquerade } from '../pod/masquerade.ts'
 import type { Ports } from './ports.ts'
 
 /**
@@ -20,6 +20,23 @@ export function removeFromKernel(ports: Ports, record: AttachmentRecord): Fault[
     // After the link: at no time can the pod send unchecked.
     () => removeMacCheckOf(ports, record),
   ])
+}
+
+/**
+ * Takes away what an attachment has in the kernel of which nothing is written, by the names that can be derived again.
+ * Goes on after a failure; `hadLink` tells whether its link was there.
+ */
+export function removeDerived({ kernel }: Ports, id: AttachmentId): { hadLink: boolean; faults: Fault[] } {
+  const names = deriveNames(id)
+  let hadLink = false
+  const faults = collectFaults([
+    () => {
+      hadLink = removeLink(kernel.host(), { name: names.hostIfName })
+    },
+    () => removeMacCheck(kernel, names),
+    () => removeUnrecordedMasquerade(kernel, id),
+  ])
+  return { hadLink, faults }
 }
 
 /**
