@@ -93,18 +93,9 @@ async function stopAtEach(mode: Mode, call: NodeCall, meanwhile: Meanwhile): Pro
     const soFar = await process.untilStopped()
     const goOn = async () => {
       process.resume()
-      const e = await process.ended
-      if (e.answer.exitCode !== 0)
-        console.log(
-          'TAIL',
-          e.answer.signal,
-          e.calls.length,
-          e.calls
-            .slice(-40)
-            .map((c) => c.text.slice(0, 200))
-            .join('\n'),
-        )
-      return e.answer
+      const { answer, calls } = await process.ended
+      if (answer.signal) throw new Error(`${answer.signal}, the last calls being ${lastOf(calls)}`)
+      return answer
     }
     // A call more or less of Bun's engine may have led to another place than planned.
     if (!soFar || isBarred(mode, soFar)) expectSuccess(await goOn())
@@ -118,6 +109,14 @@ async function stopAtEach(mode: Mode, call: NodeCall, meanwhile: Meanwhile): Pro
   })
   console.log(`${call.command}: another pod came at ${stops} of ${calls.length} system calls`)
   expect(stops).toBeGreaterThan(20)
+}
+
+/** For a process that did not come to its end in time. */
+function lastOf(calls: readonly SystemCall[]): string {
+  return calls
+    .slice(-20)
+    .map(({ text }) => `\n  ${text.slice(0, 200)}`)
+    .join('')
 }
 
 /** Whether nobody else would get on now: the pool is locked, or the bridge and another would make or change it. */
