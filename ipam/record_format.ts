@@ -1,10 +1,8 @@
 import { formatAddress, parseAddress, parseCidr } from '../src/core/address.ts'
 import { isPlainPath } from '../src/core/files.ts'
-import { isName } from '../src/core/names.ts'
-import { textBytes } from '../src/core/text.ts'
+import { isInterfaceName, isName } from '../src/core/names.ts'
 import type { AttachmentRecord } from './record.ts'
 
-const IF_NAME_BYTES = 15
 /** Longer ones can't be file names. */
 const MAX_NAME = 255
 const HEAD = '{"version":1,"complete":'
@@ -80,10 +78,8 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** The kernel's rule: no `/`, no `:`, no white space, neither `.` nor `..`. */
 function isIfName(value: unknown): boolean {
-  if (typeof value !== 'string' || value === '' || value === '.' || value === '..') return false
-  return !/[/:\s\0]/.test(value) && textBytes(value).length <= IF_NAME_BYTES
+  return typeof value === 'string' && isInterfaceName(value)
 }
 
 function isCount(value: unknown): boolean {

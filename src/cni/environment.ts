@@ -1,7 +1,5 @@
 import { Code, Fault } from '../core/errors.ts'
-import { isName } from '../core/names.ts'
-import { textBytes } from '../core/text.ts'
-import { FORMATS } from './formats.ts'
+import { isInterfaceName, isName, isPlainInterfaceName } from '../core/names.ts'
 
 const COMMANDS = ['ADD', 'DEL', 'CHECK', 'STATUS', 'GC', 'VERSION'] as const
 
@@ -84,14 +82,9 @@ function assertContainerId(id: string): void {
   )
 }
 
-/**
- * What no interface can be called is refused always. Of the rest ADD takes printable ASCII without "%" (a template to
- * the kernel): bytes that are no UTF-8 would come out as another name, and of the letters beyond ASCII the kernel refuses
- * some. These rules are ours, so they must not stop the DEL that follows a refused ADD.
- */
+/** What ADD alone refuses, such as bytes that are no UTF-8, must not stop the DEL that follows the refused ADD. */
 function assertIfName(name: string, command: Command): void {
-  const impossible = textBytes(name).length > 15 || /^\.\.?$|[/:\s\x85]/.test(name)
-  if (!impossible && (command !== 'ADD' || FORMATS.interfaceName.accepts(name))) return
+  if (command === 'ADD' ? isPlainInterfaceName(name) : isInterfaceName(name)) return
   throw invalid(
     `CNI_IFNAME: ${shown(name)} is not an interface name`,
     'Use 1 to 15 ASCII characters without space, "/", ":" and "%", and not "." or "..".',

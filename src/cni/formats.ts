@@ -1,7 +1,7 @@
 import { type Address, parseAddress, parseCidr } from '../core/address.ts'
 import { isPlainPath } from '../core/files.ts'
 import { parseMac } from '../core/mac.ts'
-import { isName } from '../core/names.ts'
+import { isName, isPlainInterfaceName } from '../core/names.ts'
 
 /** What a text in a configuration must look like. `what` and `example` go into the refusal of one that does not. */
 export type Format = {
@@ -9,9 +9,6 @@ export type Format = {
   readonly example: string
   accepts(text: string): boolean
 }
-
-// Printable ASCII without "%", a template to the kernel, "/" and ":".
-const INTERFACE_NAME = /^(?!\.\.?$)[!-$&-.0-9;-~]{1,15}$/
 
 /** One format for each kind of text that becomes something else: an address, a path, a name in the kernel. */
 export const FORMATS = {
@@ -38,7 +35,7 @@ export const FORMATS = {
   interfaceName: {
     what: 'an interface name (1 to 15 characters without space, "/", ":" and "%")',
     example: 'cni0',
-    accepts: (text) => INTERFACE_NAME.test(text),
+    accepts: isPlainInterfaceName,
   },
   networkName: {
     what: 'a network name (letters, digits, "_", "." and "-", a letter or digit first, at most 200)',

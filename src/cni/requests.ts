@@ -1,6 +1,7 @@
 import { type Address, formatAddress } from '../core/address.ts'
 import { Code, during } from '../core/errors.ts'
 import { type Mac, parseMac } from '../core/mac.ts'
+import { distinct } from '../core/text.ts'
 import { presentDns } from './dns.ts'
 import type { Invocation } from './environment.ts'
 import { parseAddressOrCidr } from './formats.ts'
@@ -28,7 +29,7 @@ export function requestsOf({ args }: Pick<Invocation, 'args'>, config: NetworkCo
     ...parseIpArg(args['IP']),
     ...[...(cni?.ips ?? []), ...(runtimeConfig?.ips ?? [])].map(parseAddressOrCidr),
   ]
-  return { ...(mac && { mac }), ips: distinct(ips) }
+  return { ...(mac && { mac }), ips: distinct(ips, formatAddress) }
 }
 
 /**
@@ -47,8 +48,4 @@ function parseMacArg(text: string | undefined): Mac | undefined {
 function parseIpArg(text = ''): Address[] {
   const parts = text.split(',').map((part) => part.trim())
   return during('CNI_ARGS: IP', () => parts.filter(Boolean).map(parseAddressOrCidr), FROM_ENVIRONMENT)
-}
-
-function distinct(addresses: readonly Address[]): Address[] {
-  return [...new Map(addresses.map((address) => [formatAddress(address), address])).values()]
 }

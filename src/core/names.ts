@@ -1,5 +1,9 @@
 import { type Cidr, formatCidr } from './address.ts'
 import { type Mac, macFromHash } from './mac.ts'
+import { textBytes } from './text.ts'
+
+/** In bytes: IFNAMSIZ without the closing NUL. Source: linux/if.h. */
+const MAX_INTERFACE_NAME = 15
 
 /** Who an attachment is: one interface of one container on one network. */
 export type AttachmentId = {
@@ -72,6 +76,26 @@ export function isName(text: string, maxLength: number): boolean {
     const isDigit = char >= 0x30 && char <= 0x39
     const isLetter = (char | 0x20) >= 0x61 && (char | 0x20) <= 0x7a
     if (!isDigit && !isLetter && char !== 0x5f && char !== 0x2e && char !== 0x2d) return false
+  }
+  return true
+}
+
+/** Whether the kernel can call an interface so: 1 to 15 bytes without `/`, `:` and white space, not `.` or `..`. */
+export function isInterfaceName(text: string): boolean {
+  if (isPlainInterfaceName(text)) return true
+  return !/^\.{0,2}$|[/:\s\x85\0]/.test(text) && textBytes(text).length <= MAX_INTERFACE_NAME
+}
+
+/**
+ * Whether it is one that we make: printable ASCII, since the kernel refuses some of the letters beyond it, and without
+ * `%`, which is a template to the kernel.
+ */
+export function isPlainInterfaceName(text: string): boolean {
+  if (text.length === 0 || text.length > MAX_INTERFACE_NAME || text === '.' || text === '..') return false
+  for (let i = 0; i < text.length; i++) {
+    const char = text.charCodeAt(i)
+    const isSpecial = char === 0x25 || char === 0x2f || char === 0x3a
+    if (isSpecial || char <= 0x20 || char >= 0x7f) return false
   }
   return true
 }

@@ -30,3 +30,9 @@ export function textBytes(text: string): Uint8Array {
   }
   return bytes
 }
+
+/** Each value once: those whose text is the same are the same. */
+export function distinct<T>(values: readonly T[], textOf: (value: T) => string): T[] {
+  const texts = values.map((value) => textOf(value))
+  return values.filter((_, i) => texts.indexOf(texts[i] as string) === i)
+}

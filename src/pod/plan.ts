@@ -13,6 +13,7 @@ import {
 } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { Mac } from '../core/mac.ts'
+import { distinct } from '../core/text.ts'
 import type { Route } from '../kernel/kernel.ts'
 import type { PodIp, PodRoute, PodSpec } from './spec.ts'
 
@@ -66,7 +67,7 @@ export function routedGateway(ip: PodIp): Address {
  */
 function planRouted(spec: PodSpec): PodPlan {
   const { ips, hostMac, podMac } = spec
-  const gateways = distinct(ips.map(routedGateway).map(hostCidr)).map(({ address }) => address)
+  const gateways = distinct(ips.map(routedGateway).map(hostCidr), formatCidr).map(({ address }) => address)
   const routes = spec.routes.map((route) => podRoute(route, ips, routedGateway))
   for (const route of routes) assertReachable(route, gateways)
   return {
@@ -172,7 +173,7 @@ function routeFault(dst: Cidr, gateway: Address, why: string): Fault {
 function distinctRoutes(routes: readonly PlannedRoute[]): PlannedRoute[] {
   const textOf = (route: PlannedRoute): string =>
     JSON.stringify(route, (_, value) => (typeof value === 'bigint' ? String(value) : value))
-  return [...new Map(routes.map((route) => [textOf(route), route])).values()]
+  return distinct(routes, textOf)
 }
 
 /** Default routes that isDefaultGateway asks for: none where the routes have a default of that family. */
@@ -200,9 +201,6 @@ function isMain(table: number | undefined): boolean {
 function gatewayCidrs(ips: readonly PodIp[]): Cidr[] {
   return distinct(
     ips.flatMap(({ cidr, gateway }) => (gateway ? [{ address: gateway, prefix: cidr.prefix }] : [])),
+    formatCidr,
   )
-}
-
-function distinct(cidrs: readonly Cidr[]): Cidr[] {
-  return [...new Map(cidrs.map((cidr) => [formatCidr(cidr), cidr])).values()]
 }

@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { parseCidr } from '../../src/core/address.ts'
 import { parseMac } from '../../src/core/mac.ts'
-import { deriveBridgeMac, deriveNames, networkChainPrefix, subnetChainName } from '../../src/core/names.ts'
+import {
+  deriveBridgeMac,
+  deriveNames,
+  isInterfaceName,
+  isPlainInterfaceName,
+  networkChainPrefix,
+  subnetChainName,
+} from '../../src/core/names.ts'
 
 const id = { network: 'net', containerId: 'box', ifName: 'eth0' }
 /** From outside: printf 'net\0box\0eth0' | sha256sum */
@@ -71,5 +78,36 @@ describe('the chain of a subnet', () => {
       expect(subnetChainName('net', subnet).startsWith(networkChainPrefix('net'))).toBe(true)
       expect(subnetChainName('net2', subnet).startsWith(networkChainPrefix('net'))).toBe(false)
     }
+  })
+})
+
+describe('the name of an interface', () => {
+  it.each(['eth0', 'a', 'net1.100', '.a', '...', 'a'.repeat(15), '!#$&*~'])('may be %j', (name) => {
+    expect(isPlainInterfaceName(name)).toBe(true)
+    expect(isInterfaceName(name)).toBe(true)
+  })
+
+  it.each(['é', 'a%d', '\x01', 'ééééééé'])('may be %j to the kernel, but is none that we make', (name) => {
+    expect(isPlainInterfaceName(name)).toBe(false)
+    expect(isInterfaceName(name)).toBe(true)
+  })
+
+  it.each([
+    '',
+    '.',
+    '..',
+    'a/b',
+    'a:b',
+    'a b',
+    'a\t',
+    '\n',
+    'a\x85',
+    'a\u00a0',
+    'a\0b',
+    'a'.repeat(16),
+    'éééééééé',
+  ])('can not be %j', (name) => {
+    expect(isPlainInterfaceName(name)).toBe(false)
+    expect(isInterfaceName(name)).toBe(false)
   })
 })

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Code, Fault } from '../../src/core/errors.ts'
+import { deriveNames } from '../../src/core/names.ts'
 import {
   createFakeNode,
   type FakeCall,
@@ -107,6 +108,24 @@ describe.each(MODES)('in mode $mode', ({ config }) => {
       expect(node.call('DEL', { netns, config }), `DEL number ${time}`).toMatchObject({ exitCode: 0 })
       expect(node.residue(), `after DEL number ${time}`).toEqual([])
     }
+  })
+
+  it('a DEL without a record goes on when the kernel refuses a part of it, and says so', () => {
+    const node = createFakeNode()
+    node.call('ADD', { config })
+    node.files.remove(
+      `/var/lib/cni/bowline/net/${deriveNames({ network: 'net', containerId: 'c1', ifName: 'eth0' }).key}`,
+    )
+    node.refuse(/^remove link/, 'EIO')
+    const { json } = node.call('DEL', { config })
+    expect(json).toMatchObject({
+      code: Code.incompleteRemoval,
+      msg: expect.stringContaining('remove link veth'),
+    })
+    expect(node.residue().filter((what) => /lease|networks|element/.test(what))).toEqual([])
+    node.refuse(/^never$/, '')
+    expect(node.call('DEL', { config }).exitCode).toBe(0)
+    expect(node.residue()).toEqual([])
   })
 
   it('a DEL after a power cut leaves alone the pod that has the address by then', () => {

@@ -40,7 +40,7 @@ export class MessageWriter {
   /** Starts a message; `end` fills in its length. */
   begin(type: number, flags: number, seq: number): this {
     this.#messageStart = this.#length
-    return this.u32(0).u16(type).u16(flags).u32(seq).u32(0)
+    return this.u32(0).#pair(type, flags).u32(seq).u32(0)
   }
 
   end(): this {
@@ -132,7 +132,12 @@ export class MessageWriter {
   }
 
   #head(type: number, length: number): this {
-    return this.u16(4 + length).u16(type)
+    return this.#pair(4 + length, type)
+  }
+
+  /** Two 16-bit values in one go. */
+  #pair(first: number, second: number): this {
+    return this.u32((second << 16) | first)
   }
 
   #pad(): this {
