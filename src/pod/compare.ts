@@ -96,5 +96,5 @@ function compareNft(kernel: Kernel, spec: PodSpec): string[] {
     ...(spec.masquerade && cidrs.length > 0 ? missingMasquerade(kernel, spec.id, cidrs) : []),
     ...(spec.bridge?.checkMac ? missingMacCheck(kernel, spec) : []),
   ]
-  return missing.map(({ what, commands }) => finding(what, nft(commands)))
+  return missing.map(({ what, commands }) => finding(what, ...(commands.length > 0 ? [nft(commands)] : [])))
 }

@@ -10,9 +10,10 @@ import {
   removePortVlan,
   setLink,
   setSysctl,
+  vlanIds,
 } from './repair.ts'
 import type { BridgeSpec, PodSpec } from './spec.ts'
-import { gatewayVlanName } from './vlan.ts'
+import { ALL_VLANS, gatewayVlanName } from './vlan.ts'
 
 const DEFAULT_VLAN = 1
 /** What stands for the index of a link that a command before is going to make. */
@@ -90,12 +91,12 @@ function comparePort(
   ]
 }
 
-/** All that a port gets after it has joined: the kernel puts it into the default VLAN of the bridge, and no more. */
+/** All that a port gets after it has joined: the kernel has put it into the default VLAN of the bridge, whatever that is. */
 function portCommands(name: string, { port, dropDefaultVlan, vlans }: BridgeSpec): string[] {
   return [
     ...(port.hairpin ? [setPort(name, 'hairpin')] : []),
     ...(port.isolated ? [setPort(name, 'isolated')] : []),
-    ...(dropDefaultVlan ? [removePortVlan(name, DEFAULT_VLAN)] : []),
+    ...(dropDefaultVlan ? [removePortVlan(name, ALL_VLANS)] : []),
     ...vlans.map((vlan) => addPortVlan(name, vlan)),
   ]
 }
@@ -118,10 +119,15 @@ function comparePortVlans(
   const leaks = dropDefaultVlan && !wanted.has(DEFAULT_VLAN) && present.has(DEFAULT_VLAN)
   return [
     ...missing.map((vlan) =>
-      finding(`VLAN ${describeVlan(vlan)} is missing or wrong on ${name}`, addPortVlan(name, vlan)),
+      finding(`VLAN ${vlanIds(vlan)} is missing or wrong on ${name}`, addPortVlan(name, vlan)),
     ),
     ...(leaks
-      ? [finding(`${name} is in VLAN ${DEFAULT_VLAN} as well`, removePortVlan(name, DEFAULT_VLAN))]
+      ? [
+          finding(
+            `${name} is in VLAN ${DEFAULT_VLAN} as well`,
+            removePortVlan(name, { from: DEFAULT_VLAN, to: DEFAULT_VLAN }),
+          ),
+        ]
       : []),
   ]
 }
@@ -133,10 +139,6 @@ function membership(vlans: readonly PortVlan[]): Map<number, string> {
     for (let id = from; id <= to; id++) members.set(id, `${pvid ? 'pvid ' : ''}${untagged ? 'untagged' : ''}`)
   }
   return members
-}
-
-function describeVlan({ from, to }: PortVlan): string {
-  return from === to ? `${from}` : `${from}-${to}`
 }
 
 function compareGateway(

@@ -61,14 +61,20 @@ export function missingMacCheck(kernel: Kernel, { id, hostIfName, podMac }: Guar
             commands: compileChain(own),
           },
         ]),
-    ...(kernel.hasNftElement(elementRef(names))
-      ? []
-      : [
-          {
-            what: `the MAC ${podMac} is not checked: the nftables element of ${names.hostIfName} is missing`,
-            commands: [addElement(names, ownerText(id))],
-          },
-        ]),
+    ...missingElement(kernel, names, podMac, addElement(names, ownerText(id))),
+  ]
+}
+
+function missingElement(kernel: Kernel, names: Names, mac: Mac, add: NftCommand): MissingNft[] {
+  const ref = elementRef(names)
+  if (kernel.hasNftElement({ ...ref, ofChains: chainName(names) })) return []
+  const isThere = kernel.hasNftElement(ref)
+  const wrong = isThere ? 'leads elsewhere' : 'is missing'
+  return [
+    {
+      what: `the MAC ${mac} is not checked: the nftables element of ${names.hostIfName} ${wrong}`,
+      commands: [...(isThere ? [{ op: 'removeElement', ...ref } as const] : []), add],
+    },
   ]
 }
 

@@ -145,11 +145,18 @@ export function missingMasquerade(kernel: Kernel, id: AttachmentId, cidrs: reado
       })),
     ...cidrs
       .filter((cidr) => !kernel.hasNftElement({ ...elementRef(cidr.address), ofChains }))
-      .map((cidr) => ({
-        what: `${formatAddress(cidr.address)} is not masqueraded: its nftables element is missing`,
-        commands: [addElement(id, cidr)],
-      })),
+      .map((cidr) => missingElement(kernel, id, cidr)),
   ]
+}
+
+/** What another network has with this address can't be added beside, and is not ours to take away. */
+function missingElement(kernel: Kernel, id: AttachmentId, cidr: Cidr): MissingNft {
+  const isOfAnother = kernel.hasNftElement(elementRef(cidr.address))
+  const why = isOfAnother ? 'belongs to another network' : 'is missing'
+  return {
+    what: `${formatAddress(cidr.address)} is not masqueraded: its nftables element ${why}`,
+    commands: isOfAnother ? [] : [addElement(id, cidr)],
+  }
 }
 
 function compileFrame(network: string, cidrs: readonly Cidr[]): NftCommand[] {

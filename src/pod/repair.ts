@@ -70,14 +70,19 @@ export function removeRoute({ prefix }: Place, name: string, route: Route): stri
   return `${prefix}ip route del ${routeText(name, route)}`
 }
 
-export function addPortVlan(name: string, { from, to, pvid, untagged }: PortVlan, self = false): string {
-  const id = from === to ? `${from}` : `${from}-${to}`
+export function addPortVlan(name: string, vlan: PortVlan, self = false): string {
+  const { pvid, untagged } = vlan
   const flags = `${pvid ? ' pvid' : ''}${untagged ? ' untagged' : ''}${self ? ' self' : ''}`
-  return `bridge vlan add dev ${quote(name)} vid ${id}${flags}`
+  return `bridge vlan add dev ${quote(name)} vid ${vlanIds(vlan)}${flags}`
 }
 
-export function removePortVlan(name: string, id: number): string {
-  return `bridge vlan del dev ${quote(name)} vid ${id}`
+export function removePortVlan(name: string, vlan: PortVlan): string {
+  return `bridge vlan del dev ${quote(name)} vid ${vlanIds(vlan)}`
+}
+
+/** One number, or the first and the last. */
+export function vlanIds({ from, to }: PortVlan): string {
+  return from === to ? `${from}` : `${from}-${to}`
 }
 
 /** All in one transaction, as ADD sends them. */

@@ -5,7 +5,7 @@ import { removeLink } from './detach.ts'
 import { refuseAdvertisements } from './router_advertisements.ts'
 import type { BridgeSpec } from './spec.ts'
 
-const ALL_VLANS: PortVlan = { from: 1, to: 4094 }
+export const ALL_VLANS: PortVlan = { from: 1, to: 4094 }
 
 /** The name of the link that carries the gateway of a VLAN: `cni0.100`. */
 export function gatewayVlanName(bridge: string, vlan: number): string {

@@ -204,3 +204,26 @@ describe.each<[Mode, [string, string, RegExp][]]>([
     await expectGatewaysToAnswer(pod)
   })
 })
+
+it('CHECK turns the element of the MAC check back that leads to rules of somebody else', async () => {
+  await attach(pod, 'l2')
+  run(`nft 'add chain bridge bowline elsewhere; flush map bridge bowline macspoofchk;
+    add element bridge bowline macspoofchk { "${pod.host}" : goto elsewhere }'`)
+  const said = await check(pod, 'l2')
+  expect(said.details).toMatch(/the nftables element of veth\w+ leads elsewhere/)
+  expect(runCommandsOf(said)).toBeGreaterThan(0)
+  expect(await check(pod, 'l2')).toEqual({})
+  run('nft delete chain bridge bowline elsewhere')
+})
+
+it('CHECK tells to delete the pod whose address another network masquerades by now', async () => {
+  await attach(pod, 'l3')
+  const other = 'inet bowline net-00000000-00000000'
+  run(`nft 'flush map inet bowline masquerade4; add chain ${other};
+    add element inet bowline masquerade4 { 10.1.0.2 : goto net-00000000-00000000 }'`)
+  const said = await check(pod, 'l3')
+  expect(said.details).toContain(
+    '10.1.0.2 is not masqueraded: its nftables element belongs to another network [delete the pod]',
+  )
+  run(`nft 'flush map inet bowline masquerade4; delete chain ${other}'`)
+})
