@@ -38,7 +38,7 @@ export function ipamStatus(call: Call, ports: Ports): void {
 }
 
 /** Asks what an ADD will ask for, by questions that change nothing. */
-function probeKernel({ ipMasq }: NetworkConfig, ports: Ports): void {
+function probeKernel({ ipMasq, macspoofchk }: NetworkConfig, ports: Ports): void {
   during(
     'change links of this node',
     () => {
@@ -50,9 +50,10 @@ function probeKernel({ ipMasq }: NetworkConfig, ports: Ports): void {
     },
     { cure: 'Run the container runtime as root with CAP_NET_ADMIN in the network namespace of the host.' },
   )
-  if (!ipMasq) return
-  during('use nftables, which the key "ipMasq" needs', () => ports.kernel.probeNft(), {
-    cure: 'Load the kernel module nf_tables (modprobe nf_tables) and run with CAP_NET_ADMIN, or remove "ipMasq".',
+  const key = ipMasq ? 'ipMasq' : 'macspoofchk'
+  if (!ipMasq && !macspoofchk) return
+  during(`use nftables, which the key "${key}" needs`, () => ports.kernel.probeNft(), {
+    cure: `Load the kernel module nf_tables (modprobe nf_tables) and run with CAP_NET_ADMIN, or remove "${key}".`,
   })
 }
 

@@ -98,6 +98,13 @@ describe('STATUS of the plugin', () => {
   it.each([
     ['links can not be changed', L2, /remove link bowline.status/, 'EPERM', 'CAP_NET_ADMIN'],
     ['nftables is not there', L3, /generation of the ruleset/, 'EOPNOTSUPP', 'modprobe nf_tables'],
+    [
+      'nftables is not there for the MAC check',
+      { ...L2, ipMasq: false, macspoofchk: true },
+      /generation of the ruleset/,
+      'EOPNOTSUPP',
+      'remove "macspoofchk"',
+    ],
   ])('answers 50 when %s, with the cure', (_, config, pattern, errno, cure) => {
     const node = createFakeNode()
     node.refuse(pattern, errno)
