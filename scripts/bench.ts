@@ -32,7 +32,7 @@ function bench(options: Options): void {
   const parts = plan(subjects(`${work}/bin`, options.plugins), options, work)
   const progress = new Progress(parts.flatMap(({ experiments }) => experiments))
   const series = parts.flatMap(({ part, experiments }) => {
-    const measured = experiments.flatMap((experiment) => measure(experiment, progress))
+    const measured = experiments.flatMap((experiment) => measure(experiment, progress, `${work}/bin`))
     console.log(`\n${part}\n${tableOf(measured.flatMap(findingsOf))}`)
     return measured
   })
@@ -47,17 +47,16 @@ function prepareDisk(work: string, { store }: Options): void {
   mkdirSync(directory)
   installPrograms(`${work}/bin`)
   runShell(`mount -t tmpfs tmpfs /run; mkdir -p /run/netns /run/lock
-    mount --bind ${quoted(directory)} /var/lib/cni
-    # Pages that wait to be written would count as the memory of whoever maps them.
-    sync ${quoted(work)}/bin/*`)
+    mount --bind ${quoted(directory)} /var/lib/cni`)
 }
 
 function quoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`
 }
 
-function measure(experiment: Experiment, progress: Progress): Series[] {
+function measure(experiment: Experiment, progress: Progress, programs: string): Series[] {
   progress.begin(experiment)
+  installPrograms(programs)
   const series = runExperiment(experiment, (round) => progress.round(experiment, round))
   progress.end()
   return series

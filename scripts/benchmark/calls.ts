@@ -3,9 +3,9 @@ import type { Netns } from '../../test/support/sandbox.ts'
 import { compileExecutable } from '../executable.ts'
 import { type Bench, createBenches } from './benches.ts'
 import type { Contender, Experiment, Sample } from './experiment.ts'
-import type { NetworkShape, Subject } from './networks.ts'
+import { type NetworkShape, REFERENCE, type Subject } from './networks.ts'
 import { type Added, addPod, call, deletePod, type Network } from './plugin_calls.ts'
-import { type Ended, type Program, pause, runProgram } from './processes.ts'
+import { type Ended, pause, runProgram } from './processes.ts'
 
 /** The networks that single calls are measured on. */
 const SHAPES: Readonly<Record<string, NetworkShape>> = {
@@ -27,7 +27,7 @@ const BARE = 'bare program'
 export function callExperiments(subjects: readonly Subject[], rounds: number, work: string): Experiment[] {
   return [
     startExperiment(subjects, rounds, work),
-    ...Object.keys(SHAPES).map(attachExperiment(subjects, rounds)),
+    ...Object.keys(SHAPES).map(attachExperiment(subjects, rounds, work)),
   ]
 }
 
@@ -46,7 +46,7 @@ function startExperiment(subjects: readonly Subject[], rounds: number, work: str
       const bare = compileBare(work)
       return {
         contenders: [
-          { name: BARE, measure: () => ({ VERSION: quietly(() => runProgram(bare)) }) },
+          { name: BARE, measure: () => ({ VERSION: quietly(bare) }) },
           ...benches.map((bench) => startContender(bench)),
         ],
         remove,
@@ -55,10 +55,11 @@ function startExperiment(subjects: readonly Subject[], rounds: number, work: str
   }
 }
 
-function compileBare(work: string): Program {
+/** Makes the bare program; what comes back runs it. */
+function compileBare(work: string): () => Ended {
   const path = join(work, 'bare')
   compileExecutable(join(import.meta.dirname, 'bare_program.ts'), path, work)
-  return { path, env: {}, input: '{"cniVersion":"1.0.0"}' }
+  return () => runProgram({ path, env: {}, input: '{"cniVersion":"1.0.0"}' })
 }
 
 function startContender({ subject: { name }, network }: Bench): Contender {
@@ -66,7 +67,11 @@ function startContender({ subject: { name }, network }: Bench): Contender {
   return { name, base: BARE, measure: () => ({ VERSION: quietly(() => call(on, 'VERSION')) }) }
 }
 
-function attachExperiment(subjects: readonly Subject[], rounds: number): (title: string) => Experiment {
+function attachExperiment(
+  subjects: readonly Subject[],
+  rounds: number,
+  work: string,
+): (title: string) => Experiment {
   return (title) => ({
     title,
     unit: 'ms',
@@ -75,8 +80,13 @@ function attachExperiment(subjects: readonly Subject[], rounds: number): (title:
     secondsPerRound: 0.25,
     prepare: () => {
       const { benches, remove } = createBenches(subjects)
+      const bare = compileBare(work)
       return {
-        contenders: benches.map((bench) => attachContender(bench, SHAPES[title] as NetworkShape)),
+        contenders: [
+          ...benches.map((bench) => attachContender(bench, SHAPES[title] as NetworkShape)),
+          // What an ADD would take if it did nothing: no plugin that is started for each call gets below it.
+          { name: BARE, base: REFERENCE, measure: () => ({ ADD: quietly(bare) }) },
+        ],
         remove,
       }
     },

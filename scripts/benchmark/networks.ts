@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, symlinkSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, symlinkSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { BOWLINE, CACHE } from '../../test/support/plugin.ts'
+import { run } from '../../test/support/private_namespaces.ts'
 import { installExecutable } from '../executable.ts'
 
 /** What a pod network is to be, whoever makes it. */
@@ -55,15 +56,21 @@ export function subjects(programs: string, choices: readonly PluginChoice[]): Su
 
 /**
  * Copies ours and the reference plugins into a directory, as an installation on a node does: so the files are in the
- * page cache, and none of them in a worse state than another. Throws when there is nothing to copy.
+ * page cache, and none of them in a worse state than another. Done anew before each experiment, since a cache that is
+ * under pressure gives them up piece by piece. Throws when there is nothing to copy.
  */
 export function installPrograms(directory: string): void {
   mkdirSync(directory, { recursive: true })
   for (const path of [BOWLINE, join(CACHE, 'plugins/bridge'), join(CACHE, 'plugins/host-local')]) {
     if (!existsSync(path)) throw new Error(`there is no ${path}: run scripts/setup bench`)
-    installExecutable(path, join(directory, basename(path)))
+    const installed = join(directory, basename(path))
+    installExecutable(path, `${installed}.new`)
+    renameSync(`${installed}.new`, installed)
   }
-  symlinkSync('bowline', join(directory, 'bowline-ipam'))
+  const link = join(directory, 'bowline-ipam')
+  if (!existsSync(link)) symlinkSync('bowline', link)
+  // Pages that wait to be written would count as the memory of whoever maps them.
+  run(`sync ${directory}/*`)
 }
 
 const BRIDGE = { bridge: 'cni0', isGateway: true }
