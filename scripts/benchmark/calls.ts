@@ -1,6 +1,5 @@
-import { join } from 'node:path'
 import type { Netns } from '../../test/support/sandbox.ts'
-import { compileExecutable } from '../executable.ts'
+import { BARE, compileBare } from './bare.ts'
 import { type Bench, createBenches } from './benches.ts'
 import type { Contender, Experiment, Sample } from './experiment.ts'
 import { type NetworkShape, REFERENCE, type Subject } from './networks.ts'
@@ -20,8 +19,6 @@ const SHAPES: Readonly<Record<string, NetworkShape>> = {
 const LIVING = 8
 /** The kernel ends some of its work after the call that asked for it: the next one is not to pay for it. */
 const SETTLE_MS = 5
-/** What VERSION is compared with. */
-const BARE = 'bare program'
 
 /** How processes start, then ADD and DEL of one pod on each kind of network. */
 export function callExperiments(subjects: readonly Subject[], rounds: number, work: string): Experiment[] {
@@ -46,20 +43,13 @@ function startExperiment(subjects: readonly Subject[], rounds: number, work: str
       const bare = compileBare(work)
       return {
         contenders: [
-          { name: BARE, measure: () => ({ VERSION: quietly(bare) }) },
+          { name: BARE, measure: () => ({ VERSION: quietly(() => runProgram(bare)) }) },
           ...benches.map((bench) => startContender(bench)),
         ],
         remove,
       }
     },
   }
-}
-
-/** Makes the bare program; what comes back runs it. */
-function compileBare(work: string): () => Ended {
-  const path = join(work, 'bare')
-  compileExecutable(join(import.meta.dirname, 'bare_program.ts'), path, work)
-  return () => runProgram({ path, env: {}, input: '{"cniVersion":"1.0.0"}' })
 }
 
 function startContender({ subject: { name }, network }: Bench): Contender {
@@ -85,7 +75,7 @@ function attachExperiment(
         contenders: [
           ...benches.map((bench) => attachContender(bench, SHAPES[title] as NetworkShape)),
           // What an ADD would take if it did nothing: no plugin that is started for each call gets below it.
-          { name: BARE, base: REFERENCE, measure: () => ({ ADD: quietly(bare) }) },
+          { name: BARE, base: REFERENCE, measure: () => ({ ADD: quietly(() => runProgram(bare)) }) },
         ],
         remove,
       }

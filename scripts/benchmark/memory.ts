@@ -1,9 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import { BARE, compileBare } from './bare.ts'
 import { type Bench, createBenches } from './benches.ts'
 import type { Contender, Experiment } from './experiment.ts'
-import type { Subject } from './networks.ts'
+import { REFERENCE, type Subject } from './networks.ts'
 import { callOf, checkedOutput, deletePod, nextContainerId } from './plugin_calls.ts'
-import { drainOutput, pause, type Running, startProgram, waitForOne } from './processes.ts'
+import { drainOutput, type Program, pause, type Running, startProgram, waitForOne } from './processes.ts'
 
 const DUAL = { masquerade: true, subnet4: '10.10.0.0/24', subnet6: 'fd00:10:10::/64' }
 const LOOK_MS = 2
@@ -16,7 +17,7 @@ const STDOUT = '0x1'
  * The memory of an ADD with most to do. The process is looked at while it is held in its last act, to write its
  * answer: the pipe is full. Nothing is traced and nothing is changed in it.
  */
-export function memoryExperiment(subjects: readonly Subject[], rounds: number): Experiment {
+export function memoryExperiment(subjects: readonly Subject[], rounds: number, work: string): Experiment {
   return {
     title: 'ADD, dual stack + ipMasq',
     unit: 'MB',
@@ -25,7 +26,7 @@ export function memoryExperiment(subjects: readonly Subject[], rounds: number): 
     secondsPerRound: 0.5,
     prepare: () => {
       const { benches, remove } = createBenches(subjects)
-      return { contenders: benches.map(memoryContender), remove }
+      return { contenders: [...benches.map(memoryContender), bareContender(compileBare(work))], remove }
     },
   }
 }
@@ -44,6 +45,21 @@ function memoryContender({ contender, network, node, pods }: Bench): Contender {
       drainOutput(running)
       const { ended } = waitForOne([running])
       deletePod(on, { containerId, pod, prevResult: checkedOutput(on, 'ADD', ended) })
+      return memory
+    },
+  }
+}
+
+/** What the runtime takes by itself. */
+function bareContender(program: Program): Contender {
+  return {
+    name: BARE,
+    base: REFERENCE,
+    measure: () => {
+      const running = startProgram({ ...program, isOutputFull: true })
+      const memory = memoryOf(untilItAnswers(running))
+      drainOutput(running)
+      waitForOne([running])
       return memory
     },
   }

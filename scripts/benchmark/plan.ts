@@ -29,7 +29,7 @@ const PLANS: Readonly<
     }),
     crowdExperiment(all, roundsFor(options, 40, 6)),
   ],
-  memory: (all, options) => [memoryExperiment(all, roundsFor(options, 5, 2))],
+  memory: (all, options, work) => [memoryExperiment(all, roundsFor(options, 5, 2), work)],
   traffic: (all, options) =>
     trafficExperiments(all, {
       rounds: roundsFor(options, 15, 4),
