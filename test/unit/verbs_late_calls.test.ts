@@ -3,6 +3,7 @@ import { Code, Fault } from '../../src/core/errors.ts'
 import { deriveNames } from '../../src/core/names.ts'
 import {
   createFakeNode,
+  delegated,
   type FakeCall,
   type FakeNode,
   type FakePlugins,
@@ -137,6 +138,18 @@ describe.each(MODES)('in mode $mode', ({ config }) => {
     const second = node.call('ADD', { containerId: 'c2', netns: POD2, config: own })
     expect(second.exitCode).toBe(0)
     node.call('DEL', { netns: '', config: own })
+    expect(checks(node, second, { containerId: 'c2', netns: POD2, config: own })).toEqual({})
+  })
+
+  it('a DEL after a power cut in which a delegate lost its leases leaves alone the pod that has the address by then', () => {
+    const node = createFakeNode()
+    const own = delegated(config)
+    node.call('ADD', { config: own })
+    node.kernel.rebootTo('boot-2')
+    node.delegate.leases.clear()
+    node.kernel.makeNetns(POD2)
+    const second = node.call('ADD', { containerId: 'c2', netns: POD2, config: own })
+    expect(node.call('DEL', { netns: '', config: own }).exitCode).toBe(0)
     expect(checks(node, second, { containerId: 'c2', netns: POD2, config: own })).toEqual({})
   })
 
