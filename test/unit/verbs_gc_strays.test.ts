@@ -38,12 +38,12 @@ function gc(node: FakeNode, config: object, valid: unknown = VALID) {
 }
 
 /** What is on the node of a container, in words. */
-function partsOf(node: FakeNode, containerId: string, network = 'net'): string[] {
-  const { key, hostIfName } = deriveNames({ network, containerId, ifName: 'eth0' })
+function partsOf(node: FakeNode, containerId: string, network = 'net', ifName = 'eth0'): string[] {
+  const { key, hostIfName } = deriveNames({ network, containerId, ifName })
   const { nft } = node.kernel.dump()
   const isCommented = (table: string) =>
-    JSON.stringify(nft[table] ?? {}).includes(`comment ${containerId} eth0`)
-  const leases = Object.values(node.files.dump()).filter((text) => text === `${containerId}\r\neth0`)
+    JSON.stringify(nft[table] ?? {}).includes(`comment ${containerId} ${ifName}`)
+  const leases = Object.values(node.files.dump()).filter((text) => text === `${containerId}\r\n${ifName}`)
   return [
     ...(node.kernel.host().link({ name: hostIfName }) ? ['link'] : []),
     ...(isCommented('inet bowline') ? ['masquerading'] : []),
@@ -82,6 +82,19 @@ describe.each(MODES)('GC in mode $mode', ({ config }) => {
     expect(partsOf(node, 'c1')).toEqual([])
     expect(partsOf(node, 'c2')).toEqual(wholeOf(config))
     expect(partsOf(node, 'c3', 'other')).toEqual(wholeOf(config))
+  })
+
+  it('takes the interface of a valid container that is not valid itself, also when its record is lost', () => {
+    for (const isLost of [false, true]) {
+      const node = withPods(config)
+      const second = { containerId: 'c2', ifName: 'eth1' }
+      expect(node.call('ADD', { ...second, netns: netnsOf('c2'), config })).toMatchObject({ exitCode: 0 })
+      expect(partsOf(node, 'c2', 'net', 'eth1')).toEqual(wholeOf(config))
+      if (isLost) node.files.remove(`${RECORDS}/net/${deriveNames({ network: 'net', ...second }).key}`)
+      expect(gc(node, config)).toMatchObject({ exitCode: 0 })
+      expect(partsOf(node, 'c2', 'net', 'eth1')).toEqual([])
+      expect(partsOf(node, 'c2')).toEqual(wholeOf(config))
+    }
   })
 
   it('leaves a valid pod alone whose record is lost or damaged', () => {
