@@ -50,6 +50,14 @@ describe('a change of a link', () => {
     ])
   })
 
+  it('that comes up without a link-local address is told so before it is up', () => {
+    const none = { ipv6LinkLocal: false }
+    expect(requestsOf({ op: 'setLink', link, up: true, mtu: 1400, ...none })).toEqual([
+      ...requestsOf({ op: 'setLink', link, ...none }),
+      ...requestsOf({ op: 'setLink', link, up: true, mtu: 1400 }),
+    ])
+  })
+
   it('that leaves its bridge is one request', () => {
     expect(requestsOf({ op: 'setLink', link, master: 0, up: true })).toHaveLength(1)
   })

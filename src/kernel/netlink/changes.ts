@@ -54,14 +54,23 @@ const REPLACE = NLM_F_CREATE | NLM_F_REPLACE
 const ADD_ROUTE = NLM_F_CREATE | NLM_F_APPEND
 
 /**
- * The messages that a change takes, as changes of one message each. Only a link that joins a bridge and gets port
- * options takes two: the kernel looks for the bridge before it has joined, and answers EOPNOTSUPP. It joins first, so
- * that it is not up without its options.
+ * The messages that a change takes, as changes of one message each. Only a change of a link may take more than one:
+ * - A link that joins a bridge and gets port options: the kernel looks for the bridge before it has joined, and answers
+ *   EOPNOTSUPP. It joins first, so that it is not up without its options.
+ * - A link that comes up without a link-local address: Linux 6.1 brings it up first, and the address is there by then.
  */
 export function stepsOf(change: Change): readonly Change[] {
-  if (change.op !== 'setLink' || !change.master || !change.port) return [change]
-  const { master, ...rest } = change
-  return [{ op: 'setLink', link: change.link, master }, rest]
+  if (change.op !== 'setLink') return [change]
+  const { op, link } = change
+  if (change.master && change.port) {
+    const { master, ...rest } = change
+    return [{ op, link, master }, ...stepsOf(rest)]
+  }
+  if (change.up && change.ipv6LinkLocal === false) {
+    const { ipv6LinkLocal, ...rest } = change
+    return [{ op, link, ipv6LinkLocal }, rest]
+  }
+  return [change]
 }
 
 /**
