@@ -3,7 +3,7 @@ import { createLinuxKernel } from '../../src/kernel/linux/kernel.ts'
 import { describeKernelContract, type KernelWorld } from '../contract/kernel.ts'
 import { enterPrivateNamespaces, run } from '../support/private_namespaces.ts'
 
-const PLAIN_FILE = '/run/netns/plain-file'
+const PLAIN_FILE = '/run/plain-file'
 let vlans = false
 
 beforeAll(() => {
@@ -30,12 +30,7 @@ function linuxWorld(): KernelWorld {
       return `/run/netns/${name}`
     },
     removeNetns: (path) => void run(`ip netns del ${path.slice(path.lastIndexOf('/') + 1)}`),
-    cleanup() {
-      run(
-        'for name in $(ip netns list | cut -d" " -f1); do [ "$name" = plain-file ] || ip netns del "$name"; done',
-      )
-      run('nft flush ruleset')
-    },
+    cleanup: () => void run('ip -all netns delete; nft flush ruleset'),
   }
 }
 

@@ -134,13 +134,13 @@ function bothFamilies(lab: () => Lab, family: (typeof FAMILIES)[number]): void {
   it('can not be the source of a route that stays when they are removed', () => {
     const { a } = lab()
     const { index } = lab().livePair().near
-    const bridge = lab().bridge().index
-    const route = { dst: elsewhere, linkIndex: bridge, source: address.address }
-    a.apply([setUp(bridge), addAddress(index, address), { op: 'addRoute', route }])
-    expect(routesOf(a, bridge)).toEqual([`${formatCidr(elsewhere)} src ${formatAddress(address.address)}`])
+    const route = { dst: elsewhere, linkIndex: index, source: address.address }
+    a.apply([addAddress(index, address), { op: 'addRoute', route }])
+    const sources = () => routesOf(a, index).filter((one) => one.startsWith(`${formatCidr(elsewhere)} src`))
+    expect(sources()).toEqual([`${formatCidr(elsewhere)} src ${formatAddress(address.address)}`])
     a.apply([{ op: 'removeAddress', linkIndex: index, cidr: address }])
-    // Family 4 drops the route, family 6 keeps it without the source.
-    expect(routesOf(a, bridge).filter((one) => one.includes('src'))).toEqual([])
+    // Family 4 drops the route, family 6 keeps it without the source. A route of another link keeps it on Linux 6.1.
+    expect(sources()).toEqual([])
   })
 
   it('with a host prefix leave every other route as it is', () => {

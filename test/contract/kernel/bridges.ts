@@ -93,9 +93,10 @@ export function bridgeSentences(lab: () => Lab): void {
     const bridge = lab().bridge()
     const { near } = lab().livePair()
     a.apply([setUp(bridge.index)])
-    expect(a.link({ name: 'br0' })?.running).toBe(false)
+    const runs = (wanted: boolean) => () => a.link({ name: 'br0' })?.running === wanted
+    expect(eventually(runs(false))).toBe(true)
     a.apply([join(near, bridge)])
-    expect(eventually(() => a.link({ name: 'br0' })?.running === true)).toBe(true)
+    expect(eventually(runs(true))).toBe(true)
   })
 
   it('lets its ports go when it is removed', () => {

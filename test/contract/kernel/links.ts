@@ -105,10 +105,12 @@ function vethSentences(lab: () => Lab): void {
   it('runs once both ends are up', () => {
     const { a, b } = lab()
     const { near, far } = lab().pair()
+    const runs = (wanted: boolean) => () => a.link({ name: 'near' })?.running === wanted
     a.apply([setUp(near.index)])
-    expect(a.link({ name: 'near' })).toMatchObject({ up: true, running: false })
+    expect(a.link({ name: 'near' })?.up).toBe(true)
+    expect(eventually(runs(false))).toBe(true)
     b.apply([setUp(far.index)])
-    expect(eventually(() => a.link({ name: 'near' })?.running === true)).toBe(true)
+    expect(eventually(runs(true))).toBe(true)
     expect(eventually(() => b.link({ name: 'far' })?.running === true)).toBe(true)
   })
 }
