@@ -196,6 +196,11 @@ export class FreeList {
   }
 }
 
+/** Whether none of these lists was made or used in this boot. */
+export function isNewBoot(lists: readonly (FreeList | undefined)[], bootId: string): boolean {
+  return lists.every((list) => list?.isOfBoot(bootId) !== true)
+}
+
 /**
  * Runs what only serves the order. If the disk refuses it, the order is lost and no address: undefined, no Fault.
  */

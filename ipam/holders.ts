@@ -1,6 +1,7 @@
 import { type Address, formatAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
-import { leaseText, meaningOf } from './leases.ts'
+import { deriveNames } from '../src/core/names.ts'
+import { leaseText, meaningOf, ownerOf } from './leases.ts'
 import type { AttachmentRecord } from './record.ts'
 
 /**
@@ -21,7 +22,10 @@ export type Adopted = { readonly bootId: string; readonly leases: Readonly<Recor
 /** What the judgement rests on. */
 export type Evidence = {
   readonly bootId: string
+  readonly network: string
   readonly records: ReadonlyMap<string, AttachmentRecord>
+  /** The keys of records whose content a power failure took: their attachments are of another boot. */
+  readonly blank: ReadonlySet<string>
   /** Absent when nothing was adopted, or when what was adopted can't be relied on. */
   readonly adopted: Adopted | undefined
 }
@@ -42,7 +46,14 @@ export function holderOf(address: Address, text: string | undefined, evidence: E
   }
   const { adopted } = evidence
   const isVoid = adopted && adopted.bootId !== evidence.bootId && adopted.leases[name] === trimmed
-  return isVoid ? { by: 'formerBoot' } : { by: 'unrecorded' }
+  return isVoid || isOfBlank(address, trimmed, evidence) ? { by: 'formerBoot' } : { by: 'unrecorded' }
+}
+
+function isOfBlank(address: Address, text: string, { network, blank }: Evidence): boolean {
+  if (blank.size === 0) return false
+  const { containerId, ifName } = ownerOf(address, text) ?? {}
+  if (containerId === undefined || ifName === undefined) return false
+  return blank.has(deriveNames({ network, containerId, ifName }).key)
 }
 
 /** What was adopted so far, or undefined if there is nothing or nothing sound. */

@@ -5,7 +5,7 @@ import type { AttachmentId } from '../src/core/names.ts'
 import { textBytes } from '../src/core/text.ts'
 import { UndoStack } from '../src/core/undo.ts'
 import { exhausted, type Holdings } from './exhausted.ts'
-import { asHint, FreeList, rememberReleased } from './free_list.ts'
+import { asHint, FreeList, isNewBoot, rememberReleased } from './free_list.ts'
 import { isUntouched, lastReservedPath, readLastReserved } from './last_reserved.ts'
 import {
   type LeaseOwner,
@@ -185,7 +185,13 @@ class LockedPool implements Pool {
     if (found.every((list) => list?.isOfBoot(this.#place.bootId))) return found.flatMap((list) => list ?? [])
     const lasts = sets.map(({ index }) => readLastReserved(this.#files, this.#dir, index))
     const trustAdopted = isUntouched(found, lasts)
-    const held = valuesOf(survey(this.#files, this.#place, { trustAdopted, reap: false }))
+    const held = valuesOf(
+      survey(this.#files, this.#place, {
+        trustAdopted,
+        isFirst: isNewBoot(found, this.#place.bootId),
+        reap: false,
+      }),
+    )
     return sets.map((set, i) => {
       const list = found[i]
       if (list?.isOfBoot(this.#place.bootId)) return list
@@ -197,7 +203,7 @@ class LockedPool implements Pool {
   #firstFree(list: FreeList): Address {
     const address = this.#nextFree(list)
     if (address) return address
-    const held = survey(this.#files, this.#place, { trustAdopted: false, reap: true })
+    const held = survey(this.#files, this.#place, { trustAdopted: false, isFirst: false, reap: true })
     const inSet = held.filter((one) => rangeOf(list.set, one.address) && !isGateway(list.set, one.address))
     const refusal = () => exhausted(this.#place.network, list.set, countsOf(inSet))
     if (BigInt(inSet.length) >= capacityOf(list.set)) throw refusal()

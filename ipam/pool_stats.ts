@@ -1,6 +1,6 @@
 import type { Files } from '../src/core/files.ts'
 import type { Holdings } from './exhausted.ts'
-import { FreeList } from './free_list.ts'
+import { FreeList, isNewBoot } from './free_list.ts'
 import { type Evidence, holderOf, readAdopted, recordsByLease } from './holders.ts'
 import { isUntouched, readLastReserved } from './last_reserved.ts'
 import { leasedAddresses, leasePath } from './leases.ts'
@@ -46,12 +46,14 @@ export function poolStats(files: Files, place: PoolPlace, sets: readonly RangeSe
   })
 }
 
-/** What was adopted in another boot counts under the same condition as for the next ADD. */
+/** What was adopted in another boot, and what a power failure took, counts under the same condition as for the next ADD. */
 function gather(files: Files, place: PoolPlace, sets: readonly RangeSet[]): Evidence {
   const lists = sets.map((set) => FreeList.load(files, stateDirOf(place), set))
   const lasts = sets.map(({ index }) => readLastReserved(files, leaseDirOf(place), index))
   return {
     bootId: place.bootId,
+    network: place.network,
+    blank: new Set(isNewBoot(lists, place.bootId) ? place.records.listBlank(place.network) : []),
     records: recordsByLease(place.records.list(place.network)),
     adopted: isUntouched(lists, lasts) ? readAdopted(files, stateDirOf(place)) : undefined,
   }

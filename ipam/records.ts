@@ -36,6 +36,8 @@ export interface Records {
   list(network: string): AttachmentRecord[]
   /** The keys (see `deriveNames`) of the damaged records of a network: who they belonged to is not known. */
   listDamaged(network: string): string[]
+  /** The keys of those that have no content: a record is made whole, so that only a power failure leaves such a one. */
+  listBlank(network: string): string[]
   /** Removes a damaged record by its key. True if it was the last of its network. */
   removeDamaged(network: string, key: string): boolean
   /** Takes away what is left of a network without a record. True if it has none. */
@@ -125,6 +127,10 @@ class RecordStore implements Records {
     return this.#readings(network).flatMap(({ key, record }) => (record ? [] : [key]))
   }
 
+  listBlank(network: string): string[] {
+    return this.#readings(network).flatMap(({ key, text }) => (isBlank(text) ? [key] : []))
+  }
+
   removeDamaged(network: string, key: string): boolean {
     if (!KEY.test(key)) throw new Fault(`${JSON.stringify(key)} is not the key of a record`)
     return this.#removeKey(network, key)
@@ -139,12 +145,12 @@ class RecordStore implements Records {
     return this.#files.list(this.#dir).filter(isCniName)
   }
 
-  #readings(network: string): { key: string; record: AttachmentRecord | undefined }[] {
+  #readings(network: string): { key: string; text: string; record: AttachmentRecord | undefined }[] {
     const dir = `${this.#dir}/${network}`
     const keys = this.#files.list(dir).filter((name) => KEY.test(name))
     return keys.flatMap((key) => {
       const text = this.#files.read(`${dir}/${key}`)
-      return text === undefined ? [] : [{ key, record: soundRecord(text, network, key) }]
+      return text === undefined ? [] : [{ key, text, record: soundRecord(text, network, key) }]
     })
   }
 
@@ -188,6 +194,11 @@ class RecordStore implements Records {
 /** No network can have a name that begins with a dot. */
 const LOCKS = '.locks'
 const LOCK_DIGITS = 3
+
+/** Some file systems fill up with zeros what they know the length of. */
+function isBlank(text: string): boolean {
+  return text.replaceAll('\0', '') === ''
+}
 
 /** A record counts only in its own place: the one that its own fields lead to. */
 function soundRecord(text: string, network: string, key: string): AttachmentRecord | undefined {

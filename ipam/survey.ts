@@ -32,6 +32,8 @@ export type Held = { readonly address: Address; readonly by: 'attachment' | 'unr
 export type SurveyOptions = {
   /** Whether leases that were adopted in another boot are void. Not if host-local has been at work since. */
   readonly trustAdopted: boolean
+  /** Whether nothing shows that this boot has seen a survey: then a record without content is of another boot. */
+  readonly isFirst: boolean
   /** Whether to ask the reaper as well: only when the pool is full. */
   readonly reap: boolean
 }
@@ -56,8 +58,11 @@ export function survey(files: Files, place: PoolPlace, options: SurveyOptions): 
   const records = place.records.list(place.network)
   const left = records.filter((record) => !reclaimIfGone(files, place, record, options.reap))
   const adopted = readAdopted(files, stateDirOf(place))
+  const blank = options.isFirst ? place.records.listBlank(place.network) : []
   const evidence: Evidence = {
     bootId: place.bootId,
+    network: place.network,
+    blank: new Set(blank),
     records: recordsByLease(left),
     adopted: options.trustAdopted ? adopted : undefined,
   }
@@ -74,10 +79,18 @@ export function survey(files: Files, place: PoolPlace, options: SurveyOptions): 
     held.push({ address, by: holder.by === 'unrecorded' ? 'unrecorded' : 'attachment' })
     if (holder.by === 'unrecorded') unrecorded[formatAddress(address)] = text?.trim() ?? ''
   }
+  for (const key of blank) removeBlank(place, key)
   if (adopted || Object.keys(unrecorded).length > 0) {
     asHint(() => writeAdopted(files, stateDirOf(place), { bootId: place.bootId, leases: unrecorded }))
   }
   return held
+}
+
+/** After its leases: until then it is what tells that they are void. */
+function removeBlank({ records, network }: PoolPlace, key: string): void {
+  const lock = records.tryLockKey(key)
+  if (lock && records.listBlank(network).includes(key)) records.removeDamaged(network, key)
+  lock?.release()
 }
 
 /**

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { AddressNode, NETWORK } from '../support/address_pool.ts'
+import { AddressNode, idOf, NETWORK } from '../support/address_pool.ts'
+
+const recordPath = (key: string) => `/records/${NETWORK}/${key}`
 
 describe('after a reboot', () => {
   it('the leases of the boot before are free, and their records are gone', () => {
@@ -51,11 +53,47 @@ describe('after a reboot', () => {
     expect(Object.values(node.leases())).toEqual(['c\r\neth0'])
   })
 
+  it.each([
+    ['empty', ''],
+    ['of zeros', '\0'.repeat(300)],
+  ])('a lease is free and its record gone when a power cut has left the record %s', (_, text) => {
+    const node = new AddressNode('10.0.0.0/29')
+    for (const id of ['a', 'b', 'c', 'd', 'e']) node.add(id)
+    for (const key of node.files.list(`/records/${NETWORK}`)) node.files.replace(recordPath(key), text)
+    node.reboot('boot-2')
+    expect(node.stats()[0]?.held).toBe(0)
+    for (const id of ['f', 'g', 'h', 'i', 'j']) node.add(id)
+    expect(node.records.listDamaged(NETWORK)).toEqual([])
+    expect(node.records.list(NETWORK)).toHaveLength(5)
+  })
+
+  it('a record that turns empty later frees no lease, for its pod lives', () => {
+    const node = new AddressNode('10.0.0.0/29')
+    for (const id of ['a', 'b', 'c', 'd', 'e']) node.add(id)
+    const leases = node.leases()
+    for (const key of node.files.list(`/records/${NETWORK}`)) node.files.replace(recordPath(key), '')
+    expect(() => node.add('f')).toThrow('no free address')
+    expect(node.leases()).toEqual(leases)
+    expect(node.stats()[0]?.held).toBe(5)
+  })
+
+  it('an empty record that another process works on is left to it', () => {
+    const node = new AddressNode('10.0.0.0/29')
+    node.add('a')
+    const [key = ''] = node.files.list(`/records/${NETWORK}`)
+    node.files.replace(recordPath(key), '')
+    node.reboot('boot-2')
+    const lock = node.records.lock(idOf('a'), 0)
+    node.add('b')
+    lock.release()
+    expect(node.records.listDamaged(NETWORK)).toEqual([key])
+  })
+
   it('a lease whose record is damaged stays for one boot more, as nobody knows whose it is', () => {
     const node = new AddressNode('10.0.0.0/29')
     node.add('a')
-    const [key] = node.files.list(`/records/${NETWORK}`)
-    node.files.replace(`/records/${NETWORK}/${key}`, '')
+    const [key = ''] = node.files.list(`/records/${NETWORK}`)
+    node.files.replace(recordPath(key), '{"version":1')
     node.reboot('boot-2')
     node.add('b')
     expect(Object.values(node.leases())).toContain('a\r\neth0')
