@@ -16,6 +16,8 @@ export type FakeKernelOptions = {
   readonly bootId?: string
   /** Default true. False: a kernel built without VLAN filtering and VLAN links, as small virtual machines have. */
   readonly vlans?: boolean
+  /** Default true. False: a kernel of which the module nf_tables is not to be had. */
+  readonly nftables?: boolean
   /** How long IPv6 looks for duplicates of an address, in milliseconds of the fake's own time. Default 0. */
   readonly duplicateDetectionMs?: number
   /** To be shared with other fakes that die with this one. */
@@ -44,7 +46,7 @@ export function createFakeKernel(options: FakeKernelOptions = {}): FakeKernel {
 export class FakeKernel implements Kernel {
   readonly steps: Steps
   readonly #vlans: boolean
-  readonly #nft = new FakeNft()
+  readonly #nft: FakeNft
   /** Handles of the running process, without that of the host. */
   readonly #handles = new Set<FakeNetns>()
   readonly #namespaces = new Set<Namespace>()
@@ -58,12 +60,14 @@ export class FakeKernel implements Kernel {
   constructor({
     bootId = 'boot-1',
     vlans = true,
+    nftables = true,
     duplicateDetectionMs = 0,
     steps = new Steps(),
   }: FakeKernelOptions) {
     this.#clock = { nowMs: 0, duplicateDetectionMs }
     this.#bootId = bootId
     this.#vlans = vlans
+    this.#nft = new FakeNft(nftables)
     this.steps = steps
     this.#hostNamespace = this.#createNamespace(undefined)
     this.#host = this.#handleOf(this.#hostNamespace, () => {})
@@ -113,7 +117,7 @@ export class FakeKernel implements Kernel {
   }
 
   probeNft(): void {
-    this.steps.run('query', 'ask for the generation of the ruleset', () => {})
+    this.steps.run('query', 'ask for the generation of the ruleset', () => this.#nft.probe())
   }
 
   bootId(): string {

@@ -15,7 +15,10 @@ export interface Kernel {
    * `Code.invalidNetns` when it is not a network namespace. The caller closes it.
    */
   openNetns(path: string): Netns
-  /** Applies the commands to the host's nftables as one transaction: all or nothing. Throws the first refusal. */
+  /**
+   * Applies the commands to the host's nftables as one transaction: all or nothing. Throws the first refusal. A kernel
+   * without nftables holds nothing: a removal is refused with ENOENT, all else with EOPNOTSUPP.
+   */
   nft(commands: readonly NftCommand[]): void
   /** Whether a set or map of the host holds this key. False as well when the table or set is missing. */
   hasNftElement(element: NftOwnElementRef): boolean

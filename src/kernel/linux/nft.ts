@@ -8,13 +8,14 @@ import {
   encodeNftBatch,
   ruleDump,
 } from '../nftables/batch.ts'
-import type {
-  NftChain,
-  NftCommand,
-  NftElement,
-  NftHook,
-  NftMapRef,
-  NftOwnElementRef,
+import {
+  isRemoval,
+  type NftChain,
+  type NftCommand,
+  type NftElement,
+  type NftHook,
+  type NftMapRef,
+  type NftOwnElementRef,
 } from '../nftables/commands.ts'
 import { describeChain, describeElement, describeMap, describeNftCommand } from '../nftables/describe.ts'
 import { readElements } from '../nftables/element.ts'
@@ -42,6 +43,16 @@ const MAX_SEQ = 2 ** 31
  */
 export function applyNft(commands: readonly NftCommand[]): void {
   if (commands.length === 0) return
+  unlessWithoutNft(
+    () => applyOrThrow(commands),
+    () => {
+      const errno = commands.every(isRemoval) ? ENOENT : EOPNOTSUPP
+      throw refusalFault(commands, { index: 0, errno })
+    },
+  )
+}
+
+function applyOrThrow(commands: readonly NftCommand[]): void {
   for (let attempt = 1; ; attempt++) {
     const refusal = foreseeRefusal(commands) ?? transact(commands)
     if (!refusal) return
@@ -52,6 +63,13 @@ export function applyNft(commands: readonly NftCommand[]): void {
 
 /** Whether a set or map holds this key. False as well when the table or set is missing. */
 export function hasNftElement(ref: NftOwnElementRef): boolean {
+  return unlessWithoutNft(
+    () => holdsElement(ref),
+    () => false,
+  )
+}
+
+function holdsElement(ref: NftOwnElementRef): boolean {
   const { refusal, elements } = ask((seq) => encodeGetElement(ref, seq))
   if (!refusal) return elements.some(isOfChains(ref))
   if (errnoName(refusal.errno) === 'ENOENT') return false
@@ -60,6 +78,13 @@ export function hasNftElement(ref: NftOwnElementRef): boolean {
 
 /** Whether the chain is there, at its hook, and holds its rules in their order, whatever others stand between them. */
 export function hasNftChain(chain: NftChain): boolean {
+  return unlessWithoutNft(
+    () => holdsChain(chain),
+    () => false,
+  )
+}
+
+function holdsChain(chain: NftChain): boolean {
   const { refusal, hook } = ask((seq) => encodeGetChain(chain, seq))
   if (refusal && errnoName(refusal.errno) === 'ENOENT') return false
   if (refusal) throw refusedFault(`get chain ${describeChain(chain)}`, refusal)
@@ -84,7 +109,14 @@ export function nftElements(map: NftMapRef): NftElement[] {
 
 /** The bodies of all answers; none when what is asked about is missing. */
 function dump(request: DumpRequest, what: string): Uint8Array[] {
-  const socket = new RouteSocket(openNetlinkSocket(NETLINK_NETFILTER))
+  return unlessWithoutNft(
+    () => dumpOrThrow(request, what),
+    () => [],
+  )
+}
+
+function dumpOrThrow(request: DumpRequest, what: string): Uint8Array[] {
+  const socket = new RouteSocket(openNftSocket())
   try {
     const answer = socket.dump(request)
     if (!('errno' in answer)) return answer
@@ -92,6 +124,28 @@ function dump(request: DumpRequest, what: string): Uint8Array[] {
     throw refusedFault(what, { ...answer, index: undefined })
   } finally {
     socket.close()
+  }
+}
+
+/**
+ * What `work` says; on a kernel without nftables, which holds nothing of ours, what `otherwise` says. A question is
+ * refused there with EINVAL, which may have another cause too, and a transaction with EOPNOTSUPP.
+ */
+function unlessWithoutNft<T>(work: () => T, otherwise: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    if (!isErrno(error, 'EINVAL', 'EOPNOTSUPP') || hasNft()) throw error
+    return otherwise()
+  }
+}
+
+function hasNft(): boolean {
+  try {
+    probeNft()
+    return true
+  } catch (error) {
+    return !isErrno(error, 'EOPNOTSUPP')
   }
 }
 
@@ -117,7 +171,7 @@ function converse<T extends { over: boolean }>(
   count: number,
   work: (socket: NetlinkSocket, seq: number) => T,
 ): T {
-  const socket = idle ?? openNetlinkSocket(NETLINK_NETFILTER)
+  const socket = idle ?? openNftSocket()
   idle = undefined
   const seq = lastSeq + 1
   lastSeq = (seq + count) % MAX_SEQ
@@ -127,6 +181,16 @@ function converse<T extends { over: boolean }>(
     return outcome
   } finally {
     if (!idle) socket.close()
+  }
+}
+
+/** A kernel without any netfilter has nobody at the other end: EPROTONOSUPPORT, which is told as EOPNOTSUPP. */
+function openNftSocket(): NetlinkSocket {
+  try {
+    return openNetlinkSocket(NETLINK_NETFILTER)
+  } catch (error) {
+    if (!isErrno(error, 'EPROTONOSUPPORT')) throw error
+    throw refusedFault('open a socket to netfilter', { index: undefined, errno: EOPNOTSUPP })
   }
 }
 

@@ -16,6 +16,11 @@ export type NftCommand =
   /** ENOENT if there is none. Whose it is (`ofChains`) is looked at just before the transaction. */
   | ({ readonly op: 'removeElement' } & NftOwnElementRef)
 
+/** Whether the command only takes away, so that there is nothing to do where there is nothing. */
+export function isRemoval({ op }: NftCommand): boolean {
+  return op.startsWith('remove') || op === 'flushChain'
+}
+
 /** `inet` sees IPv4 and IPv6 packets, `bridge` every frame on its way through a bridge. */
 export type NftFamily = 'inet' | 'bridge'
 
