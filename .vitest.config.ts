@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config'
 
-/** `unit` needs nothing; `system` needs root, a built binary and the tools that scripts/setup installs. */
+/**
+ * `unit` needs nothing; `system` needs root, a built binary and the tools that scripts/setup installs; `vm` needs the same
+ * and boots virtual machines.
+ */
 export default defineConfig({
   test: {
     projects: [
@@ -12,6 +15,17 @@ export default defineConfig({
           testTimeout: 120_000,
           hookTimeout: 300_000,
           fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: 'vm',
+          include: ['test/vm/**/*.test.ts'],
+          testTimeout: 1_200_000,
+          hookTimeout: 1_200_000,
+          // Much of the time a machine is busy on one of its two processors only. After all other tests.
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
         },
       },
     ],

@@ -111,7 +111,8 @@ export async function answerOf(child: PluginProcess, started = performance.now()
   }
 }
 
-function environmentOf(call: PluginCall): Record<string, string> {
+/** The variables that a plugin sees, and no others. */
+export function environmentOf(call: PluginCall): Record<string, string> {
   const env: Record<string, string | undefined> = {
     PATH: process.env['PATH'],
     CNI_COMMAND: call.command,

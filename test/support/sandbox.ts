@@ -107,9 +107,12 @@ export async function routes(netns?: Netns, family: 4 | 6 = 4): Promise<RouteJso
 
 /** Every object of the ruleset, as `nft -j list ruleset` prints it: one key each, such as `table` or `map`. */
 export async function nftRuleset(netns?: Netns): Promise<Record<string, NftObject>[]> {
-  const { nftables } = json<{ nftables: Record<string, NftObject>[] }>(
-    await runIn(netns, 'nft', '-j', 'list', 'ruleset'),
-  )
+  return parseRuleset(await runIn(netns, 'nft', '-j', 'list', 'ruleset'))
+}
+
+/** What `nft -j` has printed, without the object that says which nft it was. */
+export function parseRuleset(text: string): Record<string, NftObject>[] {
+  const { nftables } = json<{ nftables: Record<string, NftObject>[] }>(text)
   return nftables.filter((object) => !('metainfo' in object))
 }
 
@@ -163,16 +166,25 @@ export const NOTHING: Residue = { links: [], leases: [], records: [], nftTables:
 
 /** Lists all of ours that is on this node now. Files are those of this process' mount namespace below `root`. */
 export async function residue({ netns, root = '' }: { netns?: Netns; root?: string } = {}): Promise<Residue> {
-  const kinds = ['veth', 'bridge', 'vlan']
   const [found, ruleset] = await Promise.all([links(netns), nftRuleset(netns)])
+  return residueOf(found, ruleset, filesBelow(root + STATE))
+}
+
+/** The same from what was seen on a node: its links, its ruleset, and the paths of all files relative to /var/lib/cni. */
+export function residueOf(
+  found: readonly LinkJson[],
+  ruleset: readonly Record<string, NftObject>[],
+  files: readonly string[],
+): Residue {
+  const kinds = ['veth', 'bridge', 'vlan']
   const tables = ruleset.flatMap((object) => object['table'] ?? [])
   return {
     links: found
       .filter(({ ifname, linkinfo }) => kinds.includes(linkinfo?.info_kind ?? '') && ifname !== 'up0')
       .map(({ ifname }) => ifname),
-    leases: filesBelow(root + STATE).filter((path) => isIP(basename(path)) > 0),
+    leases: files.filter((path) => isIP(basename(path)) > 0),
     // The locks of a network stay, since another process may be waiting for one.
-    records: filesBelow(`${root}${STATE}/bowline`).filter((path) => !/(^|[./])locks?(\/|$)/.test(path)),
+    records: files.filter((path) => path.startsWith('bowline/') && !/(^|[./])locks?(\/|$)/.test(path)),
     nftTables: tables.map(({ family, name }) => `${family} ${name}`),
     nftElements: elementsIn(ruleset),
   }
