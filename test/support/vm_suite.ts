@@ -1,0 +1,56 @@
+import { resolve } from 'node:path'
+import type { Vm } from './vm.ts'
+import type { MoreFiles } from './vm_image.ts'
+import { LOAD_NFTABLES } from './vm_node.ts'
+
+/** Longer than any suite takes, on a machine that has much else to do. */
+const TIMEOUT_MS = 800_000
+
+/** How a suite has ended in the machine. The log has all but the tests that passed. */
+export type SuiteOutcome = { readonly passed: number; readonly failed: number; readonly log: string }
+
+/** For `useVms`: suites below test/, such as `system/linux_kernel`, and Bun, whose own test runner takes the place of vitest. */
+export async function suiteFiles(names: readonly string[]): Promise<MoreFiles> {
+  const suites = names.map(async (name) => [`suites/${name}.test.js`, await bundle(name)] as const)
+  return { 'bin/bun': process.execPath, ...Object.fromEntries(await Promise.all(suites)) }
+}
+
+/** One script of a suite and of all that it imports. */
+async function bundle(name: string): Promise<Uint8Array> {
+  const { outputs } = await Bun.build({
+    entrypoints: [resolve(import.meta.dirname, `../${name}.test.ts`)],
+    target: 'bun',
+    plugins: [
+      {
+        name: 'vitest-is-bun-test',
+        setup(build) {
+          build.onResolve({ filter: /^vitest$/ }, () => ({ path: 'bun:test', external: true }))
+        },
+      },
+    ],
+  })
+  const [script] = outputs
+  if (!script) throw new Error(`nothing was made of the suite ${name}`)
+  return new Uint8Array(await script.arrayBuffer())
+}
+
+/** Runs suites, each in namespaces of its own: those of a row one after the other, the rows at the same time. */
+export async function runSuites(
+  vm: Vm,
+  rows: readonly (readonly string[])[],
+): Promise<Map<string, SuiteOutcome>> {
+  const run = (name: string) => `unshare -n -m bun test --timeout 60000 ./${name}.test.js >${name}.log 2>&1`
+  const lines = rows.map((names) => `{ ${names.map(run).join('; ')}; } &`)
+  const environment = 'export BOWLINE_BINARY=/opt/cni/bin/bowline BOWLINE_CACHE=/opt/cni; cd /suites'
+  await vm.sh([LOAD_NFTABLES, environment, ...lines, 'wait'].join('\n'), { timeoutMs: TIMEOUT_MS })
+  const outcomes = new Map<string, SuiteOutcome>()
+  for (const name of rows.flat()) outcomes.set(name, outcomeOf(await vm.sh(`cat /suites/${name}.log`)))
+  return outcomes
+}
+
+/** Source: the last lines of what `bun test` prints. */
+function outcomeOf(output: string): SuiteOutcome {
+  const count = (what: string) => Number(new RegExp(`^ *(\\d+) ${what}$`, 'm').exec(output)?.[1] ?? 0)
+  const lines = output.split('\n').filter((line) => !line.startsWith('(pass)'))
+  return { passed: count('pass'), failed: count('fail'), log: lines.join('\n') }
+}
