@@ -7,7 +7,7 @@ export function describeChange(change: Change): string {
     case 'createVeth':
       return `create veth ${change.host.name} with ${change.peer.name} in the pod`
     case 'createBridge':
-      return `create bridge ${change.name}`
+      return `create bridge ${change.name}${change.vlanFiltering ? ' with VLAN filtering' : ''}`
     case 'createVlan':
       return `create VLAN link ${change.name} for VLAN ${change.vlan}`
     case 'setLink':

@@ -3,6 +3,9 @@ import { describeChange } from '../../src/kernel/describe.ts'
 import { REQUESTS } from '../support/rtnetlink_requests.ts'
 
 const WORDS: Record<string, string> = {
+  'ip link add br1 address 02:00:00:00:00:01 type bridge': 'create bridge br1',
+  'ip link add br1 address 02:00:00:00:00:01 mtu 1400 type bridge vlan_filtering 1':
+    'create bridge br1 with VLAN filtering',
   'ip link set v0 up': 'set link 7',
   'ip link add link br0 name br0.5 type vlan id 5': 'create VLAN link br0.5 for VLAN 5',
   'ip addr add 10.1.0.2/31 dev v0': 'add address 10.1.0.2/31 to link 7',
