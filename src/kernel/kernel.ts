@@ -58,7 +58,10 @@ export interface Netns {
   neighbours(linkIndex: number): Neighbour[]
   /** The VLANs of a bridge port, or of a bridge itself. None where the kernel has no VLANs, and of what is no port. */
   portVlans(linkIndex: number): PortVlan[]
-  /** The link that traffic to `address` would leave by, or undefined when there is no route. */
+  /**
+   * The link that traffic to `address` would leave by. Undefined when there is no route, and when the address is one of
+   * this namespace, which IPv6 knows of a moment after the address was added.
+   */
   routeTo(address: Address): number | undefined
   /** A value below /proc/sys/net of this namespace, trimmed; `key` like `ipv4/ip_forward`. Undefined if missing. */
   readSysctl(key: string): string | undefined
@@ -80,7 +83,10 @@ export type Link = {
   readonly mtu: number
   /** Administratively up (IFF_UP). */
   readonly up: boolean
-  /** IF_OPER_UP, or unknown on a device that does not say (lo). */
+  /**
+   * IF_OPER_UP, or unknown on a plain device, such as lo, that never says. The kernel takes notice of a carrier in its own
+   * time, up to a second, and drops what is sent until then.
+   */
   readonly running: boolean
   /** Index of the bridge that this is a port of. */
   readonly master?: number

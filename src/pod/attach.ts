@@ -1,5 +1,5 @@
-import type { Cidr } from '../core/address.ts'
-import { during, isErrno } from '../core/errors.ts'
+import type { Address, Cidr } from '../core/address.ts'
+import { during, ignoring, isErrno } from '../core/errors.ts'
 import { deriveNames, ownerText } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, Kernel, Link, Netns } from '../kernel/kernel.ts'
@@ -12,6 +12,7 @@ import { ensureMasquerade, removeMasquerade } from './masquerade.ts'
 import type { Others } from './others.ts'
 import { type EndPlan, type PodPlan, planPod } from './plan.ts'
 import { refuseAdvertisements } from './router_advertisements.ts'
+import { type AddedAddresses, settle } from './settle.ts'
 import { type BridgeSpec, familiesOf, type PodSpec } from './spec.ts'
 import { uplinkMtu } from './uplink.ts'
 import { portVlanChanges } from './vlan.ts'
@@ -39,7 +40,21 @@ export function attachPod(
   if (detectsDuplicates(spec)) awaitDetection(kernel, netns, links.pod)
   if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, others, undo)
   ensureForwarding(host, spec, others, undo)
+  // Last, so that most of the wait is over by now.
+  if (spec.podUp) settle(kernel, links.host, addedAddresses(host, netns, plan))
   return links
+}
+
+function addedAddresses(
+  host: Netns,
+  netns: Netns,
+  { pod, host: end, bridgeAddresses }: PodPlan,
+): AddedAddresses[] {
+  const plain = (cidrs: readonly Cidr[]): Address[] => cidrs.map(({ address }) => address)
+  return [
+    { netns, addresses: plain(pod.addresses) },
+    { netns: host, addresses: plain([...end.addresses, ...bridgeAddresses]) },
+  ]
 }
 
 type Pair = { readonly host: Link; readonly pod: Link }
@@ -167,10 +182,14 @@ function detectsDuplicates({ ips, duplicateDetection }: PodSpec): boolean {
   return duplicateDetection && familiesOf(ips).includes(6)
 }
 
-/** Some runtimes hand out namespaces with IPv6 switched off. */
+/**
+ * Some runtimes hand out namespaces with IPv6 switched off. The addresses are to outlive the moment in which someone
+ * takes the interface down, as those of IPv4 do; before Linux 4.6 they can't.
+ */
 function enableIpv6(netns: Netns, ifName: string): void {
-  const key = `ipv6/conf/${ifName}/disable_ipv6`
-  if (netns.readSysctl(key) === '1') netns.writeSysctl(key, '0')
+  const disabled = `ipv6/conf/${ifName}/disable_ipv6`
+  if (netns.readSysctl(disabled) === '1') netns.writeSysctl(disabled, '0')
+  ignoring(['ENOENT'], () => netns.writeSysctl(`ipv6/conf/${ifName}/keep_addr_on_down`, '1'))
 }
 
 /** Masquerades the pod's addresses. */

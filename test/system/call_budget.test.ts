@@ -13,8 +13,8 @@ import { beyond, countSystemCalls, type SystemCalls, tracePlugin } from '../supp
  */
 const BUDGETS: Readonly<Record<string, SystemCalls>> = {
   'ADD l3': {
-    sendto: 8,
-    recvfrom: 8,
+    sendto: 9,
+    recvfrom: 9,
     socket: 3,
     setsockopt: 6,
     setns: 2,
@@ -52,16 +52,16 @@ const BUDGETS: Readonly<Record<string, SystemCalls>> = {
     clone3: 2,
   },
   'ADD l2': {
-    sendto: 8,
-    recvfrom: 9,
+    sendto: 11,
+    recvfrom: 12,
     socket: 3,
     setsockopt: 8,
-    setns: 4,
+    setns: 6,
     ioctl: 2,
     openat: 27,
-    close: 23,
+    close: 24,
     pread64: 11,
-    pwrite64: 8,
+    pwrite64: 9,
     read: 3,
     statx: 21,
     newfstatat: 1,
@@ -149,7 +149,10 @@ describe.each([
       ...podCall(second),
       config: { ...config, prevResult: add.output },
     })
-    spent = { ADD: counted(beyond(add.calls, version.calls)), DEL: counted(beyond(del.calls, version.calls)) }
+    spent = {
+      ADD: withoutPauses(counted(beyond(add.calls, version.calls))),
+      DEL: counted(beyond(del.calls, version.calls)),
+    }
   })
 
   it.each(['ADD', 'DEL'] as const)('%s asks no more of the kernel than its budget', (command) => {
@@ -182,4 +185,10 @@ function counted(calls: SystemCalls): SystemCalls {
   return Object.fromEntries(
     Object.entries(calls).filter(([name]) => ![...UNCOUNTED, ...OF_THREADS].includes(name)),
   )
+}
+
+/** What a busy kernel has not finished at the end of ADD is asked once more after each pause. */
+function withoutPauses({ clock_nanosleep: pauses = 0, ...calls }: SystemCalls): SystemCalls {
+  const { sendto = 0, recvfrom = 0 } = calls
+  return { ...calls, sendto: sendto - pauses, recvfrom: recvfrom - pauses }
 }

@@ -111,6 +111,7 @@ export function forgetSource(namespace: Namespace, address: Address): void {
 
 /** The link of the best route of the main table: longest prefix, then lowest priority number, then oldest. */
 export function routeTo(namespace: Namespace, address: Address): number | undefined {
+  if (holdsAddress(namespace, address)) return undefined
   const matching = namespace.routes.filter(({ dst, table }) => table === MAIN_TABLE && contains(dst, address))
   const best = matching.sort((a, b) => b.dst.prefix - a.dst.prefix || a.priority - b.priority)[0]
   return best?.linkIndex

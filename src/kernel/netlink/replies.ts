@@ -44,7 +44,7 @@ export function decodeLink(body: Uint8Array): Link {
     mac: macFromBytes(mac?.length === 6 ? mac : new Uint8Array(6)),
     mtu: readU32(attributes.get(Ifla.mtu)) ?? 0,
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
-    running: operState === OPER_UP || operState === OPER_UNKNOWN,
+    running: operState === OPER_UP || (operState === OPER_UNKNOWN && kind === ''),
     promiscuity: readU32(attributes.get(Ifla.promiscuity)) ?? 0,
     ...(master !== undefined && { master }),
     ...(peer !== undefined && { peer }),

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { formatAddress, formatCidr, parseAddress, parseCidr } from '../../../src/core/address.ts'
 import type { Change, Route } from '../../../src/kernel/kernel.ts'
-import { addAddress, errnoOf, FAMILIES, type Lab, routesOf, setUp } from './lab.ts'
+import { addAddress, errnoOf, eventually, FAMILIES, type Lab, routesOf, setUp } from './lab.ts'
 
 const add = (route: Route, replace = false): Change => ({ op: 'addRoute', route, replace })
 
@@ -259,6 +259,12 @@ function routeToSentences(lab: () => Lab, family: Family): void {
     a.apply([add({ dst: elsewhere, linkIndex: bridge })])
     expect(a.routeTo(far)).toBe(bridge)
     expect(a.routeTo(gateway)).toBe(linkIndex)
+  })
+
+  it('lead nowhere to an address of the namespace itself', () => {
+    const { a } = lab()
+    addressed(lab(), family)
+    expect(eventually(() => a.routeTo(family.address.address) === undefined)).toBe(true)
   })
 
   it('of the lower priority number win', () => {
