@@ -3,7 +3,7 @@ import { formatAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
 import { asHint } from './free_list.ts'
 import { type Evidence, holderOf, readAdopted, recordsByLease, writeAdopted } from './holders.ts'
-import { leasedAddresses, leasePath, ownershipOf } from './leases.ts'
+import { leasedAddresses, leasePath, leaseText, ownershipOf } from './leases.ts'
 import type { AttachmentRecord } from './record.ts'
 import { isDamaged, type Records } from './records.ts'
 
@@ -51,12 +51,14 @@ export function stateDirOf({ dataDir, network }: Pick<PoolPlace, 'dataDir' | 'ne
 /**
  * Looks at every lease once, under the pool's lock. Frees those that can't belong to a live pod: of attachments of
  * another boot, of dead ones, empty files, and leases without a record that we saw in another boot already. Leases
- * without a record that are new to us are written down with this boot, so that they are void after it.
+ * without a record that are new to us are written down with this boot, so that they are void after it. Leases that were
+ * deleted while their pods run are made again.
  */
 export function survey(files: Files, place: PoolPlace, options: SurveyOptions): Held[] {
   const dir = leaseDirOf(place)
   const records = place.records.list(place.network)
   const left = records.filter((record) => !reclaimIfGone(files, place, record, options.reap))
+  for (const record of left) restoreLeases(files, place, record)
   const adopted = readAdopted(files, stateDirOf(place))
   const blank = options.isFirst ? place.records.listBlank(place.network) : []
   const evidence: Evidence = {
@@ -91,6 +93,29 @@ function removeBlank({ records, network }: PoolPlace, key: string): void {
   const lock = records.tryLockKey(key)
   if (lock && records.listBlank(network).includes(key)) records.removeDamaged(network, key)
   lock?.release()
+}
+
+/**
+ * Makes the leases again that a complete attachment should have (rancher#21348: the store was deleted, and two pods got
+ * one address). Not while somebody works on it, whose lease may come or go right now.
+ */
+function restoreLeases(files: Files, place: PoolPlace, record: AttachmentRecord): void {
+  if (missingLeases(files, place, record).length === 0) return
+  const lock = place.records.tryLock(record)
+  if (!lock) return
+  try {
+    const now = place.records.read(record)
+    if (!now || isDamaged(now) || !now.complete) return
+    for (const path of missingLeases(files, place, now)) files.create(path, leaseText(now))
+  } finally {
+    lock.release()
+  }
+}
+
+function missingLeases(files: Files, place: PoolPlace, { leases }: AttachmentRecord): string[] {
+  if (leases?.dataDir !== place.dataDir) return []
+  const paths = leases.addresses.map((name) => `${leaseDirOf(place)}/${name}`)
+  return paths.filter((path) => files.read(path) === undefined)
 }
 
 /**

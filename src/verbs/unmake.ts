@@ -65,22 +65,20 @@ export function withUnwound(error: unknown, faults: readonly Fault[]): unknown {
 
 /**
  * Elements in the kernel live no longer than the boot they were made in. A record is written before the leases are taken,
- * and stays when a DEL fails: it may name addresses that are another pod's by now.
+ * and stays when a DEL fails: it may name addresses that are another pod's by now. An address that nobody holds is still
+ * ours to clear: its lease may have been deleted by hand.
  */
 function removeMasqueradeOf(ports: Ports, record: AttachmentRecord): void {
   if (!record.masquerade || record.bootId !== ports.kernel.bootId()) return
   const addresses = record.masquerade.map((text) => parseCidr(text).address)
-  removeMasquerade(
-    ports.kernel,
-    record.network,
-    addresses.filter((address) => isStillOurs(ports, record, address)),
-  )
+  const own = addresses.filter((address) => !isHeldByAnother(ports, record, address))
+  removeMasquerade(ports.kernel, record.network, own)
 }
 
-function isStillOurs(ports: Ports, record: AttachmentRecord, address: Address): boolean {
+function isHeldByAnother({ files }: Ports, record: AttachmentRecord, address: Address): boolean {
   const { leases, network } = record
-  if (!leases) return true
-  return viewPool(ports.files, { dataDir: leases.dataDir, network }).held(record, [address])
+  if (!leases) return false
+  return viewPool(files, { dataDir: leases.dataDir, network }).ownership(record, address) === 'another'
 }
 
 function removeMacCheckOf(ports: Ports, record: AttachmentRecord): void {
