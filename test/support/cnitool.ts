@@ -3,6 +3,16 @@ import { execa } from 'execa'
 import { CACHE, type Conflist } from './plugin.ts'
 import type { Netns } from './sandbox.ts'
 
+/** What the runtime asks of the plugins for one pod. */
+export type Asked = {
+  /** Such as `portMappings`: goes to `runtimeConfig`, as far as a plugin declares the capability. */
+  readonly capabilities?: Record<string, unknown>
+  /** CNI_ARGS. */
+  readonly args?: string
+  /** Default: eth0. */
+  readonly ifName?: string
+}
+
 /** cnitool, the CNI project's own runtime, with the networks of one directory and the plugins of another. */
 export class Cnitool {
   readonly #networks: string
@@ -24,14 +34,15 @@ export class Cnitool {
     verb: 'add' | 'check' | 'del' | 'gc' | 'status',
     network: string,
     netns: Netns,
-    /** Of the runtime, such as `portMappings`. */
-    capabilities: Record<string, unknown> = {},
+    { capabilities = {}, args, ifName }: Asked = {},
   ): Promise<string> {
     const { stdout } = await execa(`${CACHE}/bin/cnitool`, [verb, network, netns.path], {
       env: {
         NETCONFPATH: this.#networks,
         CNI_PATH: this.#plugins,
         CAP_ARGS: JSON.stringify(capabilities),
+        ...(args && { CNI_ARGS: args }),
+        ...(ifName && { CNI_IFNAME: ifName }),
       },
       timeout: 30_000,
     })

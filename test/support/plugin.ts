@@ -12,7 +12,12 @@ export const BOWLINE = process.env['BOWLINE_BINARY'] ?? resolve(import.meta.dirn
 /** What a plugin printed: a result, an error, or the answer to VERSION. */
 export type PluginOutput = {
   readonly cniVersion?: string
-  readonly interfaces?: readonly { readonly name: string; readonly mac?: string; readonly sandbox?: string }[]
+  readonly interfaces?: readonly {
+    readonly name: string
+    readonly mac?: string
+    readonly mtu?: number
+    readonly sandbox?: string
+  }[]
   readonly ips?: readonly {
     readonly address: string
     readonly gateway?: string
@@ -47,6 +52,8 @@ export type PluginCall = {
   /** The name that it is called by, such as `bowline-ipam`. */
   readonly calledAs?: string
   readonly timeoutMs?: number
+  /** Kills the process when it is aborted. */
+  readonly abort?: AbortSignal
 }
 
 export type PluginAnswer = {
@@ -84,6 +91,7 @@ export function spawnPlugin(call: PluginCall, stdin: 'pipe' | Uint8Array<ArrayBu
     env: environmentOf(call),
     timeout: call.timeoutMs ?? 30_000,
     killSignal: 'SIGKILL',
+    ...(call.abort && { signal: call.abort }),
   })
 }
 
@@ -137,9 +145,10 @@ function linkTo(program: string, name: string): string {
 /** Fills a directory as a node's /opt/cni/bin is: our plugin under both of its names, and the reference plugins. */
 export function fillPluginDirectory(directory: string, program = BOWLINE): void {
   mkdirSync(directory, { recursive: true })
-  const references = readdirSync(join(CACHE, 'plugins'))
+  const ours = ['bowline', 'bowline-ipam']
+  const references = readdirSync(join(CACHE, 'plugins')).filter((name) => !ours.includes(name))
   for (const name of references) symlinkSync(join(CACHE, 'plugins', name), join(directory, name))
-  for (const name of ['bowline', 'bowline-ipam']) symlinkSync(program, join(directory, name))
+  for (const name of ours) symlinkSync(program, join(directory, name))
   if (!existsSync(program)) throw new Error(`${program} is missing: run scripts/setup build`)
 }
 

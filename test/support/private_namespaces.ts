@@ -5,6 +5,8 @@ import { execaSync } from 'execa'
 const CLONE_NEWNS = 0x20000
 const CLONE_NEWNET = 0x40000000
 
+const { symbols: libc } = dlopen('libc.so.6', { unshare: { args: ['i32'], returns: 'i32' } })
+
 let entered = false
 
 /**
@@ -13,7 +15,6 @@ let entered = false
  */
 export function enterPrivateNamespaces(): void {
   const before = currentNetwork()
-  const { symbols: libc } = dlopen('libc.so.6', { unshare: { args: ['i32'], returns: 'i32' } })
   if (libc.unshare(CLONE_NEWNET | CLONE_NEWNS) !== 0)
     throw new Error('unshare failed: system tests need root')
   if (currentNetwork() === before) throw new Error('still in the network namespace of the machine')
@@ -21,6 +22,13 @@ export function enterPrivateNamespaces(): void {
   run('mount --make-rprivate /')
   run('mkdir -p /run/netns')
   run('mount -t tmpfs tmpfs /run/netns')
+  run('ip link set lo up')
+}
+
+/** Leaves the private network for a new one, with `lo` up and nothing else in it. The old one goes with its users. */
+export function enterFreshNetwork(): void {
+  if (!entered) throw new Error('not in a private network')
+  if (libc.unshare(CLONE_NEWNET) !== 0) throw new Error('unshare of the network failed')
   run('ip link set lo up')
 }
 

@@ -40,7 +40,9 @@ export type Outside = { readonly netns: Netns; readonly address: string; readonl
 /** Makes the namespace `outside`, and the node's uplink `up0` with the default routes through it. */
 export function createOutside(): Outside {
   const netns = createNetns('outside')
-  run(`ip link add up0 type veth peer name eth0 netns outside
+  // IPv6 would look for duplicates of link-local addresses for a second, and answer nothing until then.
+  run(`ip netns exec outside sh -c 'echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad'
+    ip link add up0 type veth peer name eth0 netns outside
     ip address add 192.0.2.1/24 dev up0; ip -6 address add 2001:db8::1/64 dev up0 nodad
     ip -n outside address add 192.0.2.2/24 dev eth0; ip -n outside -6 address add 2001:db8::2/64 dev eth0 nodad
     ip link set up0 up; ip -n outside link set eth0 up

@@ -55,7 +55,7 @@ function define(...plugins: PluginConfig[]): void {
 }
 
 async function add(capabilities = {}): Promise<PluginOutput> {
-  return JSON.parse(await cnitool.run('add', 'chain', pod, capabilities)) as PluginOutput
+  return JSON.parse(await cnitool.run('add', 'chain', pod, { capabilities })) as PluginOutput
 }
 
 /** Everything that the firewalls and the traffic control of the node hold, as text. */
@@ -140,8 +140,8 @@ describe.each(['l3', 'l2'])('behind ours in mode %s', (mode) => {
       await proof()
       // With sbr the way out is the source address's.
       run(`ip netns exec ${POD} ping -n -c 1 -W 2 -I ${ADDRESS} ${outside.nodeAddress}`)
-      await expect(cnitool.run('check', 'chain', pod, capabilities)).resolves.toBe('')
-      for (const _time of [1, 2]) await cnitool.run('del', 'chain', pod, capabilities)
+      await expect(cnitool.run('check', 'chain', pod, { capabilities })).resolves.toBe('')
+      for (const _time of [1, 2]) await cnitool.run('del', 'chain', pod, { capabilities })
       expect(await residueOfOurs()).toEqual({ ...NOTHING, links: BRIDGES[mode] })
       expect(rulesOfNode()).not.toMatch(/10\.4\.0\.|fd00:4:|qdisc tbf|bwp|dport 8080/)
     },
@@ -152,7 +152,7 @@ describe.each(['l3', 'l2'])('behind ours in mode %s', (mode) => {
     const others = BEHIND.filter(({ plugin }) => plugin !== 'portmap (nftables)')
     define(OURS[mode] ?? { type: '' }, ...others.map(({ config }) => config))
     await add(capabilities)
-    await expect(cnitool.run('check', 'chain', pod, capabilities)).resolves.toBe('')
+    await expect(cnitool.run('check', 'chain', pod, { capabilities })).resolves.toBe('')
     for (const { plugin, proof } of others) {
       await proof().catch((cause: unknown) => {
         throw new Error(plugin, { cause })

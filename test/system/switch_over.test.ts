@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { fillPluginDirectory, type PluginOutput, runPlugin } from '../support/plugin.ts'
 import { run } from '../support/private_namespaces.ts'
+import { MASQUERADE_CURES } from '../support/readme_cures.ts'
 import { addressesOf, clearNode, createNetns, enterSandbox, links, removeNetns } from '../support/sandbox.ts'
 
 /*
@@ -84,12 +85,6 @@ describe('a node that is switched over with a pod running', () => {
 })
 
 describe('a pod that the reference bridge masqueraded', () => {
-  /** As in the README. */
-  const CURES = {
-    iptables: `iptables-save -t nat | sed -E '/CNI-[0-9a-f]{24}/d' | iptables-restore -T nat`,
-    nftables: 'nft delete table inet cni_plugins_masquerade',
-  }
-
   it.each(['iptables', 'nftables'] as const)(
     'leaves its rules (%s) after our DEL, until the cure',
     async (backend) => {
@@ -99,7 +94,7 @@ describe('a pod that the reference bridge masqueraded', () => {
       expect(leases()).toEqual([])
       expect(await podLinks()).toBe(0)
       expect(run('nft list ruleset')).toMatch(/10\.5\.0\.\d+ /)
-      run(CURES[backend])
+      run(MASQUERADE_CURES[backend])
       expect(run('nft list ruleset')).not.toMatch(/10\.5\.0\.|CNI-[0-9a-f]{24}/)
     },
   )

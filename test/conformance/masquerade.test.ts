@@ -1,0 +1,250 @@
+import { rmSync, writeFileSync } from 'node:fs'
+import { expect } from 'vitest'
+import { type Case, conform, type Subject, VERSIONS, type Version } from '../support/conformance.ts'
+import {
+  add,
+  answersAtOnce,
+  bridged,
+  type Config,
+  createPod,
+  done,
+  freshNode,
+  ipamOf,
+  leftovers,
+  NO_LEFTOVERS,
+  type Pod,
+  reaches,
+  routed,
+  rulesNaming,
+  SUBNET4,
+  SUBNET6,
+  useNode,
+} from '../support/conformance_node.ts'
+import { run } from '../support/private_namespaces.ts'
+import { createOutside, removeNetns } from '../support/sandbox.ts'
+
+// Masquerading and the check for spoofed MACs: that they work, and that DEL ends them whatever became of the pod.
+useNode()
+
+const ADDRESSES = ['10.1.0.2', 'fd00:1::2']
+const OUTSIDE = ['192.0.2.2', '2001:db8::2']
+
+/** A dual-stack network that masquerades. */
+function masquerading(subject: Subject, version: Version, more: Record<string, unknown> = {}): Config {
+  return bridged(subject, version, { ipMasq: true, ipam: ipamOf(subject, [SUBNET4, SUBNET6]), ...more })
+}
+
+/** The life of a pod which the outside can answer only if its address is hidden. */
+async function masqueradedLife(config: Config): Promise<void> {
+  createOutside()
+  const pod = createPod()
+  await add(config, pod)
+  for (const address of OUTSIDE) expect([address, await reaches(address, pod)]).toEqual([address, true])
+  expect(rulesNaming(ADDRESSES), 'there is a rule for each address').not.toEqual([])
+  await done('DEL', config, pod)
+  expect(await leftovers(...ADDRESSES)).toEqual(NO_LEFTOVERS)
+}
+
+const BACKENDS = ['', 'iptables', 'nftables'] as const
+
+const MASQUERADE: readonly Case[] = [
+  ...BACKENDS.map(
+    (backend, i): Case => ({
+      id: `16${'abc'[i]}`,
+      title: `ipMasq with ipMasqBackend ${backend || 'absent'} hides a pod from the outside, and ends with it`,
+      expectReference: 'passes',
+      run: (subject, version) =>
+        masqueradedLife(masquerading(subject, version, backend ? { ipMasqBackend: backend } : {})),
+    }),
+  ),
+  {
+    id: '16d',
+    title: 'the same on a network without a bridge',
+    versions: ['0.2.0', '0.4.0', '1.1.0'],
+    expectReference: 'passes',
+    run: (subject, version) =>
+      masqueradedLife(routed(subject, version, { ipMasq: true, ipam: ipamOf(subject, [SUBNET4, SUBNET6]) })),
+  },
+  {
+    id: '16e',
+    title: 'without ipMasq the outside sees the address of the pod, and there is no rule',
+    expectReference: 'passes',
+    async run(subject, version) {
+      createOutside()
+      const pod = createPod()
+      await add(masquerading(subject, version, { ipMasq: false }), pod)
+      expect(await answersAtOnce(OUTSIDE[0] ?? '', pod)).toBe(false)
+      expect(rulesNaming(ADDRESSES)).toEqual([])
+    },
+  },
+  {
+    id: '16f',
+    title: 'pods of one network see each other’s own addresses',
+    expectReference: 'passes',
+    async run(subject, version) {
+      for (const config of [masquerading(subject, version), { ...routed(subject, version), ipMasq: true }]) {
+        freshNode()
+        const [a, b] = [createPod('a'), createPod('b')]
+        for (const pod of [a, b]) await add(config, pod)
+        // The other pod can answer nobody but the first.
+        run('ip -n b route flush table main; ip -n b route add 10.1.0.2/32 via 10.1.0.1 dev eth0 onlink')
+        expect(await reaches('10.1.0.3', a)).toBe(true)
+      }
+    },
+  },
+  {
+    id: '16g',
+    title: 'DEL of one pod leaves the masquerading of another alone',
+    expectReference: 'passes',
+    async run(subject, version) {
+      createOutside()
+      const [a, b] = [createPod('a'), createPod('b')]
+      for (const pod of [a, b]) await add(masquerading(subject, version), pod)
+      await done('DEL', masquerading(subject, version), a)
+      for (const address of OUTSIDE) expect([address, await reaches(address, b)]).toEqual([address, true])
+      expect(rulesNaming(ADDRESSES)).toEqual([])
+    },
+  },
+  {
+    id: 'G10b',
+    title: 'DEL of one interface of a container leaves the masquerading of its other one alone',
+    expectReference: {
+      fails: 'DEL fails: both interfaces share one iptables chain',
+      at: /DEL succeeds.*CHAIN_DEL/s,
+    },
+    async run(subject, version) {
+      createOutside()
+      const pod = createPod()
+      const config = bridged(subject, version, { ipMasq: true })
+      for (const ifName of ['eth0', 'eth1'])
+        await add({ ...config, ipam: { ...ipamOf(subject), routes: [] } }, pod, { ifName })
+      run(`ip -n ${pod.name} route add default via 10.1.0.1 dev eth0`)
+      await done('DEL', config, pod, { ifName: 'eth1' })
+      expect(await reaches(OUTSIDE[0] ?? '', pod), 'eth0 is still hidden').toBe(true)
+    },
+  },
+]
+
+/** What may have become of a namespace when DEL comes; returns the CNI_NETNS of that DEL. */
+const LOSSES: readonly { what: string; lose: (pod: Pod) => string }[] = [
+  {
+    what: 'CNI_NETNS is empty, and the namespace is gone',
+    lose(pod) {
+      endNamespace(pod)
+      return ''
+    },
+  },
+  {
+    what: 'the namespace is gone, and its path too',
+    lose(pod) {
+      endNamespace(pod)
+      return pod.path
+    },
+  },
+  {
+    what: 'the path is a plain file: its namespace was unmounted',
+    lose(pod) {
+      endNamespace(pod)
+      writeFileSync(pod.path, '')
+      return pod.path
+    },
+  },
+]
+
+/** Removes the namespace. The kernel takes links apart in its own time: returns when the host ends are gone. */
+function endNamespace({ name }: Pod): void {
+  removeNetns(name)
+  run('for i in $(seq 500); do [ "$(ip -o link show type veth)" ] || break; sleep 0.01; done')
+}
+
+/** A pod's DEL after the loss; what is left then. */
+async function delAfterLoss(config: Config, lose: (pod: Pod) => string): Promise<void> {
+  const pod = createPod()
+  await add(config, pod)
+  const netns = lose(pod)
+  await done('DEL', config, pod, { netns })
+  rmSync(pod.path, { force: true })
+  expect(await leftovers(...ADDRESSES, pod.containerId), 'nothing is left').toEqual(NO_LEFTOVERS)
+}
+
+const WITHOUT_NAMESPACE: readonly Case[] = LOSSES.flatMap(({ what, lose }, i): Case[] => [
+  {
+    id: `G3${'abc'[i]}`,
+    title: `DEL frees the address when ${what}`,
+    expectReference: i === 2 ? { fails: 'DEL fails', at: /DEL succeeds/ } : 'passes',
+    async run(subject, version) {
+      for (const config of [bridged(subject, version), routed(subject, version)]) {
+        freshNode()
+        await delAfterLoss(config, lose)
+      }
+    },
+  },
+  {
+    id: `G3${'def'[i]}`,
+    title: `DEL ends masquerading when ${what}`,
+    expectReference: {
+      fails: i === 2 ? 'DEL fails' : 'the rules stay (plugins#810)',
+      at: /nothing is left|DEL succeeds/,
+    },
+    run: (subject, version) => delAfterLoss(masquerading(subject, version), lose),
+  },
+  {
+    id: `G3${'ghi'[i]}`,
+    title: `DEL ends macspoofchk when ${what}`,
+    expectReference: {
+      fails: i === 2 ? 'DEL fails' : 'the rules stay (plugins#810)',
+      at: /nothing is left|DEL succeeds/,
+    },
+    async run(subject, version) {
+      const before = run('nft list ruleset')
+      await delAfterLoss(bridged(subject, version, { macspoofchk: true }), lose)
+      expect(run('nft list ruleset').split('\n').length, 'nothing is left').toBeLessThanOrEqual(
+        before.split('\n').length,
+      )
+    },
+  },
+])
+
+const SPOOF: readonly Case[] = [
+  {
+    id: '18',
+    title: 'macspoofchk lets through what has the MAC of the pod, and drops what has another',
+    versions: VERSIONS,
+    expectReference: 'passes',
+    async run(subject, version) {
+      const pod = createPod()
+      await add(bridged(subject, version, { macspoofchk: true }), pod)
+      expect(await reaches('10.1.0.1', pod), 'its own MAC').toBe(true)
+      run(`ip -n ${pod.name} link set eth0 address 02:00:00:00:00:99; ip neigh flush all`)
+      expect(await answersAtOnce('10.1.0.1', pod), 'another MAC').toBe(false)
+    },
+  },
+  {
+    id: '18b',
+    title: 'without macspoofchk any MAC is let through',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const pod = createPod()
+      await add(bridged(subject, version), pod)
+      run(`ip -n ${pod.name} link set eth0 address 02:00:00:00:00:99; ip neigh flush all`)
+      expect(await reaches('10.1.0.1', pod)).toBe(true)
+    },
+  },
+  {
+    id: '18c',
+    title: 'macspoofchk of a pod ends with it, and that of another stays',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const [a, b] = [createPod('a'), createPod('b')]
+      const config = bridged(subject, version, { macspoofchk: true })
+      const { interfaces } = await add(config, a)
+      await add(config, b)
+      await done('DEL', config, a)
+      expect(rulesNaming([interfaces?.[1]?.name ?? '', interfaces?.[2]?.mac ?? '']), 'rules of a').toEqual([])
+      run('ip -n b link set eth0 address 02:00:00:00:00:99; ip neigh flush all')
+      expect(await answersAtOnce('10.1.0.1', b)).toBe(false)
+    },
+  },
+]
+
+conform(...MASQUERADE, ...WITHOUT_NAMESPACE, ...SPOOF)

@@ -1,0 +1,265 @@
+import { expect } from 'vitest'
+import { type Case, conform, type Subject, type Version, versionsBefore } from '../support/conformance.ts'
+import {
+  add,
+  asIpam,
+  bridged,
+  type Config,
+  done,
+  freshNode,
+  type How,
+  type Pod,
+  plainAddresses,
+  refused,
+  SUBNET4,
+  SUBNET6,
+  useNode,
+} from '../support/conformance_node.ts'
+import { residue } from '../support/sandbox.ts'
+
+// Addresses that are asked for, the ranges that they come from, and pools that are full.
+useNode()
+
+const CONTAINER: Pod = { name: 'c1', path: '/run/netns/none', containerId: 'c1' }
+
+function network(
+  subject: Subject,
+  version: Version,
+  ipam: object,
+  more: Record<string, unknown> = {},
+): Config {
+  return bridged(subject, version, { ipam: { type: subject.ipam, ...ipam }, ...more })
+}
+
+async function give(subject: Subject, config: Config, how: How = {}): Promise<string[]> {
+  return plainAddresses(await add(config, CONTAINER, { ...asIpam(subject), ...how }))
+}
+
+/** A refused request, after which nothing is held. */
+async function refuse(subject: Subject, config: Config, how: How = {}): Promise<string> {
+  const { text } = await refused('ADD', config, CONTAINER, { ...asIpam(subject), ...how })
+  expect((await residue()).leases, 'nothing is held').toEqual([])
+  return text
+}
+
+const V4 = { ranges: [[{ subnet: SUBNET4 }]] }
+const BOTH = { ranges: [[{ subnet: SUBNET4 }], [{ subnet: SUBNET6 }]] }
+
+const REQUESTS: readonly Case[] = [
+  {
+    id: '34',
+    title: 'gives the address that CNI_ARGS, args.cni or runtimeConfig asks for, with or without prefix',
+    expectReference: 'passes',
+    async run(subject, version) {
+      for (const ip of ['10.1.0.88', '10.1.0.88/24']) {
+        const ways: [Record<string, unknown>, How][] = [
+          [{}, { args: `IgnoreUnknown=1;IP=${ip}` }],
+          [{ args: { cni: { ips: [ip] } } }, {}],
+          [{ runtimeConfig: { ips: [ip] } }, {}],
+        ]
+        for (const [more, how] of ways) {
+          freshNode()
+          expect(await give(subject, network(subject, version, V4, more), how)).toEqual(['10.1.0.88'])
+        }
+      }
+    },
+  },
+  {
+    id: '34b',
+    title: 'gives one asked-for address from each range set',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const ipam = { ranges: [[{ subnet: SUBNET4 }], [{ subnet: '10.2.0.0/24' }]] }
+      const config = network(subject, version, ipam, { args: { cni: { ips: ['10.2.0.77', '10.1.0.88'] } } })
+      expect(await give(subject, config)).toEqual(['10.1.0.88', '10.2.0.77'])
+    },
+  },
+  {
+    id: '34c',
+    title: 'gives asked-for addresses of both families, and of one beside a free one of the other',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const config = (...ips: string[]): Config => network(subject, version, BOTH, { runtimeConfig: { ips } })
+      expect(await give(subject, config('fd00:1::99', '10.1.0.99'))).toEqual(['10.1.0.99', 'fd00:1::99'])
+      freshNode()
+      expect(await give(subject, config('fd00:1::99'))).toEqual(['10.1.0.2', 'fd00:1::99'])
+    },
+  },
+  {
+    id: '34d',
+    title: 'refuses two asked-for addresses of one range set, and names the one that is over',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const config = network(subject, version, V4, { args: { cni: { ips: ['10.1.0.77', '10.1.0.88'] } } })
+      expect(await refuse(subject, config)).toMatch(/10\.1\.0\.(77|88)/)
+    },
+  },
+  {
+    id: '34e',
+    title: 'refuses the gateway as an asked-for address',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const config = network(subject, version, V4, { runtimeConfig: { ips: ['10.1.0.1'] } })
+      expect(await refuse(subject, config)).toMatch(/10\.1\.0\.1 is .*gateway/)
+    },
+  },
+  {
+    id: '36',
+    title: 'refuses an asked-for address that is held, behind the end or before the start of the range',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const ipam = { ranges: [[{ subnet: SUBNET4, rangeStart: '10.1.0.10', rangeEnd: '10.1.0.20' }]] }
+      const asking = (ip: string): Config => network(subject, version, ipam, { runtimeConfig: { ips: [ip] } })
+      for (const ip of ['10.1.0.9', '10.1.0.21', '10.9.0.10'])
+        expect(await refuse(subject, asking(ip))).toContain(ip)
+      await give(subject, asking('10.1.0.15'))
+      const other = { ...CONTAINER, containerId: 'c2' }
+      expect((await refused('ADD', asking('10.1.0.15'), other, asIpam(subject))).text).toContain('10.1.0.15')
+    },
+  },
+  {
+    id: '36b',
+    title: 'a full range is an error that names the range; after a DEL there is an address again',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const ipam = { ranges: [[{ subnet: SUBNET4, rangeStart: '10.1.0.5', rangeEnd: '10.1.0.5' }]] }
+      const config = network(subject, version, ipam)
+      await give(subject, config)
+      const other = { ...CONTAINER, containerId: 'c2' }
+      expect((await refused('ADD', config, other, asIpam(subject))).text).toContain('10.1.0.5-10.1.0.5')
+      await done('DEL', config, CONTAINER, asIpam(subject))
+      expect(plainAddresses(await add(config, other, asIpam(subject)))).toEqual(['10.1.0.5'])
+    },
+  },
+  {
+    id: '36c',
+    title: 'a full second set gives the address of the first set back',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const ipam = {
+        ranges: [
+          [{ subnet: SUBNET4 }],
+          [{ subnet: SUBNET6, rangeStart: 'fd00:1::5', rangeEnd: 'fd00:1::5' }],
+        ],
+      }
+      const config = network(subject, version, ipam)
+      await give(subject, config)
+      await refused('ADD', config, { ...CONTAINER, containerId: 'c2' }, asIpam(subject))
+      expect((await residue()).leases).toHaveLength(2)
+    },
+  },
+]
+
+const RANGES: readonly Case[] = [
+  {
+    id: '37',
+    title:
+      'one address of each set, in this order: ipRanges of the runtime, the range in the old place, ranges',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const ipam = { subnet: '10.2.0.0/24', rangeStart: '10.2.0.9', ranges: [[{ subnet: '10.3.0.0/24' }]] }
+      const runtimeConfig = { ipRanges: [[{ subnet: '10.1.0.0/24' }], [{ subnet: SUBNET6 }]] }
+      const config = network(subject, version, ipam, { runtimeConfig })
+      expect(await give(subject, config)).toEqual(['10.1.0.2', 'fd00:1::2', '10.2.0.9', '10.3.0.2'])
+    },
+  },
+  {
+    id: '37b',
+    title: 'refuses ranges that overlap, in one set and in two, and families mixed in one set',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const wide = { subnet: '10.1.0.0/16' }
+      const narrow = { subnet: '10.1.3.0/24' }
+      expect(await refuse(subject, network(subject, version, { ranges: [[wide, narrow]] }))).toMatch(
+        /overlap/,
+      )
+      expect(await refuse(subject, network(subject, version, { ranges: [[wide], [narrow]] }))).toMatch(
+        /overlap/,
+      )
+      const mixed = { ranges: [[{ subnet: SUBNET4 }, { subnet: SUBNET6 }]] }
+      expect(await refuse(subject, network(subject, version, mixed))).toMatch(/families/)
+    },
+  },
+  {
+    id: '37c',
+    title: 'takes parts of one subnet that do not overlap',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const parts = [
+        { subnet: SUBNET4, rangeStart: '10.1.0.10', rangeEnd: '10.1.0.10' },
+        { subnet: SUBNET4, rangeStart: '10.1.0.20', rangeEnd: '10.1.0.20' },
+      ]
+      const config = network(subject, version, { ranges: [parts] })
+      expect(await give(subject, config)).toEqual(['10.1.0.10'])
+      const second = await add(config, { ...CONTAINER, containerId: 'c2' }, asIpam(subject))
+      expect(plainAddresses(second)).toEqual(['10.1.0.20'])
+    },
+  },
+  {
+    id: '37d',
+    title: 'refuses two sets of one family before 0.3.0, and holds nothing',
+    versions: versionsBefore('0.3.0'),
+    expectReference: 'passes',
+    async run(subject, version) {
+      const ipam = { ranges: [[{ subnet: SUBNET4 }], [{ subnet: '10.2.0.0/24' }]] }
+      expect(await refuse(subject, network(subject, version, ipam))).toMatch(/address (per|of each) family/)
+    },
+  },
+  {
+    id: '37e',
+    title: 'refuses an ipam section without any range',
+    expectReference: 'passes',
+    async run(subject, version) {
+      expect(await refuse(subject, network(subject, version, {}))).toMatch(/range/)
+    },
+  },
+  {
+    id: '38',
+    title: 'takes .1 for the gateway, and from .2 to the one before the broadcast address for the range',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const config = network(subject, version, {
+        ranges: [[{ subnet: '10.1.0.0/30' }], [{ subnet: 'fd00:1::/126' }]],
+      })
+      const { ips } = await add(config, CONTAINER, asIpam(subject))
+      expect(ips?.map(({ address, gateway }) => [address, gateway])).toEqual([
+        ['10.1.0.2/30', '10.1.0.1'],
+        ['fd00:1::2/126', 'fd00:1::1'],
+      ])
+    },
+  },
+  {
+    id: '38b',
+    title: 'IPv6 has no broadcast address: the last one of a subnet is given',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const config = network(subject, version, {
+        ranges: [[{ subnet: 'fd00:1::/126', rangeStart: 'fd00:1::3' }]],
+      })
+      expect(await give(subject, config)).toEqual(['fd00:1::3'])
+    },
+  },
+  {
+    id: '38c',
+    title: 'refuses subnets with host bits and ones smaller than /30 or /126',
+    expectReference: 'passes',
+    async run(subject, version) {
+      for (const subnet of ['10.1.0.1/24', 'fd00:1::1/64', '10.1.0.0/31', '10.1.0.0/32', 'fd00:1::/127']) {
+        const text = await refuse(subject, network(subject, version, { ranges: [[{ subnet }]] }))
+        expect(text).toMatch(/host bits|too small/)
+      }
+    },
+  },
+  {
+    id: '38d',
+    title: 'refuses a start, an end or a request that is outside the subnet, or of the other family',
+    expectReference: 'passes',
+    async run(subject, version) {
+      for (const limit of [{ rangeStart: '10.2.0.3' }, { rangeEnd: '10.2.0.3' }, { rangeStart: 'fd00::3' }]) {
+        await refuse(subject, network(subject, version, { ranges: [[{ subnet: SUBNET4, ...limit }]] }))
+      }
+    },
+  },
+]
+
+conform(...REQUESTS, ...RANGES)
