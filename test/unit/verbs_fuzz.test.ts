@@ -61,7 +61,8 @@ describe('a configuration with hostile values', () => {
       }),
       { numRuns: 1500 },
     )
-    expect(served).toBeGreaterThan(20)
+    // About 26 of them, but seldom fewer than 10 or more than 45.
+    expect(served).toBeGreaterThan(2)
   })
 
   it('does not keep a DEL or GC from removing what an ADD has made, unless it takes the name of the network', () => {
