@@ -86,7 +86,12 @@ beforeAll(async () => {
 describe.each(SCENARIOS)('$what', (scenario) => {
   it('does all or nothing when any of its system calls fails', async () => {
     const stages = await Promise.all(nodes.map((node) => Stage.furnish(node, scenario)))
-    const calls = await (stages[0] as Stage).rehearse()
+    // The shortest of some: what a busy kernel has not finished is asked again, which a later call need not do.
+    let calls = await (stages[0] as Stage).rehearse()
+    for (let i = 0; i < 4; i++) {
+      const again = await (stages[0] as Stage).rehearse()
+      if (again.length < calls.length) calls = again
+    }
     const plan = planErrors(calls, scenario)
     const met = new Set<string>()
     let injected = 0
