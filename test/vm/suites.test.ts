@@ -6,7 +6,10 @@ import { runSuites, type SuiteOutcome, suiteFiles } from '../support/vm_suite.ts
  * System suites on the kernel of the distribution: older than that of most machines that run the tests, and built with
  * VLANs, which kernels of small virtual machines lack.
  */
-const ROWS = [['system/kernel_contract'], ['system/linux_kernel', 'system/nftables', 'system/mac_check']]
+const ROWS = [
+  ['system/kernel_contract'],
+  ['conformance/vlan', 'system/linux_kernel', 'system/nftables', 'system/mac_check'],
+]
 
 const vms = useVms({ more: await suiteFiles(ROWS.flat()) })
 let outcomes: Map<string, SuiteOutcome>
@@ -21,6 +24,7 @@ it.each([
   ['system/linux_kernel', 20],
   ['system/nftables', 25],
   ['system/mac_check', 5],
+  ['conformance/vlan', 40],
 ])('the suite %s passes on the kernel of the distribution', (name, least) => {
   const { passed, failed, log } = outcomes.get(name) ?? { passed: 0, failed: 0, log: 'it did not run' }
   expect(failed, log).toBe(0)
