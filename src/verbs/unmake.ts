@@ -1,12 +1,13 @@
 import { viewPool } from '../../ipam/pool.ts'
 import type { AttachmentRecord } from '../../ipam/record.ts'
-import { type Address, parseAddress, parseCidr } from '../core/address.ts'
+import { type Address, formatAddress, parseAddress, parseCidr } from '../core/address.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'
 import { type AttachmentId, deriveNames } from '../core/names.ts'
 import { leaveBridge, removeLink, returnRoutes } from '../pod/detach.ts'
 import { removeMacCheck } from '../pod/mac_check.ts'
 import { removeMasquerade, removeUnrecordedMasquerade } from '../pod/masquerade.ts'
 import type { Ports } from './ports.ts'
+import { recordsOf } from './records.ts'
 
 /**
  * Takes away what an attachment has in the kernel, by its record alone: masquerading and link. Goes on after a failure
@@ -65,20 +66,32 @@ export function withUnwound(error: unknown, faults: readonly Fault[]): unknown {
 
 /**
  * Elements in the kernel live no longer than the boot they were made in. A record is written before the leases are taken,
- * and stays when a DEL fails: it may name addresses that are another pod's by now. An address that nobody holds is still
- * ours to clear: its lease may have been deleted by hand.
+ * and stays when a DEL fails: it may name addresses that are another pod's by now. Those that nobody holds are for
+ * `releaseLeases`, which has the pool's lock.
  */
 function removeMasqueradeOf(ports: Ports, record: AttachmentRecord): void {
   if (!record.masquerade || record.bootId !== ports.kernel.bootId()) return
   const addresses = record.masquerade.map((text) => parseCidr(text).address)
-  const own = addresses.filter((address) => !isHeldByAnother(ports, record, address))
-  removeMasquerade(ports.kernel, record.network, own)
+  removeMasquerade(ports.kernel, record.network, addresses.filter(ownedBy(ports, record)))
 }
 
-function isHeldByAnother({ files }: Ports, record: AttachmentRecord, address: Address): boolean {
+/** By its lease; of an address that another IPAM plugin has given, as long as no other record claims it. */
+function ownedBy(ports: Ports, record: AttachmentRecord): (address: Address) => boolean {
   const { leases, network } = record
-  if (!leases) return false
-  return viewPool(files, { dataDir: leases.dataDir, network }).ownership(record, address) === 'another'
+  if (leases) {
+    const pool = viewPool(ports.files, { dataDir: leases.dataDir, network })
+    return (address) => pool.held(record, [address])
+  }
+  const { key } = deriveNames(record)
+  const others = recordsOf(ports)
+    .list(network)
+    .filter((one) => one.bootId === record.bootId && deriveNames(one).key !== key)
+  const claimed = new Set(others.flatMap(({ masquerade = [] }) => masquerade.map(addressText)))
+  return (address) => !claimed.has(formatAddress(address))
+}
+
+function addressText(cidr: string): string {
+  return formatAddress(parseCidr(cidr).address)
 }
 
 function removeMacCheckOf(ports: Ports, record: AttachmentRecord): void {

@@ -390,6 +390,27 @@ describe('a delegate', () => {
     expect(node.residue()).toEqual([])
   })
 
+  it.each(['DEL', 'GC'])(
+    'gave the address to another pod since a DEL was killed: the %s that ends it harms nobody',
+    (command) => {
+      for (const { config } of MODES) {
+        const node = createFakeNode()
+        const own = delegated(config)
+        node.call('ADD', { config: own })
+        node.refuse(/^remove link/, 'EIO')
+        node.call('DEL', { config: own })
+        node.refuse(/^never$/, '')
+        expect([...node.delegate.leases]).toEqual([])
+        node.kernel.makeNetns(POD2)
+        const second = node.call('ADD', { containerId: 'c2', netns: POD2, config: own })
+        const valid = { 'cni.dev/valid-attachments': [{ containerID: 'c2', ifname: 'eth0' }] }
+        const ended = node.call(command, { config: command === 'GC' ? { ...own, ...valid } : own })
+        expect(ended.exitCode).toBe(0)
+        expect(checks(node, second, { containerId: 'c2', netns: POD2, config: own })).toEqual({})
+      }
+    },
+  )
+
   it('that fails to ADD gets a DEL before the ADD fails with its code', () => {
     const { plugins, held, calls } = delegate('ADD')
     const node = createFakeNode({ plugins })
