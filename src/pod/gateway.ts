@@ -52,9 +52,9 @@ function addGateway(host: Netns, link: Link, cidr: Cidr, undo: UndoStack): void 
   }
 }
 
-/** With the link that carries it an address has gone already. */
+/** With the link that carries it an address has gone already; ENXIO: IPv6 has left a link of so small an MTU. */
 function removeGateway(host: Netns, linkIndex: number, cidr: Cidr): void {
-  ignoring(['EADDRNOTAVAIL', 'ENODEV'], () => host.apply([{ op: 'removeAddress', linkIndex, cidr }]))
+  ignoring(['EADDRNOTAVAIL', 'ENODEV', 'ENXIO'], () => host.apply([{ op: 'removeAddress', linkIndex, cidr }]))
 }
 
 /** Family 4: any other address. Family 6: one whose network overlaps; link-local ones never. */

@@ -45,10 +45,23 @@ const FALLBACK_GATEWAY: Record<Family, Address> = {
 
 /**
  * What the two ends of a pod's link and its bridge should look like. Pure. Throws a Fault for a route that can't lead
- * anywhere.
+ * anywhere, and for an MTU that the pod's addresses can't live with.
  */
 export function planPod(spec: PodSpec): PodPlan {
+  assertMtu(spec)
   return spec.mode === 'l3' ? planRouted(spec) : planBridged(spec)
+}
+
+/** Source: RFC 8200, section 5; the kernel has no IPv6 on a link of less. */
+const MIN_MTU_6 = 1280
+
+function assertMtu({ mtu, ips }: PodSpec): void {
+  const cidr = ips.find(({ cidr: { address } }) => address.family === 6)?.cidr
+  if (!mtu || mtu >= MIN_MTU_6 || !cidr) return
+  throw new Fault(`key "mtu": ${mtu} is less than the ${MIN_MTU_6} bytes that ${formatCidr(cidr)} needs`, {
+    code: Code.invalidConfig,
+    cure: `Set "mtu" to ${MIN_MTU_6} or more, or give the pod no IPv6 address.`,
+  })
 }
 
 /** The routes that the pod was promised: those that IPAM named, and the default ones of `isDefaultGateway`. */

@@ -76,6 +76,21 @@ describe('a routed pod', () => {
   })
 })
 
+describe('an MTU', () => {
+  it.each<Partial<PodSpec>>([{}, { mode: 'l2', bridge }])(
+    'below 1280 is refused for IPv6 only: %o',
+    (changes) => {
+      const plan = (mtu: number, ips: PodSpec['ips']) => () =>
+        planPod(specOf({ ...changes, mtu, ips, routes: [] }))
+      expect(plan(1279, [v4, v6])).toThrow(
+        'key "mtu": 1279 is less than the 1280 bytes that fd00::5/64 needs',
+      )
+      expect(plan(1280, [v4, v6])).not.toThrow()
+      expect(plan(1279, [v4])).not.toThrow()
+    },
+  )
+})
+
 describe('a bridged pod', () => {
   it('sits in its subnet, and the bridge carries the gateway', () => {
     const plan = planPod(specOf({ mode: 'l2', bridge }))
