@@ -45,11 +45,9 @@ export function assertCommandAllowed(command: string, version: CniVersion): void
 }
 
 /**
- * The answer to VERSION. `inputVersion` is what the caller said it speaks, and is repeated if it reads like a
- * version. Source: CNI specification 1.1.0, section 5.
+ * The answer to VERSION, in our own version as the reference plugins answer: the caller's stands on standard input, which
+ * a runtime may keep open. Source: CNI specification 1.1.0, section 5.
  */
-export function printVersion(inputVersion?: string): string {
-  const isVersion = /^\d{1,4}(\.\d{1,4}){1,2}$/.test(inputVersion ?? '')
-  const cniVersion = isVersion ? inputVersion : NEWEST_VERSION
-  return JSON.stringify({ cniVersion, supportedVersions: SUPPORTED_VERSIONS })
+export function printVersion(): string {
+  return JSON.stringify({ cniVersion: NEWEST_VERSION, supportedVersions: SUPPORTED_VERSIONS })
 }
