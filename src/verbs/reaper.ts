@@ -52,11 +52,13 @@ function yieldOf(ports: Ports): Yield {
 /**
  * Whether nobody will miss it: the namespace of its pod does not exist any more where it was, and neither does the
  * host's end of its link, which the kernel removes with the namespace. Whoever has no link (IPAM alone) is judged by
- * the namespace. An attachment of which the namespace was never known is never dead.
+ * the namespace. An attachment of which the namespace was never known is never dead, nor one without a link whose path
+ * went through a process: that may end while others of the pod keep the namespace (nerdctl and dockershim name it so).
  */
 function isDead(ports: Ports, { netns, hostIfName }: AttachmentRecord): boolean {
   if (!netns || isThere(ports, netns)) return false
-  return hostIfName === undefined || ports.kernel.host().link({ name: hostIfName }) === undefined
+  if (hostIfName === undefined) return !/^\/+proc\//.test(netns.path)
+  return ports.kernel.host().link({ name: hostIfName }) === undefined
 }
 
 function isThere(ports: Ports, { path, device, inode }: NonNullable<AttachmentRecord['netns']>): boolean {

@@ -143,6 +143,35 @@ describe('an attachment whose path is gone', () => {
     const next = { containerId: 'next', netns: '/var/run/vm', config, calledAs: 'bowline-ipam' }
     expect(node.call('ADD', next).json['code']).toBe(Code.poolExhausted)
   })
+
+  it.each([
+    ['has ended', (node: FakeNode) => node.kernel.removeNetns('/proc/7/ns/net')],
+    [
+      'has ended, and another has its number',
+      (node: FakeNode) => {
+        node.kernel.removeNetns('/proc/7/ns/net')
+        node.kernel.makeNetns('/proc/7/ns/net')
+      },
+    ],
+  ])('is not reclaimed from another’s plugin when the process that the path named %s', (_, end) => {
+    const node = createFakeNode()
+    const config = small(L3)
+    const callFor = (containerId: string, netns: string): FakeCall => ({
+      containerId,
+      netns,
+      config,
+      calledAs: 'bowline-ipam',
+    })
+    for (const path of ['/proc/7/ns/net', netnsOf('old'), netnsOf('next')]) node.kernel.makeNetns(path)
+    node.call('ADD', callFor('live', '/proc/7/ns/net'))
+    node.call('ADD', callFor('old', netnsOf('old')))
+    end(node)
+    expect(node.call('ADD', callFor('next', netnsOf('next'))).json['code']).toBe(Code.poolExhausted)
+    node.kernel.removeNetns(netnsOf('old'))
+    expect(node.call('ADD', callFor('next', netnsOf('next'))).json['ips']).toMatchObject([
+      { address: '10.1.0.8/24' },
+    ])
+  })
 })
 
 function netnsOf(containerId: string): string {
