@@ -52,7 +52,7 @@ export function addChained(call: Call, ports: Ports, netns: Netns, previous: Cni
   }
   const undo = new UndoStack()
   try {
-    undo.pushForgetting(() => (shared ? recordsOf(ports).write(shared) : forgetRecord(ports, record)))
+    undo.pushForgetting(() => (shared ? restoreShared(ports, shared) : forgetRecord(ports, record)))
     recordsOf(ports).write(record)
     const attached = attachChained(ports.kernel, spec, port, othersOf(ports, id), undo)
     const result = withLinks(call, previous, attached)
@@ -161,6 +161,12 @@ function clearBefore(call: Call, ports: Ports): AttachmentRecord | undefined {
   const shared = isOfThisBoot ? ipamPartOf(before) : undefined
   throwCollected(shared ? removeFromKernel(ports, before) : removeRecorded(ports, before), before.containerId)
   return shared
+}
+
+/** Whether or not the write of the attachment's record has succeeded: the disk may have no room for one more. */
+function restoreShared(ports: Ports, shared: AttachmentRecord): void {
+  const written = soundRecord(ports, shared)
+  if (!written || written.mode) recordsOf(ports).write(shared)
 }
 
 function attachedAlready({ containerId, ifName, chained, network }: AttachmentRecord): Fault {

@@ -10,7 +10,7 @@ import { attachmentIdOf, type Call, OWN_IPAM } from './call.ts'
 import type { Ports } from './ports.ts'
 import { forgetRecord, keepOnly, recordsOf, soundRecord, withAttachmentLock } from './records.ts'
 import { releaseUnrecorded, removeRecorded } from './remove.ts'
-import { throwCollected, withUnwound } from './unmake.ts'
+import { removeFromKernel, throwCollected, withUnwound } from './unmake.ts'
 
 /*
  * The same store as an IPAM plugin of its own (`bowline-ipam`), for any plugin that delegates to it. The answers
@@ -54,7 +54,7 @@ export function ipamDel(call: Call, ports: Ports): void {
     const id = attachmentIdOf(call)
     const record = soundRecord(ports, id)
     throwCollected(removeAddresses(call, ports, record), id.containerId)
-    if (record?.chained) keepOnly(ports, record, withoutLeases(record))
+    if (record?.chained) keepChained(ports, record)
     else if (record) forgetRecord(ports, record)
     else recordsOf(ports).remove(id)
   })
@@ -100,9 +100,10 @@ function netnsOf({ invocation }: Call, ports: Ports): Pick<AttachmentRecord, 'ne
   }
 }
 
-/** What is left of the record of a plugin that stands behind the one that we gave the addresses to. */
-function withoutLeases({ leases: _, ...rest }: AttachmentRecord): AttachmentRecord {
-  return rest
+/** What is left is of a plugin that stands behind the one that we gave the addresses to, and its DEL is still to come. */
+function keepChained(ports: Ports, record: AttachmentRecord): void {
+  const { leases: _, ...rest } = record
+  keepOnly(ports, record, rest, () => throwCollected(removeFromKernel(ports, rest), record.containerId))
 }
 
 function duplicateOf({ containerId, ifName, leases }: AttachmentRecord): Fault {

@@ -2,6 +2,7 @@ import { planRanges } from '../../ipam/config.ts'
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { isDamaged, openRecords, type Records } from '../../ipam/records.ts'
 import { type Cidr, networkOf, parseCidr } from '../core/address.ts'
+import { isErrno } from '../core/errors.ts'
 import { type AttachmentId, subnetChainName } from '../core/names.ts'
 import { removeUnusedMacFrame } from '../pod/mac_check.ts'
 import { removeUnusedFrame } from '../pod/masquerade.ts'
@@ -46,14 +47,26 @@ export function removeDelegatedFrames(ports: Ports, record: AttachmentRecord): v
 
 /**
  * Writes down what is left of a record once a part of it is undone; nothing left: as `forgetRecord`. What the network's
- * pods had in common goes if this was the last that used it; the kernel knows.
+ * pods had in common goes if this was the last that used it; the kernel knows. On a disk without room the record goes:
+ * leases need none, as each says whose it is, and what else is left `giveUp` takes away.
  */
-export function keepOnly(ports: Ports, record: AttachmentRecord, rest: AttachmentRecord | undefined): void {
+export function keepOnly(
+  ports: Ports,
+  record: AttachmentRecord,
+  rest: AttachmentRecord | undefined,
+  giveUp: () => void = () => {},
+): void {
   if (!rest) {
     forgetRecord(ports, record)
     return
   }
-  recordsOf(ports).write(rest)
+  try {
+    recordsOf(ports).write(rest)
+  } catch (error) {
+    if (!isErrno(error, 'ENOSPC', 'EDQUOT')) throw error
+    giveUp()
+    recordsOf(ports).remove(record)
+  }
   removeUnusedFrames(ports, record)
 }
 

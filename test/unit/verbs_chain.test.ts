@@ -1,69 +1,20 @@
 import { describe, expect, it } from 'vitest'
-import { formatCidr, parseCidr } from '../../src/core/address.ts'
 import { Code } from '../../src/core/errors.ts'
 import { createFakeNode, type FakeNode, L2, L3, NETNS } from '../support/fake_node.ts'
-
-/*
- * Behind a plugin that has made eth0: a veth pair whose host side is `foreign0`, with an address in the pod.
- */
-const MAC = '02:00:00:00:00:01'
-const { ipam: _, ...BARE } = L2
-const RECORDS = '/var/lib/cni/bowline/net'
-
-const INTERFACES = [
-  { name: 'foreign0', mac: MAC },
-  { name: 'eth0', mac: MAC, sandbox: NETNS },
-]
-const PREVIOUS = {
-  cniVersion: '1.1.0',
-  interfaces: INTERFACES,
-  ips: [{ address: '10.3.0.5/24', gateway: '10.3.0.1', interface: 1 }],
-  routes: [{ dst: '0.0.0.0/0', gw: '10.3.0.1' }],
-  dns: { nameservers: ['10.3.0.53'] },
-}
-const CONFIG = { ...BARE, prevResult: PREVIOUS }
-
-function makePair(node: FakeNode, host: string, pod: string): void {
-  const peerNetns = node.kernel.openNetns(NETNS)
-  const create = { op: 'createVeth', host: { name: host, mac: MAC }, peer: { name: pod, mac: MAC } } as never
-  node.kernel.host().apply([{ ...(create as object), peerNetns } as never])
-  peerNetns.close()
-}
-
-function withForeignPod(): FakeNode {
-  const node = createFakeNode()
-  makePair(node, 'foreign0', 'eth0')
-  return node
-}
-
-/** As ptp does: the node reaches the pod by a host route over the link. */
-function withRoutedPod(): FakeNode {
-  const node = withForeignPod()
-  const host = node.kernel.host()
-  const linkIndex = host.link({ name: 'foreign0' })?.index ?? 0
-  host.apply([
-    { op: 'setLink', link: { index: linkIndex }, up: true },
-    { op: 'addAddress', linkIndex, cidr: parseCidr('10.3.0.1/32') },
-    { op: 'addRoute', route: { dst: parseCidr('10.3.0.5/32'), linkIndex } },
-  ])
-  return node
-}
-
-function routesOf(node: FakeNode, name: string): string[] {
-  const host = node.kernel.host()
-  return host.routes(host.link({ name })?.index ?? 0).map(({ dst }) => formatCidr(dst))
-}
-
-/** The bridge that a link is a port of, by name. */
-function masterOf(node: FakeNode, name: string): string | undefined {
-  const host = node.kernel.host()
-  const index = host.link({ name })?.master
-  return index === undefined ? undefined : host.link({ index })?.name
-}
-
-function check(node: FakeNode, added: { json: Record<string, unknown> }, config: object = BARE) {
-  return node.call('CHECK', { config: { ...config, prevResult: added.json } })
-}
+import {
+  BARE,
+  CONFIG,
+  check,
+  INTERFACES,
+  MAC,
+  makePair,
+  masterOf,
+  PREVIOUS,
+  RECORDS,
+  routesOf,
+  withForeignPod,
+  withRoutedPod,
+} from '../support/foreign_pod.ts'
 
 describe('ADD behind a plugin that has made the interface', () => {
   it('makes its host side a port of our bridge, with gateway and masquerading', () => {
@@ -353,52 +304,3 @@ describe.each(['SIGKILL', 'EIO', 'EBUSY'])(
     })
   },
 )
-
-describe('behind a plugin that has its addresses from our IPAM', () => {
-  const calledAs = 'bowline-ipam'
-  const [lease] = ['/var/lib/cni/networks/net/10.1.0.2']
-
-  function withBoth(): { node: FakeNode; added: ReturnType<FakeNode['call']> } {
-    const node = withForeignPod()
-    const { ips = [] } = node.call('ADD', { calledAs, config: L2 }).json as { ips?: object[] }
-    const prevResult = { ...PREVIOUS, ips: ips.map((ip) => ({ ...ip, interface: 1 })) }
-    const added = node.call('ADD', { config: { ...BARE, prevResult } })
-    expect(added).toMatchObject({ exitCode: 0 })
-    return { node, added }
-  }
-
-  it('both parts pass CHECK', () => {
-    const { node, added } = withBoth()
-    expect(check(node, added)).toMatchObject({ exitCode: 0 })
-    expect(node.call('CHECK', { calledAs, config: L2 })).toMatchObject({ exitCode: 0 })
-  })
-
-  it('DEL leaves the addresses to the other plugin until its own DEL', () => {
-    const { node } = withBoth()
-    expect(node.call('DEL', { config: BARE })).toMatchObject({ exitCode: 0 })
-    expect(node.files.read(lease ?? '')).toBe('c1\r\neth0')
-    expect(node.call('CHECK', { calledAs, config: L2 })).toMatchObject({ exitCode: 0 })
-    // The runtime repeats a DEL as it likes.
-    expect(node.call('DEL', { config: BARE })).toMatchObject({ exitCode: 0 })
-    expect(node.files.read(lease ?? '')).toBe('c1\r\neth0')
-    expect(node.call('DEL', { calledAs, config: L2 })).toMatchObject({ exitCode: 0 })
-    expect(node.residue()).toEqual(['link foreign0'])
-  })
-
-  it('the DELs may come in the other order', () => {
-    const { node } = withBoth()
-    expect(node.call('DEL', { calledAs, config: L2 })).toMatchObject({ exitCode: 0 })
-    expect(masterOf(node, 'foreign0')).toBe('br0')
-    expect(node.call('DEL', { config: BARE })).toMatchObject({ exitCode: 0 })
-    expect(node.residue()).toEqual(['link foreign0'])
-  })
-
-  it('a refused ADD, and the DEL after it, leave the addresses held', () => {
-    const node = withForeignPod()
-    node.call('ADD', { calledAs, config: L2 })
-    const config = { ...CONFIG, prevResult: { ...PREVIOUS, interfaces: INTERFACES.slice(1), ips: [] } }
-    expect(node.call('ADD', { config }).exitCode).toBe(1)
-    expect(node.call('DEL', { config }).exitCode).toBe(0)
-    expect(node.call('CHECK', { calledAs, config: L2 })).toMatchObject({ exitCode: 0 })
-  })
-})
