@@ -2,9 +2,12 @@ import { Code, Fault } from '../core/errors.ts'
 
 /** Starts another plugin. The adapter is the only place that knows how a process is made. */
 export interface PluginRunner {
-  /** Whether there is a file of this path that may be executed. */
+  /** Whether there is a file of this path, or where a link of this path leads, that may be executed. */
   isExecutable(path: string): boolean
-  /** Runs it to its end with exactly this environment and standard input; its stderr goes to ours. */
+  /**
+   * Runs it to its end with exactly this environment and standard input; its stderr goes to ours. Throws a Fault, which
+   * has an errno if it was not even started.
+   */
   run(
     path: string,
     env: Readonly<Record<string, string>>,
@@ -27,14 +30,19 @@ export type DelegateCall = {
  * code and message when it fails. Source: CNI specification 1.1.0, section 4.
  */
 export function callDelegate(runner: PluginRunner, { type, command, env, stdin }: DelegateCall): string {
-  const path = findPlugin(runner, type, env['CNI_PATH'] ?? '')
+  const path = findPlugin(runner, type, env['CNI_PATH'] ?? '', command)
   const { exitCode, stdout } = runner.run(path, { ...env, CNI_COMMAND: command }, stdin)
   if (exitCode === 0) return stdout
   throw delegateFault(type, command, exitCode, stdout)
 }
 
+/** Whether this is what a delegated plugin was called with and has not even started: then it has done nothing. */
+export function hasNotStarted(error: unknown): boolean {
+  return error instanceof Fault && error.errno !== undefined
+}
+
 /** The path of a plugin in CNI_PATH. Throws a Fault (code 7) if there is none, or the name is no file name. */
-export function findPlugin(runner: PluginRunner, type: string, cniPath: string): string {
+export function findPlugin(runner: PluginRunner, type: string, cniPath: string, command = 'ADD'): string {
   if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(type)) {
     throw new Fault(`key "ipam.type": ${JSON.stringify(type)} is not the name of a plugin`, {
       code: Code.invalidConfig,
@@ -46,7 +54,11 @@ export function findPlugin(runner: PluginRunner, type: string, cniPath: string):
   if (found) return found
   throw new Fault(`no plugin ${JSON.stringify(type)} in CNI_PATH ${JSON.stringify(cniPath)}`, {
     code: Code.invalidConfig,
-    cure: `Install the plugin there, or set "ipam.type" to "bowline-ipam", which needs no second binary.`,
+    cure:
+      command === 'DEL'
+        ? // Which plugin it is says the record: a new config would not help.
+          `Put ${type} back into a directory of CNI_PATH and repeat the call: only it can free the addresses that it gave.`
+        : 'Install the plugin there, or set "ipam.type" to "bowline-ipam", which needs no second binary.',
   })
 }
 

@@ -5,7 +5,7 @@ import type { AttachmentRecord } from '../../ipam/record.ts'
 import { parseResolvConf } from '../../ipam/resolv_conf.ts'
 import type { PoolPlace } from '../../ipam/survey.ts'
 import type { NetworkConfig } from '../cni/config.ts'
-import { findPlugin } from '../cni/delegate.ts'
+import { findPlugin, hasNotStarted } from '../cni/delegate.ts'
 import { parseResult } from '../cni/parse_result.ts'
 import { printRoute } from '../cni/print_result.ts'
 import { requestsOf } from '../cni/requests.ts'
@@ -156,9 +156,7 @@ function acquireFromDelegate(
   let written = record
   undo.pushForgetting(() => forgetRecord(ports, written))
   recordsOf(ports).write(record)
-  // Also after a failed ADD the delegate may hold something: it gets its DEL either way (specification, section 4).
-  undo.push(() => void runDelegate(call, ports, type, 'DEL'))
-  const printed = runDelegate(call, ports, type, 'ADD')
+  const printed = addDelegated(call, ports, type, undo)
   const result = parseResult(parseJson(type, printed), call.config.cniVersion)
   const ips = result.ips.map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
   if (ips.length === 0) {
@@ -171,6 +169,21 @@ function acquireFromDelegate(
   written = { ...record, routes: result.routes.map(printRoute), ...masquerade }
   recordsOf(ports).write(written)
   return { ips, routes: result.routes, ...(result.dns && { dns: result.dns }), record: written }
+}
+
+/**
+ * Also after a failed ADD the delegate may hold something: it gets its DEL either way (specification, section 4), unless
+ * it never ran.
+ */
+function addDelegated(call: Call, ports: Ports, type: string, undo: UndoStack): string {
+  let isOwed = true
+  undo.push(() => isOwed && runDelegate(call, ports, type, 'DEL'))
+  try {
+    return runDelegate(call, ports, type, 'ADD')
+  } catch (error) {
+    isOwed = !hasNotStarted(error)
+    throw error
+  }
 }
 
 function parseJson(type: string, text: string): unknown {

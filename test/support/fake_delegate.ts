@@ -15,8 +15,13 @@ export type FakeDelegate = {
   readonly leases: Map<string, string>
 }
 
-/** Programs that can be delegated to: what each prints. One that throws a Fault fails as a plugin does. */
-export type FakePlugins = Record<string, (env: Readonly<Record<string, string>>, stdin: string) => object>
+/**
+ * Programs that can be delegated to: what each prints. One that throws a Fault fails as a plugin does. An errno stands for
+ * an executable file that can't be started.
+ */
+export type FakePlugins = Record<string, FakePlugin | string>
+
+type FakePlugin = (env: Readonly<Record<string, string>>, stdin: string) => object
 
 /** The plugin, and others beside it. A call is a step: what a hook throws there, `Killed` apart, is their own failure. */
 export function createFakeDelegate(steps: Steps, others: FakePlugins): FakeDelegate {
@@ -31,8 +36,10 @@ export function createFakeDelegate(steps: Steps, others: FakePlugins): FakeDeleg
     runner: {
       isExecutable: (path) => at(path) !== undefined,
       run(path, env, stdin) {
+        const plugin = at(path)
+        if (typeof plugin === 'string') throw new Fault(`start plugin ${path}: ${plugin}`, { errno: plugin })
         try {
-          const printed = steps.run('plugin', `${path} ${env['CNI_COMMAND']}`, () => at(path)?.(env, stdin))
+          const printed = steps.run('plugin', `${path} ${env['CNI_COMMAND']}`, () => plugin?.(env, stdin))
           return { exitCode: 0, stdout: JSON.stringify(printed) }
         } catch (error) {
           if (!(error instanceof Fault)) throw error

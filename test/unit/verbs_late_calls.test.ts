@@ -382,6 +382,10 @@ describe('a delegate', () => {
     const refused = node.call('DEL', { config })
     expect(refused.json).toMatchObject({ code: Code.incompleteRemoval })
     expect(refused.stdout).toContain('no plugin')
+    // Nothing that the config may say would help.
+    expect(refused.json['details']).toContain('Put other-ipam back')
+    const gc = node.call('GC', { config: { ...L3, 'cni.dev/valid-attachments': [] } })
+    expect(gc.json['details']).toMatch(/Put other-ipam back(?!.*ipam\.type)/)
     expect(node.kernel.host().links()).toHaveLength(1)
     expect(node.kernel.dump().nft['inet bowline']?.maps['masquerade4']).toMatchObject({ elements: {} })
     if (plugin) plugins['other-ipam'] = plugin
@@ -416,6 +420,30 @@ describe('a delegate', () => {
     const node = createFakeNode({ plugins })
     expect(node.call('ADD', { config }).json['code']).toBe(11)
     expect(calls).toEqual(['ADD c1', 'DEL c1'])
+    expect(held.size).toBe(0)
+    expect(node.residue()).toEqual([])
+  })
+
+  it('that can not be started is not asked for a DEL, and nothing is left', () => {
+    const node = createFakeNode({ plugins: { 'other-ipam': 'ENOEXEC' } })
+    const { json } = node.call('ADD', { config })
+    expect(json['msg']).toBe('start plugin /opt/cni/bin/other-ipam: ENOEXEC')
+    expect(node.residue()).toEqual([])
+    expect(node.call('DEL', { config: L3 })).toMatchObject({ exitCode: 0 })
+  })
+
+  it('that fails to ADD and then can not be started still owes us its DEL', () => {
+    const { plugins, held } = delegate('ADD')
+    const { 'other-ipam': refusing } = plugins
+    plugins['other-ipam'] = (env, stdin) => {
+      plugins['other-ipam'] = 'ENOEXEC'
+      return typeof refusing === 'function' ? refusing(env, stdin) : {}
+    }
+    const node = createFakeNode({ plugins })
+    expect(node.call('ADD', { config }).json['msg']).toContain('the rollback failed in part: start plugin')
+    expect(node.call('DEL', { config: L3 }).json).toMatchObject({ code: Code.incompleteRemoval })
+    if (refusing) plugins['other-ipam'] = refusing
+    expect(node.call('DEL', { config: L3 })).toMatchObject({ exitCode: 0 })
     expect(held.size).toBe(0)
     expect(node.residue()).toEqual([])
   })

@@ -102,6 +102,11 @@ export function statusAt(path: string): FileStatus | number {
   return readStatus(libc.statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, status))
 }
 
+/** The status of what is at the end of the links at `path`, or a negative errno number. */
+export function statusBehind(path: string): FileStatus | number {
+  return readStatus(libc.statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, status))
+}
+
 /** A read-only disk refuses to remove what is not there in the same words as what is. */
 export function isMissing(path: string): boolean {
   return statusAt(path) === -Errno.ENOENT
