@@ -8,12 +8,19 @@ export interface PluginRunner {
    * Runs it to its end with exactly this environment and standard input; its stderr goes to ours. Throws a Fault, which
    * has an errno if it was not even started.
    */
-  run(
-    path: string,
-    env: Readonly<Record<string, string>>,
-    stdin: string,
-  ): { exitCode: number; stdout: string }
+  run(path: string, env: Readonly<Record<string, string>>, stdin: string): PluginEnd
 }
+
+/** How a plugin ended, and what it printed. Without an exit code if it was a signal, such as SIGKILL. */
+export type PluginEnd = {
+  readonly exitCode?: number
+  readonly signal?: string
+  readonly stdout: string
+}
+
+/** The cure for a plugin that printed something else than a result. */
+export const RESULT_CURE =
+  'Run it by hand: a result is one JSON object on stdout, all else belongs on stderr.'
 
 export type DelegateCall = {
   /** The plugin's file name, as in `ipam.type`. */
@@ -31,9 +38,9 @@ export type DelegateCall = {
  */
 export function callDelegate(runner: PluginRunner, { type, command, env, stdin }: DelegateCall): string {
   const path = findPlugin(runner, type, env['CNI_PATH'] ?? '', command)
-  const { exitCode, stdout } = runner.run(path, { ...env, CNI_COMMAND: command }, stdin)
-  if (exitCode === 0) return stdout
-  throw delegateFault(type, command, exitCode, stdout)
+  const end = runner.run(path, { ...env, CNI_COMMAND: command }, stdin)
+  if (end.exitCode === 0) return end.stdout
+  throw delegateFault(type, command, end)
 }
 
 /** Whether this is what a delegated plugin was called with and has not even started: then it has done nothing. */
@@ -62,12 +69,16 @@ export function findPlugin(runner: PluginRunner, type: string, cniPath: string, 
   })
 }
 
-function delegateFault(type: string, command: string, exitCode: number, stdout: string): Fault {
-  const printed = parseObject(stdout)
-  const { code, msg, details } = printed
+function delegateFault(type: string, command: string, { exitCode, signal, stdout }: PluginEnd): Fault {
+  const { code, msg, details } = parseObject(stdout)
   const said = [msg, details].filter((part) => typeof part === 'string' && part).join('; ')
-  return new Fault(`plugin ${type} failed to ${command}: ${said || `exit status ${exitCode}, no message`}`, {
+  const end = signal ? `ended by ${signal}` : said || `exit status ${exitCode}, no message`
+  const cure = signal
+    ? "Look into the kernel's log (dmesg): for want of memory, or for a fault of the plugin."
+    : "Look into the runtime's log for what the plugin wrote to stderr."
+  return new Fault(`plugin ${type} failed to ${command}: ${end}`, {
     code: typeof code === 'number' && code > 0 ? code : Code.internal,
+    ...((signal || !said) && { cure }),
   })
 }
 

@@ -5,7 +5,7 @@ import type { AttachmentRecord } from '../../ipam/record.ts'
 import { parseResolvConf } from '../../ipam/resolv_conf.ts'
 import type { PoolPlace } from '../../ipam/survey.ts'
 import type { NetworkConfig } from '../cni/config.ts'
-import { findPlugin, hasNotStarted } from '../cni/delegate.ts'
+import { findPlugin, hasNotStarted, RESULT_CURE } from '../cni/delegate.ts'
 import { parseResult } from '../cni/parse_result.ts'
 import { printRoute } from '../cni/print_result.ts'
 import { requestsOf } from '../cni/requests.ts'
@@ -192,6 +192,7 @@ function parseJson(type: string, text: string): unknown {
   } catch (cause) {
     throw new Fault(`plugin ${type} printed no JSON: ${JSON.stringify(text.slice(0, 80))}`, {
       code: Code.decode,
+      cure: RESULT_CURE,
       cause,
     })
   }

@@ -1,7 +1,10 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { hasNotStarted } from '../../src/cni/delegate.ts'
+import { createPluginRunner } from '../../src/kernel/linux/spawn.ts'
+import { faultOf } from '../support/fault_of.ts'
 import { type PluginAnswer, runPlugin } from '../support/plugin.ts'
 import { clearNode, createNetns, enterSandbox, type Netns, NOTHING, residue } from '../support/sandbox.ts'
 
@@ -83,5 +86,37 @@ describe('a delegated plugin that can not be started', () => {
     symlinkSync('../other-ipam', join(links, 'other-ipam'))
     expect((await call('ADD', 'other-ipam', links)).output.ips).toMatchObject([{ address: '10.1.0.5/24' }])
     expect(await call('DEL', 'other-ipam', links)).toMatchObject({ exitCode: 0 })
+  })
+})
+
+describe('a delegated plugin that fails', () => {
+  it.each([
+    ['is killed', 'kill -KILL $$', 'failed to ADD: ended by SIGKILL', /dmesg/],
+    [
+      'is killed in the middle of its answer',
+      `echo '{"msg":"no"}'; kill -TERM $$`,
+      'ended by SIGTERM',
+      /dmesg/,
+    ],
+    ['says nothing', 'exit 3', 'failed to ADD: exit status 3, no message', /log for what .* stderr/],
+    ['prints no JSON', 'echo hello', 'printed no JSON: "hello\\n"', /one JSON object on stdout/],
+    ['prints without end', 'exec yes', 'printed more than 1048576 bytes', /one JSON object on stdout/],
+  ])('because it %s, is told with a cure, gets its DEL, and leaves nothing', async (_, act, says, cure) => {
+    place(`#!/bin/sh\necho $CNI_COMMAND >>${directory}/asked\n[ $CNI_COMMAND = DEL ] || { ${act}; }\n`)
+    const { output } = await call('ADD')
+    expect(output.msg).toContain(says)
+    expect(output.details).toMatch(cure)
+    expect(readFileSync(`${directory}/asked`, 'utf8')).toBe('ADD\nDEL\n')
+    expect(await residue()).toEqual(NOTHING)
+  })
+
+  it('because it takes too long is ended, whether or not it wants to', () => {
+    place(`#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n`)
+    const run = () =>
+      createPluginRunner(300).run(join(directory, 'other-ipam'), { PATH: '/usr/bin:/bin' }, '')
+    const fault = faultOf(run)
+    expect(fault.message).toContain('did not end within 0.3 s')
+    expect(fault.cure).toContain('Find out what it waits for')
+    expect(hasNotStarted(fault)).toBe(false)
   })
 })

@@ -1,4 +1,4 @@
-import type { PluginRunner } from '../../cni/delegate.ts'
+import { type PluginEnd, type PluginRunner, RESULT_CURE } from '../../cni/delegate.ts'
 import { Code, Fault } from '../../core/errors.ts'
 import { statusBehind } from './disk.ts'
 
@@ -6,7 +6,7 @@ const MAX_OUTPUT_BYTES = 1 << 20
 const TIMEOUT_MS = 120_000
 
 /** Starts plugins through Bun: node:child_process alone would cost the plugin path more than a millisecond. */
-export function createPluginRunner(): PluginRunner {
+export function createPluginRunner(timeoutMs = TIMEOUT_MS): PluginRunner {
   return {
     isExecutable,
     run(path, env, stdin) {
@@ -16,13 +16,13 @@ export function createPluginRunner(): PluginRunner {
           stdin: new Blob([stdin]),
           stdout: 'pipe',
           stderr: 'inherit',
-          timeout: TIMEOUT_MS,
+          timeout: timeoutMs,
           maxBuffer: MAX_OUTPUT_BYTES,
+          // Bun waits for the end of one that takes no notice of SIGTERM.
+          killSignal: 'SIGKILL',
         }),
       )
-      if (child.exitedDueToTimeout)
-        throw new Fault(`plugin ${path} did not end within ${TIMEOUT_MS / 1000} s`)
-      return { exitCode: child.exitCode, stdout: child.stdout.toString() }
+      return endOf(path, child, timeoutMs)
     },
   }
 }
@@ -37,16 +37,28 @@ function start<T>(path: string, spawn: () => T): T {
   try {
     return spawn()
   } catch (error) {
-    const { syscall, code, message } = error as { syscall?: string; code?: string; message: string }
-    const errno = syscall === 'posix_spawn' ? code : undefined
-    throw new Fault(`start plugin ${path}: ${errno ?? message}`, {
+    const { syscall, code = '', message } = error as { syscall?: string; code?: string; message: string }
+    throw new Fault(`start plugin ${path}: ${code || message}`, {
       code: Code.io,
-      ...(errno && { errno }),
-      cure: SHORTAGES.includes(errno ?? '')
+      ...(syscall === 'posix_spawn' && { errno: code }),
+      cure: /^(EAGAIN|ENOMEM|E[MN]FILE)$/.test(code)
         ? 'The node is short of processes, memory or open files; mend that and call again.'
         : 'See that it is a program for this machine, and that it and the interpreter in its first line may be executed.',
     })
   }
 }
 
-const SHORTAGES = ['EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE']
+function endOf(path: string, child: Bun.SyncSubprocess<'pipe', 'inherit'>, timeoutMs: number): PluginEnd {
+  const { exitCode, signalCode, stdout, exitedDueToTimeout, exitedDueToMaxBuffer } = child
+  if (exitedDueToTimeout) {
+    throw new Fault(`plugin ${path} did not end within ${timeoutMs / 1000} s`, {
+      cure: 'Find out what it waits for, such as a lock or a server that does not answer.',
+    })
+  }
+  if (exitedDueToMaxBuffer) {
+    throw new Fault(`plugin ${path} printed more than ${MAX_OUTPUT_BYTES} bytes`, {
+      cure: RESULT_CURE,
+    })
+  }
+  return { ...(signalCode ? { signal: `${signalCode}` } : { exitCode }), stdout: stdout.toString() }
+}
