@@ -71,12 +71,21 @@ function createPort(
 ): Attached {
   const host = kernel.host()
   if (bridgeSpec.checkMac) checkMac(kernel, spec, undo)
-  const wanted = { spec: bridgeSpec, plan, mtu: () => spec.mtu ?? uplinkMtu(host) }
+  const mtu = () => spec.mtu ?? uplinkMtu(host)
+  const wanted = { spec: bridgeSpec, plan, mtu, keepsMtu: spec.mtu === undefined }
   return withBridge(host, wanted, others, undo, (ready) => {
-    const links = createVeth(host, netns, spec, spec.mtu ?? ready.bridge.mtu, undo)
+    const links = createVeth(host, netns, spec, spec.mtu ?? portMtu(host, ready.bridge), undo)
     joinBridge(host, bridgeSpec, ready.bridge, links.host)
     return { ...ready, ...links }
   })
+}
+
+/**
+ * What a pod gets that was given no MTU: the bridge's, but no more than the uplink's. A bridge that somebody else made has
+ * 1500, and so has an empty one that is not ours, whatever the way out takes.
+ */
+function portMtu(host: Netns, bridge: Link): number {
+  return Math.min(bridge.mtu, uplinkMtu(host) ?? bridge.mtu)
 }
 
 /** Before the link is there or on the bridge, and undone after it is gone: at no time can the pod send unchecked. */

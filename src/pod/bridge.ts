@@ -23,6 +23,8 @@ export type BridgeWanted = {
   readonly plan: PodPlan
   /** For a bridge that has to be made, in bytes; undefined leaves it to the kernel. */
   readonly mtu: () => number | undefined
+  /** It is to keep that MTU when it has no port. Otherwise it has the least of its ports', and 1500 without one. */
+  readonly keepsMtu?: boolean
 }
 
 /** The kernel numbers the ports of a bridge from 1 to 1023. Source: BR_MAX_PORTS in net/bridge/br_private.h. */
@@ -78,12 +80,12 @@ function lookAt(host: Netns, { spec, plan }: BridgeWanted): ReadyBridge | undefi
 }
 
 function makeReady(host: Netns, wanted: BridgeWanted, others: Others, undo: UndoStack): ReadyBridge {
-  const { spec, plan, mtu } = wanted
+  const { spec, plan } = wanted
   const found = findBridge(host, spec)
   const portsBefore = found ? portsOf(host, found.name) : []
   const steps = new UndoStack()
   undo.push(() => takeBack(host, spec.name, portsBefore, others, steps))
-  const bridge = found ? adopt(host, found, spec, steps) : createBridge(host, spec, mtu(), steps)
+  const bridge = found ? adopt(host, found, spec, steps) : createBridge(host, wanted, steps)
   const gatewayVlan = hasGatewayVlan(spec)
     ? ensureGatewayVlan(host, bridge, spec.gatewayVlan, steps)
     : undefined
@@ -132,17 +134,25 @@ function hasGatewayVlan(spec: BridgeSpec): spec is BridgeSpec & { readonly gatew
   return spec.isGateway && spec.gatewayVlan !== undefined
 }
 
-function createBridge(host: Netns, spec: BridgeSpec, mtu: number | undefined, undo: UndoStack): Link {
+function createBridge(host: Netns, { spec, mtu, keepsMtu }: BridgeWanted, undo: UndoStack): Link {
   const { name, mac, vlanFiltering } = spec
+  const bytes = mtu()
   let isOurs = true
   // The reverse comes first: the link may exist though its creation could not be confirmed.
   undo.push(() => isOurs && removeLink(host, { name }))
   // The MAC is set at creation: a bridge without one takes its ports' and changes with them (plugins#620).
-  const create: Change = { op: 'createBridge', name, mac, ...(mtu !== undefined && { mtu }), vlanFiltering }
+  const create: Change = {
+    op: 'createBridge',
+    name,
+    mac,
+    ...(bytes !== undefined && !keepsMtu && { mtu: bytes }),
+    vlanFiltering,
+  }
   try {
     const bridge = host.applyAndRead([create], { name })
     refuseAdvertisements(host, name)
-    return adopt(host, bridge, spec, undo)
+    // Only what is set after creation, and is a change then, does the kernel take for a choice that it has to keep.
+    return adopt(host, bridge, spec, undo, keepsMtu ? bytes : undefined)
   } catch (error) {
     // Another program was first: its bridge is as good as ours.
     const theirs = isErrno(error, 'EEXIST') ? findBridge(host, spec) : undefined
@@ -153,8 +163,8 @@ function createBridge(host: Netns, spec: BridgeSpec, mtu: number | undefined, un
 }
 
 /** Nothing that is as it should be is touched. */
-function adopt(host: Netns, bridge: Link, spec: BridgeSpec, undo: UndoStack): Link {
-  const changes = adoptionChanges(bridge, spec)
+function adopt(host: Netns, bridge: Link, spec: BridgeSpec, undo: UndoStack, mtu?: number): Link {
+  const changes = adoptionChanges(bridge, spec, mtu)
   if (changes.length === 0) return bridge
   undo.push(() => host.apply(changes.map(reversed)))
   return host.applyAndRead(changes, { index: bridge.index })
@@ -162,13 +172,14 @@ function adopt(host: Netns, bridge: Link, spec: BridgeSpec, undo: UndoStack): Li
 
 type SetLink = Extract<Change, { op: 'setLink' }>
 
-function adoptionChanges(bridge: Link, spec: BridgeSpec): SetLink[] {
+function adoptionChanges(bridge: Link, spec: BridgeSpec, mtu = bridge.mtu): SetLink[] {
   const link = { index: bridge.index }
   const up = bridge.up ? {} : { up: true }
   const mac = bridge.mac === NO_MAC ? { mac: spec.mac } : {}
   const promiscuous = spec.promiscuous && bridge.promiscuity === 0 ? { promiscuous: true } : {}
   const filtering = spec.vlanFiltering && !bridge.vlanFiltering ? { vlanFiltering: true } : {}
-  const wanted = { ...up, ...mac, ...promiscuous, ...filtering }
+  const sized = bridge.mtu === mtu ? {} : { mtu }
+  const wanted = { ...up, ...mac, ...promiscuous, ...filtering, ...sized }
   return Object.keys(wanted).length > 0 ? [{ op: 'setLink', link, ...wanted }] : []
 }
 

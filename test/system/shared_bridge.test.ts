@@ -6,6 +6,7 @@ import {
   clearNode,
   createNetns,
   enterSandbox,
+  link,
   type Netns,
   NOTHING,
   ping,
@@ -68,6 +69,32 @@ describe('an ADD that fails', () => {
       await call('DEL', podB, L2)
       run('ip link delete br0')
     }
+  })
+})
+
+describe('on a node whose uplink takes packets of 1400 bytes', () => {
+  const mtuOf = async (name: string, netns?: Netns) => (await link(name, netns))?.mtu
+
+  beforeEach(() => {
+    run(`ip link add up0 mtu 1400 type veth peer name up1 mtu 1400
+      ip link set up1 up; ip link set up0 up; ip addr add 192.168.9.2/24 dev up0
+      ip route add default via 192.168.9.1`)
+  })
+  afterEach(() => run('ip link del up0'))
+
+  it('a pod gets that MTU, also when the bridge has been empty', async () => {
+    expect(await call('ADD', podA, L2)).toMatchObject({ exitCode: 0 })
+    expect([await mtuOf('br0'), await mtuOf('eth0', podA)]).toEqual([1400, 1400])
+    await call('DEL', podA, L2)
+    expect(await mtuOf('br0')).toBe(1400)
+    expect(await call('ADD', podB, L2)).toMatchObject({ exitCode: 0 })
+    expect(await mtuOf('eth0', podB)).toBe(1400)
+  })
+
+  it('a pod gets that MTU on a bridge that somebody else made with 1500', async () => {
+    run('ip link add br0 mtu 1500 type bridge')
+    expect(await call('ADD', podA, L2)).toMatchObject({ exitCode: 0 })
+    expect([await mtuOf('br0'), await mtuOf('eth0', podA)]).toEqual([1400, 1400])
   })
 })
 

@@ -149,6 +149,7 @@ function checkMtu(mtu: number): void {
 function setMtu(link: FakeLink, mtu: number): void {
   checkMtu(mtu)
   if (link.vlan && mtu > link.vlan.parent.mtu) throw refusal('ERANGE')
+  if (link.mtu === mtu) return
   link.mtu = mtu
   if (mtu < MIN_IPV6_MTU) dropIpv6(link)
   if (link.bridge) link.bridge.mtuGiven = true
@@ -156,7 +157,7 @@ function setMtu(link: FakeLink, mtu: number): void {
   for (const vlan of vlansOn(link)) vlan.mtu = Math.min(vlan.mtu, mtu)
 }
 
-/** A bridge whose MTU was not set after it was made takes the least of its ports'. */
+/** A bridge whose MTU was not set to another after it was made takes the least of its ports'. */
 function adjustMtu(bridge: FakeLink): void {
   if (bridge.bridge?.mtuGiven) return
   const ports = portsOf(bridge).map(({ mtu }) => mtu)

@@ -88,6 +88,15 @@ export function bridgeSentences(lab: () => Lab): void {
     expect(a.link({ name: 'br0' })?.mtu).toBe(1300)
   })
 
+  it('does not take an MTU for one that was set, which it was made with or has already', () => {
+    const { a } = lab()
+    const link = { name: 'br0' }
+    a.apply([{ op: 'createBridge', name: 'br0', mac: MAC.bridge, mtu: 1400 }])
+    const bridge = a.applyAndRead([{ op: 'setLink', link, mtu: 1400 }], link)
+    a.apply([join(lab().pair(1400).near, bridge), { op: 'removeLink', link: { name: 'near' } }])
+    expect(a.link(link)?.mtu).toBe(1500)
+  })
+
   it('runs when it is up and a port of it runs', () => {
     const { a } = lab()
     const bridge = lab().bridge()
