@@ -93,7 +93,8 @@ export type Link = {
   /** For a veth: the index of the other end, in the other end's namespace. */
   readonly peer?: number
   readonly alias?: string
-  readonly promiscuity: number
+  /** Somebody asked for it (IFF_PROMISC). A port of a bridge hears all too, and so does a capture: that is not shown. */
+  readonly promiscuous: boolean
   /** For a bridge: whether it filters VLANs. */
   readonly vlanFiltering?: boolean
   /** Bridge port attributes, when it is a port of a bridge. */

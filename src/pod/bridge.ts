@@ -176,7 +176,7 @@ function adoptionChanges(bridge: Link, spec: BridgeSpec, mtu = bridge.mtu): SetL
   const link = { index: bridge.index }
   const up = bridge.up ? {} : { up: true }
   const mac = bridge.mac === NO_MAC ? { mac: spec.mac } : {}
-  const promiscuous = spec.promiscuous && bridge.promiscuity === 0 ? { promiscuous: true } : {}
+  const promiscuous = spec.promiscuous && !bridge.promiscuous ? { promiscuous: true } : {}
   const filtering = spec.vlanFiltering && !bridge.vlanFiltering ? { vlanFiltering: true } : {}
   const sized = bridge.mtu === mtu ? {} : { mtu }
   const wanted = { ...up, ...mac, ...promiscuous, ...filtering, ...sized }

@@ -1,3 +1,4 @@
+import { execa } from 'execa'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { runPlugin } from '../support/plugin.ts'
 import { run } from '../support/private_namespaces.ts'
@@ -96,6 +97,23 @@ describe('on a node whose uplink takes packets of 1400 bytes', () => {
     expect(await call('ADD', podA, L2)).toMatchObject({ exitCode: 0 })
     expect([await mtuOf('br0'), await mtuOf('eth0', podA)]).toEqual([1400, 1400])
   })
+})
+
+it('"promiscMode" holds beyond the end of a capture during which the pod came', async () => {
+  run('ip link add br0 type bridge; ip link set br0 up')
+  const flags = async () => (await link('br0'))?.flags ?? []
+  const capture = execa('tcpdump', ['-i', 'br0', '-w', '/dev/null'], { reject: false, timeout: 30_000 })
+  try {
+    run(
+      'for i in $(seq 100); do ip -d link show br0 | grep -q "promiscuity 1" && exit 0; sleep 0.1; done; exit 1',
+    )
+    expect(await flags()).not.toContain('PROMISC')
+    expect(await call('ADD', podA, { ...L2, promiscMode: true })).toMatchObject({ exitCode: 0 })
+  } finally {
+    capture.kill('SIGTERM')
+    await capture
+  }
+  expect(await flags()).toContain('PROMISC')
 })
 
 describe('a router advertisement', () => {

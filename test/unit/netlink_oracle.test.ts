@@ -179,14 +179,14 @@ describe('we read what netlink writes for', () => {
         u32,
         index,
         fc.boolean(),
-        u32,
-        (i, ifname, lladdr, mtu, master, up, promiscuity) => {
+        fc.boolean(),
+        (i, ifname, lladdr, mtu, master, up, promiscuous) => {
           const written = byOracle(16, 0, (out) =>
             rt.formatLinkMessage(
               {
                 kind: 'link',
-                data: { index: i, flags: up ? { up } : {} },
-                attrs: { ifname, address: buffer(macBytes(lladdr)), mtu, master, operstate: 6, promiscuity },
+                data: { index: i, flags: { ...(up && { up }), ...(promiscuous && { promisc: true }) } },
+                attrs: { ifname, address: buffer(macBytes(lladdr)), mtu, master, operstate: 6 },
               },
               out,
             ),
@@ -199,7 +199,7 @@ describe('we read what netlink writes for', () => {
             mtu,
             up,
             running: true,
-            promiscuity,
+            promiscuous,
             master,
           }
           expect(decodeLink(written.subarray(16))).toEqual(expected)

@@ -30,7 +30,7 @@ describe('a dump of links', () => {
       mtu: wanted.mtu,
       up: wanted.flags.includes('UP'),
       running: wanted.operstate !== 'DOWN',
-      promiscuity: wanted.promiscuity,
+      promiscuous: wanted.flags.includes('PROMISC'),
     })
   })
 
@@ -54,7 +54,7 @@ describe('a dump of links', () => {
 
   it('leaves out what a plain link has not', () => {
     expect(Object.keys(links[0] ?? {}).sort()).toEqual(
-      ['index', 'kind', 'mac', 'mtu', 'name', 'promiscuity', 'running', 'up'].sort(),
+      ['index', 'kind', 'mac', 'mtu', 'name', 'promiscuous', 'running', 'up'].sort(),
     )
   })
 })

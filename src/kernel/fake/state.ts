@@ -127,8 +127,7 @@ export function showLink(link: FakeLink): Link {
     mtu: link.mtu,
     up: link.up,
     running: isRunning(link),
-    // A bridge listens to all that reaches its ports.
-    promiscuity: (link.promiscuous ? 1 : 0) + (link.master ? 1 : 0),
+    promiscuous: link.promiscuous,
     ...(link.master && { master: link.master.index }),
     ...(link.peer && { peer: link.peer.index }),
     ...(link.alias && { alias: link.alias }),

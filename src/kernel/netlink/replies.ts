@@ -7,6 +7,7 @@ import {
   Bridge,
   BridgeVlan,
   Family,
+  IFF_PROMISC,
   IFF_UP,
   Ifa,
   Ifla,
@@ -30,6 +31,7 @@ export function decodeLink(body: Uint8Array): Link {
   const attributes = readAttributes(body, 16)
   const info = nested(attributes, Ifla.linkInfo)
   const kind = text(info.get(Info.kind))
+  const flags = view.getUint32(8, true)
   const operState = attributes.get(Ifla.operState)?.[0] ?? OPER_UNKNOWN
   const mac = attributes.get(Ifla.address)
   const master = readU32(attributes.get(Ifla.master))
@@ -43,9 +45,9 @@ export function decodeLink(body: Uint8Array): Link {
     kind,
     mac: macFromBytes(mac?.length === 6 ? mac : new Uint8Array(6)),
     mtu: readU32(attributes.get(Ifla.mtu)) ?? 0,
-    up: (view.getUint32(8, true) & IFF_UP) !== 0,
+    up: (flags & IFF_UP) !== 0,
     running: operState === OPER_UP || (operState === OPER_UNKNOWN && kind === ''),
-    promiscuity: readU32(attributes.get(Ifla.promiscuity)) ?? 0,
+    promiscuous: (flags & IFF_PROMISC) !== 0,
     ...(master !== undefined && { master }),
     ...(peer !== undefined && { peer }),
     ...(alias && { alias: text(alias) }),

@@ -29,7 +29,6 @@ export const Ifla = {
   afSpec: 26,
   netNsFd: 28,
   extMask: 29,
-  promiscuity: 30,
 } as const
 
 /** No counters in the answer, which is a quarter shorter then. */

@@ -153,8 +153,8 @@ function settingSentences(lab: () => Lab): void {
   it('takes promiscuous mode on and off', () => {
     const { a } = lab()
     const link = { name: lab().pair().near.name }
-    expect(a.applyAndRead([{ op: 'setLink', link, promiscuous: true }], link).promiscuity).toBe(1)
-    expect(a.applyAndRead([{ op: 'setLink', link, promiscuous: false }], link).promiscuity).toBe(0)
+    expect(a.applyAndRead([{ op: 'setLink', link, promiscuous: true }], link).promiscuous).toBe(true)
+    expect(a.applyAndRead([{ op: 'setLink', link, promiscuous: false }], link).promiscuous).toBe(false)
   })
 
   it('is refused with ENODEV when there is no such link', () => {
