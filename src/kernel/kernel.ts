@@ -95,6 +95,8 @@ export type Link = {
   readonly alias?: string
   /** Somebody asked for it (IFF_PROMISC). A port of a bridge hears all too, and so does a capture: that is not shown. */
   readonly promiscuous: boolean
+  /** net.ipv6.conf.LINK.accept_ra: 0 believes no router advertisement. Absent on a link without IPv6. */
+  readonly acceptRa?: number
   /** For a bridge: whether it filters VLANs. */
   readonly vlanFiltering?: boolean
   /** Bridge port attributes, when it is a port of a bridge. */

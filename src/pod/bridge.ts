@@ -5,7 +5,7 @@ import { removeLink } from './detach.ts'
 import { ensureGatewayAddresses, missingGateways } from './gateway.ts'
 import type { Others } from './others.ts'
 import type { PodPlan } from './plan.ts'
-import { refuseAdvertisements } from './router_advertisements.ts'
+import { acceptsAdvertisements, ensureAdvertisementsRefused } from './router_advertisements.ts'
 import type { BridgeSpec } from './spec.ts'
 import { ensureGatewayVlan, gatewayVlanName } from './vlan.ts'
 
@@ -70,11 +70,11 @@ export function withBridge<T>(
 /** The bridge, if nothing has to be done to it. */
 function lookAt(host: Netns, { spec, plan }: BridgeWanted): ReadyBridge | undefined {
   const bridge = findBridge(host, spec)
-  if (!bridge || adoptionChanges(bridge, spec).length > 0) return undefined
+  if (!bridge || acceptsAdvertisements(bridge) || adoptionChanges(bridge, spec).length > 0) return undefined
   const gatewayVlan = hasGatewayVlan(spec)
     ? host.link({ name: gatewayVlanName(spec.name, spec.gatewayVlan) })
     : undefined
-  if (hasGatewayVlan(spec) && !gatewayVlan?.up) return undefined
+  if (hasGatewayVlan(spec) && (!gatewayVlan?.up || acceptsAdvertisements(gatewayVlan))) return undefined
   if (missingGateways(host, gatewayVlan ?? bridge, plan.bridgeAddresses).length > 0) return undefined
   return { bridge, ...(gatewayVlan && { gatewayVlan }) }
 }
@@ -150,7 +150,6 @@ function createBridge(host: Netns, { spec, mtu, keepsMtu }: BridgeWanted, undo: 
   }
   try {
     const bridge = host.applyAndRead([create], { name })
-    refuseAdvertisements(host, name)
     // Only what is set after creation, and is a change then, does the kernel take for a choice that it has to keep.
     return adopt(host, bridge, spec, undo, keepsMtu ? bytes : undefined)
   } catch (error) {
@@ -164,6 +163,7 @@ function createBridge(host: Netns, { spec, mtu, keepsMtu }: BridgeWanted, undo: 
 
 /** Nothing that is as it should be is touched. */
 function adopt(host: Netns, bridge: Link, spec: BridgeSpec, undo: UndoStack, mtu?: number): Link {
+  ensureAdvertisementsRefused(host, bridge, undo)
   const changes = adoptionChanges(bridge, spec, mtu)
   if (changes.length === 0) return bridge
   undo.push(() => host.apply(changes.map(reversed)))

@@ -12,6 +12,7 @@ import {
   setSysctl,
   vlanIds,
 } from './repair.ts'
+import { acceptRaKey, acceptsAdvertisements } from './router_advertisements.ts'
 import type { BridgeSpec, PodSpec } from './spec.ts'
 import { ALL_VLANS, gatewayVlanName } from './vlan.ts'
 
@@ -47,7 +48,7 @@ function missingBridge(place: Place, { name, mac, vlanFiltering }: BridgeSpec): 
   return finding(
     `bridge ${name} is missing`,
     `ip link add name ${quote(name)} address ${mac} type bridge${filtering}`,
-    setSysctl(place, `ipv6/conf/${name}/accept_ra`, '0'),
+    refuseCommand(place, name),
     setLink(place, name, 'up'),
   )
 }
@@ -56,6 +57,7 @@ function missingBridge(place: Place, { name, mac, vlanFiltering }: BridgeSpec): 
 function compareState(place: Place, { name, vlanFiltering }: BridgeSpec, bridge: Link): string[] {
   const filters = bridge.vlanFiltering === true
   return [
+    ...compareAdvertisements(place, bridge),
     ...(bridge.up ? [] : [finding(`bridge ${name} is down`, setLink(place, name, 'up'))]),
     ...(vlanFiltering && !filters
       ? [
@@ -66,6 +68,16 @@ function compareState(place: Place, { name, vlanFiltering }: BridgeSpec, bridge:
         ]
       : []),
   ]
+}
+
+/** A pod could send them. */
+function compareAdvertisements(place: Place, link: Link): string[] {
+  if (!acceptsAdvertisements(link)) return []
+  return [finding(`${link.name} on the host believes router advertisements`, refuseCommand(place, link.name))]
+}
+
+function refuseCommand(place: Place, name: string): string {
+  return setSysctl(place, acceptRaKey(name), '0')
 }
 
 function comparePort(
@@ -171,7 +183,8 @@ function compareGatewayVlan(
   const join = addPortVlan(bridgeName, member, true)
   if (!link) {
     const make = `ip link add link ${quote(bridgeName)} name ${quote(name)} type vlan id ${vlan}`
-    return [finding(`link ${name} is missing`, join, make, setLink(place, name, 'up'))]
+    const start = [refuseCommand(place, name), setLink(place, name, 'up')]
+    return [finding(`link ${name} is missing`, join, make, ...start)]
   }
   const isMember = bridge && membership(place.netns.portVlans(bridge.index)).has(vlan)
   return [
@@ -179,6 +192,7 @@ function compareGatewayVlan(
     ...(link.kind === 'vlan' && !isMember
       ? [finding(`bridge ${bridgeName} is not in VLAN ${vlan} itself`, join)]
       : []),
+    ...compareAdvertisements(place, link),
     ...(link.up ? [] : [finding(`${name} on the host is down`, setLink(place, name, 'up'))]),
   ]
 }

@@ -2,7 +2,7 @@ import { Code, Fault } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, Link, Netns, PortVlan } from '../kernel/kernel.ts'
 import { removeLink } from './detach.ts'
-import { refuseAdvertisements } from './router_advertisements.ts'
+import { ensureAdvertisementsRefused, refuseAdvertisements } from './router_advertisements.ts'
 import type { BridgeSpec } from './spec.ts'
 
 export const ALL_VLANS: PortVlan = { from: 1, to: 4094 }
@@ -47,6 +47,7 @@ function adoptGatewayVlan(host: Netns, link: Link, undo: UndoStack): Link {
       },
     )
   }
+  ensureAdvertisementsRefused(host, link, undo)
   if (link.up) return link
   const ref = { index: link.index }
   undo.push(() => host.apply([{ op: 'setLink', link: ref, up: false }]))

@@ -106,6 +106,11 @@ const L2_ONLY: [string, string, RegExp][] = [
   ],
   ['hairpin mode', 'bridge link set dev $HOST hairpin off', /hairpin mode is off on veth/],
   ['its bridge, which is down', 'ip link set br0 down', /bridge br0 is down/],
+  [
+    'the bridge’s deafness to router advertisements',
+    'sysctl -qw net.ipv6.conf.br0.accept_ra=1',
+    /br0 on the host believes router advertisements/,
+  ],
   ['its bridge, which is gone', 'ip link del br0', /bridge br0 is missing/],
   [
     'the gateway address',

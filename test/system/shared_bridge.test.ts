@@ -128,6 +128,18 @@ describe('a router advertisement', () => {
     await call('DEL', podA, config)
   })
 
+  it.each([
+    ['1', 'nobody has said anything about'],
+    ['2', 'somebody told to believe it'],
+  ])('of a pod is not believed on a bridge that was there (accept_ra %s, which %s)', async (value) => {
+    run(`ip link add br0 type bridge; sysctl -qw net.ipv6.conf.br0.accept_ra=${value}; ip link set br0 up`)
+    await call('ADD', podA, L2)
+    await sendRouterAdvertisement(podA, 'eth0')
+    expect((await ping('10.1.0.1', { from: podA })).answered).toBe(1)
+    expect(run('ip -6 route show default')).toBe('')
+    expect(run('sysctl -n net.ipv6.conf.br0.accept_ra')).toBe('0')
+  })
+
   it('would be, on a link that is not ours: so the two tests before this one say something', async () => {
     run(
       'ip link add probe type veth peer name eth0 netns pod-a; ip link set probe up; ip -n pod-a link set eth0 up',

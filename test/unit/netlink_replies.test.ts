@@ -48,13 +48,17 @@ describe('a dump of links', () => {
     expect(links.find(({ name }) => name === 'v1')?.peer).toBe(12)
   })
 
+  it('tells whether a link believes router advertisements', () => {
+    expect(links.map(({ acceptRa }) => acceptRa)).toEqual(links.map(() => 1))
+  })
+
   it('tells whether a bridge filters VLANs', () => {
     expect(links.find(({ name }) => name === 'br0')?.vlanFiltering).toBe(false)
   })
 
   it('leaves out what a plain link has not', () => {
     expect(Object.keys(links[0] ?? {}).sort()).toEqual(
-      ['index', 'kind', 'mac', 'mtu', 'name', 'promiscuous', 'running', 'up'].sort(),
+      ['acceptRa', 'index', 'kind', 'mac', 'mtu', 'name', 'promiscuous', 'running', 'up'].sort(),
     )
   })
 })

@@ -55,6 +55,11 @@ describe('CHECK of a pod with VLANs names what is lost, and the command that men
     ],
     ['the link of the gateway', 'ip link del br0.100', /link br0\.100 is missing/],
     ['the link of the gateway, which is down', 'ip link set br0.100 down', /br0\.100 on the host is down/],
+    [
+      'its deafness to router advertisements',
+      'echo 1 >/proc/sys/net/ipv6/conf/br0.100/accept_ra',
+      /br0\.100 on the host believes router advertisements/,
+    ],
     ['the gateway address', 'ip addr flush dev br0.100', /address 10\.6\.0\.1\/24 is missing on br0\.100/],
     ['the bridge, which is gone', 'ip link del br0', /bridge br0 is missing/],
   ])('%s', async (_, takeAway, complaint) => {

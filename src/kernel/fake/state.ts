@@ -131,6 +131,7 @@ export function showLink(link: FakeLink): Link {
     ...(link.master && { master: link.master.index }),
     ...(link.peer && { peer: link.peer.index }),
     ...(link.alias && { alias: link.alias }),
+    ...(link.mtu >= MIN_IPV6_MTU && { acceptRa: Number(link.conf.values.get('ipv6/accept_ra')) }),
     ...(link.bridge && { vlanFiltering: link.bridge.vlanFiltering }),
     ...(link.port && { port: { hairpin: link.port.hairpin, isolated: link.port.isolated } }),
   }

@@ -11,7 +11,9 @@ import {
   IFF_UP,
   Ifa,
   Ifla,
+  Inet6,
   Info,
+  Ipv6Conf,
   Nda,
   NUD_NOARP,
   OPER_UNKNOWN,
@@ -38,6 +40,7 @@ export function decodeLink(body: Uint8Array): Link {
   const peer = kind === 'veth' ? readU32(attributes.get(Ifla.link)) : undefined
   const alias = attributes.get(Ifla.ifAlias)
   const filtering = kind === 'bridge' ? nested(info, Info.data).get(Bridge.vlanFiltering)?.[0] : undefined
+  const acceptRa = ipv6Setting(attributes, Ipv6Conf.acceptRa)
   const port = text(info.get(Info.slaveKind)) === 'bridge' ? portOf(nested(info, Info.slaveData)) : undefined
   return {
     index: view.getUint32(4, true),
@@ -51,6 +54,7 @@ export function decodeLink(body: Uint8Array): Link {
     ...(master !== undefined && { master }),
     ...(peer !== undefined && { peer }),
     ...(alias && { alias: text(alias) }),
+    ...(acceptRa !== undefined && { acceptRa }),
     ...(filtering !== undefined && { vlanFiltering: filtering !== 0 }),
     ...(port && { port }),
   }
@@ -127,6 +131,13 @@ export function decodePortVlans(body: Uint8Array): { linkIndex: number; vlans: P
     }
   }
   return { linkIndex: view.getUint32(4, true), vlans }
+}
+
+/** The settings come as a list of 32-bit numbers, in the order of the kernel's own table. */
+function ipv6Setting(attributes: Attributes, position: number): number | undefined {
+  const families = nested(attributes, Ifla.afSpec)
+  const settings = nested(families, Family.inet6).get(Inet6.conf)
+  return readU32(settings?.subarray(4 * position, 4 * position + 4))
 }
 
 function portOf(attributes: Attributes): PortOptions {

@@ -62,6 +62,17 @@ export function sysctlSentences(lab: () => Lab): void {
     expect(a.readSysctl('ipv6/conf/near/accept_ra')).toBe('0')
   })
 
+  it('accept_ra is shown with its link, on one that is large enough for IPv6', () => {
+    const { a } = lab()
+    const link = { name: 'near' }
+    expect(lab().pair().near.acceptRa).toBe(1)
+    a.writeSysctl('ipv6/conf/near/accept_ra', '2')
+    expect(a.link(link)?.acceptRa).toBe(2)
+    a.writeSysctl('ipv6/conf/near/accept_ra', '0')
+    expect(a.links().find(({ name }) => name === 'near')?.acceptRa).toBe(0)
+    expect(a.applyAndRead([{ op: 'setLink', link, mtu: 1279 }], link).acceptRa).toBeUndefined()
+  })
+
   it('of the pseudo-interface default reach interfaces that have no setting of their own, in IPv4 only', () => {
     const { a } = lab()
     lab().bridge()
