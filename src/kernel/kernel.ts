@@ -92,6 +92,8 @@ export type Link = {
   readonly master?: number
   /** For a veth: the index of the other end, in the other end's namespace. */
   readonly peer?: number
+  /** For a VLAN link: its number, and the index of the link that it is on; none when that is in another namespace. */
+  readonly vlan?: { readonly id: number; readonly parent?: number }
   readonly alias?: string
   /** Somebody asked for it (IFF_PROMISC). A port of a bridge hears all too, and so does a capture: that is not shown. */
   readonly promiscuous: boolean

@@ -7,7 +7,7 @@ import type { Others } from './others.ts'
 import type { PodPlan } from './plan.ts'
 import { acceptsAdvertisements, ensureAdvertisementsRefused } from './router_advertisements.ts'
 import type { BridgeSpec } from './spec.ts'
-import { ensureGatewayVlan, gatewayVlanName } from './vlan.ts'
+import { ensureGatewayVlan, gatewayVlanName, isGatewayVlanReady } from './vlan.ts'
 
 const NO_MAC = '00:00:00:00:00:00'
 
@@ -74,7 +74,8 @@ function lookAt(host: Netns, { spec, plan }: BridgeWanted): ReadyBridge | undefi
   const gatewayVlan = hasGatewayVlan(spec)
     ? host.link({ name: gatewayVlanName(spec.name, spec.gatewayVlan) })
     : undefined
-  if (hasGatewayVlan(spec) && (!gatewayVlan?.up || acceptsAdvertisements(gatewayVlan))) return undefined
+  if (hasGatewayVlan(spec) && !isGatewayVlanReady(host, bridge, spec.gatewayVlan, gatewayVlan))
+    return undefined
   if (missingGateways(host, gatewayVlan ?? bridge, plan.bridgeAddresses).length > 0) return undefined
   return { bridge, ...(gatewayVlan && { gatewayVlan }) }
 }

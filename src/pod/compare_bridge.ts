@@ -14,7 +14,7 @@ import {
 } from './repair.ts'
 import { acceptRaKey, acceptsAdvertisements } from './router_advertisements.ts'
 import type { BridgeSpec, PodSpec } from './spec.ts'
-import { ALL_VLANS, gatewayVlanName } from './vlan.ts'
+import { ALL_VLANS, gatewayVlanName, isMember, isVlanOf } from './vlan.ts'
 
 const DEFAULT_VLAN = 1
 /** What stands for the index of a link that a command before is going to make. */
@@ -163,12 +163,22 @@ function compareGateway(
   const found = gatewayLink(place.netns, spec)
   const vlan = spec.gatewayVlan
   const name = vlan === undefined ? spec.name : gatewayVlanName(spec.name, vlan)
-  const carrier = found ?? ({ name, index: NO_INDEX } as Link)
+  const isWrong = vlan !== undefined && found?.kind === 'vlan' && !isVlanOf(bridge, vlan, found)
+  const carrier = found && !isWrong ? found : ({ name, index: NO_INDEX } as Link)
   return [
-    ...(vlan === undefined ? [] : compareGatewayVlan(place, spec.name, vlan, bridge, found)),
+    ...(isWrong ? [wrongVlan(spec.name, vlan)] : []),
+    ...(vlan === undefined
+      ? []
+      : compareGatewayVlan(place, spec.name, vlan, bridge, isWrong ? undefined : found)),
     ...compareIpv6(place, gateways, carrier),
     ...compareAddresses(place, gateways, carrier, true),
   ]
+}
+
+/** What is missing then is found as well. */
+function wrongVlan(bridgeName: string, vlan: number): string {
+  const name = gatewayVlanName(bridgeName, vlan)
+  return finding(`link ${name} is not VLAN ${vlan} of bridge ${bridgeName}`, `ip link del dev ${quote(name)}`)
 }
 
 function compareGatewayVlan(
@@ -186,10 +196,9 @@ function compareGatewayVlan(
     const start = [refuseCommand(place, name), setLink(place, name, 'up')]
     return [finding(`link ${name} is missing`, join, make, ...start)]
   }
-  const isMember = bridge && membership(place.netns.portVlans(bridge.index)).has(vlan)
   return [
     // The reference plugin has a port of its own for it.
-    ...(link.kind === 'vlan' && !isMember
+    ...(link.kind === 'vlan' && bridge && !isMember(place.netns, bridge, vlan)
       ? [finding(`bridge ${bridgeName} is not in VLAN ${vlan} itself`, join)]
       : []),
     ...compareAdvertisements(place, link),

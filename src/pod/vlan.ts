@@ -2,7 +2,11 @@ import { Code, Fault } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, Link, Netns, PortVlan } from '../kernel/kernel.ts'
 import { removeLink } from './detach.ts'
-import { ensureAdvertisementsRefused, refuseAdvertisements } from './router_advertisements.ts'
+import {
+  acceptsAdvertisements,
+  ensureAdvertisementsRefused,
+  refuseAdvertisements,
+} from './router_advertisements.ts'
 import type { BridgeSpec } from './spec.ts'
 
 export const ALL_VLANS: PortVlan = { from: 1, to: 4094 }
@@ -20,13 +24,29 @@ export function gatewayVlanName(bridge: string, vlan: number): string {
 export function ensureGatewayVlan(host: Netns, bridge: Link, vlan: number, undo: UndoStack): Link {
   const name = gatewayVlanName(bridge.name, vlan)
   const found = host.link({ name })
-  if (found) return adoptGatewayVlan(host, found, undo)
+  if (found) return adoptGatewayVlan(host, bridge, vlan, found, undo)
   ensureMember(host, bridge, vlan, undo)
   // The reverse comes first: the link may exist though its creation could not be confirmed.
   undo.push(() => removeLink(host, { name }))
   host.apply([{ op: 'createVlan', name, parent: bridge.index, vlan }])
   refuseAdvertisements(host, name)
   return host.applyAndRead([{ op: 'setLink', link: { name }, up: true }], { name })
+}
+
+/** Whether that link carries the gateway as it is, with nothing to be done. */
+export function isGatewayVlanReady(host: Netns, bridge: Link, vlan: number, link: Link | undefined): boolean {
+  if (!link?.up || acceptsAdvertisements(link)) return false
+  return link.kind === 'veth' || (isVlanOf(bridge, vlan, link) && isMember(host, bridge, vlan))
+}
+
+/** Whether a link is the VLAN link of this number on this bridge. */
+export function isVlanOf(bridge: Link | undefined, vlan: number, link: Link): boolean {
+  return bridge !== undefined && link.vlan?.parent === bridge.index && link.vlan.id === vlan
+}
+
+/** Whether the bridge is in the VLAN itself: without that a link on top of it hears nothing. */
+export function isMember(host: Netns, bridge: Link, vlan: number): boolean {
+  return host.portVlans(bridge.index).some(({ from, to }) => from <= vlan && vlan <= to)
 }
 
 /** What a fresh port needs. The bridge has put it into its own default VLAN, whatever that is. */
@@ -36,16 +56,14 @@ export function portVlanChanges(linkIndex: number, { vlans, dropDefaultVlan }: B
   return [...(dropDefaultVlan ? [drop] : []), ...vlans.map(add)]
 }
 
-/** Of the reference plugin it would be one end of a veth pair. */
-function adoptGatewayVlan(host: Netns, link: Link, undo: UndoStack): Link {
-  if (!['vlan', 'veth'].includes(link.kind)) {
-    throw new Fault(
-      `${link.name} is to carry the gateway of its VLAN, but is a ${link.kind || 'plain device'}`,
-      {
-        code: Code.invalidConfig,
-        cure: `Choose another name for the key "bridge", or remove that link: ip link del ${link.name}`,
-      },
-    )
+/** Of the reference plugin it would be one end of a veth pair, whose other end is a port in the VLAN. */
+function adoptGatewayVlan(host: Netns, bridge: Link, vlan: number, link: Link, undo: UndoStack): Link {
+  if (link.kind !== 'vlan' && link.kind !== 'veth') {
+    throw noGateway(link, `a ${link.kind || 'plain device'}`)
+  }
+  if (link.kind === 'vlan') {
+    if (!isVlanOf(bridge, vlan, link)) throw noGateway(link, `not VLAN ${vlan} of bridge ${bridge.name}`)
+    ensureMember(host, bridge, vlan, undo)
   }
   ensureAdvertisementsRefused(host, link, undo)
   if (link.up) return link
@@ -54,8 +72,15 @@ function adoptGatewayVlan(host: Netns, link: Link, undo: UndoStack): Link {
   return host.applyAndRead([{ op: 'setLink', link: ref, up: true }], ref)
 }
 
+function noGateway({ name }: Link, what: string): Fault {
+  return new Fault(`${name} is to carry the gateway of its VLAN, but is ${what}`, {
+    code: Code.invalidConfig,
+    cure: `Choose another name for the key "bridge", or remove that link: ip link del ${name}`,
+  })
+}
+
 function ensureMember(host: Netns, bridge: Link, vlan: number, undo: UndoStack): void {
-  if (host.portVlans(bridge.index).some(({ from, to }) => from <= vlan && vlan <= to)) return
+  if (isMember(host, bridge, vlan)) return
   const member = { linkIndex: bridge.index, vlan: { from: vlan, to: vlan }, self: true }
   undo.push(() => host.apply([{ op: 'removePortVlan', ...member }]))
   host.apply([{ op: 'addPortVlan', ...member }])

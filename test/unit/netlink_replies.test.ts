@@ -63,6 +63,26 @@ describe('a dump of links', () => {
   })
 })
 
+describe('a VLAN link', () => {
+  /** As `ip -d link show` has it: IFLA_LINK 5, IFLA_LINKINFO 18 with kind and data, IFLA_LINK_NETNSID 37. */
+  const vlanLink = (isAbroad: boolean) => {
+    const writer = new MessageWriter()
+    writer.u8(0).u8(0).u16(1).u32(12).u32(0).u32(0)
+    writer.attributeString(3, 'br0.100').attributeU32(5, 9)
+    writer.nest(18, () => writer.attributeString(1, 'vlan').nest(2, () => writer.attributeU16(1, 100)))
+    if (isAbroad) writer.attributeU32(37, 0)
+    return decodeLink(writer.finish())
+  }
+
+  it('tells its number, and the link that it is on', () => {
+    expect(vlanLink(false)).toMatchObject({ kind: 'vlan', vlan: { id: 100, parent: 9 } })
+  })
+
+  it('tells of no link that is in another namespace, where the index means another', () => {
+    expect(vlanLink(true).vlan).toEqual({ id: 100 })
+  })
+})
+
 describe('a dump of addresses', () => {
   const addresses = bodiesOf(dumps.addresses, 20).map(decodeAddress)
   const SCOPES: Record<string, number> = { global: 0, link: 253, host: 254 }

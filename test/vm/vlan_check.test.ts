@@ -54,6 +54,11 @@ describe('CHECK of a pod with VLANs names what is lost, and the command that men
       /bridge br0 is not in VLAN 100 itself/,
     ],
     ['the link of the gateway', 'ip link del br0.100', /link br0\.100 is missing/],
+    [
+      'the link of the gateway, in whose place is another',
+      'ip link del br0.100; ip link add link br0 name br0.100 type vlan id 200; ip link set br0.100 up',
+      /link br0\.100 is not VLAN 100 of bridge br0/,
+    ],
     ['the link of the gateway, which is down', 'ip link set br0.100 down', /br0\.100 on the host is down/],
     [
       'its deafness to router advertisements',
@@ -149,6 +154,34 @@ describe('the gateway of a VLAN', () => {
     const [after] = (await vm.sh('ip -o link show br0.100')).split(':')
     expect(after).toBe(before)
     expect(await vm.sh('ip netns exec a ping -n -c 1 -w 5 10.6.0.1')).toContain('1 received')
+  })
+})
+
+describe('an ADD that finds the link of the gateway', () => {
+  it('puts the bridge into the VLAN again, without which the pod would not reach the gateway', async () => {
+    await attach()
+    await call('DEL')
+    await vm.sh('bridge vlan del dev br0 vid 100 self; ip netns delete a')
+    await attach()
+    expect(await vm.sh('ip netns exec a ping -n -c 1 -w 5 10.6.0.1')).toContain('1 received')
+  })
+
+  it.each([
+    ['of another number', 'ip link add link br0 name br0.100 type vlan id 200'],
+    [
+      'on a link of another namespace, which has the index of the bridge',
+      `ip netns add b; index=$(cat /sys/class/net/br0/ifindex)
+       ip -n b link add foreign index $index type bridge
+       ip -n b link add link foreign name br0.100 type vlan id 100; ip -n b link set br0.100 netns 1`,
+    ],
+  ])('refuses one %s', async (_, command) => {
+    await vm.sh(`ip netns add a; ip link add br0 type bridge; ${command}`)
+    const { exitCode, output } = await call('ADD')
+    await vm.sh('ip netns delete b 2>/dev/null || true')
+    expect(exitCode).toBe(1)
+    expect(output.msg).toContain(
+      'br0.100 is to carry the gateway of its VLAN, but is not VLAN 100 of bridge br0',
+    )
   })
 })
 

@@ -130,6 +130,7 @@ export function showLink(link: FakeLink): Link {
     promiscuous: link.promiscuous,
     ...(link.master && { master: link.master.index }),
     ...(link.peer && { peer: link.peer.index }),
+    ...(link.vlan && { vlan: { id: link.vlan.id, parent: link.vlan.parent.index } }),
     ...(link.alias && { alias: link.alias }),
     ...(link.mtu >= MIN_IPV6_MTU && { acceptRa: Number(link.conf.values.get('ipv6/accept_ra')) }),
     ...(link.bridge && { vlanFiltering: link.bridge.vlanFiltering }),

@@ -22,6 +22,7 @@ import {
   Rta,
   Rtax,
   TABLE_LOCAL,
+  VLAN_ID,
   VlanFlag,
 } from './rtnetlink.ts'
 
@@ -38,6 +39,7 @@ export function decodeLink(body: Uint8Array): Link {
   const mac = attributes.get(Ifla.address)
   const master = readU32(attributes.get(Ifla.master))
   const peer = kind === 'veth' ? readU32(attributes.get(Ifla.link)) : undefined
+  const vlan = kind === 'vlan' ? vlanOf(attributes, nested(info, Info.data)) : undefined
   const alias = attributes.get(Ifla.ifAlias)
   const filtering = kind === 'bridge' ? nested(info, Info.data).get(Bridge.vlanFiltering)?.[0] : undefined
   const acceptRa = ipv6Setting(attributes, Ipv6Conf.acceptRa)
@@ -53,6 +55,7 @@ export function decodeLink(body: Uint8Array): Link {
     promiscuous: (flags & IFF_PROMISC) !== 0,
     ...(master !== undefined && { master }),
     ...(peer !== undefined && { peer }),
+    ...(vlan && { vlan }),
     ...(alias && { alias: text(alias) }),
     ...(acceptRa !== undefined && { acceptRa }),
     ...(filtering !== undefined && { vlanFiltering: filtering !== 0 }),
@@ -131,6 +134,12 @@ export function decodePortVlans(body: Uint8Array): { linkIndex: number; vlans: P
     }
   }
   return { linkIndex: view.getUint32(4, true), vlans }
+}
+
+function vlanOf(attributes: Attributes, data: Attributes): NonNullable<Link['vlan']> {
+  const id = data.get(VLAN_ID) ?? new Uint8Array(2)
+  const parent = attributes.has(Ifla.linkNetnsId) ? undefined : readU32(attributes.get(Ifla.link))
+  return { id: viewOf(id, 2, 'VLAN').getUint16(0, true), ...(parent !== undefined && { parent }) }
 }
 
 /** The settings come as a list of 32-bit numbers, in the order of the kernel's own table. */

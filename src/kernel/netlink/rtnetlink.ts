@@ -29,6 +29,7 @@ export const Ifla = {
   afSpec: 26,
   netNsFd: 28,
   extMask: 29,
+  linkNetnsId: 37,
 } as const
 
 /** No counters in the answer, which is a quarter shorter then. */
