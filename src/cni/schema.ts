@@ -212,7 +212,7 @@ export const networkConfig = z.object({
   mtu: integer(0, 65535)
     .meta({
       description:
-        'The MTU of the pod and its link, in bytes. 0 or absent: that of the bridge, or what the uplink has.',
+        'The MTU of the pod and its link, in bytes. 0 or absent: that of the bridge, at most what the uplink has.',
       examples: [1450],
     })
     .optional(),
