@@ -19,20 +19,20 @@ export function plan(
 const PLANS: Readonly<
   Record<Part, (all: readonly Subject[], options: Options, work: string) => Experiment[]>
 > = {
-  calls: (all, options, work) => callExperiments(all, roundsFor(options, 50, 8), work),
+  calls: (all, options, work) => callExperiments(all, roundsFor(options, 50, 6), work),
   scale: (all, options) => [
     burstExperiment(all, roundsFor(options, 5, 1)),
     leaseExperiment(all, {
-      rounds: roundsFor(options, 40, 6),
+      rounds: roundsFor(options, 40, 5),
       counts: options.quick ? [3000] : [3000, 60_000],
       referenceEvery: 4,
     }),
-    crowdExperiment(all, roundsFor(options, 40, 6)),
+    crowdExperiment(all, roundsFor(options, 40, 5)),
   ],
   memory: (all, options, work) => [memoryExperiment(all, roundsFor(options, 5, 2), work)],
   traffic: (all, options) =>
     trafficExperiments(all, {
-      rounds: roundsFor(options, 15, 4),
+      rounds: roundsFor(options, 15, 3),
       seconds: options.quick ? 0.2 : 0.5,
       isPinned: !options.unpinned,
     }),
