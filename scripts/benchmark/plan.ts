@@ -19,7 +19,7 @@ export function plan(
 const PLANS: Readonly<
   Record<Part, (all: readonly Subject[], options: Options, work: string) => Experiment[]>
 > = {
-  calls: (all, options, work) => callExperiments(all, roundsFor(options, 50, 6), work),
+  calls: (all, options, work) => callExperiments(all, roundsFor(options, 50, 4), work),
   scale: (all, options) => [
     burstExperiment(all, roundsFor(options, 5, 1)),
     leaseExperiment(all, {
@@ -32,7 +32,7 @@ const PLANS: Readonly<
   memory: (all, options, work) => [memoryExperiment(all, roundsFor(options, 5, 2), work)],
   traffic: (all, options) =>
     trafficExperiments(all, {
-      rounds: roundsFor(options, 15, 3),
+      rounds: roundsFor(options, 15, 2),
       seconds: options.quick ? 0.2 : 0.5,
       isPinned: !options.unpinned,
     }),
