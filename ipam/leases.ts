@@ -1,6 +1,7 @@
 import { type Address, formatAddress, parseAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
 import type { AttachmentId } from '../src/core/names.ts'
+import { isBlank } from '../src/core/text.ts'
 
 /*
  * Leases in host-local's layout: one file an address, named after it, below `<dataDir>/<network>/`, with the text
@@ -41,9 +42,9 @@ export function ownershipOf(
   return trimmed === owner.containerId ? 'ours in the old form' : 'another'
 }
 
-/** What a lease says, '' if nothing. A power failure may leave zeros in place of what was written (XFS, ext4). */
-export function meaningOf(text: string | undefined): string {
-  return text === undefined || /^\0*$/.test(text) ? '' : text.trim()
+/** What a lease says, '' if nothing. */
+export function meaningOf(text = ''): string {
+  return isBlank(text) ? '' : text.trim()
 }
 
 /** The owner that a lease names, or undefined when it names nobody. */

@@ -6,6 +6,7 @@ import { isUntouched, readLastReserved } from './last_reserved.ts'
 import { leasedAddresses, leasePath } from './leases.ts'
 import { refuseBadPlace } from './pool.ts'
 import { capacityOf, isGateway, type RangeSet, rangeOf } from './range_set.ts'
+import { blankKeys, soundOnes } from './records.ts'
 import { leaseDirOf, type PoolPlace, stateDirOf } from './survey.ts'
 
 /** How full one range set is. */
@@ -50,11 +51,12 @@ export function poolStats(files: Files, place: PoolPlace, sets: readonly RangeSe
 function gather(files: Files, place: PoolPlace, sets: readonly RangeSet[]): Evidence {
   const lists = sets.map((set) => FreeList.load(files, stateDirOf(place), set))
   const lasts = sets.map(({ index }) => readLastReserved(files, leaseDirOf(place), index))
+  const readings = place.records.readAll(place.network)
   return {
     bootId: place.bootId,
     network: place.network,
-    blank: new Set(isNewBoot(lists, place.bootId) ? place.records.listBlank(place.network) : []),
-    records: recordsByLease(place.records.list(place.network)),
+    blank: new Set(isNewBoot(lists, place.bootId) ? blankKeys(readings) : []),
+    records: recordsByLease(soundOnes(readings)),
     adopted: isUntouched(lists, lasts) ? readAdopted(files, stateDirOf(place)) : undefined,
   }
 }

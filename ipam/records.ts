@@ -1,12 +1,17 @@
 import { Code, Fault, isErrno } from '../src/core/errors.ts'
 import { type FileLock, type Files, type LockKind, lockOrNobodys } from '../src/core/files.ts'
 import { type AttachmentId, deriveNames } from '../src/core/names.ts'
-import { textBytes } from '../src/core/text.ts'
+import { isBlank, textBytes } from '../src/core/text.ts'
 import type { AttachmentRecord } from './record.ts'
 import { COMPLETE_OFFSET, COMPLETE_TEXT, formatRecord, isCniName, parseRecord } from './record_format.ts'
 
 /** There is a record file, and it can't be trusted: cut short by a power failure, say, or of a newer version. */
 export type DamagedRecord = { readonly damaged: string }
+
+/** What stands under a key (see `deriveNames`). A record is made whole: only a power failure leaves one without content. */
+export type RecordReading =
+  | { readonly key: string; readonly record: AttachmentRecord }
+  | { readonly key: string; readonly damage: 'blank' | 'other' }
 
 /** Held by whoever works on an attachment. Dropped by the kernel when the holder dies. */
 export type RecordLock = FileLock
@@ -36,8 +41,10 @@ export interface Records {
   list(network: string): AttachmentRecord[]
   /** The keys (see `deriveNames`) of the damaged records of a network: who they belonged to is not known. */
   listDamaged(network: string): string[]
-  /** The keys of those that have no content: a record is made whole, so that only a power failure leaves such a one. */
-  listBlank(network: string): string[]
+  /** All of a network, sound or not, by one look at each, in no order. */
+  readAll(network: string): RecordReading[]
+  /** The same of one key. Undefined when there is no such record. */
+  readKey(network: string, key: string): RecordReading | undefined
   /** Removes a damaged record by its key. True if it was the last of its network. */
   removeDamaged(network: string, key: string): boolean
   /** Takes away what is left of a network without a record. True if it has none. */
@@ -48,6 +55,19 @@ export interface Records {
 
 export function isDamaged(reading: AttachmentRecord | DamagedRecord | undefined): reading is DamagedRecord {
   return reading !== undefined && 'damaged' in reading
+}
+
+export function soundOnes(readings: readonly RecordReading[]): AttachmentRecord[] {
+  return readings.flatMap((one) => ('record' in one ? [one.record] : []))
+}
+
+/** The keys of those that have no content. */
+export function blankKeys(readings: readonly RecordReading[]): string[] {
+  return readings.flatMap((one) => (isBlankRecord(one) ? [one.key] : []))
+}
+
+export function isBlankRecord(reading: RecordReading | undefined): boolean {
+  return reading !== undefined && 'damage' in reading && reading.damage === 'blank'
 }
 
 /** Opens the records below `recordsDir`. Touches nothing yet. */
@@ -120,15 +140,23 @@ class RecordStore implements Records {
   }
 
   list(network: string): AttachmentRecord[] {
-    return this.#readings(network).flatMap(({ record }) => record ?? [])
+    return soundOnes(this.readAll(network))
   }
 
   listDamaged(network: string): string[] {
-    return this.#readings(network).flatMap(({ key, record }) => (record ? [] : [key]))
+    return this.readAll(network).flatMap((one) => ('damage' in one ? [one.key] : []))
   }
 
-  listBlank(network: string): string[] {
-    return this.#readings(network).flatMap(({ key, text }) => (isBlank(text) ? [key] : []))
+  readAll(network: string): RecordReading[] {
+    const keys = this.#files.list(`${this.#dir}/${network}`).filter((name) => KEY.test(name))
+    return keys.flatMap((key) => this.readKey(network, key) ?? [])
+  }
+
+  readKey(network: string, key: string): RecordReading | undefined {
+    const text = this.#files.read(`${this.#dir}/${network}/${key}`)
+    if (text === undefined) return undefined
+    const record = soundRecord(text, network, key)
+    return record ? { key, record } : { key, damage: isBlank(text) ? 'blank' : 'other' }
   }
 
   removeDamaged(network: string, key: string): boolean {
@@ -143,15 +171,6 @@ class RecordStore implements Records {
 
   networks(): string[] {
     return this.#files.list(this.#dir).filter(isCniName)
-  }
-
-  #readings(network: string): { key: string; text: string; record: AttachmentRecord | undefined }[] {
-    const dir = `${this.#dir}/${network}`
-    const keys = this.#files.list(dir).filter((name) => KEY.test(name))
-    return keys.flatMap((key) => {
-      const text = this.#files.read(`${dir}/${key}`)
-      return text === undefined ? [] : [{ key, text, record: soundRecord(text, network, key) }]
-    })
   }
 
   /** The kernel answers "was it the last?" without a count: a directory goes only when it is empty. */
@@ -194,11 +213,6 @@ class RecordStore implements Records {
 /** No network can have a name that begins with a dot. */
 const LOCKS = '.locks'
 const LOCK_DIGITS = 3
-
-/** Some file systems fill up with zeros what they know the length of. */
-function isBlank(text: string): boolean {
-  return text.replaceAll('\0', '') === ''
-}
 
 /** A record counts only in its own place: the one that its own fields lead to. */
 function soundRecord(text: string, network: string, key: string): AttachmentRecord | undefined {

@@ -5,7 +5,7 @@ import { asHint } from './free_list.ts'
 import { type Evidence, holderOf, readAdopted, recordsByLease, writeAdopted } from './holders.ts'
 import { leasedAddresses, leasePath, leaseText, ownershipOf } from './leases.ts'
 import type { AttachmentRecord } from './record.ts'
-import { isDamaged, type Records } from './records.ts'
+import { blankKeys, isBlankRecord, isDamaged, type Records, soundOnes } from './records.ts'
 
 /** Knows of attachments that nobody will miss. Given by the caller, for the pool knows nothing of namespaces. */
 export interface Reaper {
@@ -56,11 +56,11 @@ export function stateDirOf({ dataDir, network }: Pick<PoolPlace, 'dataDir' | 'ne
  */
 export function survey(files: Files, place: PoolPlace, options: SurveyOptions): Held[] {
   const dir = leaseDirOf(place)
-  const records = place.records.list(place.network)
-  const left = records.filter((record) => !reclaimIfGone(files, place, record, options.reap))
+  const readings = place.records.readAll(place.network)
+  const left = soundOnes(readings).filter((record) => !reclaimIfGone(files, place, record, options.reap))
   for (const record of left) restoreLeases(files, place, record)
   const adopted = readAdopted(files, stateDirOf(place))
-  const blank = options.isFirst ? place.records.listBlank(place.network) : []
+  const blank = options.isFirst ? blankKeys(readings) : []
   const evidence: Evidence = {
     bootId: place.bootId,
     network: place.network,
@@ -91,7 +91,7 @@ export function survey(files: Files, place: PoolPlace, options: SurveyOptions): 
 /** After its leases: until then it is what tells that they are void. */
 function removeBlank({ records, network }: PoolPlace, key: string): void {
   const lock = records.tryLockKey(key)
-  if (lock && records.listBlank(network).includes(key)) records.removeDamaged(network, key)
+  if (lock && isBlankRecord(records.readKey(network, key))) records.removeDamaged(network, key)
   lock?.release()
 }
 

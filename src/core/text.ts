@@ -31,6 +31,11 @@ export function textBytes(text: string): Uint8Array {
   return bytes
 }
 
+/** Whether nothing is said. A power failure may leave zeros in place of what was written (XFS, ext4). */
+export function isBlank(text: string): boolean {
+  return text.replaceAll('\0', '') === ''
+}
+
 /** Each value once: those whose text is the same are the same. */
 export function distinct<T>(values: readonly T[], textOf: (value: T) => string): T[] {
   const texts = values.map((value) => textOf(value))

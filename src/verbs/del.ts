@@ -52,15 +52,11 @@ function removeUnrecorded(call: Call, ports: Ports): Fault[] {
   const { hadLink, faults } = removeDerived(ports, attachmentIdOf(call))
   // Without a word on addresses in the config, leases of this name are another plugin's.
   const givesAddresses = call.config.ipam && !delegateOf(call.config)
-  return [
-    ...faults,
-    ...collectFaults([
-      ...(hadLink
-        ? []
-        : [() => removeFromNetns(call, ports, () => isNamed(call) || holdsLease(call, ports))]),
-      ...(givesAddresses ? [() => releaseUnrecorded(call, ports)] : []),
-    ]),
-  ]
+  const more = collectFaults([
+    () => hadLink || removeFromNetns(call, ports, () => isNamed(call) || holdsLease(call, ports)),
+    () => givesAddresses && releaseUnrecorded(call, ports),
+  ])
+  return [...faults, ...more]
 }
 
 /**

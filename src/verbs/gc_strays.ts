@@ -1,6 +1,5 @@
-import type { AttachmentRecord } from '../../ipam/record.ts'
 import type { ValidAttachments } from '../cni/valid_attachments.ts'
-import { type Cidr, formatAddress, parseCidr } from '../core/address.ts'
+import { formatAddress } from '../core/address.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
 import { deriveNames, hostIfNameOf, ownerText } from '../core/names.ts'
 import { aliasPrefix } from '../pod/attach.ts'
@@ -11,7 +10,7 @@ import { withPool } from './addresses.ts'
 import type { Call } from './call.ts'
 import type { Ports } from './ports.ts'
 import { othersOf } from './reaper.ts'
-import { recordsOf } from './records.ts'
+import { claimsOf, recordsOf } from './records.ts'
 import { throwCollected } from './unmake.ts'
 
 /*
@@ -29,7 +28,8 @@ export function removeDamaged(ports: Ports, network: string, valid: ValidAttachm
   return collectFaults(
     keys.map((key) => () => {
       whenIdle(ports, key, () => {
-        if (!records.listDamaged(network).includes(key)) return
+        const now = records.readKey(network, key)
+        if (!now || 'record' in now) return
         removeLink(ports.kernel.host(), { name: hostIfNameOf(key) })
         records.removeDamaged(network, key)
       })
@@ -89,7 +89,7 @@ export function freeStrayLeases({ config }: Call, ports: Ports, valid: ValidAtta
 export function removeStrayElements(ports: Ports, network: string, valid: ValidAttachments): string[] {
   const { kernel } = ports
   const elements = listMasquerade(kernel, network)
-  const claims = claimsOf(ports, network)
+  const claims = claimsOf(recordsOf(ports).list(network))
   // A comment may be cut short.
   const isValid = (comment: string) => valid.all.some((one) => ownerText(one).startsWith(comment))
   const strays = elements.filter(
@@ -102,7 +102,7 @@ export function removeStrayElements(ports: Ports, network: string, valid: ValidA
   )
   // An ADD that has got such an address meanwhile wrote its record first, and then found the element in place.
   const restore = () => {
-    const claimsNow = claimsOf(ports, network)
+    const claimsNow = claimsOf(recordsOf(ports).list(network))
     for (const { address } of strays) {
       const claim = claimsNow.get(formatAddress(address))
       if (claim) ensureMasquerade(kernel, claim.record, [claim.cidr], othersOf(ports, claim.record).yields)
@@ -135,14 +135,7 @@ export function removeStrayMacChecks(ports: Ports): void {
 /** The keys of all records of this node, damaged ones too. */
 function keysOf(ports: Ports): Set<string> {
   const records = recordsOf(ports)
-  return new Set(
-    records
-      .networks()
-      .flatMap((name) => [
-        ...records.list(name).map((record) => deriveNames(record).key),
-        ...records.listDamaged(name),
-      ]),
-  )
+  return new Set(records.networks().flatMap((name) => records.readAll(name).map(({ key }) => key)))
 }
 
 /** Runs `work` under the lock that belongs to a key. Not at all while somebody holds it. */
@@ -154,13 +147,4 @@ function whenIdle(ports: Ports, key: string, work: () => unknown): void {
   } finally {
     lock.release()
   }
-}
-
-/** The masqueraded addresses that records name. */
-function claimsOf(ports: Ports, network: string): Map<string, { record: AttachmentRecord; cidr: Cidr }> {
-  const records = recordsOf(ports).list(network)
-  const claims = records.flatMap((record) =>
-    (record.masquerade ?? []).map((text) => ({ record, cidr: parseCidr(text) })),
-  )
-  return new Map(claims.map((claim) => [formatAddress(claim.cidr.address), claim]))
 }

@@ -1,14 +1,14 @@
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { isDamaged } from '../../ipam/records.ts'
 import type { Reaper } from '../../ipam/survey.ts'
-import { formatAddress, parseCidr } from '../core/address.ts'
+import { formatAddress } from '../core/address.ts'
 import { isErrno } from '../core/errors.ts'
 import type { FileLock } from '../core/files.ts'
 import { type AttachmentId, networkChainPrefix } from '../core/names.ts'
 import type { Masqueraded, Yield } from '../pod/masquerade.ts'
 import type { Others } from '../pod/others.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
-import { recordsOf } from './records.ts'
+import { claimsOf, recordsOf } from './records.ts'
 import { removeFromKernel, throwCollected } from './unmake.ts'
 
 /** Judges attachments whose DEL has never come, for a pool that is full. */
@@ -73,9 +73,7 @@ function isThere(ports: Ports, { path, device, inode }: NonNullable<AttachmentRe
 }
 
 function isOf(ports: Ports, record: AttachmentRecord, { address }: Masqueraded): boolean {
-  if (record.bootId !== ports.kernel.bootId()) return false
-  const name = formatAddress(address)
-  return (record.masquerade ?? []).some((text) => formatAddress(parseCidr(text).address) === name)
+  return record.bootId === ports.kernel.bootId() && claimsOf([record]).has(formatAddress(address))
 }
 
 function lockIfDead(ports: Ports, claim: AttachmentRecord): FileLock | undefined {

@@ -1,7 +1,7 @@
 import { planRanges } from '../../ipam/config.ts'
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { isDamaged, openRecords, type Records } from '../../ipam/records.ts'
-import { type Cidr, networkOf, parseCidr } from '../core/address.ts'
+import { type Cidr, formatAddress, networkOf, parseCidr } from '../core/address.ts'
 import { isErrno } from '../core/errors.ts'
 import { type AttachmentId, subnetChainName } from '../core/names.ts'
 import { removeUnusedMacFrame } from '../pod/mac_check.ts'
@@ -84,6 +84,16 @@ export function forgetUnrecorded(call: Call, ports: Ports): void {
   if (!recordsOf(ports).remove(id)) return
   removeUnusedFrame(ports.kernel, configuredChains(call))
   removeUnusedMacFrame(ports.kernel)
+}
+
+/** The masqueraded addresses that these records name, as text, and which record names each. */
+export function claimsOf(
+  records: readonly AttachmentRecord[],
+): Map<string, { readonly record: AttachmentRecord; readonly cidr: Cidr }> {
+  const claims = records.flatMap((record) =>
+    (record.masquerade ?? []).map((text) => ({ record, cidr: parseCidr(text) })),
+  )
+  return new Map(claims.map((claim) => [formatAddress(claim.cidr.address), claim]))
 }
 
 /** The chains that the masquerading of an attachment goes by. */

@@ -7,7 +7,7 @@ import { leaveBridge, removeLink, returnRoutes } from '../pod/detach.ts'
 import { removeMacCheck } from '../pod/mac_check.ts'
 import { removeMasquerade, removeUnrecordedMasquerade } from '../pod/masquerade.ts'
 import type { Ports } from './ports.ts'
-import { recordsOf } from './records.ts'
+import { claimsOf, recordsOf } from './records.ts'
 
 /**
  * Takes away what an attachment has in the kernel, by its record alone: masquerading and link. Goes on after a failure
@@ -86,12 +86,8 @@ function ownedBy(ports: Ports, record: AttachmentRecord): (address: Address) => 
   const others = recordsOf(ports)
     .list(network)
     .filter((one) => one.bootId === record.bootId && deriveNames(one).key !== key)
-  const claimed = new Set(others.flatMap(({ masquerade = [] }) => masquerade.map(addressText)))
-  return (address) => !claimed.has(formatAddress(address))
-}
-
-function addressText(cidr: string): string {
-  return formatAddress(parseCidr(cidr).address)
+  const claims = claimsOf(others)
+  return (address) => !claims.has(formatAddress(address))
 }
 
 function removeMacCheckOf(ports: Ports, record: AttachmentRecord): void {

@@ -1,3 +1,4 @@
+import { quote } from '../../src/pod/repair.ts'
 import { environmentOf, type PluginCall, type PluginOutput } from './plugin.ts'
 import { parseRuleset, type Residue, residueOf } from './sandbox.ts'
 import type { Vm } from './vm.ts'
@@ -21,10 +22,10 @@ export type VmPluginAnswer = {
 export async function runPluginIn(vm: Vm, call: VmPluginCall): Promise<VmPluginAnswer> {
   const { plugin = 'bowline', config, timeoutMs } = call
   const env = environmentOf({ ...call, cniPath: PLUGINS, env: { PATH: '/usr/sbin:/sbin:/bin', ...call.env } })
-  const variables = Object.entries(env).map(([name, value]) => quoted(`${name}=${value}`))
+  const variables = Object.entries(env).map(([name, value]) => quote(`${name}=${value}`))
   const input = typeof config === 'string' ? config : JSON.stringify(config)
   const { exitCode, stdout } = await vm.run(
-    `printf %s ${quoted(input)} | env -i ${variables.join(' ')} ${PLUGINS}/${plugin}`,
+    `printf %s ${quote(input)} | env -i ${variables.join(' ')} ${PLUGINS}/${plugin}`,
     timeoutMs === undefined ? {} : { timeoutMs },
   )
   return {
@@ -68,9 +69,4 @@ export async function vlansIn(vm: Vm, port: string): Promise<string[]> {
   const vlans = shown.find(({ ifname }) => ifname === port)?.vlans ?? []
   const word = (flag: string) => (flag === 'Egress Untagged' ? 'untagged' : flag)
   return vlans.map(({ vlan, flags = [] }) => [vlan, ...flags.map(word)].join(' '))
-}
-
-/** One word for the shell. */
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`
 }
