@@ -1,4 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
+import { quote } from '../src/pod/repair.ts'
 import { run as runShell } from '../test/support/private_namespaces.ts'
 import { enterSandbox } from '../test/support/sandbox.ts'
 import { drawingOf } from './benchmark/drawing.ts'
@@ -47,11 +48,7 @@ function prepareDisk(work: string, { store }: Options): void {
   mkdirSync(directory)
   installPrograms(`${work}/bin`)
   runShell(`mount -t tmpfs tmpfs /run; mkdir -p /run/netns /run/lock
-    mount --bind ${quoted(directory)} /var/lib/cni`)
-}
-
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`
+    mount --bind ${quote(directory)} /var/lib/cni`)
 }
 
 function measure(experiment: Experiment, progress: Progress, programs: string): Series[] {

@@ -1,5 +1,5 @@
 import type { Netns } from '../../test/support/sandbox.ts'
-import { BARE, compileBare } from './bare.ts'
+import { BARE, installBare } from './bare.ts'
 import { type Bench, createBenches } from './benches.ts'
 import type { Contender, Experiment, Sample } from './experiment.ts'
 import { type NetworkShape, REFERENCE, type Subject } from './networks.ts'
@@ -40,7 +40,7 @@ function startExperiment(subjects: readonly Subject[], rounds: number, work: str
     secondsPerRound: 0.04,
     prepare: () => {
       const { benches, remove } = createBenches(different)
-      const bare = compileBare(work)
+      const bare = installBare(work)
       return {
         contenders: [
           { name: BARE, measure: () => ({ VERSION: quietly(() => runProgram(bare)) }) },
@@ -70,7 +70,7 @@ function attachExperiment(
     secondsPerRound: 0.25,
     prepare: () => {
       const { benches, remove } = createBenches(subjects)
-      const bare = compileBare(work)
+      const bare = installBare(work)
       return {
         contenders: [
           ...benches.map((bench) => attachContender(bench, SHAPES[title] as NetworkShape)),

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { BARE, compileBare } from './bare.ts'
+import { BARE, installBare } from './bare.ts'
 import { type Bench, createBenches } from './benches.ts'
 import type { Contender, Experiment } from './experiment.ts'
 import { REFERENCE, type Subject } from './networks.ts'
@@ -26,7 +26,7 @@ export function memoryExperiment(subjects: readonly Subject[], rounds: number, w
     secondsPerRound: 0.5,
     prepare: () => {
       const { benches, remove } = createBenches(subjects)
-      return { contenders: [...benches.map(memoryContender), bareContender(compileBare(work))], remove }
+      return { contenders: [...benches.map(memoryContender), bareContender(installBare(work))], remove }
     },
   }
 }

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, renameSync, symlinkSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { quote } from '../../src/pod/repair.ts'
 import { BOWLINE, CACHE } from '../../test/support/plugin.ts'
 import { run } from '../../test/support/private_namespaces.ts'
 import { installExecutable } from '../executable.ts'
@@ -63,14 +64,18 @@ export function installPrograms(directory: string): void {
   mkdirSync(directory, { recursive: true })
   for (const path of [BOWLINE, join(CACHE, 'plugins/bridge'), join(CACHE, 'plugins/host-local')]) {
     if (!existsSync(path)) throw new Error(`there is no ${path}: run scripts/setup bench`)
-    const installed = join(directory, basename(path))
-    installExecutable(path, `${installed}.new`)
-    renameSync(`${installed}.new`, installed)
+    installAnew(path, join(directory, basename(path)))
   }
   const link = join(directory, 'bowline-ipam')
   if (!existsSync(link)) symlinkSync('bowline', link)
+}
+
+/** Installs a program, also in the place of one that runs. */
+export function installAnew(from: string, to: string): void {
+  installExecutable(from, `${to}.new`)
   // Pages that wait to be written would count as the memory of whoever maps them.
-  run(`sync ${directory}/*`)
+  run(`sync ${quote(`${to}.new`)}`)
+  renameSync(`${to}.new`, to)
 }
 
 const BRIDGE = { bridge: 'cni0', isGateway: true }
