@@ -3,14 +3,11 @@ import { assertCoherent } from './config_rules.ts'
 import { CONFIG_RULE } from './config_schema.gen.ts'
 import { FORMATS } from './formats.ts'
 import type { NetworkConfig } from './schema.ts'
-import { applyRule, isObject, memberOf } from './validate.ts'
+import { MAX_DEPTH, MAX_LENGTH, skimObject } from './skim.ts'
+import { applyRule, isDeeperThan, isObject, memberOf } from './validate.ts'
 import { type CniVersion, NEWEST_VERSION, parseVersion } from './versions.ts'
 
 export type { NetworkConfig }
-
-// Room for the annotations of a pod (256 KiB) with every character escaped, and for thousands of valid attachments.
-const MAX_LENGTH = 4 << 20
-const MAX_DEPTH = 64
 
 const IPAM_KEYS = /^(ipam|args|runtimeConfig$|runtimeConfig\.ip)/
 
@@ -32,11 +29,12 @@ export function decodeConfig(text: string): NetworkConfig {
 }
 
 /**
- * The same for a removal, which nothing but a missing name or version may stop: an invalid key is left out, and keys
- * that contradict each other stay. A list with one invalid item is left out whole.
+ * The same for a removal, which nothing but a missing name or version may stop: an invalid key is left out, and so is
+ * what is too large or too deep to be read; keys that contradict each other stay. A list with one invalid item is left
+ * out whole.
  */
 export function decodeForRemoval(text: string): NetworkConfig {
-  return decode(parseObject(text), () => true)
+  return decode(parseReadable(text), () => true)
 }
 
 /**
@@ -44,7 +42,13 @@ export function decodeForRemoval(text: string): NetworkConfig {
  * removed.
  */
 export function decodeForGc(text: string): NetworkConfig {
-  return decode(parseObject(text), (path) => !path.startsWith('cni.dev/'))
+  return decode(parseReadable(text), (path) => !path.startsWith('cni.dev/'))
+}
+
+/** The text without what is too large or too deep to be read, for another plugin that takes part in a removal. */
+export function readableText(text: string): string {
+  const raw = tryParse(text)
+  return raw instanceof Fault ? JSON.stringify(skimObject(text) ?? {}) : text
 }
 
 /**
@@ -82,25 +86,30 @@ function parseName(name: unknown): string {
 }
 
 function parseObject(text: string): Record<string, unknown> {
-  if (text.length > MAX_LENGTH) throw broken(`more than ${MAX_LENGTH} characters`)
-  if (text.trim() === '') throw broken('nothing came on standard input')
-  const value = parseJson(text)
-  if (!isObject(value)) throw broken('not an object')
-  if (isDeeperThan(MAX_DEPTH, value)) throw broken(`nested deeper than ${MAX_DEPTH} levels`)
+  const value = tryParse(text)
+  if (value instanceof Fault) throw value
   return value
 }
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (error) {
-    throw broken(error instanceof Error ? error.message.slice(0, 120) : 'not JSON')
-  }
+/** What can be read of the object, when it can't be read whole. Throws if the text is no whole object at all. */
+function parseReadable(text: string): Record<string, unknown> {
+  const value = tryParse(text)
+  if (!(value instanceof Fault)) return value
+  const readable = skimObject(text)
+  if (!readable) throw value
+  return readable
 }
 
-function isDeeperThan(levels: number, value: unknown): boolean {
-  if (typeof value !== 'object' || value === null) return false
-  return levels === 0 || Object.values(value).some((member) => isDeeperThan(levels - 1, member))
+function tryParse(text: string): Record<string, unknown> | Fault {
+  if (text.length > MAX_LENGTH) return broken(`more than ${MAX_LENGTH} characters`)
+  if (text.trim() === '') return broken('nothing came on standard input')
+  try {
+    const value: unknown = JSON.parse(text)
+    if (!isObject(value)) return broken('not an object')
+    return isDeeperThan(MAX_DEPTH, value) ? broken(`nested deeper than ${MAX_DEPTH} levels`) : value
+  } catch (error) {
+    return broken(error instanceof Error ? error.message.slice(0, 120) : 'not JSON')
+  }
 }
 
 function broken(why: string): Fault {

@@ -110,9 +110,9 @@ function parseArgs(text: string, strict: boolean): CniArgs {
   }
   const args: Record<string, string> = {}
   for (const [key = '', value, more] of entries) {
-    // Not by assignment, which would change the prototype for one key.
+    // Not by assignment, which would change the prototype for one key. Of a key that comes twice the last value counts.
     if (value !== undefined && more === undefined)
-      Object.defineProperty(args, key, { value, enumerable: true })
+      Object.defineProperty(args, key, { value, enumerable: true, configurable: true })
   }
   return args
 }

@@ -51,6 +51,12 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** Whether lists and objects stand in each other more than so many levels deep. */
+export function isDeeperThan(levels: number, value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return levels === 0 || Object.values(value).some((member) => isDeeperThan(levels - 1, member))
+}
+
 function readObject(rule: Rule, value: unknown, path: string, tolerates: Tolerance): unknown {
   if (!isObject(value)) throw refusal(rule, value, path)
   const { keys, required = [] } = rule

@@ -1,5 +1,5 @@
 import type { AttachmentRecord } from '../../ipam/record.ts'
-import type { NetworkConfig } from '../cni/config.ts'
+import { type NetworkConfig, readableText } from '../cni/config.ts'
 import { callDelegate } from '../cni/delegate.ts'
 import type { Invocation } from '../cni/environment.ts'
 import type { AttachmentId } from '../core/names.ts'
@@ -27,9 +27,14 @@ export function delegateOf({ ipam }: NetworkConfig): string | undefined {
   return ipam?.type && ipam.type !== OWN_IPAM ? ipam.type : undefined
 }
 
-/** Runs the delegated IPAM plugin with our environment and configuration, and returns what it printed. */
+/**
+ * Runs the delegated IPAM plugin with our environment and configuration, and returns what it printed. A removal must
+ * not fail there either for what is too large or too deep: Go reads 10,000 levels.
+ */
 export function runDelegate(call: Call, ports: Ports, type: string, command: string): string {
-  return callDelegate(ports.plugins, { type, command, env: call.env, stdin: call.stdin })
+  const isRemoval = command === 'DEL' || command === 'GC'
+  const stdin = isRemoval ? readableText(call.stdin) : call.stdin
+  return callDelegate(ports.plugins, { type, command, env: call.env, stdin })
 }
 
 /**

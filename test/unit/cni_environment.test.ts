@@ -162,6 +162,13 @@ describe('CNI_ARGS', () => {
     expect(args(`${text};K=v`, 'DEL')).toHaveProperty('K', 'v')
   })
 
+  it('takes the last of two values of one key', () => {
+    expect(args('IgnoreUnknown=1;IP=10.1.0.5;IgnoreUnknown=true;IP=')).toEqual({
+      IgnoreUnknown: 'true',
+      IP: '',
+    })
+  })
+
   it('does not reach a prototype', () => {
     const read = args('__proto__=x;constructor=y')
     expect(Object.getPrototypeOf(read)).toBe(Object.prototype)

@@ -4,10 +4,11 @@ import { readString } from '../netlink/message.ts'
 import { libc } from './libc.ts'
 
 const CHUNK_BYTES = 16 * 1024
-const MAX_BYTES = 8 << 20
+/** Bounds a stream without an end; what a command can take is decided by whoever reads the text. */
+const MAX_BYTES = 256 << 20
 const MAX_FAILURES = 1000
 
-/** All of standard input as text. Bounded: a config that is larger than 8 MiB is refused. */
+/** All of standard input as text, up to 256 MiB. */
 export function readStandardInput(): string {
   let bytes = new Uint8Array(new ArrayBuffer(CHUNK_BYTES))
   let length = 0

@@ -1,0 +1,117 @@
+import { isDeeperThan, isObject } from './validate.ts'
+
+/** Bounds of a value that is read whole. Room for the annotations of a pod (256 KiB) with every character escaped. */
+export const MAX_LENGTH = 4 << 20
+export const MAX_DEPTH = 64
+/** How far down the members of an object that breaks a bound are looked at one by one: `prevResult.interfaces[0].name`. */
+const MAX_LEVELS = 5
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const [OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = [0x7b, 0x7d, 0x5b, 0x5d]
+const [COMMA, COLON] = [0x2c, 0x3a]
+
+/**
+ * Reads of a JSON object what can be read, however large, deep or broken the rest of it is: a removal needs a few small
+ * members. What breaks a bound or is no JSON is left out, and a list that has such an item, as its order may matter.
+ * Undefined if the text is not one whole object. Looks at each character a bounded number of times, without
+ * recursion into what it leaves out.
+ */
+export function skimObject(text: string): Record<string, unknown> | undefined {
+  const start = skipSpace(text, 0)
+  if (text.charCodeAt(start) !== OPEN_BRACE) return undefined
+  const end = endOfValue(text, start)
+  if (end < 0 || skipSpace(text, end) !== text.length) return undefined
+  const value = skimValue(text.slice(start, end), MAX_LEVELS)
+  return isObject(value) ? value : undefined
+}
+
+/** The value of a text that is one JSON value; undefined if nothing of it can be read. */
+function skimValue(text: string, levels: number): unknown {
+  if (text.length <= MAX_LENGTH) {
+    try {
+      const value: unknown = JSON.parse(text)
+      if (!isDeeperThan(MAX_DEPTH, value)) return value
+    } catch {
+      // What is inside may still be readable.
+    }
+  }
+  if (levels === 0) return undefined
+  if (text.charCodeAt(0) === OPEN_BRACE) return skimMembers(text, levels - 1)
+  // Of a list that is too long, nobody asks for an item.
+  if (text.charCodeAt(0) === OPEN_BRACKET && text.length <= MAX_LENGTH) return skimItems(text, levels - 1)
+  return undefined
+}
+
+function skimMembers(text: string, levels: number): Record<string, unknown> {
+  const members: Record<string, unknown> = {}
+  for (let at = skipSpace(text, 1); text.charCodeAt(at) === QUOTE; ) {
+    const keyEnd = endOfString(text, at)
+    const colon = keyEnd < 0 ? -1 : skipSpace(text, keyEnd)
+    if (colon < 0 || text.charCodeAt(colon) !== COLON) break
+    const start = skipSpace(text, colon + 1)
+    const end = endOfValue(text, start)
+    if (end < 0) break
+    const key = skimValue(text.slice(at, keyEnd), 0)
+    const value = skimValue(text.slice(start, end), levels)
+    // Not the one key whose assignment would change the prototype.
+    if (typeof key === 'string' && key !== '__proto__' && value !== undefined) members[key] = value
+    at = nextAfterComma(text, end)
+  }
+  return members
+}
+
+function skimItems(text: string, levels: number): unknown[] | undefined {
+  const items: unknown[] = []
+  for (let at = skipSpace(text, 1); at < text.length - 1; ) {
+    const end = endOfValue(text, at)
+    if (end <= at) break
+    const item = skimValue(text.slice(at, end), levels)
+    if (item === undefined) return undefined
+    items.push(item)
+    at = nextAfterComma(text, end)
+  }
+  return items
+}
+
+/** Where the next member or item begins; the end of the text if there is none. */
+function nextAfterComma(text: string, end: number): number {
+  const comma = skipSpace(text, end)
+  return text.charCodeAt(comma) === COMMA ? skipSpace(text, comma + 1) : text.length
+}
+
+/** Where the value that begins at `start` ends; -1 if it does not. Brackets are counted, not matched. */
+function endOfValue(text: string, start: number): number {
+  let depth = 0
+  for (let at = start; at < text.length; at++) {
+    const char = text.charCodeAt(at)
+    if (char === QUOTE) {
+      at = endOfString(text, at) - 1
+      if (at < 0) return -1
+    } else if (char === OPEN_BRACE || char === OPEN_BRACKET) depth++
+    else if (char === CLOSE_BRACE || char === CLOSE_BRACKET) {
+      if (depth === 0) return at
+      depth--
+      if (depth === 0) return at + 1
+      continue
+    } else if (char === COMMA && depth === 0) return at
+    if (depth === 0 && char === QUOTE) return at + 1
+  }
+  return -1
+}
+
+/** Where the string that begins at `start` ends; -1 if it does not. */
+function endOfString(text: string, start: number): number {
+  for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
+    let escapes = 0
+    while (text.charCodeAt(at - 1 - escapes) === BACKSLASH) escapes++
+    if (escapes % 2 === 0) return at + 1
+  }
+  return -1
+}
+
+function skipSpace(text: string, start: number): number {
+  let at = start
+  while (at < text.length && ' \t\r\n'.includes(text.charAt(at))) at++
+  return at
+}
