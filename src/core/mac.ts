@@ -38,6 +38,14 @@ export function macFromHash(hex: string): Mac {
   return macFromBytes(bytes)
 }
 
+/**
+ * The same address with the highest first byte of a unicast one. A bridge without a MAC of its own takes the lowest of its
+ * ports': with such a port beside it, it keeps what it has. libvirt numbers its taps likewise.
+ */
+export function highestMac(mac: Mac): Mac {
+  return `fe${mac.slice(2)}` as Mac
+}
+
 /** Six bytes from hex pairs that begin every `step` characters. */
 function bytesOfHex(hex: string, step: number): Uint8Array {
   const bytes = new Uint8Array(6)

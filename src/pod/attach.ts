@@ -3,7 +3,7 @@ import { during, ignoring, isErrno } from '../core/errors.ts'
 import { deriveNames, ownerText } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, Kernel, Link, Netns } from '../kernel/kernel.ts'
-import { bridgeFull, type ReadyBridge, withBridge } from './bridge.ts'
+import { bridgeFull, macToKeep, type ReadyBridge, withBridge } from './bridge.ts'
 import { removeLink } from './detach.ts'
 import { awaitDetection, enableDetection } from './duplicates.ts'
 import { ensureForwarding } from './forwarding.ts'
@@ -139,6 +139,7 @@ export function joinBridge(host: Netns, spec: BridgeSpec, bridge: Link, end: Lin
   const port = Object.keys(spec.port).length > 0 ? { port: spec.port } : {}
   try {
     host.apply([
+      ...macToKeep(host, spec, bridge, end),
       { op: 'setLink', link: { index: end.index }, master: bridge.index, up: true, ...port },
       ...portVlanChanges(end.index, spec),
     ])

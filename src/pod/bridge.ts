@@ -122,6 +122,21 @@ function portsOf(host: Netns, name: string): number[] {
     .map(({ index }) => index)
 }
 
+/**
+ * What lets a bridge keep its MAC while this port joins and when it leaves. A bridge that was never given one takes the
+ * lowest of its ports', or zeros with the last of them (br_stp_recalculate_bridge_id), and with it go the node's DHCP
+ * lease and its neighbours' entries. Setting the MAC that it has makes it the bridge's own. That empties the bridge's
+ * neighbour table, so it is done only where something would change: a bridge that runs has a port, whose MAC is no
+ * lower than the bridge's; and one that differs from the lowest has a MAC of its own already.
+ */
+export function macToKeep(host: Netns, spec: BridgeSpec, bridge: Link, end: Link): Change[] {
+  if (bridge.mac === spec.mac || (bridge.running && bridge.mac <= end.mac)) return []
+  const ports = host.links().filter(({ master }) => master === bridge.index)
+  const [lowest] = ports.map(({ mac }) => mac).sort()
+  const isOwn = lowest !== undefined && lowest !== bridge.mac
+  return isOwn ? [] : [{ op: 'setLink', link: { index: bridge.index }, mac: bridge.mac }]
+}
+
 function findBridge(host: Netns, { name }: BridgeSpec): Link | undefined {
   const found = host.link({ name })
   if (!found || found.kind === 'bridge') return found

@@ -1,6 +1,7 @@
 import type { NetworkConfig } from '../cni/config.ts'
 import type { Requests } from '../cni/requests.ts'
 import { firstAddressOf } from '../core/address.ts'
+import { highestMac } from '../core/mac.ts'
 import { type AttachmentId, deriveBridgeMac, deriveNames } from '../core/names.ts'
 import type { Kernel, PortVlan } from '../kernel/kernel.ts'
 import type { BridgeSpec, PodIp, PodRoute, PodSpec } from '../pod/spec.ts'
@@ -20,7 +21,7 @@ export function specOf(
     id,
     mode,
     hostIfName: names.hostIfName,
-    hostMac: names.hostMac,
+    hostMac: bridge ? highestMac(names.hostMac) : names.hostMac,
     podMac: requests.mac ?? names.podMac,
     ...(config.mtu && { mtu: config.mtu }),
     routes: addresses.routes,
