@@ -5,8 +5,6 @@ import type { AttachmentId } from '../src/core/names.ts'
 import { textBytes } from '../src/core/text.ts'
 import { UndoStack } from '../src/core/undo.ts'
 import { exhausted, type Holdings } from './exhausted.ts'
-import { asHint, FreeList, isNewBoot, rememberReleased } from './free_list.ts'
-import { isUntouched, lastReservedPath, readLastReserved } from './last_reserved.ts'
 import {
   type LeaseOwner,
   leasedAddresses,
@@ -17,6 +15,20 @@ import {
   ownerOf,
   ownershipOf,
 } from './leases.ts'
+import { nextFree } from './next_free.ts'
+import {
+  asHint,
+  cursorPath,
+  isUntouched,
+  type Order,
+  parseCursor,
+  readCursor,
+  readOrder,
+  rememberReleased,
+  removeFreeLists,
+  without,
+  writeOrder,
+} from './order.ts'
 import { capacityOf, formatRangeSet, isGateway, type RangeSet, rangeOf } from './range_set.ts'
 import { isCniName } from './record_format.ts'
 import { isDamaged } from './records.ts'
@@ -55,7 +67,7 @@ export interface PoolView {
  */
 export interface Pool extends PoolView {
   /**
-   * One lease for each range set: the requested address of the set, or else the one that has been free longest.
+   * One lease for each range set: the requested address of the set, or else the next free one, see `nextFree`.
    * Makes no lease. Throws a Fault: `Code.addressInUse` when a requested address is held, `Code.invalidConfig` when
    * it can't be given, `Code.poolExhausted` when a set has no free address.
    */
@@ -90,11 +102,8 @@ export function viewPool(files: Files, place: Pick<PoolPlace, 'dataDir' | 'netwo
   }
 }
 
-/** Candidates that are looked at one by one before the names of all leases are read at once. */
-const MAX_PROBES = 64
-
-/** Which address `choose` has found for a set, and the list that has to be told when it is taken. */
-type Choice = { readonly address: Address; readonly list: FreeList; readonly isRequested: boolean }
+/** Which address `choose` has found for a set, and the text of the set's cursor before. */
+type Choice = { readonly set: RangeSet; readonly address: Address; readonly cursorBefore: string }
 
 class LockedPool implements Pool {
   readonly #files: Files
@@ -103,6 +112,7 @@ class LockedPool implements Pool {
   readonly #dir: string
   readonly #stateDir: string
   #choices: Choice[] = []
+  #order: Order
 
   constructor(files: Files, place: PoolPlace, lock: FileLock) {
     this.#files = files
@@ -110,17 +120,20 @@ class LockedPool implements Pool {
     this.#lock = lock
     this.#dir = leaseDirOf(place)
     this.#stateDir = stateDirOf(place)
+    this.#order = { bootId: place.bootId, cursors: [], released: [] }
   }
 
   choose(sets: readonly RangeSet[], requested: readonly Address[]): Lease[] {
     const wishes = assignRequested(sets, requested)
-    const lists = this.#listsOf(sets)
-    this.#choices = lists.map((list, i) => {
+    const texts = sets.map(({ index }) => readCursor(this.#files, this.#dir, index))
+    const cursors = texts.map(parseCursor)
+    this.#order = this.#orderOfBoot(cursors)
+    this.#choices = sets.map((set, i) => {
       const wish = wishes[i]
       if (wish) this.#clearWay(wish)
-      return { address: wish ?? this.#firstFree(list), list, isRequested: wish !== undefined }
+      return { set, address: wish ?? this.#firstFree(set, cursors[i]), cursorBefore: texts[i] ?? '' }
     })
-    return this.#choices.map(({ address, list }) => leaseOf(list.set, address))
+    return this.#choices.map(({ set, address }) => leaseOf(set, address))
   }
 
   take(owner: Owner, leases: readonly Lease[]): void {
@@ -135,7 +148,7 @@ class LockedPool implements Pool {
       undo.unwind()
       throw error
     }
-    for (const { address } of leases) this.#tellList(address.address)
+    this.#remember()
   }
 
   release(owner: Owner, addresses: readonly Address[]): void {
@@ -179,53 +192,35 @@ class LockedPool implements Pool {
     this.#lock.release()
   }
 
-  /** The lists of the sets; those that are missing, damaged or of another boot are built from one survey. */
-  #listsOf(sets: readonly RangeSet[]): FreeList[] {
-    const found = sets.map((set) => FreeList.load(this.#files, this.#stateDir, set))
-    if (found.every((list) => list?.isOfBoot(this.#place.bootId))) return found.flatMap((list) => list ?? [])
-    const lasts = sets.map(({ index }) => readLastReserved(this.#files, this.#dir, index))
-    const trustAdopted = isUntouched(found, lasts)
-    const held = valuesOf(
-      survey(this.#files, this.#place, {
-        trustAdopted,
-        isFirst: isNewBoot(found, this.#place.bootId),
-        reap: false,
-      }),
-    )
-    return sets.map((set, i) => {
-      const list = found[i]
-      if (list?.isOfBoot(this.#place.bootId)) return list
-      const source = { bootId: this.#place.bootId, cursor: lasts[i], held: held[set.family] }
-      return FreeList.build(this.#files, this.#stateDir, set, source)
-    })
+  /** The order as this boot knows it; at its first call, all leases are surveyed. */
+  #orderOfBoot(cursors: readonly (Address | undefined)[]): Order {
+    const order = readOrder(this.#files, this.#stateDir)
+    const { bootId } = this.#place
+    if (order?.bootId === bootId) return order
+    const trustAdopted = isUntouched(order, cursors)
+    survey(this.#files, this.#place, { trustAdopted, isFirst: true, reap: false })
+    removeFreeLists(this.#files, this.#stateDir)
+    const surveyed = { bootId, cursors: order?.cursors ?? [], released: order?.released ?? [] }
+    asHint(() => this.#files.ensureDirectory(this.#stateDir))
+    writeOrder(this.#files, this.#stateDir, surveyed)
+    return surveyed
   }
 
-  #firstFree(list: FreeList): Address {
-    const address = this.#nextFree(list)
+  #firstFree(set: RangeSet, cursor: Address | undefined): Address {
+    const address = this.#nextFree(set, cursor)
     if (address) return address
     const held = survey(this.#files, this.#place, { trustAdopted: false, isFirst: false, reap: true })
-    const inSet = held.filter((one) => rangeOf(list.set, one.address) && !isGateway(list.set, one.address))
-    const refusal = () => exhausted(this.#place.network, list.set, countsOf(inSet))
-    if (BigInt(inSet.length) >= capacityOf(list.set)) throw refusal()
-    list.refill(valuesOf(held)[list.set.family])
-    const found = this.#nextFree(list)
+    const inSet = held.filter((one) => rangeOf(set, one.address) && !isGateway(set, one.address))
+    const found = BigInt(inSet.length) < capacityOf(set) ? this.#nextFree(set, cursor) : undefined
     if (found) return found
-    throw refusal()
+    throw exhausted(this.#place.network, set, countsOf(inSet))
   }
 
-  #nextFree(list: FreeList): Address | undefined {
-    let names: Set<string> | undefined
-    for (let probes = 1; ; probes++) {
-      const address = list.next()
-      if (!address) return undefined
-      if (probes > MAX_PROBES) names ??= new Set(this.#files.list(this.#dir))
-      const isFree = names ? !names.has(formatAddress(address)) : this.#isFree(address)
-      if (isFree) return address
-    }
-  }
-
-  #isFree(address: Address): boolean {
-    return meaningOf(this.#files.read(leasePath(this.#dir, address))) === ''
+  #nextFree(set: RangeSet, cursor: Address | undefined): Address | undefined {
+    return nextFree(set, cursor, this.#order.released, {
+      isFree: (name) => meaningOf(this.#files.read(`${this.#dir}/${name}`)) === '',
+      names: () => new Set(this.#files.list(this.#dir)),
+    })
   }
 
   /** A requested address is never taken from a live pod, only from one that is gone for certain. */
@@ -255,22 +250,20 @@ class LockedPool implements Pool {
     }
   }
 
-  #tellList(address: Address): void {
-    const choice = this.#choices.find((one) => sameAddress(one.address, address))
-    if (!choice) return
-    const { list, isRequested } = choice
-    asHint(() => {
-      if (isRequested) list.forget(address)
-      this.#writeLastReserved(list.set.index, formatAddress(address))
-      list.save(address)
-    })
+  /** Writes down what was chosen and taken, for us and for host-local. */
+  #remember(): void {
+    const cursors = this.#choices.map(({ address }) => formatAddress(address))
+    for (const [i, { set, cursorBefore }] of this.#choices.entries()) {
+      asHint(() => this.#writeCursor(set.index, cursors[i] ?? '', cursorBefore))
+    }
+    const released = without(this.#order.released, cursors)
+    writeOrder(this.#files, this.#stateDir, { bootId: this.#order.bootId, cursors, released })
   }
 
   /** In place where the text covers the one before: on ext4 a new file in its stead costs a hundred times as much. */
-  #writeLastReserved(index: number, text: string): void {
-    const path = lastReservedPath(this.#dir, index)
-    const covers = (this.#files.read(path) ?? '').length <= text.length
-    if (covers) this.#files.writeAt(path, 0, textBytes(text))
+  #writeCursor(index: number, text: string, before: string): void {
+    const path = cursorPath(this.#dir, index)
+    if (before.length <= text.length) this.#files.writeAt(path, 0, textBytes(text))
     else this.#files.replace(path, text)
   }
 
@@ -345,12 +338,6 @@ function leaseOf(set: RangeSet, address: Address): Lease {
   const range = rangeOf(set, address)
   if (!range) throw new Fault(`${formatAddress(address)} is outside ${formatRangeSet(set)}`)
   return { address: { address, prefix: range.subnet.prefix }, gateway: range.gateway }
-}
-
-function valuesOf(held: readonly Held[]): Record<4 | 6, Set<bigint>> {
-  const values = { 4: new Set<bigint>(), 6: new Set<bigint>() }
-  for (const { address } of held) values[address.family].add(address.value)
-  return values
 }
 
 function countsOf(held: readonly Held[]): Holdings {

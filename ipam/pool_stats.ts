@@ -1,9 +1,8 @@
 import type { Files } from '../src/core/files.ts'
 import type { Holdings } from './exhausted.ts'
-import { FreeList, isNewBoot } from './free_list.ts'
 import { type Evidence, holderOf, readAdopted, recordsByLease } from './holders.ts'
-import { isUntouched, readLastReserved } from './last_reserved.ts'
 import { leasedAddresses, leasePath } from './leases.ts'
+import { isUntouched, parseCursor, readCursor, readOrder } from './order.ts'
 import { refuseBadPlace } from './pool.ts'
 import { capacityOf, isGateway, type RangeSet, rangeOf } from './range_set.ts'
 import { blankKeys, soundOnes } from './records.ts'
@@ -49,14 +48,14 @@ export function poolStats(files: Files, place: PoolPlace, sets: readonly RangeSe
 
 /** What was adopted in another boot, and what a power failure took, counts under the same condition as for the next ADD. */
 function gather(files: Files, place: PoolPlace, sets: readonly RangeSet[]): Evidence {
-  const lists = sets.map((set) => FreeList.load(files, stateDirOf(place), set))
-  const lasts = sets.map(({ index }) => readLastReserved(files, leaseDirOf(place), index))
+  const order = readOrder(files, stateDirOf(place))
+  const cursors = sets.map(({ index }) => parseCursor(readCursor(files, leaseDirOf(place), index)))
   const readings = place.records.readAll(place.network)
   return {
     bootId: place.bootId,
     network: place.network,
-    blank: new Set(isNewBoot(lists, place.bootId) ? blankKeys(readings) : []),
+    blank: new Set(order?.bootId === place.bootId ? [] : blankKeys(readings)),
     records: recordsByLease(soundOnes(readings)),
-    adopted: isUntouched(lists, lasts) ? readAdopted(files, stateDirOf(place)) : undefined,
+    adopted: isUntouched(order, cursors) ? readAdopted(files, stateDirOf(place)) : undefined,
   }
 }

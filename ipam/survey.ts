@@ -1,9 +1,9 @@
 import type { Address } from '../src/core/address.ts'
 import { formatAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
-import { asHint } from './free_list.ts'
 import { type Evidence, holderOf, readAdopted, recordsByLease, writeAdopted } from './holders.ts'
 import { leasedAddresses, leasePath, leaseText, ownershipOf } from './leases.ts'
+import { asHint } from './order.ts'
 import type { AttachmentRecord } from './record.ts'
 import { blankKeys, isBlankRecord, isDamaged, type Records, soundOnes } from './records.ts'
 

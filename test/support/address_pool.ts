@@ -6,7 +6,7 @@ import type { AttachmentRecord } from '../../ipam/record.ts'
 import { isDamaged, openRecords, type Records } from '../../ipam/records.ts'
 import type { Reaper } from '../../ipam/survey.ts'
 import { formatAddress, parseAddress } from '../../src/core/address.ts'
-import { createFakeFiles, type FakeFiles } from '../../src/core/fake_files.ts'
+import { createFakeFiles, type FakeFiles, Killed } from '../../src/core/fake_files.ts'
 import type { Files } from '../../src/core/files.ts'
 import type { AttachmentId } from '../../src/core/names.ts'
 import { UndoStack } from '../../src/core/undo.ts'
@@ -146,4 +146,9 @@ export function plantFile(files: Files, path: string, text: string): void {
 
 function textsOf(leases: readonly Lease[]): string[] {
   return leases.map(({ address }) => formatAddress(address.address))
+}
+
+/** Whether the process was killed: a step that collects faults has the kill for their cause. */
+export function isKill(error: unknown): boolean {
+  return error instanceof Error && (error instanceof Killed || isKill(error.cause))
 }

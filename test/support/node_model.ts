@@ -273,7 +273,7 @@ class Play {
     const paths = {
       lease: `${DEFAULT_PATHS.dataDir}/${who.network}/${address}`,
       record: `${DEFAULT_PATHS.recordsDir}/${who.network}/${namesOf(who).key}`,
-      order: `${DEFAULT_PATHS.dataDir}/.bowline/${who.network}/free.0`,
+      order: `${DEFAULT_PATHS.dataDir}/.bowline/${who.network}/order`,
     }
     const { files } = this.#node
     if (!(paths[file] in files.dump())) return

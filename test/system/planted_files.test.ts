@@ -206,7 +206,7 @@ describe('what somebody planted, to the plugin', () => {
       'the lock of the attachment',
       () => `${STATE}/bowline/.locks/${filesBelow(`${STATE}/bowline/.locks`)[0]}`,
     ],
-    ['the free list', () => `${ORDER}/free.0`],
+    ['the order', () => `${ORDER}/order`],
     ['the cursor', () => `${LEASES}/last_reserved_ip.0`],
     ['a temporary name', () => `${LEASES}/.bowline-tmp.last_reserved_ip.0`],
   ]

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { Fault } from '../../src/core/errors.ts'
 import { type FileOperation, Killed } from '../../src/core/fake_files.ts'
-import { AddressNode, NETWORK } from '../support/address_pool.ts'
+import { AddressNode, isKill, NETWORK } from '../support/address_pool.ts'
 
 const MAX_STEPS = 200
 const DUAL = ['10.0.0.0/29', 'fd00::/125'] as const
@@ -157,7 +157,7 @@ function survives(work: () => unknown): boolean {
     work()
     return true
   } catch (error) {
-    if (error instanceof Killed) return false
+    if (isKill(error)) return false
     throw error
   }
 }
@@ -233,8 +233,7 @@ function nearlyFull(node: AddressNode): AddressNode {
 }
 
 function withoutOrder(node: AddressNode): AddressNode {
-  node.files.remove('/data/.bowline/net/free.0')
-  node.files.remove('/data/.bowline/net/free.1')
+  node.files.remove('/data/.bowline/net/order')
   return node
 }
 

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { decodeHeader, MAX_SLOTS } from '../../ipam/free_list_header.ts'
 import { readAdopted } from '../../ipam/holders.ts'
 import { leasedAddresses, ownerOf, ownershipOf } from '../../ipam/leases.ts'
+import { readOrder } from '../../ipam/order.ts'
 import { formatRecord, isCniName, parseRecord } from '../../ipam/record_format.ts'
 import { parseResolvConf } from '../../ipam/resolv_conf.ts'
 import { formatAddress, parseAddress, parseCidr } from '../../src/core/address.ts'
@@ -105,29 +105,32 @@ describe('a lease of any name and text', () => {
 })
 
 describe('the order of a pool', () => {
-  const [free] = Object.entries(poolWith(['a', 'b']).files.dump()).filter(([path]) => path.endsWith('free.0'))
-  const sample = Uint8Array.from(free?.[1] ?? '', (char) => char.charCodeAt(0))
+  const path = `${DATA_DIR}/.bowline/${NETWORK}/order`
+  const written = poolWith(['a', 'b'], ['a'])
+  const sample = new TextEncoder().encode(written.files.read(path))
 
-  it('in a header of any bytes is nothing, or has numbers that fit together', () => {
+  it('of any bytes is nothing, or lists of texts', () => {
+    let sound = 0
     fc.assert(
-      fc.property(malformed([sample, sample.subarray(0, 168)]), (bytes) => {
-        const header = decodeHeader(bytes)
-        if (!header) return
-        const { head, count, slots, sweepLeft } = header
-        expect(slots).toBeLessThanOrEqual(MAX_SLOTS)
-        expect(count).toBeLessThanOrEqual(slots)
-        expect(head).toBeLessThan(Math.max(1, slots))
-        expect(sweepLeft).toBeGreaterThanOrEqual(0n)
+      fc.property(malformed([sample]), (bytes) => {
+        const files = createFakeFiles()
+        files.writeAt('/order', 0, bytes)
+        const order = readOrder(files, '')
+        if (!order) return
+        sound++
+        expect(order.bootId).toBeTypeOf('string')
+        for (const one of [...order.cursors, ...order.released]) expect(one).toBeTypeOf('string')
       }),
       { numRuns: NUM_RUNS },
     )
+    expect(sound).toBeGreaterThan(20)
   })
 
   it('in any bytes costs no address, and gives none twice', () => {
     fc.assert(
       fc.property(malformed([sample]), malformedText(['10.0.0.3']), (bytes, cursor) => {
         const node = poolWith(['a', 'b'])
-        overwrite(node, `${DATA_DIR}/.bowline/${NETWORK}/free.0`, bytes)
+        overwrite(node, path, bytes)
         overwrite(node, `${DATA_DIR}/${NETWORK}/last_reserved_ip.0`, new TextEncoder().encode(cursor))
         const given = ['c', 'd', 'e'].flatMap((pod) => node.add(pod))
         expect(given.toSorted()).toEqual(['10.0.0.4', '10.0.0.5', '10.0.0.6'])
@@ -169,9 +172,10 @@ describe('a resolv.conf of any bytes', () => {
   })
 })
 
-function poolWith(pods: readonly string[]): AddressNode {
+function poolWith(pods: readonly string[], gone: readonly string[] = []): AddressNode {
   const node = new AddressNode('10.0.0.0/29')
   for (const pod of pods) node.add(pod)
+  for (const pod of gone) node.del(pod)
   return node
 }
 
