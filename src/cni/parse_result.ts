@@ -1,5 +1,5 @@
 import { parseAddress, parseCidr } from '../core/address.ts'
-import type { Mac } from '../core/mac.ts'
+import { type Mac, readMac } from '../core/mac.ts'
 import { RESULT_RULE } from './config_schema.gen.ts'
 import { presentDns } from './dns.ts'
 import type { CniInterface, CniIp, CniResult, CniRoute } from './result.ts'
@@ -28,12 +28,12 @@ export function parseResult(json: unknown, configVersion: string, where = 'prevR
   }
 }
 
-/** A MAC is passed on as it came: that of a loopback or InfiniBand interface is not one that we would give. */
+/** Any MAC is passed on, in the canonical form if it has six bytes: an InfiniBand interface has more. */
 function parseInterface(json: NonNullable<JsonResult['interfaces']>[number]): CniInterface {
   const { name = '', mac, mtu, sandbox, socketPath, pciID } = json
   return {
     name,
-    ...(mac && { mac: mac.toLowerCase() as Mac }),
+    ...(mac && { mac: readMac(mac) ?? (mac.toLowerCase() as Mac) }),
     ...(mtu && { mtu }),
     ...(sandbox && { sandbox }),
     ...(socketPath && { socketPath }),

@@ -15,7 +15,7 @@ const PATTERNS: Record<FormatName, string> = {
   address: '^[0-9A-Fa-f:.]+$',
   addressOrCidr: '^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$',
   cidr: '^[0-9A-Fa-f:.]+/[0-9]{1,3}$',
-  mac: '^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}$',
+  mac: '^([0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}(-[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(\\.[0-9A-Fa-f]{4}){2})$',
   interfaceName: '^[^\\s/:%]{1,15}$',
   networkName: '^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}$',
   path: '^/(?!(.*/)?\\.\\.(/|$))',

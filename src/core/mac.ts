@@ -3,17 +3,36 @@ import { Code, Fault } from './errors.ts'
 /** A hardware address in canonical text: six lower-case hex pairs with colons. */
 export type Mac = string & { readonly __mac: unique symbol }
 
-/** Reads `02:00:00:00:00:01` (colons or dashes). Throws a Fault on a bad, multicast or all-zero address. */
+const NO_MAC = '00:00:00:00:00:00'
+
+/** Reads any form that `readMac` knows. Throws a Fault on a bad, multicast or all-zero address. */
 export function parseMac(text: string): Mac {
-  const canonical = text.toLowerCase().replaceAll('-', ':')
-  const wrong = !/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(canonical)
-  if (wrong || Number.parseInt(canonical.slice(0, 2), 16) & 1 || canonical === '00:00:00:00:00:00') {
-    throw new Fault(`${JSON.stringify(text)} is not a unicast hardware address`, {
-      code: Code.invalidConfig,
-      cure: 'Write six hex pairs, the first one even, like 02:00:00:00:00:01.',
-    })
-  }
-  return canonical as Mac
+  const mac = readMac(text)
+  if (mac && mac !== NO_MAC && !(Number.parseInt(mac.slice(0, 2), 16) & 1)) return mac
+  throw new Fault(`${JSON.stringify(text)} is not a unicast hardware address of 6 bytes`, {
+    code: Code.invalidConfig,
+    cure: 'Write six hex pairs, the first one even, like 02:00:00:00:00:01.',
+  })
+}
+
+/**
+ * Returns any hardware address of six bytes in canonical text, undefined for other text. Takes the forms of Go's
+ * net.ParseMAC: `02:00:00:00:00:01`, `02-00-00-00-00-01` and `0200.0000.0001`, one kind of separator in each.
+ */
+export function readMac(text: string): Mac | undefined {
+  const lower = text.toLowerCase()
+  const separator = lower.charAt(4) === '.' ? '.' : lower.charAt(2)
+  const parts = lower.split(separator)
+  const [count, digits] = separator === '.' ? [3, 4] : [6, 2]
+  if (!':-.'.includes(separator) || parts.length !== count) return undefined
+  if (parts.some((part) => part.length !== digits || !isHex(part))) return undefined
+  return parts.flatMap((part) => (digits === 4 ? [part.slice(0, 2), part.slice(2)] : part)).join(':') as Mac
+}
+
+/** By hand: each regular expression costs 0.05 ms when it is first used. */
+function isHex(text: string): boolean {
+  for (const digit of text) if (!'0123456789abcdef'.includes(digit)) return false
+  return true
 }
 
 /** Six bytes, as on the wire. */

@@ -7,6 +7,7 @@ describe('a hardware address', () => {
     ['02:00:00:00:00:0a', '02:00:00:00:00:0a'],
     ['02-00-00-00-00-0A', '02:00:00:00:00:0a'],
     ['0E:AD:BE:EF:00:01', '0e:ad:be:ef:00:01'],
+    ['02aa.BBcc.dd10', '02:aa:bb:cc:dd:10'],
   ])('is read from %s', (text, expected) => {
     expect(parseMac(text)).toBe(expected)
   })
@@ -21,6 +22,15 @@ describe('a hardware address', () => {
     ['without separators', '020000000001'],
     ['followed by a line end', '02:00:00:00:00:01\n'],
     ['empty', ''],
+    ['of mixed separators', '02:00-00:00-00:01'],
+    ['of mixed groups', '0200.0000:0001'],
+    ['in pairs with dots', '02.00.00.00.00.01'],
+    ['all zero with dots', '0000.0000.0000'],
+    ['multicast with dots', '0100.5e00.0001'],
+    ['an EUI-64', '02:00:5e:10:00:00:00:01'],
+    ['an EUI-64 with dots', '0200.5e10.0000.0001'],
+    ['of InfiniBand', '00:00:00:00:fe:80:00:00:00:00:00:00:02:00:5e:10:00:00:00:01'],
+    ['of a Unicode digit', '02:00:00:00:00:0\u0661'],
   ])('that is %s is refused with its text', (_, text) => {
     expect(() => parseMac(text)).toThrow(`${JSON.stringify(text)} is not a unicast hardware address`)
   })
