@@ -1,6 +1,6 @@
 import { type Address, type Cidr, formatAddress, sameAddress } from '../src/core/address.ts'
 import { Code, collectFaults, Fault, isErrno } from '../src/core/errors.ts'
-import { type FileLock, type Files, isPlainPath, lockOrNobodys } from '../src/core/files.ts'
+import { type FileLock, type Files, isPlainPath, lockOrNobodys, PATH_RULE } from '../src/core/files.ts'
 import type { AttachmentId } from '../src/core/names.ts'
 import { textBytes } from '../src/core/text.ts'
 import { UndoStack } from '../src/core/undo.ts'
@@ -45,7 +45,7 @@ export type PoolOptions = PoolPlace & {
 export type Lease = {
   /** With the prefix length of its subnet. */
   readonly address: Cidr
-  readonly gateway: Address
+  readonly gateway?: Address
 }
 
 /** Whose a lease is: the container and the interface. */
@@ -337,7 +337,8 @@ function refuseGateway(address: Address): Fault {
 function leaseOf(set: RangeSet, address: Address): Lease {
   const range = rangeOf(set, address)
   if (!range) throw new Fault(`${formatAddress(address)} is outside ${formatRangeSet(set)}`)
-  return { address: { address, prefix: range.subnet.prefix }, gateway: range.gateway }
+  const { subnet, gateway } = range
+  return { address: { address, prefix: subnet.prefix }, ...(gateway && { gateway }) }
 }
 
 function countsOf(held: readonly Held[]): Holdings {
@@ -359,10 +360,10 @@ function incomplete(faults: readonly Fault[], first: Fault): Fault {
 /** Throws a Fault (invalid config) for a path or name that could lead elsewhere. */
 export function refuseBadPlace({ dataDir, network }: Pick<PoolPlace, 'dataDir' | 'network'>): void {
   if (!isPlainPath(dataDir)) {
-    throw new Fault(`key "ipam.dataDir": ${JSON.stringify(dataDir)} is not an absolute path without ".."`, {
-      code: Code.invalidConfig,
-      cure: 'Write it like /var/lib/cni/networks.',
-    })
+    throw new Fault(
+      `key "ipam.dataDir": ${JSON.stringify(dataDir)} is not an absolute path without ".." (${PATH_RULE})`,
+      { code: Code.invalidConfig, cure: 'Write it like /var/lib/cni/networks.' },
+    )
   }
   if (isCniName(network)) return
   throw new Fault(`key "name": ${JSON.stringify(network)} is not a network name`, {

@@ -1,4 +1,5 @@
 import { Code, Fault } from '../core/errors.ts'
+import { PATH_RULE } from '../core/files.ts'
 import { isInterfaceName, isName, isPlainInterfaceName } from '../core/names.ts'
 
 const COMMANDS = ['ADD', 'DEL', 'CHECK', 'STATUS', 'GC', 'VERSION'] as const
@@ -91,10 +92,12 @@ function assertIfName(name: string, command: Command): void {
   )
 }
 
-/** The path is written down and used later, by processes that run in other directories. */
 function assertNetns(path: string): void {
   if (path.startsWith('/')) return
-  throw invalid(`CNI_NETNS: ${shown(path)} is not an absolute path`, 'Write it like /var/run/netns/NAME.')
+  throw invalid(
+    `CNI_NETNS: ${shown(path)} is not an absolute path (${PATH_RULE})`,
+    'Write it like /var/run/netns/NAME.',
+  )
 }
 
 /**

@@ -1,5 +1,5 @@
 import { type Address, parseAddress, parseCidr } from '../core/address.ts'
-import { isPlainPath } from '../core/files.ts'
+import { isPlainPath, PATH_RULE } from '../core/files.ts'
 import { parseMac } from '../core/mac.ts'
 import { isName, isPlainInterfaceName } from '../core/names.ts'
 
@@ -28,7 +28,7 @@ export const FORMATS = {
     accepts: readableBy(parseCidr),
   },
   mac: {
-    what: 'a unicast hardware address',
+    what: 'a unicast hardware address of 6 bytes',
     example: '02:00:00:00:00:01',
     accepts: readableBy(parseMac),
   },
@@ -44,7 +44,7 @@ export const FORMATS = {
     accepts: (text) => isName(text, 200),
   },
   path: {
-    what: 'an absolute path without ".."',
+    what: `an absolute path without ".." (${PATH_RULE})`,
     example: '/var/lib/cni/networks',
     accepts: isPlainPath,
   },

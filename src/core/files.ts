@@ -61,6 +61,10 @@ export interface FileLock {
   release(): void
 }
 
+/** Why a path that the CNI specification allows is refused. */
+export const PATH_RULE =
+  "Bowline's own rule: the path is written down, and later used by processes in other directories"
+
 /** Whether a text may be used as a path: absolute, without `..` that could climb and without NUL. */
 export function isPlainPath(path: unknown): path is string {
   return (
