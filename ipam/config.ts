@@ -1,6 +1,5 @@
 import {
   type Address,
-  bitsOf,
   type Cidr,
   contains,
   formatAddress,
@@ -12,6 +11,7 @@ import {
   sameAddress,
 } from '../src/core/address.ts'
 import { Code, during, Fault } from '../src/core/errors.ts'
+import { isAllHosts, notAHost, notASubnet } from '../src/core/special_address.ts'
 import { capacityOf, formatRangeSet, type Range, type RangeSet } from './range_set.ts'
 
 /** The section `ipam` of a network configuration, decoded. The keys are host-local's. */
@@ -48,18 +48,25 @@ export type RouteConfig = {
   readonly scope?: number | undefined
 }
 
+/**
+ * Who is to use the addresses, which decides on the gateway of a subnet that is too small to have one of its own beside
+ * the pods: a bridge needs it inside, a routed pod gets a link-local one, another plugin is not known.
+ */
+export type PoolUse = 'bridged' | 'routed' | 'unknown'
+
 /** A range set as the configuration writes it, with the key that it stands under. */
 type NamedSet = { readonly key: string; readonly ranges: readonly RangeConfig[] }
 
 /**
  * The range sets of a network, in host-local's order: those of the runtime, the one in the old place, then `ranges`.
  * host-local's defaults: gateway .1, from .1, to the last address (of IPv4 the one before the broadcast address).
- * The network and the broadcast address are left out even when a range names them (plugins#1295). Throws a Fault
- * (invalid config) that names key, value and cure.
+ * The network and the broadcast address are left out even when a range names them (plugins#1295), but for subnets of one
+ * or two addresses, which have none. Throws a Fault (invalid config) that names key, value and cure.
  */
 export function planRanges(
   config: IpamConfig,
   runtimeIpRanges?: readonly (readonly RangeConfig[])[] | undefined,
+  use: PoolUse = 'unknown',
 ): RangeSet[] {
   const sets = namedSets(config, runtimeIpRanges ?? [])
   if (sets.length === 0) {
@@ -68,7 +75,7 @@ export function planRanges(
       'Add one, such as "ranges": [[{"subnet": "10.1.0.0/24"}]].',
     )
   }
-  const planned = sets.map(planSet)
+  const planned = sets.map((set, i) => planSet(set, i, use))
   refuseOverlaps(sets, planned)
   return planned
 }
@@ -83,8 +90,8 @@ function namedSets(config: IpamConfig, runtimeIpRanges: readonly (readonly Range
   ]
 }
 
-function planSet({ key, ranges }: NamedSet, index: number): RangeSet {
-  const planned = ranges.map((range, i) => planRange(keyOfRange(key, i), range))
+function planSet({ key, ranges }: NamedSet, index: number, use: PoolUse): RangeSet {
+  const planned = ranges.map((range, i) => planRange(keyOfRange(key, i), range, use))
   const [first] = planned
   if (!first) throw refuse(`key "${key}": the range set is empty`, 'Give it a range, or leave the set out.')
   const family = first.start.family
@@ -103,15 +110,12 @@ function planSet({ key, ranges }: NamedSet, index: number): RangeSet {
   )
 }
 
-function planRange(key: string, config: RangeConfig): Range {
+function planRange(key: string, config: RangeConfig, use: PoolUse): Range {
   const subnet = planSubnet(`${key}.subnet`, config.subnet)
-  const first = { ...subnet.address, value: subnet.address.value + 1n }
-  const broadcast = lastAddressOf(subnet)
-  const last = { ...broadcast, value: broadcast.value - (subnet.address.family === 4 ? 1n : 0n) }
-  const gateway = config.gateway ? readGateway(`${key}.gateway`, config.gateway, subnet) : first
+  const usable = usableOf(subnet)
   const asked = {
-    start: config.rangeStart ? readInside(`${key}.rangeStart`, config.rangeStart, subnet) : first,
-    end: config.rangeEnd ? readInside(`${key}.rangeEnd`, config.rangeEnd, subnet) : last,
+    start: config.rangeStart ? readInside(`${key}.rangeStart`, config.rangeStart, subnet) : usable.start,
+    end: config.rangeEnd ? readInside(`${key}.rangeEnd`, config.rangeEnd, subnet) : usable.end,
   }
   if (asked.start.value > asked.end.value) {
     throw refuse(
@@ -119,13 +123,48 @@ function planRange(key: string, config: RangeConfig): Range {
       'Exchange the two.',
     )
   }
-  const start = asked.start.value < first.value ? first : asked.start
-  const end = asked.end.value > last.value ? last : asked.end
-  if (start.value <= end.value) return { subnet, start, end, gateway }
+  const start = asked.start.value < usable.start.value ? usable.start : asked.start
+  const end = asked.end.value > usable.end.value ? usable.end : asked.end
+  if (start.value > end.value) {
+    throw refuse(
+      `key "${key}": ${formatAddress(asked.start)}-${formatAddress(asked.end)} holds no address that a pod can have`,
+      `Keep off the network and broadcast address of ${formatCidr(subnet)}.`,
+    )
+  }
+  const gateway = config.gateway
+    ? readGateway(`${key}.gateway`, config.gateway, subnet)
+    : defaultGateway(key, { subnet, start, end }, use)
+  return { subnet, start, end, ...(gateway && { gateway }) }
+}
+
+/** The first and the last address that a host can have. */
+function usableOf(subnet: Cidr): Pick<Range, 'start' | 'end'> {
+  const [start, end] = [subnet.address, lastAddressOf(subnet)]
+  if (isAllHosts(subnet)) return { start, end }
+  return { start: next(start), end: { ...end, value: end.value - (end.family === 4 ? 1n : 0n) } }
+}
+
+/** Of two addresses it is the second, or the one that is not for pods. */
+function defaultGateway(
+  key: string,
+  { subnet, start, end }: Omit<Range, 'gateway'>,
+  use: PoolUse,
+): Address | undefined {
+  if (!isAllHosts(subnet)) return next(subnet.address)
+  if (use === 'routed') return undefined
+  const last = lastAddressOf(subnet)
+  if (!sameAddress(subnet.address, last)) {
+    return sameAddress(start, end) && sameAddress(start, last) ? subnet.address : last
+  }
+  if (use === 'unknown') return undefined
   throw refuse(
-    `key "${key}": ${formatAddress(asked.start)}-${formatAddress(asked.end)} holds no address that a pod can have`,
-    `Keep off the network and broadcast address of ${formatCidr(subnet)}.`,
+    `key "${key}.subnet": ${formatCidr(subnet)} leaves no address for a gateway, which mode "l2" needs`,
+    'Set "mode" to "l3", where the gateway is on the link, or name one with the key "gateway".',
   )
+}
+
+function next(address: Address): Address {
+  return { ...address, value: address.value + 1n }
 }
 
 function planSubnet(key: string, text: string): Cidr {
@@ -134,18 +173,25 @@ function planSubnet(key: string, text: string): Cidr {
   if (!sameAddress(network.address, subnet.address)) {
     throw refuse(`key "${key}": ${text} has host bits set`, `Write ${formatCidr(network)}.`)
   }
-  const longest = bitsOf(subnet.address.family) - 2
-  if (subnet.prefix <= longest) return subnet
-  throw refuse(`key "${key}": ${text} is too small to take addresses from`, `Use a /${longest} or larger.`)
+  const why = notASubnet(subnet)
+  if (!why) return subnet
+  throw refuse(`key "${key}": ${text} has ${why}, which no pod can have`, 'Use a subnet of host addresses.')
 }
 
 /** host-local allows a gateway outside the subnet (a link-local one, say). */
 function readGateway(key: string, text: string, subnet: Cidr): Address {
   const gateway = during(`key "${key}"`, () => parseAddress(text))
-  if (gateway.family === subnet.address.family) return gateway
+  if (gateway.family !== subnet.address.family) {
+    throw refuse(
+      `key "${key}": ${text} is not of the family of ${formatCidr(subnet)}`,
+      'Give the gateway an address of the same family, or leave the key out for the first address of the subnet.',
+    )
+  }
+  const why = notAHost(gateway, [subnet])
+  if (!why) return gateway
   throw refuse(
-    `key "${key}": ${text} is not of the family of ${formatCidr(subnet)}`,
-    'Give the gateway an address of the same family, or leave the key out for the first address of the subnet.',
+    `key "${key}": ${text} is ${why}, which no router can have`,
+    'Give the gateway the address of a host, or leave the key out for the first address of the subnet.',
   )
 }
 
@@ -153,6 +199,22 @@ function readInside(key: string, text: string, subnet: Cidr): Address {
   const address = during(`key "${key}"`, () => parseAddress(text))
   if (contains(subnet, address)) return address
   throw refuse(`key "${key}": ${text} is not in ${formatCidr(subnet)}`, 'Give an address of the subnet.')
+}
+
+/**
+ * Throws a Fault (invalid config) for a next hop that no router of these sets can have. Whether a pod can reach the
+ * others only the kernel knows.
+ */
+export function assertNextHops(routes: readonly RouteConfig[] = [], sets: readonly RangeSet[]): void {
+  const subnets = sets.flatMap(({ ranges }) => ranges.map(({ subnet }) => subnet))
+  for (const [i, { gw }] of routes.entries()) {
+    const why = gw && notAHost(parseAddress(gw), subnets)
+    if (!why) continue
+    throw refuse(
+      `key "ipam.routes[${i}].gw": ${gw} is ${why}, which no router can have`,
+      'Leave "gw" out of that route: it then leads by the gateway of the pod.',
+    )
+  }
 }
 
 /** The same subnet may stand in two places as long as no address does. */

@@ -35,7 +35,10 @@ export function nextFree(
   leases: Leases,
 ): Address | undefined {
   const size = sizeOf(set)
-  const skipped = new Set([...released, ...set.ranges.map(({ gateway }) => formatAddress(gateway))])
+  const skipped = new Set([
+    ...released,
+    ...set.ranges.flatMap(({ gateway }) => (gateway ? [formatAddress(gateway)] : [])),
+  ])
   const search = (stride: bigint, maxLooks: number, isFree: Leases['isFree']) =>
     firstFree(candidates(set, positionBehind(set, cursor), stride, skipped), maxLooks, isFree)
   const quick =

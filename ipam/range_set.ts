@@ -1,12 +1,12 @@
 import { type Address, type Cidr, type Family, formatAddress, sameAddress } from '../src/core/address.ts'
 
-/** A run of addresses of one subnet, both ends included. Never holds the network or the broadcast address. */
+/** A run of addresses of one subnet, both ends included. Holds the network or broadcast address of none that has them. */
 export type Range = {
   readonly subnet: Cidr
   readonly start: Address
   readonly end: Address
-  /** Never handed out. May lie outside the subnet. */
-  readonly gateway: Address
+  /** Never handed out. May lie outside the subnet. Absent where the subnet has no room for one. */
+  readonly gateway?: Address
 }
 
 /** The ranges that one address of a pod comes from. All of one family, at least one, none overlapping. */
@@ -29,7 +29,7 @@ export function rangeOf(set: RangeSet, address: Address): Range | undefined {
 }
 
 export function isGateway(set: RangeSet, address: Address): boolean {
-  return set.ranges.some(({ gateway }) => sameAddress(gateway, address))
+  return set.ranges.some(({ gateway }) => gateway && sameAddress(gateway, address))
 }
 
 /** How many positions the set has, gateways included. */
@@ -39,11 +39,10 @@ export function sizeOf({ ranges }: RangeSet): bigint {
 
 /** How many addresses of the set can be handed out: those at its positions that are no gateway. */
 export function capacityOf(set: RangeSet): bigint {
-  const gateways = set.ranges.filter(
-    ({ gateway }, i) =>
-      rangeOf(set, gateway) && set.ranges.findIndex((other) => sameAddress(other.gateway, gateway)) === i,
+  const gateways = set.ranges.flatMap(({ gateway }) =>
+    gateway && rangeOf(set, gateway) ? [gateway.value] : [],
   )
-  return sizeOf(set) - BigInt(gateways.length)
+  return sizeOf(set) - BigInt(new Set(gateways).size)
 }
 
 /** The address at a position from 0 to `sizeOf(set) - 1`: range after range, each from its start. */

@@ -9,6 +9,7 @@ import { awaitDetection, enableDetection } from './duplicates.ts'
 import { ensureForwarding } from './forwarding.ts'
 import { ensureMacCheck, removeMacCheck } from './mac_check.ts'
 import { ensureMasquerade, removeMasquerade } from './masquerade.ts'
+import { assertSubnets } from './next_hop.ts'
 import type { Others } from './others.ts'
 import { type EndPlan, type PodPlan, planPod } from './plan.ts'
 import { refuseAdvertisements } from './router_advertisements.ts'
@@ -32,6 +33,7 @@ export function attachPod(
   undo: UndoStack,
 ): Attached {
   const host = kernel.host()
+  if (spec.bridge?.isGateway) assertSubnets(spec.ips)
   const plan = planPod(spec)
   const links = spec.bridge
     ? createPort(kernel, netns, spec, spec.bridge, plan, others, undo)

@@ -2,7 +2,12 @@ import { Code, during, Fault, isErrno } from '../core/errors.ts'
 import { UndoStack } from '../core/undo.ts'
 import type { Change, Link, Netns } from '../kernel/kernel.ts'
 import { removeLink } from './detach.ts'
-import { ensureGatewayAddresses, missingGateways } from './gateway.ts'
+import {
+  ensureGatewayAddresses,
+  ensureGatewayRoutes,
+  missingGatewayRoutes,
+  missingGateways,
+} from './gateway.ts'
 import type { Others } from './others.ts'
 import type { PodPlan } from './plan.ts'
 import { acceptsAdvertisements, ensureAdvertisementsRefused } from './router_advertisements.ts'
@@ -76,7 +81,9 @@ function lookAt(host: Netns, { spec, plan }: BridgeWanted): ReadyBridge | undefi
     : undefined
   if (hasGatewayVlan(spec) && !isGatewayVlanReady(host, bridge, spec.gatewayVlan, gatewayVlan))
     return undefined
-  if (missingGateways(host, gatewayVlan ?? bridge, plan.bridgeAddresses).length > 0) return undefined
+  const carrier = gatewayVlan ?? bridge
+  if (missingGateways(host, carrier, plan.bridgeAddresses).length > 0) return undefined
+  if (missingGatewayRoutes(host, carrier, plan.bridgeRoutes).length > 0) return undefined
   return { bridge, ...(gatewayVlan && { gatewayVlan }) }
 }
 
@@ -90,8 +97,12 @@ function makeReady(host: Netns, wanted: BridgeWanted, others: Others, undo: Undo
   const gatewayVlan = hasGatewayVlan(spec)
     ? ensureGatewayVlan(host, bridge, spec.gatewayVlan, steps)
     : undefined
+  const carrier = gatewayVlan ?? bridge
   during('give the bridge its gateway addresses', () =>
-    ensureGatewayAddresses(host, gatewayVlan ?? bridge, plan.bridgeAddresses, spec.forceAddress, steps),
+    ensureGatewayAddresses(host, carrier, plan.bridgeAddresses, spec.forceAddress, steps),
+  )
+  during('route the subnets by the bridge', () =>
+    ensureGatewayRoutes(host, carrier, plan.bridgeRoutes, steps),
   )
   return { bridge, ...(gatewayVlan && { gatewayVlan }) }
 }

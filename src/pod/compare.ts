@@ -30,7 +30,7 @@ export function comparePod(kernel: Kernel, netns: Netns, spec: PodSpec, path: st
     ...comparePair(inPod, onHost, spec, pod, host),
     ...compareEnd(onHost, plan.host, host, hostRules),
     ...compareEnd(inPod, plan.pod, pod, podRules),
-    ...compareBridge(kernel.host(), spec, plan.bridgeAddresses, host),
+    ...compareBridge(kernel.host(), spec, plan, host),
     ...compareForwarding(onHost, spec),
     ...compareNft(kernel, spec),
   ]
@@ -43,7 +43,7 @@ export function compareChained(kernel: Kernel, spec: PodSpec): string[] {
   const onHost = hostPlace(kernel.host())
   return [
     ...(host.up ? [] : [finding(`host interface ${host.name} is down`, setLink(onHost, host.name, 'up'))]),
-    ...compareBridge(kernel.host(), spec, planPod(spec).bridgeAddresses, host),
+    ...compareBridge(kernel.host(), spec, planPod(spec), host),
     ...compareForwarding(onHost, spec),
     ...compareNft(kernel, spec),
   ]

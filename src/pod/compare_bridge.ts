@@ -1,8 +1,11 @@
-import type { Cidr } from '../core/address.ts'
+import { formatCidr } from '../core/address.ts'
 import type { Link, Netns, PortVlan } from '../kernel/kernel.ts'
 import { compareAddresses, compareIpv6 } from './compare_end.ts'
+import { missingGatewayRoutes } from './gateway.ts'
+import type { PodPlan } from './plan.ts'
 import {
   addPortVlan,
+  addRoute,
   finding,
   hostPlace,
   type Place,
@@ -16,6 +19,9 @@ import { acceptRaKey, acceptsAdvertisements } from './router_advertisements.ts'
 import type { BridgeSpec, PodSpec } from './spec.ts'
 import { ALL_VLANS, gatewayVlanName, isMember, isVlanOf } from './vlan.ts'
 
+/** What the bridge of a pod must carry. */
+type BridgePlan = Pick<PodPlan, 'bridgeAddresses' | 'bridgeRoutes'>
+
 const DEFAULT_VLAN = 1
 /** What stands for the index of a link that a command before is going to make. */
 const NO_INDEX = 0
@@ -24,7 +30,7 @@ const NO_INDEX = 0
 export function compareBridge(
   host: Netns,
   { bridge: spec, hostIfName }: PodSpec,
-  gateways: readonly Cidr[],
+  plan: BridgePlan,
   port: Link,
 ): string[] {
   if (!spec) return []
@@ -33,7 +39,7 @@ export function compareBridge(
   return [
     ...(bridge ? compareState(place, spec, bridge) : [missingBridge(place, spec)]),
     ...comparePort(host, spec, hostIfName, port, bridge?.index),
-    ...compareGateway(place, spec, gateways, bridge),
+    ...compareGateway(place, spec, plan, bridge),
   ]
 }
 
@@ -156,7 +162,7 @@ function membership(vlans: readonly PortVlan[]): Map<number, string> {
 function compareGateway(
   place: Place,
   spec: BridgeSpec,
-  gateways: readonly Cidr[],
+  { bridgeAddresses: gateways, bridgeRoutes }: BridgePlan,
   bridge: Link | undefined,
 ): string[] {
   if (gateways.length === 0) return []
@@ -172,6 +178,12 @@ function compareGateway(
       : compareGatewayVlan(place, spec.name, vlan, bridge, isWrong ? undefined : found)),
     ...compareIpv6(place, gateways, carrier),
     ...compareAddresses(place, gateways, carrier, true),
+    ...missingGatewayRoutes(place.netns, carrier, bridgeRoutes).map((route) =>
+      finding(
+        `route ${formatCidr(route.dst)} is missing on ${name} on the host`,
+        addRoute(place, name, route),
+      ),
+    ),
   ]
 }
 

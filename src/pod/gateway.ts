@@ -3,6 +3,8 @@ import { Code, Fault, ignoring, isErrno } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Link, LinkAddress, Netns } from '../kernel/kernel.ts'
 
+import type { PlannedRoute } from './plan.ts'
+
 const SCOPE_LINK = 253
 
 /** Puts the gateway's addresses on the bridge (or on the VLAN link that stands for it). Idempotent. */
@@ -29,6 +31,31 @@ export function missingGateways(host: Netns, link: Link, wanted: readonly Cidr[]
   if (wanted.length === 0) return []
   const present = host.addresses(link.index)
   return wanted.filter((cidr) => !present.some((one) => sameCidr(one.cidr, cidr)))
+}
+
+/** Makes the routes by the bridge that its addresses don't bring along. Idempotent. */
+export function ensureGatewayRoutes(
+  host: Netns,
+  { index }: Link,
+  wanted: readonly PlannedRoute[],
+  undo: UndoStack,
+): void {
+  for (const planned of missingGatewayRoutes(host, { index }, wanted)) {
+    const route = { ...planned, linkIndex: index }
+    undo.push(() => ignoring(['ESRCH', 'ENODEV'], () => host.apply([{ op: 'removeRoute', route }])))
+    host.apply([{ op: 'addRoute', route }])
+  }
+}
+
+/** The routes that the link lacks. */
+export function missingGatewayRoutes(
+  host: Netns,
+  { index }: Pick<Link, 'index'>,
+  wanted: readonly PlannedRoute[],
+): PlannedRoute[] {
+  if (wanted.length === 0) return []
+  const present = host.routes(index)
+  return wanted.filter(({ dst }) => !present.some((one) => sameCidr(one.dst, dst) && !one.gateway))
 }
 
 /** With the first IPv4 address of a subnet the kernel takes away those that came after it. */

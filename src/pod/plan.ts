@@ -1,6 +1,7 @@
 import {
   type Address,
   type Cidr,
+  contains,
   defaultRouteOf,
   type Family,
   formatAddress,
@@ -13,8 +14,10 @@ import {
 } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { Mac } from '../core/mac.ts'
+import { isLinkLocal6, isSingle } from '../core/special_address.ts'
 import { distinct } from '../core/text.ts'
 import type { Route } from '../kernel/kernel.ts'
+import { assertGateways, notANextHop } from './next_hop.ts'
 import type { PodIp, PodRoute, PodSpec } from './spec.ts'
 
 /** One end of a pod's link as it should be. Link indexes are left out: they are known only once the link exists. */
@@ -31,6 +34,8 @@ export type PodPlan = {
   readonly host: EndPlan
   /** What the bridge must carry, in mode l2. */
   readonly bridgeAddresses: readonly Cidr[]
+  /** The subnets that the node reaches by the bridge, beyond those of its addresses. */
+  readonly bridgeRoutes: readonly PlannedRoute[]
 }
 
 const SCOPE_LINK = 253
@@ -99,23 +104,37 @@ function planRouted(spec: PodSpec): PodPlan {
       routes: ips.map((ip) => ({ ...linkRoute(ip.cidr.address), ...sourceOf(routedGateway(ip)) })),
     },
     bridgeAddresses: [],
+    bridgeRoutes: [],
   }
 }
 
 /** Mode l2: the pod sits in its subnet; the bridge carries the gateways. */
 function planBridged(spec: PodSpec): PodPlan {
   const { bridge, ips } = spec
+  if (bridge?.isGateway) assertGateways(ips)
+  const routes = wantedRoutes(spec).map((route) => podRoute(route, ips, ({ gateway }) => gateway))
   return {
     pod: {
       addresses: ips.map(({ cidr }) => cidr),
       neighbours: [],
-      routes: distinctRoutes(
-        wantedRoutes(spec).map((route) => podRoute(route, ips, ({ gateway }) => gateway)),
-      ),
+      routes: distinctRoutes([...onLinkRoutes(ips, routes), ...routes]),
     },
     host: { addresses: [], neighbours: [], routes: [] },
     bridgeAddresses: bridge?.isGateway ? gatewayCidrs(ips) : [],
+    bridgeRoutes: bridge?.isGateway ? subnetRoutes(ips) : [],
   }
+}
+
+/** A gateway outside the subnet is on the link all the same; of IPv6 link-local ones the kernel knows. */
+function onLinkRoutes(ips: readonly PodIp[], routes: readonly PlannedRoute[]): PlannedRoute[] {
+  const isUsed = (gateway: Address) =>
+    routes.some((route) => route.gateway && sameAddress(route.gateway, gateway))
+  const isNear = (gateway: Address) =>
+    isLinkLocal6(gateway) ||
+    ips.some(({ cidr }) => contains(cidr, gateway)) ||
+    routes.some((route) => !route.gateway && contains(route.dst, gateway))
+  const gateways = ips.flatMap(({ gateway }) => gateway ?? [])
+  return gateways.filter((gateway) => !isNear(gateway) && isUsed(gateway)).map(linkRoute)
 }
 
 function linkRoute(address: Address): PlannedRoute {
@@ -124,7 +143,7 @@ function linkRoute(address: Address): PlannedRoute {
 
 /** An IPv6 link-local address can't be the preferred source of a global destination. */
 function sourceOf(gateway: Address): { source?: Address } {
-  return sameAddress(gateway, FALLBACK_GATEWAY[6]) ? {} : { source: gateway }
+  return isLinkLocal6(gateway) ? {} : { source: gateway }
 }
 
 /** A routed pod reaches its own subnet through the gateway; a default route, or one of its own, does that already. */
@@ -146,7 +165,8 @@ function podRoute(
   gatewayOf: (ip: PodIp) => Address | undefined,
 ): PlannedRoute {
   const { family } = dst.address
-  if (gw && gw.family !== family) throw routeFault(dst, gw, 'is of another address family')
+  const why = gw && notANextHop(gw, family, ips)
+  if (why) throw routeFault(dst, gw, why)
   const ip = ips.find((one) => one.cidr.address.family === family && gatewayOf(one))
   const gateway = (scope ?? 0) < SCOPE_LINK ? (gw ?? (ip && gatewayOf(ip))) : gw
   return {
@@ -209,6 +229,16 @@ function isDefaultOf(dst: Cidr, family: Family): boolean {
 
 function isMain(table: number | undefined): boolean {
   return !table || table === MAIN_TABLE
+}
+
+/** With a gateway outside the subnet no address of the bridge leads there. A single address is no subnet to route. */
+function subnetRoutes(ips: readonly PodIp[]): PlannedRoute[] {
+  const strayed = ips.filter(({ cidr, gateway }) => gateway && !contains(cidr, gateway))
+  const subnets = strayed.map(({ cidr }) => networkOf(cidr)).filter((one) => !isSingle(one))
+  return distinct(subnets, formatCidr).map((dst) => ({
+    dst,
+    ...(dst.address.family === 4 && { scope: SCOPE_LINK }),
+  }))
 }
 
 function gatewayCidrs(ips: readonly PodIp[]): Cidr[] {

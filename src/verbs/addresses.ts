@@ -1,4 +1,4 @@
-import { planRanges, type RouteConfig } from '../../ipam/config.ts'
+import { assertNextHops, type PoolUse, planRanges, type RouteConfig } from '../../ipam/config.ts'
 import { type Lease, openPool, type Pool } from '../../ipam/pool.ts'
 import type { RangeSet } from '../../ipam/range_set.ts'
 import type { AttachmentRecord } from '../../ipam/record.ts'
@@ -15,6 +15,7 @@ import { type Address, formatAddress, formatCidr, parseAddress, parseCidr } from
 import { Code, Fault } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import { removeMasquerade } from '../pod/masquerade.ts'
+import { assertGateways, assertPodAddresses } from '../pod/next_hop.ts'
 import type { PodIp, PodRoute } from '../pod/spec.ts'
 import { attachmentIdOf, type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
@@ -62,9 +63,13 @@ export function dataDirOf({ ipam }: NetworkConfig, { paths }: Ports): string {
   return ipam?.dataDir ?? paths.dataDir
 }
 
-/** The range sets of a network. Throws a Fault (code 7) for more of them than the version has room for addresses. */
-export function planSets({ ipam = {}, runtimeConfig, cniVersion }: NetworkConfig): RangeSet[] {
-  const sets = planRanges(ipam, runtimeConfig?.ipRanges)
+/**
+ * The range sets of a network. Throws a Fault (code 7) for more of them than the version has room for addresses, and for
+ * a route whose next hop is no host.
+ */
+export function planSets({ ipam = {}, runtimeConfig, cniVersion }: NetworkConfig, use: PoolUse): RangeSet[] {
+  const sets = planRanges(ipam, runtimeConfig?.ipRanges, use)
+  assertNextHops(ipam.routes, sets)
   const isCrowded = sets.some(({ family }, i) => sets.findIndex((other) => other.family === family) !== i)
   if (!isCrowded || isAtLeast(cniVersion, '0.3.0')) return sets
   throw new Fault(
@@ -75,6 +80,13 @@ export function planSets({ ipam = {}, runtimeConfig, cniVersion }: NetworkConfig
     },
   )
 }
+
+/** Who is to use the addresses: without a mode it is another plugin, which has called us for its IPAM. */
+export function poolUseOf({ mode }: { readonly mode?: 'l2' | 'l3' | undefined }): PoolUse {
+  return mode ? POOL_USE[mode] : 'unknown'
+}
+
+const POOL_USE = { l2: 'bridged', l3: 'routed' } as const
 
 /** Holds the lock on the network's pool while `work` runs; to release or to look, unless it says that it is to lease. */
 export function withPool<T>(
@@ -102,7 +114,7 @@ function acquireFromPool(
 ): Acquired {
   const { config, invocation } = call
   const ipam = config.ipam ?? {}
-  const sets = planSets(config)
+  const sets = planSets(config, poolUseOf(record))
   const requested = requestsOf(invocation, config).ips
   const dns = ipam.resolvConf ? parseResolvConf(readResolvConf(ports, ipam.resolvConf)) : undefined
   const lease = (pool: Pool): Acquired => {
@@ -165,6 +177,8 @@ function acquireFromDelegate(
       cure: `Look at the key "ipam" of the network ${JSON.stringify(call.config.name)}.`,
     })
   }
+  assertPodAddresses(ips, `plugin ${type}: `)
+  assertGateways(ips, `plugin ${type}: `)
   const masquerade = call.config.ipMasq ? { masquerade: ips.map(({ cidr }) => formatCidr(cidr)) } : {}
   written = { ...record, routes: result.routes.map(printRoute), ...masquerade }
   recordsOf(ports).write(written)

@@ -5,6 +5,7 @@ import type { CniResult } from '../cni/result.ts'
 import { parseAddress } from '../core/address.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'
 import { UndoStack } from '../core/undo.ts'
+import { familiesOf } from '../pod/spec.ts'
 import { acquireAddresses, planSets, releaseLeases } from './addresses.ts'
 import { attachmentIdOf, type Call, OWN_IPAM } from './call.ts'
 import type { Ports } from './ports.ts'
@@ -24,7 +25,7 @@ import { removeFromKernel, throwCollected, withUnwound } from './unmake.ts'
 export function ipamAdd(call: Call, ports: Ports): CniResult {
   const id = attachmentIdOf(call)
   const own = withOwnIpam(call)
-  planSets(own.config)
+  planSets(own.config, 'unknown')
   return withAttachmentLock(call, ports, () => {
     const bootId = ports.kernel.bootId()
     const before = soundRecord(ports, id)
@@ -39,7 +40,7 @@ export function ipamAdd(call: Call, ports: Ports): CniResult {
       return {
         interfaces: [],
         ips: ips.map(({ cidr, gateway }) => ({ address: cidr, ...(gateway && { gateway }) })),
-        routes,
+        routes: routes.filter(({ dst }) => familiesOf(ips).includes(dst.address.family)),
         ...(chosen && { dns: chosen }),
       }
     } catch (error) {

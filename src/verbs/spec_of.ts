@@ -1,10 +1,11 @@
 import type { NetworkConfig } from '../cni/config.ts'
 import type { Requests } from '../cni/requests.ts'
-import { firstAddressOf } from '../core/address.ts'
+import { firstAddressOf, lastAddressOf, networkOf, sameAddress } from '../core/address.ts'
 import { highestMac } from '../core/mac.ts'
 import { type AttachmentId, deriveBridgeMac, deriveNames } from '../core/names.ts'
+import { isAllHosts, isSingle } from '../core/special_address.ts'
 import type { Kernel, PortVlan } from '../kernel/kernel.ts'
-import type { BridgeSpec, PodIp, PodRoute, PodSpec } from '../pod/spec.ts'
+import { type BridgeSpec, familiesOf, type PodIp, type PodRoute, type PodSpec } from '../pod/spec.ts'
 
 /** What the pod is to get, from what the config says, what was asked for, and the addresses that it has. */
 export function specOf(
@@ -17,6 +18,7 @@ export function specOf(
   const names = deriveNames(id)
   const mode = config.mode ?? 'l2'
   const bridge = mode === 'l2' ? bridgeSpecOf(kernel, config) : undefined
+  const families = familiesOf(addresses.ips)
   return {
     id,
     mode,
@@ -24,7 +26,8 @@ export function specOf(
     hostMac: bridge ? highestMac(names.hostMac) : names.hostMac,
     podMac: requests.mac ?? names.podMac,
     ...(config.mtu && { mtu: config.mtu }),
-    routes: addresses.routes,
+    // A pod has no way to a family that it has no address of, and the kernel would invent one.
+    routes: addresses.routes.filter(({ dst }) => families.includes(dst.address.family)),
     ips: bridge?.isGateway ? addresses.ips.map(withGateway) : addresses.ips,
     masquerade: config.ipMasq === true,
     ...(bridge && { bridge }),
@@ -33,9 +36,18 @@ export function specOf(
   }
 }
 
-/** An IPAM plugin need not name a gateway: then it is the first address of the subnet, as with the reference plugin. */
+/**
+ * An IPAM plugin need not name a gateway: then it is the first address of the subnet, as with the reference plugin; of a
+ * subnet of two the one that is not the pod's. A single address has no room for one.
+ */
 function withGateway(ip: PodIp): PodIp {
-  return ip.gateway ? ip : { ...ip, gateway: firstAddressOf(ip.cidr) }
+  if (ip.gateway || isSingle(ip.cidr)) return ip
+  if (!isAllHosts(ip.cidr)) return { ...ip, gateway: firstAddressOf(ip.cidr) }
+  const highest = lastAddressOf(ip.cidr)
+  return {
+    ...ip,
+    gateway: sameAddress(ip.cidr.address, highest) ? networkOf(ip.cidr).address : highest,
+  }
 }
 
 /** The bridge of a network in mode l2. */

@@ -1,9 +1,10 @@
+import type { PoolUse } from '../../ipam/config.ts'
 import { exhausted } from '../../ipam/exhausted.ts'
 import { poolStats } from '../../ipam/pool_stats.ts'
 import type { NetworkConfig } from '../cni/config.ts'
 import { during, isErrno } from '../core/errors.ts'
 import { bridgeFull, MAX_BRIDGE_PORTS } from '../pod/bridge.ts'
-import { dataDirOf, planSets, poolPlace } from './addresses.ts'
+import { dataDirOf, planSets, poolPlace, poolUseOf } from './addresses.ts'
 import { type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
 import { withOwnIpam } from './ipam.ts'
 import { asNotAvailable } from './not_available.ts'
@@ -22,7 +23,8 @@ export function status(call: Call, ports: Ports): void {
     const { config } = call
     probeKernel(config, ports)
     probeStore(ports, ports.paths.recordsDir)
-    if (config.ipam?.type === OWN_IPAM) refuseFullPool(config, ports)
+    if (config.ipam?.type === OWN_IPAM)
+      refuseFullPool(config, ports, poolUseOf({ mode: config.mode ?? 'l2' }))
     if (config.mode !== 'l3') refuseFullBridge(config, ports)
     const type = delegateOf(config)
     if (type) runDelegate(call, ports, type, 'STATUS')
@@ -33,7 +35,7 @@ export function status(call: Call, ports: Ports): void {
 export function ipamStatus(call: Call, ports: Ports): void {
   asNotAvailable(() => {
     probeStore(ports, ports.paths.recordsDir)
-    refuseFullPool(withOwnIpam(call).config, ports)
+    refuseFullPool(withOwnIpam(call).config, ports, 'unknown')
   })
 }
 
@@ -61,10 +63,10 @@ function probeStore(ports: Ports, directory: string): void {
   during('write below the state directory', () => ports.files.probe(directory))
 }
 
-function refuseFullPool(config: NetworkConfig, ports: Ports): void {
+function refuseFullPool(config: NetworkConfig, ports: Ports, use: PoolUse): void {
   const { name } = config
   const dataDir = dataDirOf(config, ports)
-  const sets = planSets(config)
+  const sets = planSets(config, use)
   probeStore(ports, `${dataDir}/${name}`)
   for (const { set, total, held, holdings } of poolStats(
     ports.files,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { type IpamConfig, planRanges, type RangeConfig } from '../../ipam/config.ts'
+import { assertNextHops, type IpamConfig, planRanges, type RangeConfig } from '../../ipam/config.ts'
 import { formatRangeSet } from '../../ipam/range_set.ts'
-import { formatAddress } from '../../src/core/address.ts'
+import { formatAddress, parseAddress } from '../../src/core/address.ts'
 import { Code, Fault } from '../../src/core/errors.ts'
 
 describe('the ranges of a network', () => {
@@ -15,6 +15,96 @@ describe('the ranges of a network', () => {
     const [set] = planRanges({ ranges: [[{ subnet }]] })
     expect(set && formatRangeSet(set)).toBe(expected)
     expect(set && formatAddress(set.ranges[0]?.gateway ?? { family: 4, value: 0n })).toBe(gateway)
+  })
+
+  it.each([
+    ['10.1.0.0/31', 'routed', '10.1.0.0-10.1.0.1', undefined],
+    ['fd00::4/127', 'routed', 'fd00::4-fd00::5', undefined],
+    ['10.1.0.7/32', 'routed', '10.1.0.7-10.1.0.7', undefined],
+    ['fd00::7/128', 'routed', 'fd00::7-fd00::7', undefined],
+    ['10.1.0.0/31', 'bridged', '10.1.0.0-10.1.0.1', '10.1.0.1'],
+    ['fd00::4/127', 'bridged', 'fd00::4-fd00::5', 'fd00::5'],
+    ['10.1.0.0/31', 'unknown', '10.1.0.0-10.1.0.1', '10.1.0.1'],
+    ['10.1.0.7/32', 'unknown', '10.1.0.7-10.1.0.7', undefined],
+  ] as const)('of %s, %s, are all of its addresses', (subnet, use, expected, gateway) => {
+    const [set] = planRanges({ ranges: [[{ subnet }]] }, [], use)
+    const given = set?.ranges[0]?.gateway
+    expect([set && formatRangeSet(set), given && formatAddress(given)]).toEqual([expected, gateway])
+  })
+
+  it.each([
+    ['10.1.0.0', '10.1.0.1'],
+    ['10.1.0.1', '10.1.0.0'],
+  ])('of two addresses with %s for the pod have the other one as gateway', (pod, gateway) => {
+    const [set] = planRanges({ ranges: [[{ subnet: '10.1.0.0/31', rangeStart: pod, rangeEnd: pod }]] })
+    expect(set?.ranges[0]?.gateway).toEqual(parseAddress(gateway))
+  })
+
+  it('of one address need a gateway by name on a bridge', () => {
+    const fault = faultOf(() => planRanges({ ranges: [[{ subnet: '10.1.0.7/32' }]] }, [], 'bridged'))
+    expect(fault?.message).toContain(
+      '"ipam.ranges[0][0].subnet": 10.1.0.7/32 leaves no address for a gateway',
+    )
+    const ranges = [[{ subnet: '10.1.0.7/32', gateway: '169.254.1.1' }]]
+    expect(planRanges({ ranges }, [], 'bridged')).toHaveLength(1)
+  })
+
+  it.each([
+    ['0.0.0.0', 'the unspecified address'],
+    ['0.0.0.5', 'an address of "this network"'],
+    ['127.0.0.1', 'a loopback address'],
+    ['224.0.0.1', 'a multicast address'],
+    ['239.255.255.255', 'a multicast address'],
+    ['255.255.255.255', 'the broadcast address'],
+    ['240.0.0.1', 'an address of the reserved block'],
+    ['10.1.0.0', 'the network address of 10.1.0.0/24'],
+    ['10.1.0.255', 'the broadcast address of 10.1.0.0/24'],
+    ['::ffff:127.0.0.1', 'a loopback address'],
+    ['::', 'the unspecified address'],
+    ['::1', 'a loopback address'],
+    ['::5', 'an address of the reserved block'],
+    ['ff02::1', 'a multicast address'],
+    ['fd00::', 'the network address of fd00::/64'],
+  ])('refuse the gateway %s', (gateway, why) => {
+    const family = gateway.includes('.') ? 4 : 6
+    const subnet = family === 4 ? '10.1.0.0/24' : 'fd00::/64'
+    const fault = faultOf(() => planRanges({ ranges: [[{ subnet, gateway }]] }))
+    expect(fault).toMatchObject({
+      code: 7,
+      message: expect.stringContaining(`"ipam.ranges[0][0].gateway": ${gateway} is ${why}`),
+    })
+    const sets = planRanges({ ranges: [[{ subnet }]] })
+    expect(faultOf(() => assertNextHops([{ dst: '10.9.0.0/24', gw: gateway }], sets))?.message).toContain(
+      `"ipam.routes[0].gw": ${gateway} is ${why}`,
+    )
+  })
+
+  it.each([
+    ['10.1.0.0/24', '169.254.1.1'],
+    ['10.1.0.0/24', '::ffff:10.1.0.9'],
+    ['240.1.0.0/24', '240.1.0.1'],
+    ['10.1.0.0/31', '10.1.0.0'],
+    ['fd00::/64', 'fe80::1'],
+    ['fd00::/127', 'fd00::'],
+    ['fd00::/64', 'fd00::ffff:ffff:ffff:ffff'],
+  ])('of %s take the gateway %s', (subnet, gateway) => {
+    expect(planRanges({ ranges: [[{ subnet, gateway }]] })[0]?.ranges[0]?.gateway).toEqual(
+      parseAddress(gateway),
+    )
+  })
+
+  it.each([
+    '0.0.0.0/0',
+    '0.0.0.0/8',
+    '127.0.0.0/24',
+    '64.0.0.0/2',
+    '224.0.0.0/24',
+    '::/64',
+    '::1/128',
+    'ff02::/64',
+  ])('refuse the subnet %s, which has no hosts', (subnet) => {
+    const fault = faultOf(() => planRanges({ ranges: [[{ subnet }]] }))
+    expect(fault?.message).toContain(`"ipam.ranges[0][0].subnet": ${subnet} has `)
   })
 
   it('come from the runtime first, then from the old place, then from "ranges"', () => {
@@ -39,7 +129,7 @@ describe('the ranges of a network', () => {
       gateway: '10.1.0.15',
     })
     expect(set && formatRangeSet(set)).toBe('10.1.0.10-10.1.0.20')
-    expect(set?.ranges[0]?.gateway.value).toBe(0x0a01000fn)
+    expect(set?.ranges[0]?.gateway?.value).toBe(0x0a01000fn)
   })
 
   it('leave out the network and the broadcast address, even where they are asked for', () => {
@@ -51,7 +141,7 @@ describe('the ranges of a network', () => {
 
   it('may have a gateway outside the subnet', () => {
     const [set] = planRanges({ ranges: [[{ subnet: '10.0.0.0/24', gateway: '169.254.1.1' }]] })
-    expect(set?.ranges[0]?.gateway.value).toBe(0xa9fe0101n)
+    expect(set?.ranges[0]?.gateway?.value).toBe(0xa9fe0101n)
   })
 
   it('may share a subnet as long as they share no address', () => {
@@ -88,18 +178,6 @@ describe('the ranges of a network', () => {
       one({ subnet: '10.1.0.0' }),
       '"ipam.ranges[0][0].subnet": "10.1.0.0" is not an address with a prefix',
       '10.1.0.0/24',
-    ],
-    [
-      'that are too small',
-      one({ subnet: '10.1.0.0/31' }),
-      '10.1.0.0/31 is too small',
-      'Use a /30 or larger.',
-    ],
-    [
-      'that are too small in IPv6',
-      one({ subnet: 'fd00::/127' }),
-      'fd00::/127 is too small',
-      'Use a /126 or larger.',
     ],
     [
       'in the old place with a bad key',

@@ -126,7 +126,7 @@ describe('a requested address', () => {
     const node = new AddressNode('10.0.0.0/24')
     const [lease] = node.withPool((pool) => pool.choose(node.sets, [parseAddress('10.0.0.77')]))
     expect(lease?.address).toEqual({ address: parseAddress('10.0.0.77'), prefix: 24 })
-    expect(lease && formatAddress(lease.gateway)).toBe('10.0.0.1')
+    expect(lease?.gateway && formatAddress(lease.gateway)).toBe('10.0.0.1')
   })
 
   it('goes to the set that it belongs to, and the other set gives its next', () => {
