@@ -1,4 +1,4 @@
-import type { Address, Cidr } from '../core/address.ts'
+import type { Address, Cidr, Family } from '../core/address.ts'
 import type { Mac } from '../core/mac.ts'
 import type { NftChain, NftCommand, NftElement, NftMapRef, NftOwnElementRef } from './nftables/commands.ts'
 
@@ -63,6 +63,17 @@ export interface Netns {
    * this namespace, which IPv6 knows of a moment after the address was added.
    */
   routeTo(address: Address): number | undefined
+  /**
+   * How traffic to each of these addresses is routed: the routes that the kernel chooses from, one for each next hop, as
+   * they stand in their table; none where it has no unicast route. With them the policy rules, in their order. One round
+   * trip. A rule that only some packets of an address can meet, for a mark or a port, is left out.
+   */
+  routing(addresses: readonly Address[]): {
+    readonly routes: readonly Route[][]
+    readonly rules: PolicyRule[]
+  }
+  /** The unicast default routes of one table that have the lowest priority number. */
+  defaultRoutes(family: Family, table: number): Route[]
   /** A value below /proc/sys/net of this namespace, trimmed; `key` like `ipv4/ip_forward`. Undefined if missing. */
   readSysctl(key: string): string | undefined
   /** Throws a Fault with the errno and the key. */
@@ -81,6 +92,8 @@ export type Link = {
   readonly mac: Mac
   /** Bytes. */
   readonly mtu: number
+  /** Where IPv6 has another: a router has advertised it, or somebody has set net.ipv6.conf.LINK.mtu. */
+  readonly ipv6Mtu?: number
   /** Administratively up (IFF_UP). */
   readonly up: boolean
   /**
@@ -136,6 +149,14 @@ export type Route = {
   /** Bytes. */
   readonly mtu?: number
   readonly advmss?: number
+}
+
+/** Packets with this source that come in by this interface are routed by this table. Absent: whatever they have. */
+export type PolicyRule = {
+  readonly family: Family
+  readonly table: number
+  readonly source?: Cidr
+  readonly inputLink?: string
 }
 
 export type Neighbour = { readonly address: Address; readonly mac: Mac; readonly linkIndex: number }

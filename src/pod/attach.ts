@@ -37,7 +37,7 @@ export function attachPod(
   const plan = planPod(spec)
   const links = spec.bridge
     ? createPort(kernel, netns, spec, spec.bridge, plan, others, undo)
-    : createVeth(host, netns, spec, spec.mtu ?? uplinkMtu(host), undo)
+    : createVeth(host, netns, spec, spec.mtu ?? uplinkMtu(host, spec), undo)
   configureEnds(host, netns, spec, plan, links)
   if (detectsDuplicates(spec)) awaitDetection(kernel, netns, links.pod)
   if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, others, undo)
@@ -73,21 +73,20 @@ function createPort(
 ): Attached {
   const host = kernel.host()
   if (bridgeSpec.checkMac) checkMac(kernel, spec, undo)
-  const mtu = () => spec.mtu ?? uplinkMtu(host)
+  let uplink: { readonly mtu: number | undefined } | undefined
+  const mtu = () => {
+    uplink ??= { mtu: spec.mtu ?? uplinkMtu(host, spec) }
+    return uplink.mtu
+  }
   const wanted = { spec: bridgeSpec, plan, mtu, keepsMtu: spec.mtu === undefined }
   return withBridge(host, wanted, others, undo, (ready) => {
-    const links = createVeth(host, netns, spec, spec.mtu ?? portMtu(host, ready.bridge), undo)
+    // Not given, it is the bridge's, but no more than the way out carries: a bridge that somebody else made has 1500, and
+    // so has an empty one that is not ours, whatever the way out carries.
+    const bytes = spec.mtu ?? Math.min(ready.bridge.mtu, mtu() ?? ready.bridge.mtu)
+    const links = createVeth(host, netns, spec, bytes, undo)
     joinBridge(host, bridgeSpec, ready.bridge, links.host)
     return { ...ready, ...links }
   })
-}
-
-/**
- * What a pod gets that was given no MTU: the bridge's, but no more than the uplink's. A bridge that somebody else made has
- * 1500, and so has an empty one that is not ours, whatever the way out takes.
- */
-function portMtu(host: Netns, bridge: Link): number {
-  return Math.min(bridge.mtu, uplinkMtu(host) ?? bridge.mtu)
 }
 
 /** Before the link is there or on the bridge, and undone after it is gone: at no time can the pod send unchecked. */

@@ -11,7 +11,7 @@ export type PodSpec = {
   readonly hostIfName: string
   readonly hostMac: Mac
   readonly podMac: Mac
-  /** What the config says, in bytes; absent: that of the bridge, but no more than the uplink's. */
+  /** What the config says, in bytes; absent: that of the bridge, but no more than the way out carries. */
   readonly mtu?: number
   readonly ips: readonly PodIp[]
   readonly routes: readonly PodRoute[]

@@ -1,19 +1,124 @@
-import type { Address } from '../core/address.ts'
-import type { Netns } from '../kernel/kernel.ts'
+import { type Address, contains, type Family } from '../core/address.ts'
+import type { Link, Netns, PolicyRule, Route } from '../kernel/kernel.ts'
+import { familiesOf, type PodSpec } from './spec.ts'
+import { gatewayVlanName } from './vlan.ts'
 
-// Addresses that no network uses (RFC 5737, RFC 3849): the way to them is the way out.
-// 192.0.2.1 and 2001:db8::1.
-const ELSEWHERE: readonly Address[] = [
-  { family: 4, value: 0xc0000201n },
-  { family: 6, value: (0x20010db8n << 96n) + 1n },
-]
+/**
+ * Addresses all over the Internet: the way to them is the way out. The first, of a root name server, is asked for in each
+ * ADD; nothing is sent to it. A node may know a way of its own to it, or reject what is sent there. Then the others are
+ * asked for as well: some tunnels take the Internet in two halves.
+ */
+const ELSEWHERE: Record<Family, readonly [first: Address, ...others: Address[]]> = {
+  // 198.41.0.4; 192.0.2.1 (RFC 5737), 128.9.0.1, 1.0.0.1.
+  4: [v4(0xc6290004n), v4(0xc0000201n), v4(0x80090001n), v4(0x01000001n)],
+  // 2001:503:ba3e::2:30; 2400::1, 2600::1, 2a00::1.
+  6: [
+    v6((0x20010503ba3en << 80n) + 0x20030n),
+    v6((0x24n << 120n) + 1n),
+    v6((0x26n << 120n) + 1n),
+    v6((0x2an << 120n) + 1n),
+  ],
+}
+/** 0.0.0.0/0, its halves, and 2000::/3, which is all that IPv6 has given out, stand for a default route. */
+const LONGEST_WIDE_PREFIX = 3
+const MAIN_TABLE = 254
 
-/** The MTU, in bytes, of the link by which traffic leaves the node, or undefined on a node without a way out. */
-export function uplinkMtu(host: Netns): number | undefined {
-  for (const address of ELSEWHERE) {
-    const index = host.routeTo(address)
-    const link = index === undefined ? undefined : host.link({ index })
-    if (link && link.name !== 'lo') return link.mtu
+/** Whose way out it is: policy rules may send each pod another way. */
+export type Sender = Pick<PodSpec, 'ips' | 'hostIfName' | 'bridge'>
+
+/** A route that leads out of the node, and the link that it leads by. */
+export type WayOut = { readonly route: Route; readonly link: Link }
+
+/**
+ * The MTU, in bytes, of the narrowest of the ways by which the pod's packets leave the node, or undefined on a node
+ * without a way out. Counted are the links and what the routes say.
+ */
+export function uplinkMtu(host: Netns, pod: Sender): number | undefined {
+  const mtus = waysOut(host, pod).map(mtuOf)
+  return mtus.length > 0 ? Math.min(...mtus) : undefined
+}
+
+/**
+ * The ways out that the node has for the families of the pod; where it has none for these, and for a pod without
+ * addresses, those of any family. There may be several of each: a route by several next hops, or one for each half of the
+ * Internet.
+ */
+export function waysOut(host: Netns, pod: Sender): WayOut[] {
+  const own = familiesOf(pod.ips)
+  const others = ([4, 6] as const).filter((family) => !own.includes(family))
+  const routes = routesOut(host, pod, own)
+  return withLinks(host, routes.length > 0 ? routes : routesOut(host, pod, others))
+}
+
+function mtuOf({ route: { dst, mtu }, link }: WayOut): number {
+  const byLink = dst.address.family === 6 ? (link.ipv6Mtu ?? link.mtu) : link.mtu
+  return Math.min(byLink, link.mtu, mtu ?? link.mtu)
+}
+
+function withLinks(host: Netns, routes: readonly Route[]): WayOut[] {
+  const links = new Map<number, Link | undefined>()
+  for (const { linkIndex: index } of routes) if (!links.has(index)) links.set(index, host.link({ index }))
+  return routes.flatMap((route) => {
+    const link = links.get(route.linkIndex)
+    return link && link.name !== 'lo' ? [{ route, link }] : []
+  })
+}
+
+function routesOut(host: Netns, pod: Sender, families: readonly Family[]): Route[] {
+  if (families.length === 0) return []
+  const { routes, rules } = host.routing(families.map((family) => ELSEWHERE[family][0]))
+  return families.flatMap((family, i) => {
+    const found = routes[i] ?? []
+    const chosen = routesByPolicy(host, pod, family, rules, found[0]?.table)
+    return chosen ?? (isWide(found, 0) ? found : searchedRoutes(host, family, found))
+  })
+}
+
+/**
+ * The kernel was asked for a packet of the node's own. A rule for the source of the pod's packets, or for the link that
+ * they come in by, counts if it stands before the one that gave the answer, which was found in `table`.
+ */
+function routesByPolicy(
+  host: Netns,
+  pod: Sender,
+  family: Family,
+  rules: readonly PolicyRule[],
+  table: number | undefined,
+): Route[] | undefined {
+  for (const rule of rules) {
+    if (rule.family !== family) continue
+    const isForAll = rule.source === undefined && rule.inputLink === undefined
+    if (isForAll && rule.table === table) return undefined
+    if (isForAll || !meets(rule, pod)) continue
+    const routes = host.defaultRoutes(family, rule.table)
+    if (routes.length > 0) return routes
   }
   return undefined
+}
+
+function meets({ source, inputLink }: PolicyRule, { ips, hostIfName, bridge }: Sender): boolean {
+  const gatewayLink = bridge?.gatewayVlan ? gatewayVlanName(bridge.name, bridge.gatewayVlan) : bridge?.name
+  if (inputLink !== undefined && inputLink !== (gatewayLink ?? hostIfName)) return false
+  return source === undefined || ips.some(({ cidr }) => contains(source, cidr.address))
+}
+
+/** What is found when the first answer was no default route: nothing, or something for the address that was asked for. */
+function searchedRoutes(host: Netns, family: Family, first: readonly Route[]): Route[] {
+  const [, ...others] = ELSEWHERE[family]
+  const found = [first, ...host.routing(others).routes].filter((routes) =>
+    isWide(routes, LONGEST_WIDE_PREFIX),
+  )
+  return found.length > 0 ? found.flat() : host.defaultRoutes(family, MAIN_TABLE)
+}
+
+function isWide([route]: readonly Route[], longest: number): boolean {
+  return route !== undefined && route.dst.prefix <= longest
+}
+
+function v4(value: bigint): Address {
+  return { family: 4, value }
+}
+
+function v6(value: bigint): Address {
+  return { family: 6, value }
 }

@@ -14,7 +14,7 @@ import { beyond, countSystemCalls, type SystemCalls, tracePlugin } from '../supp
 const BUDGETS: Readonly<Record<string, SystemCalls>> = {
   'ADD l3': {
     sendto: 9,
-    recvfrom: 9,
+    recvfrom: 10,
     socket: 3,
     setsockopt: 6,
     setns: 2,
@@ -51,10 +51,10 @@ const BUDGETS: Readonly<Record<string, SystemCalls>> = {
     getdents64: 2,
     clone3: 2,
   },
-  // Two of the round trips ask for the MTU of the uplink.
+  // Two of the round trips ask for the MTU of the way out: the routes of each family with the rules, and the link.
   'ADD l2': {
     sendto: 13,
-    recvfrom: 14,
+    recvfrom: 16,
     socket: 3,
     setsockopt: 7,
     setns: 6,

@@ -9,7 +9,7 @@ const ROOT = new URL('../..', import.meta.url).pathname.replace(/\/$/, '')
 // version had 83 modules and 108 kB; these are some more. Raise them on purpose, after measuring `VERSION`: between 92
 // modules with 124 kB and 99 with 146 kB it shows no difference.
 const MAX_MODULES = 120
-const MAX_BYTES = 180_000
+const MAX_BYTES = 200_000
 
 /** Bundles in memory as scripts/build.ts does, and says what is loaded for a call of the plugin. */
 async function bundle(entry: string, root = ROOT): Promise<PluginPath> {

@@ -1,13 +1,23 @@
-import { type Address, formatAddress } from '../../core/address.ts'
+import { type Address, type Family, formatAddress, isDefaultRoute } from '../../core/address.ts'
 import { during, Fault } from '../../core/errors.ts'
 import { Killed } from '../../core/fake_files.ts'
 import { describeChange } from '../describe.ts'
-import type { Change, Link, LinkAddress, LinkRef, Neighbour, Netns, PortVlan, Route } from '../kernel.ts'
+import type {
+  Change,
+  Link,
+  LinkAddress,
+  LinkRef,
+  Neighbour,
+  Netns,
+  PolicyRule,
+  PortVlan,
+  Route,
+} from '../kernel.ts'
 import { addAddress, dropIpv6, makeLinkLocals, removeAddress } from './addresses.ts'
 import { createBridge, createVeth, createVlan, removeLink, setLink } from './links.ts'
 import { removeNeighbour, setNeighbour } from './neighbours.ts'
 import { addPortVlan, portVlansOf, removePortVlan } from './port_vlans.ts'
-import { addRoute, removeRoute, routeTo, showRoute } from './routes.ts'
+import { addRoute, bestRoutes, removeRoute, routeTo, showRoute } from './routes.ts'
 import { findLink, type Namespace, showLink } from './state.ts'
 import { refusal, type Steps } from './steps.ts'
 import { hasIpv6, readSysctl, writeSysctl } from './sysctls.ts'
@@ -97,6 +107,23 @@ export class FakeNetns implements Netns {
   routeTo(address: Address): number | undefined {
     return this.#query(`find the route to ${formatAddress(address)}`, (namespace) =>
       routeTo(namespace, address),
+    )
+  }
+
+  routing(addresses: readonly Address[]): { routes: Route[][]; rules: PolicyRule[] } {
+    return this.#query(`find the routes to ${addresses.map(formatAddress).join(', ')}`, (namespace) => ({
+      routes: addresses.map((address) => bestRoutes(namespace, address).map(showRoute)),
+      rules: [],
+    }))
+  }
+
+  defaultRoutes(family: Family, table: number): Route[] {
+    return this.#query(`list the default routes of table ${table}`, ({ routes }) =>
+      routes
+        .filter(
+          ({ dst, table: one }) => isDefaultRoute(dst) && dst.address.family === family && one === table,
+        )
+        .map(showRoute),
     )
   }
 

@@ -109,12 +109,16 @@ export function forgetSource(namespace: Namespace, address: Address): void {
     })
 }
 
-/** The link of the best route of the main table: longest prefix, then lowest priority number, then oldest. */
+/** The link of the best route. */
 export function routeTo(namespace: Namespace, address: Address): number | undefined {
-  if (holdsAddress(namespace, address)) return undefined
+  return bestRoutes(namespace, address)[0]?.linkIndex
+}
+
+/** The best route of the main table, if any: longest prefix, then lowest priority number, then oldest. */
+export function bestRoutes(namespace: Namespace, address: Address): FakeRoute[] {
+  if (holdsAddress(namespace, address)) return []
   const matching = namespace.routes.filter(({ dst, table }) => table === MAIN_TABLE && contains(dst, address))
-  const best = matching.sort((a, b) => b.dst.prefix - a.dst.prefix || a.priority - b.priority)[0]
-  return best?.linkIndex
+  return matching.sort((a, b) => b.dst.prefix - a.dst.prefix || a.priority - b.priority).slice(0, 1)
 }
 
 export function showRoute({ kernel: _, priority, ...route }: FakeRoute): Route {

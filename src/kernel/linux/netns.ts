@@ -1,17 +1,38 @@
-import { type Address, addressBytes } from '../../core/address.ts'
+import { type Address, addressBytes, type Family as IpFamily } from '../../core/address.ts'
 import { Code, Fault, isErrno } from '../../core/errors.ts'
 import { describeChange } from '../describe.ts'
-import type { Change, Link, LinkAddress, LinkRef, Neighbour, Netns, PortVlan, Route } from '../kernel.ts'
+import type {
+  Change,
+  Link,
+  LinkAddress,
+  LinkRef,
+  Neighbour,
+  Netns,
+  PolicyRule,
+  PortVlan,
+  Route,
+} from '../kernel.ts'
 import { familyNumber, stepsOf, writeChange, writeIfInfo, writeLinkHead } from '../netlink/changes.ts'
-import { type Ack, type MessageWriter, NLM_F_ACK, NLM_F_REQUEST } from '../netlink/message.ts'
+import { type Ack, type MessageWriter, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST } from '../netlink/message.ts'
 import {
   decodeAddress,
   decodeLink,
   decodeNeighbour,
+  decodePolicyRule,
   decodePortVlans,
   decodeRoutes,
 } from '../netlink/replies.ts'
-import { EXT_MASK_SKIP_STATS, EXT_MASK_VLANS, Family, Ifla, Nda, Rta, Rtm } from '../netlink/rtnetlink.ts'
+import {
+  EXT_MASK_SKIP_STATS,
+  EXT_MASK_VLANS,
+  Family,
+  Ifla,
+  Nda,
+  RTM_F_FIB_MATCH,
+  RTM_F_LOOKUP_TABLE,
+  Rta,
+  Rtm,
+} from '../netlink/rtnetlink.ts'
 import { errnoName } from './errno.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
@@ -109,6 +130,42 @@ export class LinuxNetns implements Netns {
     return ack?.errno === 0 ? index : undefined
   }
 
+  routing(addresses: readonly Address[]): { routes: Route[][]; rules: PolicyRule[] } {
+    const routes: Route[][] = addresses.map(() => [])
+    const rules: PolicyRule[] = []
+    let first = 0
+    this.#open().exchange(
+      addresses.length + 1,
+      (writer, seq) => {
+        first = seq
+        for (const [i, address] of addresses.entries()) {
+          // IPv6 tells the table in any case, and after the first dump refuses the flag that asks for it.
+          const flags = address.family === 4 ? RTM_F_FIB_MATCH | RTM_F_LOOKUP_TABLE : RTM_F_FIB_MATCH
+          writeRouteQuestion(writer, address, seq + i, flags)
+        }
+        writer.begin(Rtm.getRule, NLM_F_REQUEST | NLM_F_DUMP, seq + addresses.length)
+        writer.u32(Family.unspec).u32(0).u32(0).end()
+      },
+      ({ type, seq, body }) => {
+        if (type === Rtm.newRoute) routes[seq - first] = decodeRoutes(body)
+        if (type === Rtm.newRule) rules.push(...[decodePolicyRule(body) ?? []].flat())
+      },
+    )
+    return { routes, rules }
+  }
+
+  defaultRoutes(family: IpFamily, table: number): Route[] {
+    const body = (writer: MessageWriter) =>
+      writer.u32(familyNumber(family)).u32(0).u32(0).attributeU32(Rta.table, table)
+    const found = this.#dump('routes', { request: Rtm.getRoute, reply: Rtm.newRoute, body })
+      .flatMap(decodeRoutes)
+      .filter(
+        (route) => route.dst.prefix === 0 && route.dst.address.family === family && route.table === table,
+      )
+    const lowest = Math.min(...found.map(({ priority = 0 }) => priority))
+    return found.filter(({ priority = 0 }) => priority === lowest)
+  }
+
   readSysctl(key: string): string | undefined {
     return this.#inside(() => readSysctl(key))
   }
@@ -196,7 +253,8 @@ function writeLinkQuestion(writer: MessageWriter, ref: LinkRef, seq: number): vo
   writer.attributeU32(Ifla.extMask, EXT_MASK_SKIP_STATS).end()
 }
 
-function writeRouteQuestion(writer: MessageWriter, address: Address, seq: number): void {
+/** `flags`: RTM_F_*. */
+function writeRouteQuestion(writer: MessageWriter, address: Address, seq: number, flags = 0): void {
   const bytes = addressBytes(address)
   writer.begin(Rtm.getRoute, NLM_F_REQUEST | NLM_F_ACK, seq)
   writer
@@ -204,7 +262,7 @@ function writeRouteQuestion(writer: MessageWriter, address: Address, seq: number
     .u8(8 * bytes.length)
     .u16(0)
     .u32(0)
-    .u32(0)
+    .u32(flags)
   writer.attribute(Rta.dst, bytes).end()
 }
 

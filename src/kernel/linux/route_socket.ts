@@ -40,7 +40,8 @@ export class RouteSocket {
    * `onReply` gets what is no acknowledgement. Returns what became of each, in the order of the requests.
    *
    * The kernel works them off in order, and tells a refusal unasked. So only the last one asks for an acknowledgement,
-   * or, being a question, not even that: a success is one answer to receive, however many the requests.
+   * or, being a question, not even that: a success is one answer to receive, however many the requests. The last one may
+   * be a dump, which is over when the kernel says so.
    */
   exchange(
     count: number,
@@ -61,7 +62,7 @@ export class RouteSocket {
         const index = message.seq - first
         // Not ours: a late answer to a request that was given up.
         if (index < 0 || index >= count) continue
-        const ack = readAck(message)
+        const ack = readAck(message) ?? readDone(message)
         if (ack) acks[index] = ack
         else onReply(message)
         over ||= index === count - 1 && (ack !== undefined || isQuestion)
@@ -119,16 +120,17 @@ export class RouteSocket {
   }
 }
 
-/** Takes the wish for an acknowledgement from all but the last request, and from a question. Was the last a question? */
+/** Takes the wish for an acknowledgement from all but the last request, and from a question. Was the last one of one answer? */
 function askOnlyLast(requests: Uint8Array): boolean {
   const view = new DataView(requests.buffer, requests.byteOffset, requests.length)
   for (let at = 0; ; ) {
     const next = at + ((view.getUint32(at, true) + 3) & ~3)
     const isLast = next >= requests.length
     // Message types come in fours: new, delete, get, set.
+    const flags = view.getUint16(at + 6, true)
     const isQuestion = isLast && (view.getUint16(at + 4, true) & 3) === 2
-    if (!isLast || isQuestion) view.setUint16(at + 6, view.getUint16(at + 6, true) & ~NLM_F_ACK, true)
-    if (isLast) return isQuestion
+    if (!isLast || isQuestion) view.setUint16(at + 6, flags & ~NLM_F_ACK, true)
+    if (isLast) return isQuestion && !(flags & NLM_F_DUMP)
     at = next
   }
 }

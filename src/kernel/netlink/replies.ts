@@ -1,12 +1,13 @@
 import { type Address, addressFromBytes, bitsOf, type Cidr } from '../../core/address.ts'
 import { Fault } from '../../core/errors.ts'
 import { macFromBytes } from '../../core/mac.ts'
-import type { Link, LinkAddress, Neighbour, PortOptions, PortVlan, Route } from '../kernel.ts'
+import type { Link, LinkAddress, Neighbour, PolicyRule, PortOptions, PortVlan, Route } from '../kernel.ts'
 import { listAttributes, readAttributes, readString, readU32 } from './message.ts'
 import {
   Bridge,
   BridgeVlan,
   Family,
+  Fra,
   IFF_PROMISC,
   IFF_UP,
   Ifa,
@@ -28,6 +29,22 @@ import {
 
 type Attributes = Map<number, Uint8Array>
 
+/** FR_ACT_TO_TBL: look into a table. Source: linux/fib_rules.h. */
+const RULE_TO_TABLE = 1
+const RULE_INVERT = 2
+const NO_SUPPRESSION = 0xffffffff
+/** What a rule may have that does not make it depend on more than the source and the interface. */
+const PLAIN_RULE: readonly number[] = [
+  Fra.source,
+  Fra.inputLink,
+  Fra.priority,
+  Fra.suppressGroup,
+  Fra.suppressPrefix,
+  Fra.table,
+  Fra.protocol,
+  Fra.padding,
+]
+
 /** Reads the body of an RTM_NEWLINK message. Throws a Fault if it is too short to be one. */
 export function decodeLink(body: Uint8Array): Link {
   const view = viewOf(body, 16, 'link')
@@ -42,6 +59,8 @@ export function decodeLink(body: Uint8Array): Link {
   const vlan = kind === 'vlan' ? vlanOf(attributes, nested(info, Info.data)) : undefined
   const alias = attributes.get(Ifla.ifAlias)
   const filtering = kind === 'bridge' ? nested(info, Info.data).get(Bridge.vlanFiltering)?.[0] : undefined
+  const mtu = readU32(attributes.get(Ifla.mtu)) ?? 0
+  const ipv6Mtu = ipv6Setting(attributes, Ipv6Conf.mtu) ?? mtu
   const acceptRa = ipv6Setting(attributes, Ipv6Conf.acceptRa)
   const port = text(info.get(Info.slaveKind)) === 'bridge' ? portOf(nested(info, Info.slaveData)) : undefined
   return {
@@ -49,7 +68,7 @@ export function decodeLink(body: Uint8Array): Link {
     name: text(attributes.get(Ifla.ifName)),
     kind,
     mac: macFromBytes(mac?.length === 6 ? mac : new Uint8Array(6)),
-    mtu: readU32(attributes.get(Ifla.mtu)) ?? 0,
+    mtu,
     up: (flags & IFF_UP) !== 0,
     running: operState === OPER_UP || (operState === OPER_UNKNOWN && kind === ''),
     promiscuous: (flags & IFF_PROMISC) !== 0,
@@ -57,6 +76,7 @@ export function decodeLink(body: Uint8Array): Link {
     ...(peer !== undefined && { peer }),
     ...(vlan && { vlan }),
     ...(alias && { alias: text(alias) }),
+    ...(ipv6Mtu !== mtu && { ipv6Mtu }),
     ...(acceptRa !== undefined && { acceptRa }),
     ...(filtering !== undefined && { vlanFiltering: filtering !== 0 }),
     ...(port && { port }),
@@ -115,6 +135,32 @@ export function decodeNeighbour(body: Uint8Array): Neighbour | undefined {
   const address = attributes.get(Nda.dst)
   if (mac?.length !== 6 || !address || view.getUint16(8, true) & NUD_NOARP) return undefined
   return { address: addressOf(address), mac: macFromBytes(mac), linkIndex: view.getUint32(4, true) }
+}
+
+/**
+ * Reads the body of an RTM_NEWRULE message. Undefined for a rule that leads to no table, that finds no default route in it,
+ * or that asks for more than the source and the incoming interface of a packet (a mark, a port, a user): nobody can say
+ * whether a pod's packets will have that.
+ */
+export function decodePolicyRule(body: Uint8Array): PolicyRule | undefined {
+  const family = body[0] === Family.inet ? 4 : body[0] === Family.inet6 ? 6 : undefined
+  if (body.length < 12 || !family) return undefined
+  const [, destinationBits, sourceBits = 0, tos, headTable = 0, , , action] = body
+  const flags = readU32(body.subarray(8)) ?? 0
+  const attributes = readAttributes(body, 12)
+  if (action !== RULE_TO_TABLE || destinationBits || tos || flags & RULE_INVERT) return undefined
+  if ([...attributes.keys()].some((type) => !PLAIN_RULE.includes(type))) return undefined
+  for (const type of [Fra.suppressGroup, Fra.suppressPrefix]) {
+    if ((readU32(attributes.get(type)) ?? NO_SUPPRESSION) !== NO_SUPPRESSION) return undefined
+  }
+  const source = attributes.get(Fra.source)
+  const inputLink = attributes.get(Fra.inputLink)
+  return {
+    family,
+    table: readU32(attributes.get(Fra.table)) ?? headTable,
+    ...(source && { source: { address: addressOf(source), prefix: sourceBits } }),
+    ...(inputLink && { inputLink: readString(inputLink) }),
+  }
 }
 
 /** Reads the body of an RTM_NEWLINK message of family bridge: a port, or a bridge itself, and its VLANs. */

@@ -1,4 +1,4 @@
-/** Numbers of rtnetlink. Source: linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h, if_bridge.h, veth.h. */
+/** Numbers of rtnetlink. Source: linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h, if_bridge.h, veth.h, fib_rules.h. */
 export const Rtm = {
   newLink: 16,
   delLink: 17,
@@ -13,6 +13,8 @@ export const Rtm = {
   newNeigh: 28,
   delNeigh: 29,
   getNeigh: 30,
+  newRule: 32,
+  getRule: 34,
 } as const
 
 export const Family = { unspec: 0, inet: 2, bridge: 7, inet6: 10 } as const
@@ -53,7 +55,7 @@ export const Inet6 = { conf: 2 } as const
 export const Ipv4Conf = { forwarding: 1, sendRedirects: 6, arpNotify: 22 } as const
 
 /** The same of net.ipv6.conf, counted from 0. Source: linux/ipv6.h. */
-export const Ipv6Conf = { acceptRa: 3 } as const
+export const Ipv6Conf = { mtu: 2, acceptRa: 3 } as const
 
 export const IFF_UP = 1
 export const IFF_PROMISC = 0x100
@@ -76,6 +78,9 @@ export const Rta = {
   via: 18,
 } as const
 export const Rtax = { mtu: 2, advmss: 8 } as const
+/** Answers with the route as it stands in its table, with all of its next hops, and with that table. */
+export const RTM_F_FIB_MATCH = 0x2000
+export const RTM_F_LOOKUP_TABLE = 0x1000
 export const RTPROT_UNSPEC = 0
 export const RTPROT_BOOT = 3
 export const RTN_UNICAST = 1
@@ -83,6 +88,17 @@ export const TABLE_MAIN = 254
 export const TABLE_LOCAL = 255
 export const SCOPE_LINK = 253
 export const SCOPE_NOWHERE = 255
+
+export const Fra = {
+  source: 2,
+  inputLink: 3,
+  priority: 6,
+  suppressGroup: 13,
+  suppressPrefix: 14,
+  table: 15,
+  padding: 18,
+  protocol: 21,
+} as const
 
 export const Nda = { dst: 1, lladdr: 2, linkIndex: 8 } as const
 export const NUD_NOARP = 0x40

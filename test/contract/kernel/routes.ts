@@ -278,4 +278,30 @@ function routeToSentences(lab: () => Lab, family: Family): void {
     ])
     expect(a.routeTo(far)).toBe(linkIndex)
   })
+
+  it('are told as they stand in their table, with its policy rules', () => {
+    const { a } = lab()
+    const linkIndex = addressed(lab(), family)
+    a.apply([add({ dst: family.default, linkIndex, gateway, mtu: 1300 })])
+    // A socket that has dumped is stricter.
+    a.addresses(linkIndex)
+    const { routes } = a.routing([far, gateway])
+    expect(routes).toMatchObject([
+      [{ dst: family.default, linkIndex, gateway, mtu: 1300, table: 254 }],
+      [{ linkIndex }],
+    ])
+  })
+
+  it('are told of none where there is none', () => {
+    expect(lab().a.routing([far]).routes).toEqual([[]])
+  })
+
+  it('to everywhere are told for one table', () => {
+    const { a } = lab()
+    const linkIndex = addressed(lab(), family)
+    a.apply([add({ dst: family.default, linkIndex, gateway, table: 77 })])
+    const { family: number } = gateway
+    expect(a.defaultRoutes(number, 77)).toMatchObject([{ dst: family.default, linkIndex, gateway }])
+    expect(a.defaultRoutes(number, 254)).toEqual([])
+  })
 }
