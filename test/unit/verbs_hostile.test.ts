@@ -112,7 +112,7 @@ const FILE_STEP =
 const KERNEL_STEPS = [
   /^open network namespace /,
   /^(read|create|set|remove) (link|veth|bridge) /,
-  /^(add|remove|list|set|find) (the )?(address|addresses|route|routes|neighbour|neighbours|links) ?/,
+  /^(add|remove|list|set|find) (the )?(address|addresses|route|routes|default routes|neighbour|neighbours|links) ?/,
   /^read the boot id$/,
   /^ask for the generation of the ruleset$/,
   /^(read sysctl|write [01] to sysctl) ipv[46]\/(ip_forward|conf\/(?!\.\.?\/)[^/]+\/[a-z0-9_]+)$/,
