@@ -201,6 +201,23 @@ const BRIDGE: readonly Case[] = [
     },
   },
   {
+    id: '10c',
+    title: 'a bridge whose MAC the kernel has zeroed, as its last port left, is a gateway again',
+    expectReference: 'passes',
+    async run(subject, version) {
+      run(`ip link add cni0 type bridge; ip link set cni0 up
+        ip link add low0 type veth peer name low1; ip link set low0 master cni0; ip link del low0`)
+      expect((await link('cni0'))?.address, 'as the case needs it').toBe('00:00:00:00:00:00')
+      const [a, b] = [createPod('a'), createPod('b')]
+      await add(bridged(subject, version), a)
+      const mac = (await link('cni0'))?.address
+      expect(mac).not.toBe('00:00:00:00:00:00')
+      expect(await reaches('10.1.0.1', a)).toBe(true)
+      await add(bridged(subject, version), b)
+      expect((await link('cni0'))?.address, 'the MAC stays').toBe(mac)
+    },
+  },
+  {
     id: '11',
     title: 'DEL of a pod that was never attached succeeds and leaves no state',
     versions: VERSIONS,

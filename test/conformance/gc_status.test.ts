@@ -2,6 +2,7 @@ import { expect } from 'vitest'
 import { type Case, conform, type Subject, type Version } from '../support/conformance.ts'
 import {
   add,
+  asIpam,
   bridged,
   type Config,
   createPod,
@@ -40,7 +41,7 @@ async function twoPods(subject: Subject, version: Version): Promise<{ config: Co
   return { config, a, b }
 }
 
-const NO_GC = { fails: 'there is no GC: the call does nothing', at: /what is not valid is gone/ }
+const NO_GC = { fails: 'bridge has no GC, and passes it to nobody', at: /what is not valid is gone/ }
 
 async function expectOnly(addresses: readonly string[]): Promise<void> {
   const { links, leases, rules } = await leftovers('10.1.0.2', '10.1.0.3')
@@ -128,6 +129,30 @@ const GC: readonly Case[] = [
         printf 'stray\\r\\neth0' >10.1.0.2; printf 'pod-container\\r\\neth0' >10.1.0.3`)
       await gc(bridged(subject, version), [createPod()])
       expect((await leftovers()).leases, 'what is not valid is gone').toEqual(['networks/net/10.1.0.3'])
+    },
+  },
+  {
+    id: 'G7h',
+    title:
+      'an IPAM plugin by itself frees what is not valid, and no lease of a valid container in the old form',
+    expectReference: 'passes',
+    async run(subject, version) {
+      run(`mkdir -p /var/lib/cni/networks/net; cd /var/lib/cni/networks/net
+        printf 'pod-container' >10.1.0.2; printf 'other' >10.1.0.3; printf 'pod-container\\r\\neth1' >10.1.0.4`)
+      const valid = { [KEY]: [{ containerID: 'pod-container', ifname: 'eth0' }] }
+      await done('GC', { ...bridged(subject, version), ...valid }, undefined, asIpam(subject))
+      expect((await leftovers()).leases, 'what is not valid is gone').toEqual(['networks/net/10.1.0.2'])
+    },
+  },
+  {
+    id: 'G7i',
+    title: 'an IPAM plugin by itself refuses GC without the list (code 7), and frees nothing',
+    expectReference: { fails: 'it frees every lease', at: /GC is refused/ },
+    async run(subject, version) {
+      const config = bridged(subject, version)
+      await add(config, createPod())
+      expect((await refused('GC', config, undefined, asIpam(subject))).code).toBe(7)
+      expect((await leftovers()).leases).toEqual(['networks/net/10.1.0.2'])
     },
   },
   {

@@ -2,13 +2,17 @@ import { expect } from 'vitest'
 import { type Case, conform } from '../support/conformance.ts'
 import {
   add,
+  asIpam,
   bridged,
   createPod,
+  invoke,
   ipamOf,
   leftovers,
   NO_LEFTOVERS,
+  reaches,
   refused,
   routed,
+  SUBNET4,
   SUBNET6,
   useNode,
 } from '../support/conformance_node.ts'
@@ -53,6 +57,39 @@ const REFUSED: readonly Case[] = [
       },
     }),
   ),
+  {
+    id: '21j',
+    title: 'refuses a gateway of the other family and a reversed range, names it, and holds nothing',
+    expectReference: 'passes',
+    async run(subject, version) {
+      const wrong = [{ gateway: 'fd00::1' }, { rangeStart: '10.1.0.9', rangeEnd: '10.1.0.5' }]
+      for (const [i, keys] of wrong.entries()) {
+        const ipam = { ...ipamOf(subject), ranges: [[{ subnet: SUBNET4, ...keys }]] }
+        const config = bridged(subject, version, { ipam })
+        const { text } = await refused('ADD', config, createPod(`pod${i}`), asIpam(subject))
+        expect(Object.values(keys).some((value) => text.includes(value))).toBe(true)
+      }
+      expect(await leftovers()).toEqual(NO_LEFTOVERS)
+    },
+  },
+  {
+    id: '21k',
+    title: 'a gateway outside the subnet is refused, or the pod reaches it',
+    expectReference: 'passes',
+    async run(subject, version) {
+      for (const [i, network] of [bridged, routed].entries()) {
+        const pod = createPod(`pod${i}`)
+        const ipam = { ...ipamOf(subject), ranges: [[{ subnet: SUBNET4, gateway: '169.254.1.1' }]] }
+        const { exitCode, output } = await invoke(
+          'ADD',
+          network(subject, version, { ipam, name: `net${i}` }),
+          pod,
+        )
+        if (exitCode === 0) expect(await reaches('169.254.1.1', pod)).toBe(true)
+        else expect(`${output.msg} ${output.details}`).toContain('169.254.1.1')
+      }
+    },
+  },
   {
     id: 'K1',
     title: 'refuses a value of the wrong kind, names the key, and makes nothing',
