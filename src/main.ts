@@ -1,23 +1,26 @@
-import { installLeanBuiltins } from './core/lean_builtins.ts'
+import { aboutText } from './cli/command_line.ts'
 import { createLinuxFiles } from './kernel/linux/files.ts'
 import { createLinuxKernel } from './kernel/linux/kernel.ts'
 import { createPluginRunner } from './kernel/linux/spawn.ts'
-import { exit, readStandardInput, writeStandardOutput } from './kernel/linux/stdio.ts'
-import { isRare, runPlugin } from './verbs/plugin.ts'
+import { readStandardInput, writeStandardError, writeStandardOutput } from './kernel/linux/stdio.ts'
+import { runPlugin } from './verbs/plugin.ts'
 import { DEFAULT_PATHS } from './verbs/ports.ts'
 
 /*
- * The composition root: the only file that knows both the verbs and the Linux adapters. With CNI_COMMAND in the
- * environment this is a CNI plugin, and everything that it imports statically is paid for at each pod start;
- * all else sits behind `await import()`.
+ * The composition root of the executable: the only file that knows both the verbs and the Linux adapters. Every module below
+ * is evaluated when the executable is built; a call begins with `main`.
  */
-const env = process.env as Record<string, string>
 
-if (env['CNI_COMMAND'] !== undefined) {
-  installLeanBuiltins()
+/** Returns the exit code. With CNI_COMMAND in the environment this is a CNI plugin. */
+export function main(args: readonly string[], variables: readonly string[]): number {
+  const env = environmentOf(variables)
+  if (env['CNI_COMMAND'] === undefined) {
+    writeStandardError(aboutText())
+    return 0
+  }
   const { exitCode, stdout } = runPlugin({
     env,
-    calledAs: process.argv0,
+    calledAs: args[0] ?? '',
     readStdin: readStandardInput,
     ports: {
       kernel: createLinuxKernel(),
@@ -25,12 +28,17 @@ if (env['CNI_COMMAND'] !== undefined) {
       plugins: createPluginRunner(),
       paths: DEFAULT_PATHS,
     },
-    // They take as much code as ADD and DEL, which must not load it.
-    rare: isRare(env['CNI_COMMAND']) ? (await import('./verbs/rare.ts')).RARE : undefined,
   })
   if (stdout) writeStandardOutput(stdout)
-  exit(exitCode)
-} else {
-  const { runCommandLine } = await import('./cli/command_line.ts')
-  await runCommandLine()
+  return exitCode
+}
+
+/** From `NAME=VALUE`; of two with one name the first counts, as it does for getenv(3). */
+function environmentOf(variables: readonly string[]): Record<string, string> {
+  const env = Object.create(null) as Record<string, string>
+  for (const variable of variables) {
+    const at = variable.indexOf('=')
+    if (at > 0) env[variable.slice(0, at)] ??= variable.slice(at + 1)
+  }
+  return env
 }

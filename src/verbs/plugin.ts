@@ -10,14 +10,15 @@ import { readEnvironment } from '../cni/environment.ts'
 import { printError } from '../cni/print_error.ts'
 import { printResult } from '../cni/print_result.ts'
 import { assertCommandAllowed, NEWEST_VERSION, printVersion } from '../cni/versions.ts'
-import { Fault } from '../core/errors.ts'
 import { add } from './add.ts'
 import { type Call, OWN_IPAM } from './call.ts'
+import { check } from './check.ts'
 import { del } from './del.ts'
+import { gc, ipamGc } from './gc.ts'
 import { ipamAdd, ipamCheck, ipamDel } from './ipam.ts'
 import { asNotAvailable } from './not_available.ts'
 import type { Ports } from './ports.ts'
-import type { RareVerbs } from './rare.ts'
+import { ipamStatus, status } from './status.ts'
 
 export type PluginRun = {
   readonly env: Readonly<Record<string, string>>
@@ -25,19 +26,12 @@ export type PluginRun = {
   readonly calledAs: string
   readonly readStdin: () => string
   readonly ports: Ports
-  /** Handed in, so that ADD and DEL do not have to load them; undefined for a command that `isRare` says no to. */
-  readonly rare: RareVerbs | undefined
 }
 
 export type PluginAnswer = { readonly exitCode: number; readonly stdout: string }
 
-const PLUGIN = { add, del }
-const IPAM_PLUGIN = { add: ipamAdd, del: ipamDel }
-
-/** Whether the command is one of `RareVerbs`. */
-export function isRare(command: string | undefined): boolean {
-  return command === 'CHECK' || command === 'STATUS' || command === 'GC'
-}
+const PLUGIN = { add, del, check, status, gc }
+const IPAM_PLUGIN = { add: ipamAdd, del: ipamDel, check: ipamCheck, status: ipamStatus, gc: ipamGc }
 
 /** One call of the plugin, from environment and stdin to exit code and stdout. Never throws. */
 export function runPlugin(run: PluginRun): PluginAnswer {
@@ -66,26 +60,16 @@ function answer(call: Call, run: PluginRun): string {
       verbs.del(call, ports)
       return ''
     case 'CHECK':
+      verbs.check(call, ports)
+      return ''
     case 'STATUS':
+      verbs.status(call, ports)
+      return ''
     case 'GC':
-      rareVerb(call.invocation.command, run)(call, ports)
+      verbs.gc(call, ports)
       return ''
     case 'VERSION':
       return printVersion()
-  }
-}
-
-function rareVerb(command: 'CHECK' | 'STATUS' | 'GC', run: PluginRun): RareVerbs[keyof RareVerbs] {
-  const { rare } = run
-  if (!rare) throw new Fault(`${command} was not loaded`)
-  const ipam = isIpam(run)
-  switch (command) {
-    case 'CHECK':
-      return ipam ? ipamCheck : rare.check
-    case 'STATUS':
-      return ipam ? rare.ipamStatus : rare.status
-    case 'GC':
-      return ipam ? rare.ipamGc : rare.gc
   }
 }
 

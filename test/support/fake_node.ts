@@ -4,7 +4,6 @@ import { Steps } from '../../src/kernel/fake/steps.ts'
 import { createFakeKernel, type FakeKernel, type FakeKernelOptions } from '../../src/kernel/fake.ts'
 import { type PluginAnswer, runPlugin } from '../../src/verbs/plugin.ts'
 import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
-import { RARE } from '../../src/verbs/rare.ts'
 import {
   createFakeDelegate,
   DELEGATE,
@@ -128,7 +127,7 @@ export function createFakeNode(options: FakeNodeOptions = {}): FakeNode {
     files,
     delegate,
     call(command, call = {}) {
-      const answer = runPlugin({ ...processOf(command, call), ports, rare: RARE })
+      const answer = runPlugin({ ...processOf(command, call), ports })
       return { ...answer, json: answer.stdout ? JSON.parse(answer.stdout) : {} }
     },
     revive() {

@@ -29,6 +29,7 @@ export type Rule = keyof typeof RULES
 
 /** The longest path that fits decides. Folders that do not exist yet have their place already. */
 const RANKS: Readonly<Record<string, number>> = {
+  'src/runtime': -1,
   'src/core': 0,
   'src/kernel': 1,
   'src/cni': 1,

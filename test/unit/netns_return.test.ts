@@ -6,7 +6,12 @@ import { faultOf } from '../support/fault_of.ts'
 const HOME = 3
 const POD: NamespaceHandle = { fd: 9, identity: { device: 4, inode: 9 } }
 
-const log = vi.hoisted(() => ({ entered: [] as number[], refused: [] as number[], exits: [] as number[] }))
+const log = vi.hoisted(() => ({
+  entered: [] as number[],
+  refused: [] as number[],
+  exits: [] as number[],
+  complaints: [] as string[],
+}))
 
 vi.mock('../../src/kernel/linux/net.ts', () => ({
   openNamespace: () => 3,
@@ -21,7 +26,10 @@ vi.mock('../../src/kernel/linux/disk.ts', () => ({
   close: () => {},
   statusOf: () => ({ identity: '0:4:3' }),
 }))
-vi.mock('../../src/kernel/linux/stdio.ts', () => ({ exit: (code: number) => void log.exits.push(code) }))
+vi.mock('../../src/kernel/linux/stdio.ts', () => ({
+  exit: (code: number) => void log.exits.push(code),
+  writeStandardError: (text: string) => void log.complaints.push(text),
+}))
 
 beforeEach(() => {
   log.entered = []
@@ -58,10 +66,8 @@ describe('a visit to another namespace', () => {
   it('ends the process when the way back is barred', () => {
     homeNamespace()
     log.refused = [HOME]
-    const complaint = vi.spyOn(console, 'error').mockImplementation(() => {})
     within(POD, () => {})
     expect(log.exits).toEqual([71])
-    expect(complaint).toHaveBeenCalledOnce()
-    complaint.mockRestore()
+    expect(log.complaints).toHaveLength(1)
   })
 })

@@ -102,7 +102,7 @@ function listAll(path: string): string[] {
 
 function readNames(path: string, fd: number): string[] {
   const names: string[] = []
-  const chunk = new Uint8Array(new ArrayBuffer(CHUNK_BYTES))
+  const chunk = new Uint8Array(CHUNK_BYTES)
   for (;;) {
     const length = readDirectory(fd, chunk)
     // ENOENT here is of a directory that was removed since it was opened: then it was empty.

@@ -1,10 +1,13 @@
-import { lastErrno, libc } from './libc.ts'
+import { runtime } from '#runtime'
+import { numbersOf } from '../../runtime/numbers.ts'
 
 /*
- * The calls of libc that touch a disk. Each returns what the call returns, or a negative errno number: most callers
+ * The system calls that touch a disk. Each returns what the kernel returns, or a negative errno number: most callers
  * expect one errno or the other, and an exception for each would cost more than the call.
  */
-const ARM = process.arch === 'arm64'
+const { syscall } = runtime
+const number = numbersOf(runtime.arch)
+const ARM = runtime.arch === 'arm64'
 /** Flags of open. Directory and no-follow differ between x86-64 and arm64. Source: fcntl.h of both. */
 const O_DIRECTORY = ARM ? 0o40000 : 0o200000
 const O_NOFOLLOW = ARM ? 0o100000 : 0o400000
@@ -37,9 +40,11 @@ export const Open = {
 
 const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
+const AT_REMOVEDIR = 0x200
 const AT_SYMLINK_FOLLOW = 0x400
 const AT_EMPTY_PATH = 0x1000
 const STATX_BASIC_STATS = 0x7ff
+const CLOCK_MONOTONIC = 1
 const LOCK_NB = { shared: 1 | 4, exclusive: 2 | 4 }
 
 export type FileKind = 'file' | 'directory' | 'link' | 'other'
@@ -58,11 +63,12 @@ export type FileStatus = {
   readonly identity: string
 }
 
-const status = new DataView(new ArrayBuffer(256))
+const statusBytes = new Uint8Array(256)
+const status = new DataView(statusBytes.buffer)
 
 /** The user that files must belong to. */
 export function effectiveUid(): number {
-  uid ??= libc.geteuid()
+  uid ??= syscall(number.geteuid)
   return uid
 }
 
@@ -70,41 +76,41 @@ let uid: number | undefined
 
 /** The descriptor. `mode` counts only when the file is made. */
 export function open(path: string, flags: number, mode = 0): number {
-  return result(libc.open(path, flags | ALWAYS, mode))
+  return syscall(number.openat, AT_FDCWD, path, flags | ALWAYS, mode)
 }
 
 /** Opens a file that is not ours for reading, by whatever links lead there. */
 export function openForeign(path: string): number {
-  return result(libc.open(path, (Open.read | ALWAYS) & ~O_NOFOLLOW, 0))
+  return syscall(number.openat, AT_FDCWD, path, (Open.read | ALWAYS) & ~O_NOFOLLOW, 0)
 }
 
 export function close(fd: number): void {
-  libc.close(fd)
+  syscall(number.close, fd)
 }
 
 /** One attempt; the number of bytes read, 0 at the end of the file. */
 export function readOnce(fd: number, bytes: Uint8Array, offset: number): number {
-  return result(libc.pread(fd, bytes, bytes, offset))
+  return syscall(number.pread64, fd, bytes, bytes.length, offset)
 }
 
 /** One attempt; the number of bytes written. */
 export function writeOnce(fd: number, bytes: Uint8Array, offset: number): number {
-  return result(libc.pwrite(fd, bytes, bytes, offset))
+  return syscall(number.pwrite64, fd, bytes, bytes.length, offset)
 }
 
 /** The status of an open file, or a negative errno number. */
 export function statusOf(fd: number): FileStatus | number {
-  return readStatus(libc.statx(fd, '', AT_EMPTY_PATH, STATX_BASIC_STATS, status))
+  return readStatus(fd, '', AT_EMPTY_PATH)
 }
 
 /** The status of what is at `path` itself, not of what a link points to, or a negative errno number. */
 export function statusAt(path: string): FileStatus | number {
-  return readStatus(libc.statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, status))
+  return readStatus(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)
 }
 
 /** The status of what is at the end of the links at `path`, or a negative errno number. */
 export function statusBehind(path: string): FileStatus | number {
-  return readStatus(libc.statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, status))
+  return readStatus(AT_FDCWD, path, 0)
 }
 
 /** A read-only disk refuses to remove what is not there in the same words as what is. */
@@ -114,50 +120,58 @@ export function isMissing(path: string): boolean {
 
 /** Gives an anonymous file a name. By way of /proc, as naming a descriptor itself takes CAP_DAC_READ_SEARCH. */
 export function linkAnonymous(fd: number, to: string): number {
-  return result(libc.linkat(AT_FDCWD, `/proc/self/fd/${fd}`, AT_FDCWD, to, AT_SYMLINK_FOLLOW))
+  return syscall(number.linkat, AT_FDCWD, `/proc/self/fd/${fd}`, AT_FDCWD, to, AT_SYMLINK_FOLLOW)
 }
 
 export function rename(from: string, to: string): number {
-  return result(libc.rename(from, to))
+  return syscall(number.renameat, AT_FDCWD, from, AT_FDCWD, to)
 }
 
 export function unlink(path: string): number {
-  return result(libc.unlink(path))
+  return syscall(number.unlinkat, AT_FDCWD, path, 0)
 }
 
 export function removeEmptyDirectory(path: string): number {
-  return result(libc.rmdir(path))
+  return syscall(number.unlinkat, AT_FDCWD, path, AT_REMOVEDIR)
 }
 
 export function makeDirectory(path: string, mode: number): number {
-  return result(libc.mkdir(path, mode))
+  return syscall(number.mkdirat, AT_FDCWD, path, mode)
 }
 
 export function setMode(fd: number, mode: number): number {
-  return result(libc.fchmod(fd, mode))
+  return syscall(number.fchmod, fd, mode)
 }
 
 /** Directory entries as the kernel packs them (struct linux_dirent64); the number of bytes, 0 at the end. */
 export function readDirectory(fd: number, bytes: Uint8Array): number {
-  return result(libc.getdents64(fd, bytes, bytes))
+  return syscall(number.getdents64, fd, bytes, bytes.length)
 }
 
 /** Takes a lock if nobody holds one that is in its way. */
 export function tryLock(fd: number, kind: 'shared' | 'exclusive'): number {
-  return result(libc.flock(fd, LOCK_NB[kind]))
+  return syscall(number.flock, fd, LOCK_NB[kind])
 }
 
 export function sleepMicroseconds(duration: number): void {
-  libc.usleep(duration)
+  const time = new Uint8Array(16)
+  const view = new DataView(time.buffer)
+  view.setUint32(0, Math.floor(duration / 1e6), true)
+  view.setUint32(8, Math.floor(duration % 1e6) * 1000, true)
+  syscall(number.nanosleep, time, 0)
 }
 
-/** errno is read straight after the call, before anything else of ours can run. */
-function result(returned: number | bigint): number {
-  return returned < 0 ? -lastErrno() : Number(returned)
+/** Of a clock that only goes forward. */
+export function monotonicMicroseconds(): number {
+  const time = new Uint8Array(16)
+  syscall(number.clock_gettime, CLOCK_MONOTONIC, time)
+  const view = new DataView(time.buffer)
+  return view.getUint32(0, true) * 1e6 + view.getUint32(8, true) / 1000
 }
 
-function readStatus(returned: number): FileStatus | number {
-  if (returned < 0) return result(returned)
+function readStatus(directory: number, path: string, flags: number): FileStatus | number {
+  const returned = syscall(number.statx, directory, path, flags, STATX_BASIC_STATS, statusBytes)
+  if (returned < 0) return returned
   const mode = status.getUint16(28, true)
   const device = `${status.getUint32(136, true)}:${status.getUint32(140, true)}`
   return {

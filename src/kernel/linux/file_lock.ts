@@ -1,6 +1,15 @@
 import { Code, Fault } from '../../core/errors.ts'
 import type { FileLock, LockKind } from '../../core/files.ts'
-import { close, Errno, Open, open, sleepMicroseconds, statusAt, tryLock } from './disk.ts'
+import {
+  close,
+  Errno,
+  monotonicMicroseconds,
+  Open,
+  open,
+  sleepMicroseconds,
+  statusAt,
+  tryLock,
+} from './disk.ts'
 import { assertOwnDirectory, checked, diskFault, ownStatus } from './own_file.ts'
 import { directoryOf } from './whole_file.ts'
 
@@ -15,7 +24,7 @@ const MAX_REPLACED = 100
  * of a flock that waits. Throws a Fault with code 11 after `timeoutMs`, also when the time is 0 and it is held.
  */
 export function lockFile(path: string, timeoutMs: number, kind: LockKind = 'exclusive'): FileLock {
-  const start = Bun.nanoseconds()
+  const start = monotonicMicroseconds()
   for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
     const fd = openLock(checked(path))
     if (fd < 0) throw diskFault('lock', path, fd)
@@ -81,5 +90,5 @@ function busyFault(path: string, start: number): Fault {
 }
 
 function microsecondsSince(start: number): number {
-  return (Bun.nanoseconds() - start) / 1000
+  return monotonicMicroseconds() - start
 }

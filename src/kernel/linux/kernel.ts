@@ -33,7 +33,7 @@ export function createLinuxKernel(): Kernel {
 
 function readBootId(): string {
   const fd = open(BOOT_ID, Open.read)
-  const bytes = new Uint8Array(new ArrayBuffer(64))
+  const bytes = new Uint8Array(64)
   const length = fd < 0 ? fd : readOnce(fd, bytes, 0)
   if (fd >= 0) close(fd)
   if (length > 0) return readString(bytes.subarray(0, length)).trim()

@@ -1,7 +1,7 @@
 import { Code, Fault, isErrno } from '../../core/errors.ts'
 import { close, statusOf } from './disk.ts'
 import { closeDescriptor, enterNamespace, isNetworkNamespace, openNamespace } from './net.ts'
-import { exit } from './stdio.ts'
+import { exit, writeStandardError } from './stdio.ts'
 
 /** EX_OSERR of sysexits.h. */
 const EXIT_ASTRAY = 71
@@ -75,7 +75,7 @@ function returnTo(back: NamespaceHandle): void {
   try {
     enterNamespace(back.fd)
   } catch (error) {
-    console.error(`bowline: cannot return to the network namespace of the host: ${String(error)}`)
+    writeStandardError(`bowline: cannot return to the network namespace of the host: ${String(error)}`)
     exit(EXIT_ASTRAY)
   }
 }

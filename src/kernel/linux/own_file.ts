@@ -71,7 +71,7 @@ export function assertOwnDirectory(action: string, path: string): void {
 
 /** Up to `length` bytes from `offset`; less only at the end of the file. */
 export function readRange(path: string, fd: number, offset: number, length: number): Uint8Array {
-  const bytes = new Uint8Array(new ArrayBuffer(length))
+  const bytes = new Uint8Array(length)
   let done = 0
   while (done < length) {
     const count = readOnce(fd, bytes.subarray(done), offset + done)

@@ -31,7 +31,7 @@ export function openNetlinkSocket(protocol: number): NetlinkSocket {
   }
   // Answers that explain themselves. Old kernels do not know how.
   setOption(fd, SOL_NETLINK, NETLINK_EXT_ACK, words(1))
-  const buffer = new Uint8Array(new ArrayBuffer(RECEIVE_BYTES))
+  const buffer = new Uint8Array(RECEIVE_BYTES)
   return {
     send(bytes) {
       if (bytes.length > RECEIVE_BYTES) setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, words(4 * bytes.length))

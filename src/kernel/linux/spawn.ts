@@ -1,28 +1,21 @@
+import { runtime } from '#runtime'
 import { type PluginEnd, type PluginRunner, RESULT_CURE } from '../../cni/delegate.ts'
 import { Code, Fault } from '../../core/errors.ts'
+import { readText } from '../../core/text.ts'
+import type { SpawnEnd } from '../../runtime/runtime.ts'
 import { statusBehind } from './disk.ts'
+import { errnoName } from './errno.ts'
 
 const MAX_OUTPUT_BYTES = 1 << 20
 const TIMEOUT_MS = 120_000
 
-/** Starts plugins through Bun: node:child_process alone would cost the plugin path more than a millisecond. */
+/** Runs other plugins. */
 export function createPluginRunner(timeoutMs = TIMEOUT_MS): PluginRunner {
   return {
     isExecutable,
     run(path, env, stdin) {
-      const child = start(path, () =>
-        Bun.spawnSync([path], {
-          env,
-          stdin: new Blob([stdin]),
-          stdout: 'pipe',
-          stderr: 'inherit',
-          timeout: timeoutMs,
-          maxBuffer: MAX_OUTPUT_BYTES,
-          // Bun waits for the end of one that takes no notice of SIGTERM.
-          killSignal: 'SIGKILL',
-        }),
-      )
-      return endOf(path, child, timeoutMs)
+      const end = runtime.spawn({ path, env, stdin, timeoutMs, maxOutputBytes: MAX_OUTPUT_BYTES })
+      return pluginEnd(path, end, timeoutMs)
     },
   }
 }
@@ -32,33 +25,49 @@ function isExecutable(path: string): boolean {
   return typeof status !== 'number' && status.kind === 'file' && (status.mode & 0o111) !== 0
 }
 
-/** What Bun throws has `syscall` and `code` when the kernel has refused to start a process. */
-function start<T>(path: string, spawn: () => T): T {
-  try {
-    return spawn()
-  } catch (error) {
-    const { syscall, code = '', message } = error as { syscall?: string; code?: string; message: string }
-    throw new Fault(`start plugin ${path}: ${code || message}`, {
-      code: Code.io,
-      ...(syscall === 'posix_spawn' && { errno: code }),
-      cure: /^(EAGAIN|ENOMEM|E[MN]FILE)$/.test(code)
-        ? 'The node is short of processes, memory or open files; mend that and call again.'
-        : 'See that it is a program for this machine, and that it and the interpreter in its first line may be executed.',
-    })
+function pluginEnd(path: string, end: SpawnEnd, timeoutMs: number): PluginEnd {
+  switch (end.end) {
+    case 'exit':
+      return { exitCode: end.exitCode, stdout: readText(end.stdout) }
+    case 'signal':
+      return { signal: signalName(end.signal), stdout: readText(end.stdout) }
+    case 'notStarted':
+      throw startFault(path, errnoName(end.errno))
+    case 'timeout':
+      throw new Fault(`plugin ${path} did not end within ${timeoutMs / 1000} s`, {
+        cure: 'Find out what it waits for, such as a lock or a server that does not answer.',
+      })
+    case 'tooMuchOutput':
+      throw new Fault(`plugin ${path} printed more than ${MAX_OUTPUT_BYTES} bytes`, { cure: RESULT_CURE })
   }
 }
 
-function endOf(path: string, child: Bun.SyncSubprocess<'pipe', 'inherit'>, timeoutMs: number): PluginEnd {
-  const { exitCode, signalCode, stdout, exitedDueToTimeout, exitedDueToMaxBuffer } = child
-  if (exitedDueToTimeout) {
-    throw new Fault(`plugin ${path} did not end within ${timeoutMs / 1000} s`, {
-      cure: 'Find out what it waits for, such as a lock or a server that does not answer.',
-    })
-  }
-  if (exitedDueToMaxBuffer) {
-    throw new Fault(`plugin ${path} printed more than ${MAX_OUTPUT_BYTES} bytes`, {
-      cure: RESULT_CURE,
-    })
-  }
-  return { ...(signalCode ? { signal: `${signalCode}` } : { exitCode }), stdout: stdout.toString() }
+function startFault(path: string, errno: string): Fault {
+  return new Fault(`start plugin ${path}: ${errno}`, {
+    code: Code.io,
+    errno,
+    cure: /^(EAGAIN|ENOMEM|E[MN]FILE)$/.test(errno)
+      ? 'The node is short of processes, memory or open files; mend that and call again.'
+      : 'See that it is a program for this machine, and that it and the interpreter in its first line may be executed.',
+  })
+}
+
+/** Signals that end a program, by number; the same on x86-64 and arm64. Source: asm-generic/signal.h. */
+const SIGNALS: Record<number, string> = {
+  1: 'SIGHUP',
+  2: 'SIGINT',
+  3: 'SIGQUIT',
+  4: 'SIGILL',
+  6: 'SIGABRT',
+  7: 'SIGBUS',
+  8: 'SIGFPE',
+  9: 'SIGKILL',
+  11: 'SIGSEGV',
+  13: 'SIGPIPE',
+  15: 'SIGTERM',
+  31: 'SIGSYS',
+}
+
+function signalName(signal: number): string {
+  return SIGNALS[signal] ?? `signal ${signal}`
 }

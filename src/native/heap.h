@@ -1,0 +1,31 @@
+/* The memory of the engine: allocation, and the image of an evaluated heap. */
+#ifndef BOWLINE_HEAP_H
+#define BOWLINE_HEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include "quickjs.h"
+
+/* What a program needs to go on from an evaluated heap. */
+typedef struct {
+  JSRuntime *runtime;
+  JSContext *context;
+  JSValue main;
+} Root;
+
+/* The allocator to create a runtime with. */
+extern const JSMallocFunctions heap_functions;
+
+/* Returns the root, which lies in the heap. */
+Root *heap_root(void);
+
+/* Decides whether this executable contains an image, and is the program that wrote it. Reads five words. */
+bool heap_is_restored(void);
+
+/* From here on, blocks are placed where an image will be. */
+void heap_begin_image(void);
+
+/* Writes the image to PATH.small and PATH.large. Returns 0 or an errno. */
+int heap_write_image(const char *path);
+
+#endif

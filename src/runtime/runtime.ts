@@ -1,0 +1,36 @@
+/** What the kernel can be handed: an integer, a text (as UTF-8 with a closing NUL), or bytes, of which it gets the address. */
+export type Argument = number | string | Uint8Array
+
+/**
+ * Everything that the sources need from a JavaScript runtime. Two implementations: quickjs.ts for the executable, bun.ts for
+ * tests and the agent; `#runtime` is the one of the program that is built (package.json, scripts/build).
+ */
+export interface Runtime {
+  readonly arch: 'x64' | 'arm64'
+  /**
+   * Makes a system call of the calling thread. Returns what the kernel returns, a negative errno if it refuses. Throws a
+   * TypeError or RangeError for an argument that is none, and for a text with a NUL byte.
+   */
+  syscall(number: number, ...args: Argument[]): number
+  /** Where bytes lie, for a structure that contains pointers. Valid as long as the bytes are referenced. */
+  addressOf(bytes: Uint8Array): number
+  /** 64 hex digits, of the text's UTF-8. */
+  sha256(text: string): string
+  /** Runs a program to its end. Its stderr is ours. */
+  spawn(request: SpawnRequest): SpawnEnd
+}
+
+export type SpawnRequest = {
+  readonly path: string
+  readonly env: Readonly<Record<string, string>>
+  readonly stdin: string
+  readonly timeoutMs: number
+  readonly maxOutputBytes: number
+}
+
+/** How a program ended. Errno and signal are numbers of the kernel. */
+export type SpawnEnd =
+  | { readonly end: 'notStarted'; readonly errno: number }
+  | { readonly end: 'timeout' | 'tooMuchOutput' }
+  | { readonly end: 'exit'; readonly exitCode: number; readonly stdout: Uint8Array }
+  | { readonly end: 'signal'; readonly signal: number; readonly stdout: Uint8Array }

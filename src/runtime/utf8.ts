@@ -1,0 +1,87 @@
+/** How many values one call takes as arguments without a danger for the stack. */
+const SPREAD_LIMIT = 8192
+const REPLACEMENT = 0xfffd
+
+/** Decodes UTF-8. What is none becomes U+FFFD, as the WHATWG encoding standard has it. A byte order mark stays. */
+export function readText(bytes: Uint8Array): string {
+  // What is ASCII, and that is nearly everything, never enters the loop below.
+  const text = latin1(bytes)
+  return /[\x80-\xff]/.test(text) ? decode(bytes) : text
+}
+
+/** One character for each byte. */
+export function latin1(bytes: Uint8Array): string {
+  return fromCodes(bytes, String.fromCharCode)
+}
+
+/** Encodes as UTF-8. A surrogate without its partner becomes U+FFFD. */
+export function textBytes(text: string): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(text.length)
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code > 0x7f) return Uint8Array.from(encode(text))
+    bytes[i] = code
+  }
+  return bytes
+}
+
+/** Sequences by their first byte: what it contributes, how many bytes follow, and what the second one may be. */
+const SEQUENCES = [
+  { from: 0xc2, to: 0xdf, bits: 0x1f, follow: 1, low: 0x80, high: 0xbf },
+  { from: 0xe0, to: 0xe0, bits: 0x0f, follow: 2, low: 0xa0, high: 0xbf },
+  { from: 0xe1, to: 0xec, bits: 0x0f, follow: 2, low: 0x80, high: 0xbf },
+  // Above are surrogates, which UTF-8 never encodes.
+  { from: 0xed, to: 0xed, bits: 0x0f, follow: 2, low: 0x80, high: 0x9f },
+  { from: 0xee, to: 0xef, bits: 0x0f, follow: 2, low: 0x80, high: 0xbf },
+  { from: 0xf0, to: 0xf0, bits: 0x07, follow: 3, low: 0x90, high: 0xbf },
+  { from: 0xf1, to: 0xf3, bits: 0x07, follow: 3, low: 0x80, high: 0xbf },
+  { from: 0xf4, to: 0xf4, bits: 0x07, follow: 3, low: 0x80, high: 0x8f },
+]
+
+function decode(bytes: Uint8Array): string {
+  const codes: number[] = []
+  for (let at = 0; at < bytes.length; ) {
+    const first = bytes[at++] ?? 0
+    const sequence = SEQUENCES.find(({ from, to }) => first >= from && first <= to)
+    let code = sequence ? first & sequence.bits : first < 0x80 ? first : REPLACEMENT
+    let { follow, low, high } = sequence ?? { follow: 0, low: 0, high: 0 }
+    for (; follow > 0; follow--, low = 0x80, high = 0xbf) {
+      const next = bytes[at] ?? 0
+      if (next < low || next > high) break
+      code = code * 64 + (next & 0x3f)
+      at++
+    }
+    codes.push(follow > 0 ? REPLACEMENT : code)
+  }
+  return fromCodes(codes, String.fromCodePoint)
+}
+
+function encode(text: string): number[] {
+  const bytes: number[] = []
+  // Iterating a string gives whole code points; a lone surrogate comes as it is.
+  for (const char of text) {
+    const given = char.codePointAt(0) ?? 0
+    const code = given >= 0xd800 && given <= 0xdfff ? REPLACEMENT : given
+    if (code < 0x80) bytes.push(code)
+    else if (code < 0x800) bytes.push(0xc0 | (code >> 6), tail(code))
+    else if (code < 0x10000) bytes.push(0xe0 | (code >> 12), tail(code >> 6), tail(code))
+    else bytes.push(0xf0 | (code >> 18), tail(code >> 12), tail(code >> 6), tail(code))
+  }
+  return bytes
+}
+
+function tail(code: number): number {
+  return 0x80 | (code & 0x3f)
+}
+
+/** In pieces, as each code is an argument of a call. */
+function fromCodes(codes: Uint8Array | number[], make: (...codes: number[]) => string): string {
+  let text = ''
+  for (let at = 0; at < codes.length; at += SPREAD_LIMIT) {
+    const piece =
+      codes instanceof Uint8Array ? codes.subarray(at, at + SPREAD_LIMIT) : codes.slice(at, at + SPREAD_LIMIT)
+    // Ten times faster than `...`, and an array of bytes is array-like enough for it.
+    text += make.apply(null, piece as number[])
+  }
+  return text
+}
