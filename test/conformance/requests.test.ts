@@ -241,12 +241,24 @@ const RANGES: readonly Case[] = [
   },
   {
     id: '38c',
-    title: 'refuses subnets with host bits and ones smaller than /30 or /126',
+    title: 'refuses subnets with host bits',
     expectReference: 'passes',
     async run(subject, version) {
-      for (const subnet of ['10.1.0.1/24', 'fd00:1::1/64', '10.1.0.0/31', '10.1.0.0/32', 'fd00:1::/127']) {
+      for (const subnet of ['10.1.0.1/24', 'fd00:1::1/64']) {
         const text = await refuse(subject, network(subject, version, { ranges: [[{ subnet }]] }))
-        expect(text).toMatch(/host bits|too small/)
+        expect(text).toMatch(/host bits/)
+      }
+    },
+  },
+  {
+    id: '38e',
+    title: 'gives the one address of a /32 or /128, and of a /31 or /127 the one that is not the gateway',
+    expectReference: { fails: 'refused: too small to allocate from', at: /too small/ },
+    async run(subject, version) {
+      for (const subnet of ['10.1.0.0/31', '10.2.0.0/32', 'fd00:1::/127', 'fd00:2::/128']) {
+        const given = await give(subject, network(subject, version, { ranges: [[{ subnet }]] }))
+        expect(given).toEqual([subnet.replace(/\/.*/, '')])
+        await done('DEL', network(subject, version, { ranges: [[{ subnet }]] }), CONTAINER, asIpam(subject))
       }
     },
   },
