@@ -2,14 +2,18 @@ import { Code, Fault } from '../core/errors.ts'
 import { assertCoherent } from './config_rules.ts'
 import { CONFIG_RULE } from './config_schema.gen.ts'
 import { FORMATS } from './formats.ts'
+import { assertNoRepeatedKeys } from './repeated_keys.ts'
 import type { NetworkConfig } from './schema.ts'
 import { MAX_DEPTH, MAX_LENGTH, skimObject } from './skim.ts'
-import { applyRule, isDeeperThan, isObject, memberOf } from './validate.ts'
+import { applyRule, isDeeperThan, isObject, memberOf, type Tolerance } from './validate.ts'
 import { type CniVersion, NEWEST_VERSION, parseVersion } from './versions.ts'
 
 export type { NetworkConfig }
 
 const IPAM_KEYS = /^(ipam|args|runtimeConfig$|runtimeConfig\.ip)/
+
+/** What every plugin reads. */
+const NAMING = ['name', 'cniVersion']
 
 /** IPAM plugins that share one configuration layout. What others put into `ipam` is for them to judge. */
 const KNOWN_LAYOUT: readonly unknown[] = ['bowline-ipam', 'host-local']
@@ -23,7 +27,12 @@ export function decodeConfig(text: string): NetworkConfig {
   const raw = parseObject(text)
   const type = memberOf(memberOf(raw, 'ipam'), 'type')
   const foreign = typeof type === 'string' && !KNOWN_LAYOUT.includes(type)
-  const config = decode(raw, (path) => foreign && path.startsWith('ipam.') && path !== 'ipam.type')
+  const tolerance: Tolerance = {
+    invalid: (path) => foreign && path.startsWith('ipam.') && path !== 'ipam.type',
+    // What a runtime puts into "args" is for whomever it concerns.
+    repeated: (path, isKnown) => !isKnown && path.startsWith('args.'),
+  }
+  const config = decode(raw, tolerance, text)
   assertCoherent(config)
   return config
 }
@@ -34,15 +43,16 @@ export function decodeConfig(text: string): NetworkConfig {
  * out whole.
  */
 export function decodeForRemoval(text: string): NetworkConfig {
-  return decode(parseReadable(text), () => true)
+  return decode(parseReadable(text), { invalid: () => true, repeated: () => true })
 }
 
 /**
- * The same for GC, but for the lists of valid attachments: one that can't be read is refused, as nothing may then be
- * removed.
+ * The same for GC, but for the lists of valid attachments: one that can't be read, or stands there twice, is refused, as
+ * nothing may then be removed.
  */
 export function decodeForGc(text: string): NetworkConfig {
-  return decode(parseReadable(text), (path) => !path.startsWith('cni.dev/'))
+  const isOther = (path: string): boolean => !path.startsWith('cni.dev/')
+  return decode(parseReadable(text), { invalid: isOther, repeated: isOther }, text)
 }
 
 /** The text without what is too large or too deep to be read, for another plugin that takes part in a removal. */
@@ -56,7 +66,15 @@ export function readableText(text: string): string {
  * keys another meaning, as macvlan does with "mode". What addresses depend on is checked as `decodeConfig` does.
  */
 export function decodeForIpam(text: string): NetworkConfig {
-  return decode(parseObject(text), (path) => !IPAM_KEYS.test(path))
+  const isTheirs = (path: string): boolean => !IPAM_KEYS.test(path)
+  return decode(
+    parseObject(text),
+    {
+      invalid: isTheirs,
+      repeated: (path, isKnown) => !isKnown || (isTheirs(path) && !NAMING.includes(path)),
+    },
+    text,
+  )
 }
 
 /** The version that an error is printed in: that of the config if it can be read, else the newest. Never throws. */
@@ -68,10 +86,12 @@ export function versionForErrors(text: string): CniVersion {
   }
 }
 
-function decode(raw: Record<string, unknown>, tolerates: (path: string) => boolean): NetworkConfig {
+/** Keys that stand twice are looked for in the text; without it, the last of them is taken, as JSON.parse does. */
+function decode(raw: Record<string, unknown>, tolerance: Tolerance, text?: string): NetworkConfig {
   const name = parseName(memberOf(raw, 'name'))
   const cniVersion = parseVersion(memberOf(raw, 'cniVersion'), 'config')
-  return { ...(applyRule(CONFIG_RULE, raw, '', tolerates) as NetworkConfig), name, cniVersion }
+  if (text !== undefined) assertNoRepeatedKeys(CONFIG_RULE, text, raw, '', tolerance.repeated)
+  return { ...(applyRule(CONFIG_RULE, raw, '', tolerance) as NetworkConfig), name, cniVersion }
 }
 
 function parseName(name: unknown): string {

@@ -75,13 +75,13 @@ function skimItems(text: string, levels: number): unknown[] | undefined {
 }
 
 /** Where the next member or item begins; the end of the text if there is none. */
-function nextAfterComma(text: string, end: number): number {
+export function nextAfterComma(text: string, end: number): number {
   const comma = skipSpace(text, end)
   return text.charCodeAt(comma) === COMMA ? skipSpace(text, comma + 1) : text.length
 }
 
 /** Where the value that begins at `start` ends; -1 if it does not. Brackets are counted, not matched. */
-function endOfValue(text: string, start: number): number {
+export function endOfValue(text: string, start: number): number {
   let depth = 0
   for (let at = start; at < text.length; at++) {
     const char = text.charCodeAt(at)
@@ -101,7 +101,7 @@ function endOfValue(text: string, start: number): number {
 }
 
 /** Where the string that begins at `start` ends; -1 if it does not. */
-function endOfString(text: string, start: number): number {
+export function endOfString(text: string, start: number): number {
   for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
     let escapes = 0
     while (text.charCodeAt(at - 1 - escapes) === BACKSLASH) escapes++
@@ -110,7 +110,7 @@ function endOfString(text: string, start: number): number {
   return -1
 }
 
-function skipSpace(text: string, start: number): number {
+export function skipSpace(text: string, start: number): number {
   let at = start
   while (at < text.length && ' \t\r\n'.includes(text.charAt(at))) at++
   return at

@@ -17,10 +17,15 @@ export type Rule = {
   readonly required?: readonly string[]
 }
 
-/** Whether an invalid value at this key path may be left out instead of being refused. */
-type Tolerance = (path: string) => boolean
+/** What is not refused at a key path. */
+export type Tolerance = {
+  /** An invalid value: it is left out. */
+  readonly invalid: (path: string) => boolean
+  /** A key that stands twice, perhaps in other case: the last one wins. */
+  readonly repeated: (path: string, isKnown: boolean) => boolean
+}
 
-const STRICT: Tolerance = () => false
+export const STRICT: Tolerance = { invalid: () => false, repeated: () => false }
 
 /**
  * Reads a JSON value by a rule, as Go's decoder would, which runtimes are written for: known keys match without
@@ -67,10 +72,14 @@ function readObject(rule: Rule, value: unknown, path: string, tolerates: Toleran
     if (given === '__proto__') continue
     const key = canonicalKey(keys, given)
     const memberRule = key === undefined ? undefined : keys[key]
-    if (key === undefined || !memberRule) read[given] = value[given]
-    else if (!isAbsent(memberRule, value[given])) {
-      readMember(read, key, memberRule, value[given], join(path, key), tolerates)
+    if (key === undefined || !memberRule) {
+      read[given] = value[given]
+      continue
     }
+    const at = join(path, key)
+    if (Object.hasOwn(read, key) && !tolerates.repeated(at, true))
+      throw repeatedKey(at, spelling(value, key), given)
+    if (!isAbsent(memberRule, value[given])) readMember(read, key, memberRule, value[given], at, tolerates)
   }
   for (const key of required) if (read[key] === undefined) throw missing(join(path, key))
   return read
@@ -87,8 +96,13 @@ function readMember(
   try {
     into[key] = applyRule(rule, value, path, tolerates)
   } catch (error) {
-    if (!tolerates(path)) throw error
+    if (!tolerates.invalid(path)) throw error
   }
+}
+
+/** How an object spells a key that it has, the first time. */
+function spelling(object: object, key: string): string {
+  return Object.keys(object).find((given) => sameKey(given, key)) ?? key
 }
 
 /** Go leaves a field alone when it reads null, and can't tell an empty string from none. */
@@ -96,7 +110,8 @@ function isAbsent(rule: Rule, value: unknown): boolean {
   return value === null ? !rule.nullable : value === '' && rule.type === 'string'
 }
 
-function canonicalKey(keys: Readonly<Record<string, Rule>>, given: string): string | undefined {
+/** The key as the rule spells it; undefined if the rule knows none like it. */
+export function canonicalKey(keys: Readonly<Record<string, Rule>>, given: string): string | undefined {
   if (Object.hasOwn(keys, given)) return given
   for (const key of Object.keys(keys)) if (sameKey(given, key)) return key
   return undefined
@@ -128,8 +143,18 @@ function isIntegerOf({ min = 0, max = 0 }: Rule, value: unknown): boolean {
   return Number.isSafeInteger(value) && Number(value) >= min && Number(value) <= max
 }
 
-function join(path: string, key: string): string {
+/** The path of a member. */
+export function join(path: string, key: string): string {
   return path ? `${path}.${key}` : key
+}
+
+/** The refusal of a key that stands twice in an object, as one spelling and as another. */
+export function repeatedKey(path: string, one: string, other: string): Fault {
+  const spelt = one === other ? '' : `, as ${shown(one)} and as ${shown(other)}`
+  return new Fault(`key "${path}" stands twice${spelt}`, {
+    code: Code.invalidConfig,
+    cure: 'Remove one of the two. They are the same key, and of the first nothing would be left.',
+  })
 }
 
 function missing(path: string): Fault {

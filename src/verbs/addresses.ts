@@ -6,7 +6,7 @@ import { parseResolvConf } from '../../ipam/resolv_conf.ts'
 import type { PoolPlace } from '../../ipam/survey.ts'
 import type { NetworkConfig } from '../cni/config.ts'
 import { findPlugin, hasNotStarted, RESULT_CURE } from '../cni/delegate.ts'
-import { parseResult } from '../cni/parse_result.ts'
+import { parsePrinted } from '../cni/parse_result.ts'
 import { printRoute } from '../cni/print_result.ts'
 import { requestsOf } from '../cni/requests.ts'
 import type { CniDns } from '../cni/result.ts'
@@ -169,7 +169,7 @@ function acquireFromDelegate(
   undo.pushForgetting(() => forgetRecord(ports, written))
   recordsOf(ports).write(record)
   const printed = addDelegated(call, ports, type, undo)
-  const result = parseResult(parseJson(type, printed), call.config.cniVersion)
+  const result = parsePrinted(printed, parseJson(type, printed), call.config.cniVersion, type)
   const ips = result.ips.map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
   if (ips.length === 0) {
     throw new Fault(`plugin ${type} gave no address`, {

@@ -82,8 +82,8 @@ describe('decodeConfig', () => {
     })
   })
 
-  it('lets the last of two spellings win, but not a null', () => {
-    expect(decodeConfig('{"name":"n","mtu":1400,"MTU":1500,"Mtu":null}').mtu).toBe(1500)
+  it('lets the last of two spellings win in a removal, but not a null', () => {
+    expect(decodeForRemoval('{"name":"n","mtu":1400,"MTU":1500,"Mtu":null}').mtu).toBe(1500)
   })
 
   it('keeps unknown keys as they are, at every depth', () => {

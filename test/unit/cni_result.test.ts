@@ -180,7 +180,7 @@ describe('parseResult', () => {
   })
 
   it('refuses a version that we do not speak', () => {
-    expect(faultOf(() => parseResult({ cniVersion: '9.9.9' }, '1.1.0', 'result')).code).toBe(1)
+    expect(faultOf(() => parseResult({ cniVersion: '9.9.9' }, '1.1.0')).code).toBe(1)
   })
 })
 
