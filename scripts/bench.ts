@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { quote } from '../src/pod/repair.ts'
+import { quote } from '../src/core/shell.ts'
 import { run as runShell } from '../test/support/private_namespaces.ts'
 import { enterSandbox } from '../test/support/sandbox.ts'
 import { drawingOf } from './benchmark/drawing.ts'

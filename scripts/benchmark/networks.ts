@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, renameSync, symlinkSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { quote } from '../../src/pod/repair.ts'
+import { quote } from '../../src/core/shell.ts'
 import { BOWLINE, CACHE } from '../../test/support/plugin.ts'
 import { run } from '../../test/support/private_namespaces.ts'
 import { installExecutable } from '../executable.ts'

@@ -56,6 +56,11 @@ export interface Netns {
   routes(linkIndex: number): Route[]
   /** Permanent and learned neighbours of this link. */
   neighbours(linkIndex: number): Neighbour[]
+  /**
+   * The indexes of the links that have something from a router advertisement: a route, such as the default one, the
+   * prefix of a network, or an address. Family 6.
+   */
+  advertisedLinks(): number[]
   /** The VLANs of a bridge port, or of a bridge itself. None where the kernel has no VLANs, and of what is no port. */
   portVlans(linkIndex: number): PortVlan[]
   /**
@@ -78,6 +83,8 @@ export interface Netns {
   readSysctl(key: string): string | undefined
   /** Throws a Fault with the errno and the key. */
   writeSysctl(key: string, value: string): void
+  /** Throws what `writeSysctl` would throw for want of rights, on a read-only /proc/sys say. Changes nothing. */
+  probeSysctl(key: string): void
   close(): void
 }
 
@@ -112,6 +119,10 @@ export type Link = {
   readonly promiscuous: boolean
   /** net.ipv6.conf.LINK.accept_ra: 0 believes no router advertisement. Absent on a link without IPv6. */
   readonly acceptRa?: number
+  /** True: net.ipv6.conf.LINK.forwarding is on. The kernel believes router advertisements then only if `acceptRa` is 2. */
+  readonly ipv6Forwarding?: boolean
+  /** True: net.ipv6.conf.LINK.disable_ipv6 is on, and the link can have no address of family 6. */
+  readonly ipv6Disabled?: boolean
   /** For a bridge: whether it filters VLANs. */
   readonly vlanFiltering?: boolean
   /** Bridge port attributes, when it is a port of a bridge. */

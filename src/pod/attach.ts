@@ -1,5 +1,5 @@
 import type { Address, Cidr } from '../core/address.ts'
-import { during, ignoring, isErrno } from '../core/errors.ts'
+import { during, isErrno } from '../core/errors.ts'
 import { deriveNames, ownerText } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, Kernel, Link, Netns } from '../kernel/kernel.ts'
@@ -7,6 +7,7 @@ import { bridgeFull, macToKeep, type ReadyBridge, withBridge } from './bridge.ts
 import { removeLink } from './detach.ts'
 import { awaitDetection, enableDetection } from './duplicates.ts'
 import { ensureForwarding } from './forwarding.ts'
+import { enableHostIpv6, enableLoopbackIpv6, enablePodIpv6 } from './ipv6.ts'
 import { ensureMacCheck, removeMacCheck } from './mac_check.ts'
 import { ensureMasquerade, removeMasquerade } from './masquerade.ts'
 import { assertSubnets } from './next_hop.ts'
@@ -35,13 +36,14 @@ export function attachPod(
   const host = kernel.host()
   if (spec.bridge?.isGateway) assertSubnets(spec.ips)
   const plan = planPod(spec)
+  // First: a node that can't forward is found out before anything is made.
+  ensureForwarding(host, spec, others, undo)
   const links = spec.bridge
     ? createPort(kernel, netns, spec, spec.bridge, plan, others, undo)
     : createVeth(host, netns, spec, spec.mtu ?? uplinkMtu(host, spec), undo)
   configureEnds(host, netns, spec, plan, links)
   if (detectsDuplicates(spec)) awaitDetection(kernel, netns, links.pod)
   if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, others, undo)
-  ensureForwarding(host, spec, others, undo)
   // Last, so that most of the wait is over by now.
   if (spec.podUp) settle(kernel, links.host, addedAddresses(host, netns, plan))
   return links
@@ -153,6 +155,7 @@ export function joinBridge(host: Netns, spec: BridgeSpec, bridge: Link, end: Lin
 function configureEnds(host: Netns, netns: Netns, spec: PodSpec, plan: PodPlan, links: Pair): void {
   if (spec.mode === 'l3') {
     refuseAdvertisements(host, links.host.name)
+    enableHostIpv6(host, links.host, plan.host.addresses)
     const up: Change = {
       op: 'setLink',
       link: { index: links.host.index },
@@ -161,9 +164,13 @@ function configureEnds(host: Netns, netns: Netns, spec: PodSpec, plan: PodPlan, 
     }
     during('configure the host end', () => host.apply([up, ...endChanges(plan.host, links.host.index)]))
   }
-  if (familiesOf(spec.ips).includes(6)) enableIpv6(netns, spec.id.ifName)
+  const hasIpv6 = familiesOf(spec.ips).includes(6)
+  if (hasIpv6) enablePodIpv6(netns, links.pod)
   if (detectsDuplicates(spec)) enableDetection(netns, spec.id.ifName)
-  during('configure the interface in the pod', () => netns.apply(podChanges(spec, plan.pod, links.pod.index)))
+  const changes = podChanges(spec, plan.pod, links.pod.index)
+  // In one round trip with the changes: whether IPv6 is off on `lo` as well.
+  const lo = during('configure the interface in the pod', () => netns.applyAndRead(changes, { name: 'lo' }))
+  if (hasIpv6) enableLoopbackIpv6(netns, lo)
 }
 
 function podChanges(spec: PodSpec, plan: EndPlan, index: number): Change[] {
@@ -191,16 +198,6 @@ function reachability(plan: EndPlan, linkIndex: number): Change[] {
 
 function detectsDuplicates({ ips, duplicateDetection }: PodSpec): boolean {
   return duplicateDetection && familiesOf(ips).includes(6)
-}
-
-/**
- * Some runtimes hand out namespaces with IPv6 switched off. The addresses are to outlive the moment in which someone
- * takes the interface down, as those of IPv4 do; before Linux 4.6 they can't.
- */
-function enableIpv6(netns: Netns, ifName: string): void {
-  const disabled = `ipv6/conf/${ifName}/disable_ipv6`
-  if (netns.readSysctl(disabled) === '1') netns.writeSysctl(disabled, '0')
-  ignoring(['ENOENT'], () => netns.writeSysctl(`ipv6/conf/${ifName}/keep_addr_on_down`, '1'))
 }
 
 /** Masquerades the pod's addresses. */

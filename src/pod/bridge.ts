@@ -8,9 +8,10 @@ import {
   missingGatewayRoutes,
   missingGateways,
 } from './gateway.ts'
+import { enableHostIpv6 } from './ipv6.ts'
 import type { Others } from './others.ts'
 import type { PodPlan } from './plan.ts'
-import { acceptsAdvertisements, ensureAdvertisementsRefused } from './router_advertisements.ts'
+import { ensureAdvertisementsRefused, hearsPods, refuseAdvertisements } from './router_advertisements.ts'
 import type { BridgeSpec } from './spec.ts'
 import { ensureGatewayVlan, gatewayVlanName, isGatewayVlanReady } from './vlan.ts'
 
@@ -75,7 +76,8 @@ export function withBridge<T>(
 /** The bridge, if nothing has to be done to it. */
 function lookAt(host: Netns, { spec, plan }: BridgeWanted): ReadyBridge | undefined {
   const bridge = findBridge(host, spec)
-  if (!bridge || acceptsAdvertisements(bridge) || adoptionChanges(bridge, spec).length > 0) return undefined
+  if (!bridge || adoptionChanges(bridge, spec).length > 0) return undefined
+  if (hearsPods(host, bridge, spec.mac)) return undefined
   const gatewayVlan = hasGatewayVlan(spec)
     ? host.link({ name: gatewayVlanName(spec.name, spec.gatewayVlan) })
     : undefined
@@ -98,6 +100,7 @@ function makeReady(host: Netns, wanted: BridgeWanted, others: Others, undo: Undo
     ? ensureGatewayVlan(host, bridge, spec.gatewayVlan, steps)
     : undefined
   const carrier = gatewayVlan ?? bridge
+  enableHostIpv6(host, carrier, plan.bridgeAddresses, steps)
   during('give the bridge its gateway addresses', () =>
     ensureGatewayAddresses(host, carrier, plan.bridgeAddresses, spec.forceAddress, steps),
   )
@@ -177,8 +180,9 @@ function createBridge(host: Netns, { spec, mtu, keepsMtu }: BridgeWanted, undo: 
   }
   try {
     const bridge = host.applyAndRead([create], { name })
+    refuseAdvertisements(host, name)
     // Only what is set after creation, and is a change then, does the kernel take for a choice that it has to keep.
-    return adopt(host, bridge, spec, undo, keepsMtu ? bytes : undefined)
+    return change(host, bridge, spec, undo, keepsMtu ? bytes : undefined)
   } catch (error) {
     // Another program was first: its bridge is as good as ours.
     const theirs = isErrno(error, 'EEXIST') ? findBridge(host, spec) : undefined
@@ -189,8 +193,12 @@ function createBridge(host: Netns, { spec, mtu, keepsMtu }: BridgeWanted, undo: 
 }
 
 /** Nothing that is as it should be is touched. */
-function adopt(host: Netns, bridge: Link, spec: BridgeSpec, undo: UndoStack, mtu?: number): Link {
-  ensureAdvertisementsRefused(host, bridge, undo)
+function adopt(host: Netns, bridge: Link, spec: BridgeSpec, undo: UndoStack): Link {
+  ensureAdvertisementsRefused(host, bridge, undo, spec.mac)
+  return change(host, bridge, spec, undo)
+}
+
+function change(host: Netns, bridge: Link, spec: BridgeSpec, undo: UndoStack, mtu?: number): Link {
   const changes = adoptionChanges(bridge, spec, mtu)
   if (changes.length === 0) return bridge
   undo.push(() => host.apply(changes.map(reversed)))

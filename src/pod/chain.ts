@@ -24,6 +24,7 @@ export function attachChained(
   undo: UndoStack,
 ): ReadyBridge {
   const host = kernel.host()
+  ensureForwarding(host, spec, others, undo)
   if (spec.bridge.checkMac) checkMac(kernel, spec, undo)
   const wanted = { spec: spec.bridge, plan: planPod(spec), mtu: () => spec.mtu }
   const ready = withBridge(host, wanted, others, undo, (there) => {
@@ -33,7 +34,6 @@ export function attachChained(
     return there
   })
   if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, others, undo)
-  ensureForwarding(host, spec, others, undo)
   return ready
 }
 

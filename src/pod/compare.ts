@@ -1,8 +1,8 @@
 import type { Family } from '../core/address.ts'
 import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
 import { compareBridge, gatewayLink } from './compare_bridge.ts'
-import { compareEnd } from './compare_end.ts'
-import { FORWARDING, forwardedFamilies } from './forwarding.ts'
+import { compareEnd, compareIpv6 } from './compare_end.ts'
+import { FORWARDING, forwardedFamilies, forwardingSettings } from './forwarding.ts'
 import { missingMacCheck } from './mac_check.ts'
 import { missingMasquerade } from './masquerade.ts'
 import type { MissingNft } from './nft_frame.ts'
@@ -29,6 +29,7 @@ export function comparePod(kernel: Kernel, netns: Netns, spec: PodSpec, path: st
   return [
     ...comparePair(inPod, onHost, spec, pod, host),
     ...compareEnd(onHost, plan.host, host, hostRules),
+    ...compareIpv6(inPod, plan.pod.addresses, { name: 'lo' }),
     ...compareEnd(inPod, plan.pod, pod, podRules),
     ...compareBridge(kernel.host(), spec, plan, host),
     ...compareForwarding(onHost, spec),
@@ -82,10 +83,12 @@ function compareForwarding(place: Place, spec: PodSpec): string[] {
   const isOff = (key: string): boolean => host.readSysctl(key) === '0'
   return forwardedFamilies(spec).flatMap((family: Family) => {
     const what = `the node does not forward IPv${family}`
-    if (isOff(FORWARDING[family])) return [finding(what, setSysctl(place, FORWARDING[family], '1'))]
+    if (isOff(FORWARDING[family])) {
+      return [finding(what, setSysctl(place, ...forwardingSettings(host, family)))]
+    }
     const own = `ipv4/conf/${entry}/forwarding`
     return family === 4 && entry && isOff(own)
-      ? [finding(`${what} from ${entry}`, setSysctl(place, own, '1'))]
+      ? [finding(`${what} from ${entry}`, setSysctl(place, [own, '1']))]
       : []
   })
 }

@@ -1,4 +1,6 @@
 import { formatCidr } from '../core/address.ts'
+import type { Mac } from '../core/mac.ts'
+import { quote } from '../core/shell.ts'
 import type { Link, Netns, PortVlan } from '../kernel/kernel.ts'
 import { compareAddresses, compareIpv6 } from './compare_end.ts'
 import { missingGatewayRoutes } from './gateway.ts'
@@ -9,13 +11,12 @@ import {
   finding,
   hostPlace,
   type Place,
-  quote,
   removePortVlan,
   setLink,
   setSysctl,
   vlanIds,
 } from './repair.ts'
-import { acceptRaKey, acceptsAdvertisements } from './router_advertisements.ts'
+import { acceptRaKey, isBelieving } from './router_advertisements.ts'
 import type { BridgeSpec, PodSpec } from './spec.ts'
 import { ALL_VLANS, gatewayVlanName, isMember, isVlanOf } from './vlan.ts'
 
@@ -60,10 +61,10 @@ function missingBridge(place: Place, { name, mac, vlanFiltering }: BridgeSpec): 
 }
 
 /** Neither its MAC nor promiscuity: bridges change the one by themselves, and people the other. */
-function compareState(place: Place, { name, vlanFiltering }: BridgeSpec, bridge: Link): string[] {
+function compareState(place: Place, { name, mac, vlanFiltering }: BridgeSpec, bridge: Link): string[] {
   const filters = bridge.vlanFiltering === true
   return [
-    ...compareAdvertisements(place, bridge),
+    ...compareAdvertisements(place, bridge, mac),
     ...(bridge.up ? [] : [finding(`bridge ${name} is down`, setLink(place, name, 'up'))]),
     ...(vlanFiltering && !filters
       ? [
@@ -77,13 +78,13 @@ function compareState(place: Place, { name, vlanFiltering }: BridgeSpec, bridge:
 }
 
 /** A pod could send them. */
-function compareAdvertisements(place: Place, link: Link): string[] {
-  if (!acceptsAdvertisements(link)) return []
+function compareAdvertisements(place: Place, link: Link, ownMac?: Mac): string[] {
+  if (!isBelieving(place.netns, link, ownMac)) return []
   return [finding(`${link.name} on the host believes router advertisements`, refuseCommand(place, link.name))]
 }
 
 function refuseCommand(place: Place, name: string): string {
-  return setSysctl(place, acceptRaKey(name), '0')
+  return setSysctl(place, [acceptRaKey(name), '0'])
 }
 
 function comparePort(

@@ -1,5 +1,6 @@
 import { type Address, type Cidr, formatAddress, formatCidr, sameAddress, sameCidr } from '../core/address.ts'
 import { AddressFlag, type Link, type LinkAddress, type Neighbour, type Route } from '../kernel/kernel.ts'
+import { disableKey } from './ipv6.ts'
 import type { EndPlan, PlannedRoute } from './plan.ts'
 import {
   addAddress,
@@ -42,11 +43,18 @@ export function compareEnd(place: Place, plan: EndPlan, link: Link, rules: EndRu
 }
 
 /** IPv6 can be switched off on a link, and takes all of its addresses along. */
-export function compareIpv6(place: Place, addresses: readonly Cidr[], { name }: Link): string[] {
-  const key = `ipv6/conf/${name}/disable_ipv6`
-  const wanted = addresses.some(({ address }) => address.family === 6)
-  if (!wanted || place.netns.readSysctl(key) !== '1') return []
-  return [finding(`IPv6 is switched off on ${name} ${place.words}`, setSysctl(place, key, '0'))]
+export function compareIpv6(
+  place: Place,
+  addresses: readonly Cidr[],
+  { name }: Pick<Link, 'name'>,
+): string[] {
+  if (!addresses.some(({ address }) => address.family === 6)) return []
+  // A link that a command before is going to make begins with the defaults.
+  const [own, fresh] = [disableKey(name), disableKey('default')]
+  const value = place.netns.readSysctl(own) ?? place.netns.readSysctl(fresh) ?? '0'
+  return value === '0'
+    ? []
+    : [finding(`IPv6 is switched off on ${name} ${place.words}`, setSysctl(place, [own, '0']))]
 }
 
 /** Whether duplicate detection still goes on is not asked: CHECK may come right after ADD. */

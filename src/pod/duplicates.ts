@@ -1,6 +1,8 @@
 import { formatAddress } from '../core/address.ts'
-import { Code, Fault, ignoring } from '../core/errors.ts'
+import { Code, Fault } from '../core/errors.ts'
+import type { Sysctl } from '../core/shell.ts'
 import { AddressFlag, type Kernel, type Link, type LinkAddress, type Netns } from '../kernel/kernel.ts'
+import { isWritable, writingSysctls } from './sysctls.ts'
 
 /** As long as the reference plugin waits; with the kernel's defaults detection takes 1 to 2 s. */
 const TIMEOUT_MS = 5000
@@ -9,8 +11,21 @@ const STEP_MS = 20
 /** Has the kernel look for duplicates of IPv6 addresses on this link, whatever the namespace's defaults say. */
 export function enableDetection(netns: Netns, ifName: string): void {
   // Enhanced: a frame of our own that comes back is not taken for another machine's (RFC 7527). Before Linux 4.10: none.
-  for (const key of ['enhanced_dad', 'accept_dad']) {
-    ignoring(['ENOENT'], () => netns.writeSysctl(`ipv6/conf/${ifName}/${key}`, '1'))
+  for (const leaf of ['enhanced_dad', 'accept_dad']) {
+    const settings: Sysctl[] = [[`ipv6/conf/default/${leaf}`, '1']]
+    writingSysctls('look for duplicates', "in the pod's network namespace", settings, () =>
+      enable(netns, `ipv6/conf/${ifName}/${leaf}`),
+    )
+  }
+}
+
+/** Both are on in a new namespace: nothing has to be written where nothing can be. */
+function enable(netns: Netns, key: string): void {
+  try {
+    netns.writeSysctl(key, '1')
+  } catch (error) {
+    const value = netns.readSysctl(key)
+    if (value === '0' || (value !== undefined && isWritable(netns, key))) throw error
   }
 }
 

@@ -1,9 +1,13 @@
 import type { Family } from '../core/address.ts'
-import { during } from '../core/errors.ts'
+import { Code, Fault } from '../core/errors.ts'
+import { type Sysctl, sysctlName } from '../core/shell.ts'
 import type { UndoStack } from '../core/undo.ts'
-import type { Netns } from '../kernel/kernel.ts'
+import type { Link, Netns } from '../kernel/kernel.ts'
+import { noIpv6 } from './ipv6.ts'
 import type { Others } from './others.ts'
+import { acceptRaKey, advertisementListeners } from './router_advertisements.ts'
 import { familiesOf, type PodSpec } from './spec.ts'
+import { isWritable, restoreSysctl, writingSysctls } from './sysctls.ts'
 
 /** What switches forwarding on for the whole node. */
 export const FORWARDING = { 4: 'ipv4/ip_forward', 6: 'ipv6/conf/all/forwarding' }
@@ -14,15 +18,73 @@ export const FORWARDING = { 4: 'ipv4/ip_forward', 6: 'ipv6/conf/all/forwarding' 
  */
 export function ensureForwarding(host: Netns, spec: PodSpec, others: Others, undo: UndoStack): void {
   for (const family of forwardedFamilies(spec)) {
-    const key = FORWARDING[family]
-    const before = host.readSysctl(key)
-    if (before === '1') continue
-    undo.push(() => before !== undefined && others.isOnlyPod() && host.writeSysctl(key, before))
-    during(`let the node forward IPv${family}`, () => host.writeSysctl(key, '1'))
+    if (!forwards(host, family)) startForwarding(host, family, others, undo)
   }
 }
 
 /** The families that the node must forward for this pod. */
 export function forwardedFamilies(spec: PodSpec): Family[] {
   return spec.mode === 'l3' || spec.bridge?.isGateway || spec.masquerade ? familiesOf(spec.ips) : []
+}
+
+/** Whether the node forwards a family. Throws a Fault on a node that can't. */
+export function forwards(host: Netns, family: Family): boolean {
+  const value = host.readSysctl(FORWARDING[family])
+  if (value !== undefined) return value !== '0'
+  if (family === 6) throw noIpv6(Number.POSITIVE_INFINITY)
+  throw new Fault(`${sysctlName(FORWARDING[family])} is missing`, {
+    code: Code.io,
+    cure: 'Mount /proc for the container runtime.',
+  })
+}
+
+/**
+ * The settings that make the node forward a family, in the order of making. What the node itself has by router
+ * advertisements it must not lose: links that live by them believe them also where the node forwards.
+ */
+export function forwardingSettings(host: Netns, family: Family): Sysctl[] {
+  const listeners = family === 6 ? advertisementListeners(host) : []
+  return [...listeners.map(({ name }): Sysctl => [acceptRaKey(name), '2']), [FORWARDING[family], '1']]
+}
+
+/** Throws a Fault when forwarding is off and can't be switched on. */
+export function assertForwardable(host: Netns, family: Family): void {
+  if (forwards(host, family)) return
+  const key = FORWARDING[family]
+  if (isWritable(host, key)) return
+  forwarding(family, forwardingSettings(host, family), () => host.probeSysctl(key))
+}
+
+function startForwarding(host: Netns, family: Family, others: Others, undo: UndoStack): void {
+  const settings = forwardingSettings(host, family)
+  const before = settingsBefore(host, family, settings)
+  undo.push(() => {
+    if (others.isOnlyPod()) for (const [key, value] of before) restoreSysctl(host, key, value)
+  })
+  forwarding(family, settings, () => {
+    for (const [key, value] of settings) host.writeSysctl(key, value)
+  })
+}
+
+function forwarding(family: Family, settings: readonly Sysctl[], work: () => void): void {
+  writingSysctls(`let the node forward IPv${family}`, 'on the node', settings, work)
+}
+
+/**
+ * What the settings change, in the order of restoring. The switch of the node sets that of every link and of new links,
+ * and in family 4 `accept_redirects`; links that believe advertisements do so until the node forwards no more.
+ */
+function settingsBefore(host: Netns, family: Family, settings: readonly Sysctl[]): Sysctl[] {
+  const keys = [
+    FORWARDING[family],
+    ...(family === 4 ? ['ipv4/conf/all/accept_redirects'] : []),
+    ...['default', ...host.links().map(({ name }: Link) => name)].map(
+      (name) => `ipv${family}/conf/${name}/forwarding`,
+    ),
+    ...settings.slice(0, -1).map(([key]) => key),
+  ]
+  return keys.flatMap((key): Sysctl[] => {
+    const value = host.readSysctl(key)
+    return value === undefined ? [] : [[key, value]]
+  })
 }

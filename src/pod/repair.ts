@@ -1,12 +1,12 @@
 import { type Cidr, formatAddress, formatCidr } from '../core/address.ts'
+import { quote, type Sysctl, sysctlCommand } from '../core/shell.ts'
 import type { Netns, PortVlan, Route } from '../kernel/kernel.ts'
 import type { NftCommand } from '../kernel/nftables/commands.ts'
 import { describeNftCommand } from '../kernel/nftables/describe.ts'
 import type { EndPlan, PlannedRoute } from './plan.ts'
 
 /*
- * What CHECK finds, and the commands that mend it: to be typed by root on the node, in the order of the findings. Names
- * and paths may come from a configuration, so everything that could mean something to a shell is quoted.
+ * What CHECK finds, and the commands that mend it: to be typed by root on the node, in the order of the findings.
  */
 
 /** Where a link is, and how to run a command there. */
@@ -26,18 +26,13 @@ export function finding(what: string, ...commands: string[]): string {
   return `${what} [${commands.length > 0 ? `run: ${commands.join(' && ')}` : 'delete the pod'}]`
 }
 
-/** Text as one word for a POSIX shell. */
-export function quote(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
-}
-
 export function setLink({ prefix }: Place, name: string, ...options: (string | number)[]): string {
   return `${prefix}ip link set dev ${quote(name)} ${options.join(' ')}`
 }
 
-/** `key` as in the port: parts with slashes, since the name of an interface may have dots. */
-export function setSysctl({ prefix }: Place, key: string, value: string): string {
-  return `${prefix}sysctl -w ${quote(`net/${key}=${value}`)}`
+/** Each `key` as in the port. */
+export function setSysctl({ prefix }: Place, ...settings: readonly Sysctl[]): string {
+  return `${prefix}${sysctlCommand(...settings)}`
 }
 
 export function addAddress({ prefix }: Place, name: string, cidr: Cidr, noDad: boolean): string {

@@ -1,37 +1,94 @@
 import { ignoring } from '../core/errors.ts'
+import type { Mac } from '../core/mac.ts'
+import type { Sysctl } from '../core/shell.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Link, Netns } from '../kernel/kernel.ts'
+import { isWritable, restoreSysctl, writingSysctls } from './sysctls.ts'
 
 /*
  * On a link of ours a router advertisement is a pod's, and a host that does not forward IPv6 would believe it
- * (CVE-2020-10749): the host takes neither routes nor addresses from it.
+ * (CVE-2020-10749): the host takes neither routes nor addresses from it. The node's own links may live by those of the
+ * network's router: they keep them.
  */
 
 /** For a link that was just made, before it is up. Nothing is to be done on a host without IPv6. */
 export function refuseAdvertisements(host: Netns, ifName: string): void {
-  const key = acceptRaKey(ifName)
-  try {
-    host.writeSysctl(key, '0')
-  } catch (error) {
-    const value = host.readSysctl(key)
-    if (value !== undefined && value !== '0') throw error
-  }
+  // The link will be gone when somebody reads this.
+  writeRefusal(host, ifName, 'default')
 }
 
-/** The same for one that may have been there before, as `link` was read. */
-export function ensureAdvertisementsRefused(host: Netns, link: Link, undo: UndoStack): void {
-  if (!acceptsAdvertisements(link)) return
-  // With its link the setting has gone already.
-  undo.push(() => ignoring(['ENOENT'], () => host.writeSysctl(acceptRaKey(link.name), String(link.acceptRa))))
-  refuseAdvertisements(host, link.name)
+/** The same for one that was there before, as `link` was read. */
+export function ensureAdvertisementsRefused(host: Netns, link: Link, undo: UndoStack, ownMac?: Mac): void {
+  if (!hearsPods(host, link, ownMac)) return
+  undo.push(() => restoreSysctl(host, acceptRaKey(link.name), String(link.acceptRa)))
+  writeRefusal(host, link.name, link.name)
 }
 
-/** Known from the link as the kernel shows it: no further question is needed. */
-export function acceptsAdvertisements({ acceptRa = 0 }: Link): boolean {
-  return acceptRa !== 0
+/**
+ * Whether a bridge, or a VLAN link on top of it, may believe what a pod advertises. For one that refuses all, as ours do,
+ * no question is asked. One that the node itself lives by, with its router behind a port, is to stay as its administrator
+ * has made it; `ownMac` is what a bridge of ours would have.
+ */
+export function hearsPods(host: Netns, link: Link, ownMac?: Mac): boolean {
+  if (!link.acceptRa) return false
+  return link.mac === ownMac || !believes(link) || !host.advertisedLinks().includes(link.index)
+}
+
+/** Whether that is to be mended. Where nothing can be written, it is enough that the kernel believes nothing. */
+export function isBelieving(host: Netns, link: Link, ownMac?: Mac): boolean {
+  return hearsPods(host, link, ownMac) && (believes(link) || isWritable(host, acceptRaKey(link.name)))
+}
+
+/**
+ * The links that the node lives by, and would not when it forwards IPv6: the kernel drops their default routes at that
+ * moment, and believes no advertisement from then on, unless `accept_ra` is 2.
+ */
+export function advertisementListeners(host: Netns): Link[] {
+  const listening = host.links().filter((link) => link.acceptRa === 1 && believes(link))
+  if (listening.length === 0) return []
+  const advertised = host.advertisedLinks()
+  return listening.filter(({ index }) => advertised.includes(index))
+}
+
+/** Throws a Fault when a link that an ADD makes would believe advertisements, and nothing could be done about it. */
+export function assertAdvertisementsRefusable(host: Netns): void {
+  const key = acceptRaKey('default')
+  if (host.readSysctl(key) === '0' || isDeafByForwarding(host, 'default')) return
+  refusing('default', () => ignoring(['ENOENT'], () => host.probeSysctl(key)))
 }
 
 /** `key` as in the port. */
 export function acceptRaKey(ifName: string): string {
   return `ipv6/conf/${ifName}/accept_ra`
+}
+
+/** Whether the kernel takes anything from an advertisement that comes in by this link. */
+function believes({ acceptRa, ipv6Forwarding }: Link): boolean {
+  return ipv6Forwarding ? acceptRa === 2 : Boolean(acceptRa)
+}
+
+/** A node whose settings can't be written serves as well, when the link believes nothing as it is. */
+function writeRefusal(host: Netns, ifName: string, curedBy: string): void {
+  const key = acceptRaKey(ifName)
+  refusing(curedBy, () => {
+    try {
+      host.writeSysctl(key, '0')
+    } catch (error) {
+      const value = host.readSysctl(key)
+      if (value === undefined || value === '0') return
+      if (isWritable(host, key) || !isDeafByForwarding(host, ifName)) throw error
+    }
+  })
+}
+
+/** Where the node forwards IPv6 the kernel believes advertisements only if it is told so expressly. */
+function isDeafByForwarding(host: Netns, ifName: string): boolean {
+  const key = `ipv6/conf/${ifName}/forwarding`
+  return host.readSysctl(acceptRaKey(ifName)) === '1' && host.readSysctl(key) === '1'
+}
+
+/** `curedBy` is the link whose setting would help; one that is new begins with the default. */
+function refusing(curedBy: string, work: () => void): void {
+  const settings: Sysctl[] = [[acceptRaKey(curedBy), '0']]
+  writingSysctls('keep the host from believing router advertisements of a pod', 'on the node', settings, work)
 }

@@ -2,11 +2,7 @@ import { Code, Fault } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, Link, Netns, PortVlan } from '../kernel/kernel.ts'
 import { removeLink } from './detach.ts'
-import {
-  acceptsAdvertisements,
-  ensureAdvertisementsRefused,
-  refuseAdvertisements,
-} from './router_advertisements.ts'
+import { ensureAdvertisementsRefused, hearsPods, refuseAdvertisements } from './router_advertisements.ts'
 import type { BridgeSpec } from './spec.ts'
 
 export const ALL_VLANS: PortVlan = { from: 1, to: 4094 }
@@ -35,7 +31,7 @@ export function ensureGatewayVlan(host: Netns, bridge: Link, vlan: number, undo:
 
 /** Whether that link carries the gateway as it is, with nothing to be done. */
 export function isGatewayVlanReady(host: Netns, bridge: Link, vlan: number, link: Link | undefined): boolean {
-  if (!link?.up || acceptsAdvertisements(link)) return false
+  if (!link?.up || hearsPods(host, link)) return false
   return link.kind === 'veth' || (isVlanOf(bridge, vlan, link) && isMember(host, bridge, vlan))
 }
 

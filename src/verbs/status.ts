@@ -4,6 +4,9 @@ import { poolStats } from '../../ipam/pool_stats.ts'
 import type { NetworkConfig } from '../cni/config.ts'
 import { during, isErrno } from '../core/errors.ts'
 import { bridgeFull, MAX_BRIDGE_PORTS } from '../pod/bridge.ts'
+import { assertForwardable } from '../pod/forwarding.ts'
+import { assertIpv6Possible } from '../pod/ipv6.ts'
+import { assertAdvertisementsRefusable } from '../pod/router_advertisements.ts'
 import { dataDirOf, planSets, poolPlace, poolUseOf } from './addresses.ts'
 import { type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
 import { withOwnIpam } from './ipam.ts'
@@ -23,8 +26,9 @@ export function status(call: Call, ports: Ports): void {
     const { config } = call
     probeKernel(config, ports)
     probeStore(ports, ports.paths.recordsDir)
-    if (config.ipam?.type === OWN_IPAM)
-      refuseFullPool(config, ports, poolUseOf({ mode: config.mode ?? 'l2' }))
+    const use = poolUseOf({ mode: config.mode ?? 'l2' })
+    probeSettings(config, ports, use)
+    if (config.ipam?.type === OWN_IPAM) refuseFullPool(config, ports, use)
     if (config.mode !== 'l3') refuseFullBridge(config, ports)
     const type = delegateOf(config)
     if (type) runDelegate(call, ports, type, 'STATUS')
@@ -57,6 +61,18 @@ function probeKernel({ ipMasq, macspoofchk }: NetworkConfig, ports: Ports): void
   during(`use nftables, which the key "${key}" needs`, () => ports.kernel.probeNft(), {
     cure: `Load the kernel module nf_tables (modprobe nf_tables) and run with CAP_NET_ADMIN, or remove "${key}".`,
   })
+}
+
+/** Asks whether the settings below /proc/sys are as an ADD needs them, or can be made so. */
+function probeSettings(config: NetworkConfig, ports: Ports, use: PoolUse): void {
+  const host = ports.kernel.host()
+  const sets = config.ipam?.type === OWN_IPAM ? planSets(config, use) : []
+  const families = sets.map(({ family }) => family)
+  const makesLinks = config.mode === 'l3' || !host.link({ name: bridgeNameOf(config) })
+  const hasGateway = config.mode === 'l3' || config.isGateway || config.isDefaultGateway
+  if (hasGateway || config.ipMasq) for (const family of families) assertForwardable(host, family)
+  if (families.includes(6) && hasGateway && makesLinks) assertIpv6Possible(host)
+  if (makesLinks) assertAdvertisementsRefusable(host)
 }
 
 function probeStore(ports: Ports, directory: string): void {

@@ -14,16 +14,27 @@ export async function sendFrame(netns: Netns | undefined, ifName: string, source
   await send(netns, ifName, Buffer.from(frame, 'hex'))
 }
 
-/** Multicasts a router advertisement (RFC 4861) for half an hour, as from a router with the address fe80::bad. */
-export async function sendRouterAdvertisement(netns: Netns | undefined, ifName: string): Promise<void> {
+/**
+ * Multicasts a router advertisement (RFC 4861) for half an hour, as from a router with the address fe80::bad; with
+ * `prefix` one for the addresses of 2001:db8:ad::/64, and no default route.
+ */
+export async function sendRouterAdvertisement(
+  netns: Netns | undefined,
+  ifName: string,
+  what: 'router' | 'prefix' = 'router',
+): Promise<void> {
   const source = Buffer.from('fe800000000000000000000000000bad', 'hex')
   const allNodes = Buffer.from('ff020000000000000000000000000001', 'hex')
   // Type 134, code 0, checksum, hop limit 64, no flags, lifetime 1800 s, no times.
-  const icmp = Buffer.from('86000000400007080000000000000000', 'hex')
-  const pseudo = Buffer.concat([source, allNodes, Buffer.from('000000100000003a', 'hex'), icmp])
+  const router = '86000000400007080000000000000000'
+  // Lifetime 0; option 3 of 32 bytes, on-link and autonomous, valid and preferred for 1800 s.
+  const prefix = `86000000400000000000000000000000030440c0${'00000708'.repeat(2)}0000000020010db800ad0000${'00'.repeat(8)}`
+  const icmp = Buffer.from(what === 'router' ? router : prefix, 'hex')
+  const length = icmp.length.toString(16).padStart(4, '0')
+  const pseudo = Buffer.concat([source, allNodes, Buffer.from(`0000${length}0000003a`, 'hex'), icmp])
   icmp.writeUInt16BE(checksum(pseudo), 2)
   const ethernet = Buffer.from('33330000000102000000bad086dd', 'hex')
-  const ip = Buffer.from('6000000000103aff', 'hex')
+  const ip = Buffer.from(`60000000${length}3aff`, 'hex')
   await send(netns, ifName, Buffer.concat([ethernet, ip, source, allNodes, icmp]))
 }
 

@@ -1,4 +1,4 @@
-import { quote } from '../../src/pod/repair.ts'
+import { quote } from '../../src/core/shell.ts'
 import { environmentOf, type PluginCall, type PluginOutput } from './plugin.ts'
 import { parseRuleset, type Residue, residueOf } from './sandbox.ts'
 import type { Vm } from './vm.ts'

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
-import { finding, quote, removePortVlan } from '../../src/pod/repair.ts'
+import { quote } from '../../src/core/shell.ts'
+import { finding, removePortVlan } from '../../src/pod/repair.ts'
 
 /*
  * The commands that CHECK prints are typed into a shell by root, and parts of them come from configurations.

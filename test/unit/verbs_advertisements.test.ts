@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Fault } from '../../src/core/errors.ts'
 import { parseMac } from '../../src/core/mac.ts'
+import { sysctlName } from '../../src/core/shell.ts'
 import { createFakeNode, type FakeNode, L2, L2_FULL } from '../support/fake_node.ts'
 
 /* No link of ours believes the router advertisements of a pod, whoever made the link. */
@@ -39,7 +40,9 @@ describe.each([
     const check = node.call('CHECK', { config: { ...config, prevResult: json } })
     expect(check.json).toMatchObject({
       code: 102,
-      details: expect.stringContaining(`believes router advertisements [run: sysctl -w net/${key}=0]`),
+      details: expect.stringContaining(
+        `believes router advertisements [run: sysctl -w ${sysctlName(key)}=0]`,
+      ),
     })
   })
 })

@@ -98,6 +98,11 @@ export class FakeNetns implements Netns {
     )
   }
 
+  /** Nobody sends advertisements in a fake. */
+  advertisedLinks(): number[] {
+    return this.#query('list what router advertisements brought', () => [])
+  }
+
   portVlans(linkIndex: number): PortVlan[] {
     return this.#query(`list VLANs of link ${linkIndex}`, ({ links }) =>
       this.#options.vlans ? portVlansOf(links.get(linkIndex)) : [],
@@ -137,6 +142,12 @@ export class FakeNetns implements Netns {
       during(what, () => writeSysctl(namespace, key, value))
       for (const link of namespace.links.values()) if (!hasIpv6(link)) dropIpv6(link)
       makeLinkLocals(namespace)
+    })
+  }
+
+  probeSysctl(key: string): void {
+    this.#query(`ask whether sysctl ${key} can be written`, (namespace) => {
+      if (readSysctl(namespace, key) === undefined) throw refusal('ENOENT')
     })
   }
 

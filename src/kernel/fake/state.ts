@@ -133,7 +133,14 @@ export function showLink(link: FakeLink): Link {
     ...(link.vlan && { vlan: { id: link.vlan.id, parent: link.vlan.parent.index } }),
     ...(link.alias && { alias: link.alias }),
     ...(link.mtu >= MIN_IPV6_MTU && { acceptRa: Number(link.conf.values.get('ipv6/accept_ra')) }),
+    ...(isOn(link, 'ipv6/forwarding') && { ipv6Forwarding: true }),
+    ...(isOn(link, 'ipv6/disable_ipv6') && { ipv6Disabled: true }),
     ...(link.bridge && { vlanFiltering: link.bridge.vlanFiltering }),
     ...(link.port && { port: { hairpin: link.port.hairpin, isolated: link.port.isolated } }),
   }
+}
+
+/** A setting of family 6, which a link of a small MTU does not have. */
+function isOn({ mtu, conf }: FakeLink, leaf: string): boolean {
+  return mtu >= MIN_IPV6_MTU && conf.values.get(leaf) === '1'
 }

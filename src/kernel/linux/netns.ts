@@ -15,6 +15,8 @@ import type {
 import { familyNumber, stepsOf, writeChange, writeIfInfo, writeLinkHead } from '../netlink/changes.ts'
 import { type Ack, type MessageWriter, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST } from '../netlink/message.ts'
 import {
+  advertisedAddressLinks,
+  advertisedRouteLinks,
   decodeAddress,
   decodeLink,
   decodeNeighbour,
@@ -37,7 +39,7 @@ import { errnoName } from './errno.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
 import { openNetlinkSocket } from './socket.ts'
-import { readSysctl, writeSysctl } from './sysctl.ts'
+import { probeSysctl, readSysctl, writeSysctl } from './sysctl.ts'
 
 const NETLINK_ROUTE = 0
 /** Requests in one send: both they (under 40 KiB) and their answers must fit the buffers that a socket starts with. */
@@ -108,6 +110,18 @@ export class LinuxNetns implements Netns {
       .filter((neighbour) => neighbour.linkIndex === linkIndex)
   }
 
+  advertisedLinks(): number[] {
+    const ofFamily6 = (writer: MessageWriter) => writer.u8(Family.inet6).u8(0).u16(0).u32(0).u32(0)
+    const routes = this.#dump('routes', { request: Rtm.getRoute, reply: Rtm.newRoute, body: ofFamily6 })
+    const addresses = this.#dump('addresses', {
+      request: Rtm.getAddr,
+      reply: Rtm.newAddr,
+      body: (writer) => writer.u8(Family.inet6).u8(0).u16(0).u32(0),
+    })
+    const found = [...routes.flatMap(advertisedRouteLinks), ...addresses.flatMap(advertisedAddressLinks)]
+    return [...new Set(found)]
+  }
+
   /** The kernel lists all ports of all bridges or none. */
   portVlans(linkIndex: number): PortVlan[] {
     const body = (writer: MessageWriter) =>
@@ -172,6 +186,10 @@ export class LinuxNetns implements Netns {
 
   writeSysctl(key: string, value: string): void {
     this.#inside(() => writeSysctl(key, value))
+  }
+
+  probeSysctl(key: string): void {
+    this.#inside(() => probeSysctl(key))
   }
 
   close(): void {

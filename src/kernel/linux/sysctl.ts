@@ -1,4 +1,5 @@
-import { Fault } from '../../core/errors.ts'
+import { Code, Fault } from '../../core/errors.ts'
+import { sysctlCommand, sysctlName } from '../../core/shell.ts'
 import { textBytes } from '../../core/text.ts'
 import { readString } from '../netlink/message.ts'
 import { close, Errno, Open, open, readOnce, writeOnce } from './disk.ts'
@@ -20,8 +21,9 @@ export function readSysctl(key: string): string | undefined {
   if (length >= 0) return readString(bytes.subarray(0, length)).trim()
   const errno = errnoName(-length)
   throw new Fault(`read net/${key}: ${errno}`, {
+    code: Code.io,
     errno,
-    cure: `Let the container runtime read ${ROOT}; see whether this works: sysctl net/${key}`,
+    cure: `Let the container runtime read ${ROOT}; see whether this works: sysctl ${sysctlName(key)}`,
   })
 }
 
@@ -30,11 +32,22 @@ export function writeSysctl(key: string, value: string): void {
   const fd = open(pathOf(key), Open.write)
   const written = fd < 0 ? fd : writeOnce(fd, textBytes(value), 0)
   if (fd >= 0) close(fd)
-  if (written >= 0) return
-  const errno = errnoName(-written)
-  throw new Fault(`set net/${key} to ${value}: ${errno}`, {
+  if (written < 0) throw notWritten(`set net/${key} to ${value}`, -written, key, value)
+}
+
+/** Whether a setting could be written: it is opened for that, and nothing is written. Throws as `writeSysctl` does. */
+export function probeSysctl(key: string): void {
+  const fd = open(pathOf(key), Open.write)
+  if (fd < 0) throw notWritten(`open net/${key} for writing`, -fd, key, 'VALUE')
+  close(fd)
+}
+
+function notWritten(action: string, number: number, key: string, value: string): Fault {
+  const errno = errnoName(number)
+  return new Fault(`${action}: ${errno}`, {
+    code: Code.io,
     errno,
-    cure: `Make ${ROOT} writable for the container runtime, or set it once by hand: sysctl -w net/${key}=${value}`,
+    cure: `Make ${ROOT} writable for the container runtime, or set it once by hand: ${sysctlCommand([key, value])}`,
   })
 }
 

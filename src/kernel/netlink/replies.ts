@@ -8,6 +8,8 @@ import {
   BridgeVlan,
   Family,
   Fra,
+  IFA_F_MANAGETEMPADDR,
+  IFAPROT_KERNEL_RA,
   IFF_PROMISC,
   IFF_UP,
   Ifa,
@@ -20,6 +22,8 @@ import {
   OPER_UNKNOWN,
   OPER_UP,
   RTN_UNICAST,
+  RTPROT_KERNEL,
+  RTPROT_RA,
   Rta,
   Rtax,
   TABLE_LOCAL,
@@ -44,6 +48,8 @@ const PLAIN_RULE: readonly number[] = [
   Fra.protocol,
   Fra.padding,
 ]
+/** Position of `rta_expires` in struct rta_cacheinfo, which tells how long a route is to live. */
+const EXPIRES_OFFSET = 8
 
 /** Reads the body of an RTM_NEWLINK message. Throws a Fault if it is too short to be one. */
 export function decodeLink(body: Uint8Array): Link {
@@ -60,8 +66,7 @@ export function decodeLink(body: Uint8Array): Link {
   const alias = attributes.get(Ifla.ifAlias)
   const filtering = kind === 'bridge' ? nested(info, Info.data).get(Bridge.vlanFiltering)?.[0] : undefined
   const mtu = readU32(attributes.get(Ifla.mtu)) ?? 0
-  const ipv6Mtu = ipv6Setting(attributes, Ipv6Conf.mtu) ?? mtu
-  const acceptRa = ipv6Setting(attributes, Ipv6Conf.acceptRa)
+  const ipv6 = ipv6Settings(attributes, mtu)
   const port = text(info.get(Info.slaveKind)) === 'bridge' ? portOf(nested(info, Info.slaveData)) : undefined
   return {
     index: view.getUint32(4, true),
@@ -76,8 +81,7 @@ export function decodeLink(body: Uint8Array): Link {
     ...(peer !== undefined && { peer }),
     ...(vlan && { vlan }),
     ...(alias && { alias: text(alias) }),
-    ...(ipv6Mtu !== mtu && { ipv6Mtu }),
-    ...(acceptRa !== undefined && { acceptRa }),
+    ...ipv6,
     ...(filtering !== undefined && { vlanFiltering: filtering !== 0 }),
     ...(port && { port }),
   }
@@ -182,17 +186,53 @@ export function decodePortVlans(body: Uint8Array): { linkIndex: number; vlans: P
   return { linkIndex: view.getUint32(4, true), vlans }
 }
 
+/**
+ * Reads the body of an RTM_NEWROUTE message of family 6: the links of a route that the kernel made from a router
+ * advertisement. A daemon that reads advertisements in place of the kernel makes similar ones, on links whose
+ * `accept_ra` is 0.
+ */
+export function advertisedRouteLinks(body: Uint8Array): number[] {
+  const view = viewOf(body, 12, 'route')
+  const attributes = readAttributes(body, 12)
+  const table = readU32(attributes.get(Rta.table)) ?? view.getUint8(4)
+  const protocol = view.getUint8(5)
+  const expires = readU32(attributes.get(Rta.cacheInfo)?.subarray(EXPIRES_OFFSET, EXPIRES_OFFSET + 4))
+  // The route of an advertised prefix is `proto kernel` as that of any address, but it is to end.
+  const isPrefix = protocol === RTPROT_KERNEL && Boolean(expires)
+  if (table === TABLE_LOCAL || !(protocol === RTPROT_RA || isPrefix)) return []
+  return nextHopsOf(attributes).map(({ linkIndex }) => linkIndex)
+}
+
+/** Reads the body of an RTM_NEWADDR message: the link of an address that was made from an advertised prefix. */
+export function advertisedAddressLinks(body: Uint8Array): number[] {
+  const view = viewOf(body, 8, 'address')
+  const attributes = readAttributes(body, 8)
+  const flags = readU32(attributes.get(Ifa.flags)) ?? view.getUint8(2)
+  const isAdvertised =
+    attributes.get(Ifa.proto)?.[0] === IFAPROT_KERNEL_RA || (flags & IFA_F_MANAGETEMPADDR) !== 0
+  return isAdvertised ? [view.getUint32(4, true)] : []
+}
+
 function vlanOf(attributes: Attributes, data: Attributes): NonNullable<Link['vlan']> {
   const id = data.get(VLAN_ID) ?? new Uint8Array(2)
   const parent = attributes.has(Ifla.linkNetnsId) ? undefined : readU32(attributes.get(Ifla.link))
   return { id: viewOf(id, 2, 'VLAN').getUint16(0, true), ...(parent !== undefined && { parent }) }
 }
 
+type Ipv6Settings = Pick<Link, 'acceptRa' | 'ipv6Mtu' | 'ipv6Forwarding' | 'ipv6Disabled'>
+
 /** The settings come as a list of 32-bit numbers, in the order of the kernel's own table. */
-function ipv6Setting(attributes: Attributes, position: number): number | undefined {
+function ipv6Settings(attributes: Attributes, linkMtu: number): Ipv6Settings {
   const families = nested(attributes, Ifla.afSpec)
   const settings = nested(families, Family.inet6).get(Inet6.conf)
-  return readU32(settings?.subarray(4 * position, 4 * position + 4))
+  const at = (position: number) => readU32(settings?.subarray(4 * position, 4 * position + 4))
+  const [acceptRa, mtu = linkMtu] = [at(Ipv6Conf.acceptRa), at(Ipv6Conf.mtu)]
+  return {
+    ...(mtu !== linkMtu && { ipv6Mtu: mtu }),
+    ...(acceptRa !== undefined && { acceptRa }),
+    ...(at(Ipv6Conf.forwarding) && { ipv6Forwarding: true }),
+    ...(at(Ipv6Conf.disableIpv6) && { ipv6Disabled: true }),
+  }
 }
 
 function portOf(attributes: Attributes): PortOptions {

@@ -55,16 +55,19 @@ export const Inet6 = { conf: 2 } as const
 export const Ipv4Conf = { forwarding: 1, sendRedirects: 6, arpNotify: 22 } as const
 
 /** The same of net.ipv6.conf, counted from 0. Source: linux/ipv6.h. */
-export const Ipv6Conf = { mtu: 2, acceptRa: 3 } as const
+export const Ipv6Conf = { forwarding: 0, mtu: 2, acceptRa: 3, disableIpv6: 26 } as const
 
 export const IFF_UP = 1
 export const IFF_PROMISC = 0x100
 export const OPER_UNKNOWN = 0
 export const OPER_UP = 6
 
-export const Ifa = { address: 1, local: 2, broadcast: 4, flags: 8 } as const
+export const Ifa = { address: 1, local: 2, broadcast: 4, flags: 8, proto: 11 } as const
 export const IFA_F_NODAD = 0x02
 export const IFA_F_NOPREFIXROUTE = 0x200
+export const IFA_F_MANAGETEMPADDR = 0x100
+/** Of an address: the kernel made it from a router advertisement. Since Linux 5.18. */
+export const IFAPROT_KERNEL_RA = 2
 
 export const Rta = {
   dst: 1,
@@ -74,6 +77,7 @@ export const Rta = {
   prefSource: 7,
   metrics: 8,
   multipath: 9,
+  cacheInfo: 12,
   table: 15,
   via: 18,
 } as const
@@ -82,7 +86,9 @@ export const Rtax = { mtu: 2, advmss: 8 } as const
 export const RTM_F_FIB_MATCH = 0x2000
 export const RTM_F_LOOKUP_TABLE = 0x1000
 export const RTPROT_UNSPEC = 0
+export const RTPROT_KERNEL = 2
 export const RTPROT_BOOT = 3
+export const RTPROT_RA = 9
 export const RTN_UNICAST = 1
 export const TABLE_MAIN = 254
 export const TABLE_LOCAL = 255

@@ -1,0 +1,23 @@
+/*
+ * Commands for people: to be typed by root into a POSIX shell. Names and paths may come from a configuration, so
+ * everything that could mean something to a shell is quoted.
+ */
+
+/** Text as one word for a POSIX shell. */
+export function quote(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
+}
+
+/** A setting below /proc/sys/net and its value: `key` is a path such as `ipv6/conf/eth0/accept_ra`. */
+export type Sysctl = readonly [key: string, value: string]
+
+/** The command that makes these settings. */
+export function sysctlCommand(...settings: readonly Sysctl[]): string {
+  const words = settings.map(([key, value]) => quote(`${sysctlName(key)}=${value}`))
+  return `sysctl -w ${words.join(' ')}`
+}
+
+/** With dots, as people know it, unless one of its parts has a dot itself: `net/ipv4/conf/eth0.100/forwarding`. */
+export function sysctlName(key: string): string {
+  return `net/${key}`.replaceAll('/', key.includes('.') ? '/' : '.')
+}
