@@ -46,7 +46,10 @@ const range = z.object({
     .meta({ description: 'The last address to give. Default: the last usable one of the subnet.' })
     .optional(),
   gateway: address
-    .meta({ description: 'The gateway; never given to a pod. Default: the first address of the subnet.' })
+    .meta({
+      description:
+        'The gateway; never given to a pod. Default: the first address of the subnet. A subnet of two (/31, /127) has the second in mode l2; in mode l3 it, and one of a single address, has a link-local gateway.',
+    })
     .optional(),
 })
 

@@ -9,7 +9,7 @@ const MAX_LEVELS = 5
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 const [OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = [0x7b, 0x7d, 0x5b, 0x5d]
-const [COMMA, COLON] = [0x2c, 0x3a]
+const [COMMA, COLON, SPACE] = [0x2c, 0x3a, 0x20]
 
 /**
  * Reads of a JSON object what can be read, however large, deep or broken the rest of it is: a removal needs a few small
@@ -75,7 +75,7 @@ function skimItems(text: string, levels: number): unknown[] | undefined {
 }
 
 /** Where the next member or item begins; the end of the text if there is none. */
-export function nextAfterComma(text: string, end: number): number {
+function nextAfterComma(text: string, end: number): number {
   const comma = skipSpace(text, end)
   return text.charCodeAt(comma) === COMMA ? skipSpace(text, comma + 1) : text.length
 }
@@ -112,6 +112,6 @@ export function endOfString(text: string, start: number): number {
 
 export function skipSpace(text: string, start: number): number {
   let at = start
-  while (at < text.length && ' \t\r\n'.includes(text.charAt(at))) at++
+  while (text.charCodeAt(at) <= SPACE && ' \t\r\n'.includes(text.charAt(at))) at++
   return at
 }

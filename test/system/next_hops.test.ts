@@ -160,6 +160,19 @@ describe.each(MODES)('mode %s', (_, mode) => {
   })
 })
 
+it('a route of the node to the subnet of pods with a gateway outside it is missed by CHECK, which tells how to mend it', async () => {
+  const [[, mode]] = MODES
+  const ipam = { ranges: [[{ ...V4, gateway: '169.254.1.1' }]], routes: [{ dst: '0.0.0.0/0' }] }
+  await add(mode, ipam)
+  await runIn(undefined, 'ip', 'route', 'del', '10.77.0.0/24', 'dev', 'br0')
+  const { exitCode, output } = await call('CHECK', mode, ipam)
+  expect([exitCode, output.msg]).toEqual([1, expect.stringContaining('route 10.77.0.0/24 is missing on br0')])
+  const [, command = ''] = /\[run: ([^\]]+)\]/.exec(output.details ?? '') ?? []
+  await runIn(undefined, 'sh', '-ec', command)
+  expect((await call('CHECK', mode, ipam)).stdout).toBe('')
+  expect(await ping('169.254.1.1', { from: pod })).toMatchObject({ answered: 1 })
+})
+
 describe('a route of a family that the pod has no address of', () => {
   const BOTH = [{ dst: '0.0.0.0/0' }, { dst: '::/0' }, { dst: 'fd09::/64' }, { dst: '10.9.0.0/24' }]
   const FAMILIES = [

@@ -27,6 +27,7 @@ const REPEATED: readonly (readonly [string, string])[] = [
   ['"ipam":{"type":"bowline-ipam","type":"static"}', 'key "ipam.type" stands twice'],
   ['"ipam":{"type":"static","addresses":[],"addresses":[]}', 'key "ipam.addresses" stands twice'],
   ['"ipam":{"ranges":[[{"subnet":"10.1.0.0/24","Subnet":"10.2.0.0/24"}]]}', 'key "ipam.ranges[0][0].subnet"'],
+  [`"mtu":1,"x":"<&>\u2028","ipam":${IPAM},"ipam":{}`, 'key "ipam" stands twice'],
   ['"ipam":{"ranges":[[{}],[{},{"gateway":"a\\"}","gateway":"b"}]]}', 'key "ipam.ranges[1][1].gateway"'],
   ['"ipam":{"routes":[{"dst":"::/0"},{"dst":"::/0","gw":"","gw":""}]}', 'key "ipam.routes[1].gw"'],
   ['"dns":{"search":[],"search":[]}', 'key "dns.search"'],
@@ -61,6 +62,7 @@ describe('a key that stands twice', () => {
     '"prevResult":{"ips":[],"ips":[],"IPS":[]}',
     '"capabilities":{"a":true,"a":false}',
     '"unknown":{"a":1,"a":2}',
+    '"unknown":"\\u003c\\u0026\\u003e\\u2028"',
     '"unknown":{"ipam":1},"other":{"ipam":1}',
     '"unknown":"\\"ipam\\":1,\\"ipam\\":2"',
   ])('in %s is nothing to us', (members) => {
@@ -81,6 +83,17 @@ describe('a key that stands twice', () => {
     const text = config('"cni.dev/valid-attachments":[],"cni.dev/valid-attachments":[]')
     expect(faultOf(() => decodeForGc(text)).message).toContain('"cni.dev/valid-attachments" stands twice')
     expect(decodeForRemoval(text).name).toBe('net')
+  })
+
+  it('is looked for by GC in text that is broken or too long, and the search ends', () => {
+    const long = config(`"prevResult":"${'x'.repeat(5 << 20)}","cni.dev/valid-attachments":[]`)
+    for (const text of [
+      long,
+      config('"ipam":{"x":"\\u00"},"cni.dev/valid-attachments":[]'),
+      '{"name":"net","mtu":{]}',
+    ]) {
+      expect(decodeForGc(text).name).toBe('net')
+    }
   })
 })
 
