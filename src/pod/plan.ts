@@ -241,9 +241,15 @@ function subnetRoutes(ips: readonly PodIp[]): PlannedRoute[] {
   }))
 }
 
+/** One outside the subnet brings none of its own along: the node may reach that one otherwise. */
 function gatewayCidrs(ips: readonly PodIp[]): Cidr[] {
   return distinct(
-    ips.flatMap(({ cidr, gateway }) => (gateway ? [{ address: gateway, prefix: cidr.prefix }] : [])),
+    ips.flatMap(({ cidr, gateway }) => (gateway ? [gatewayCidr(cidr, gateway)] : [])),
     formatCidr,
   )
+}
+
+function gatewayCidr(cidr: Cidr, gateway: Address): Cidr {
+  const isNear = contains(cidr, gateway) || isLinkLocal6(gateway)
+  return isNear ? { address: gateway, prefix: cidr.prefix } : hostCidr(gateway)
 }

@@ -2,6 +2,7 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type PluginAnswer, type PluginCall, runPlugin } from '../support/plugin.ts'
 import {
+  addressesOf,
   clearNode,
   createNetns,
   enterSandbox,
@@ -164,6 +165,7 @@ it('a route of the node to the subnet of pods with a gateway outside it is misse
   const [[, mode]] = MODES
   const ipam = { ranges: [[{ ...V4, gateway: '169.254.1.1' }]], routes: [{ dst: '0.0.0.0/0' }] }
   await add(mode, ipam)
+  expect(await addressesOf('br0')).toEqual(['169.254.1.1/32'])
   await runIn(undefined, 'ip', 'route', 'del', '10.77.0.0/24', 'dev', 'br0')
   const { exitCode, output } = await call('CHECK', mode, ipam)
   expect([exitCode, output.msg]).toEqual([1, expect.stringContaining('route 10.77.0.0/24 is missing on br0')])
