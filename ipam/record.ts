@@ -19,6 +19,8 @@ export type AttachmentRecord = AttachmentId & {
   readonly netns?: { readonly path: string; readonly device: number; readonly inode: number }
   /** The host's end of the veth pair. */
   readonly hostIfName?: string
+  /** The MAC of the pod's end, where one was asked for: else it is the one that is derived. */
+  readonly podMac?: string
   /** Absent when another plugin made the interface and only its addresses are from us. */
   readonly mode?: 'l2' | 'l3'
   readonly bridge?: string

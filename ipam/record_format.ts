@@ -53,6 +53,7 @@ const OPTIONAL: Readonly<Record<string, Rule>> = {
   netns: (value) =>
     isObject(value) && isNetnsPath(value['path']) && isCount(value['device']) && isCount(value['inode']),
   hostIfName: isIfName,
+  podMac: (value) => typeof value === 'string' && /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(value),
   mode: (value) => value === 'l2' || value === 'l3',
   bridge: isIfName,
   masquerade: (value) => isListOf(isCidr)(value),

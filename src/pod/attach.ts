@@ -1,8 +1,9 @@
 import type { Address, Cidr } from '../core/address.ts'
-import { during, isErrno } from '../core/errors.ts'
-import { deriveNames, ownerText } from '../core/names.ts'
+import { Code, during, Fault, isErrno } from '../core/errors.ts'
+import { deriveNames } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, Kernel, Link, Netns } from '../kernel/kernel.ts'
+import { aliasOf } from './alias.ts'
 import { bridgeFull, macToKeep, type ReadyBridge, withBridge } from './bridge.ts'
 import { removeLink } from './detach.ts'
 import { awaitDetection, enableDetection } from './duplicates.ts'
@@ -12,6 +13,7 @@ import { ensureMacCheck, removeMacCheck } from './mac_check.ts'
 import { ensureMasquerade, removeMasquerade } from './masquerade.ts'
 import { assertSubnets } from './next_hop.ts'
 import type { Others } from './others.ts'
+import { hostEndIn, isHostEnd } from './own_interface.ts'
 import { type EndPlan, type PodPlan, planPod } from './plan.ts'
 import { refuseAdvertisements } from './router_advertisements.ts'
 import { type AddedAddresses, settle } from './settle.ts'
@@ -86,7 +88,7 @@ function createPort(
     // so has an empty one that is not ours, whatever the way out carries.
     const bytes = spec.mtu ?? Math.min(ready.bridge.mtu, mtu() ?? ready.bridge.mtu)
     const links = createVeth(host, netns, spec, bytes, undo)
-    joinBridge(host, bridgeSpec, ready.bridge, links.host)
+    joinBridge(host, bridgeSpec, ready.bridge, links.host, aliasOf(spec.id))
     return { ...ready, ...links }
   })
 }
@@ -99,8 +101,8 @@ export function checkMac(kernel: Kernel, spec: PodSpec, undo: UndoStack): void {
 }
 
 /**
- * The pod's end is made in its namespace: at no time does it show on the host. The alias goes with it in one batch, so
- * that no kill can part the link from the name of its owner.
+ * The pod's end is made in its namespace: at no time does it show on the host. The MAC says whose the link is. The alias
+ * comes with the next change, by the index: by the name it would go to the link of somebody else that has it.
  */
 function createVeth(
   host: Netns,
@@ -116,34 +118,51 @@ function createVeth(
     peerNetns: netns,
     ...(mtu !== undefined && { mtu }),
   }
+  let link: Link | undefined
   // The reverse comes first: the link may exist though its creation could not be confirmed.
-  undo.push(() => void removeLink(host, { name: spec.hostIfName }))
-  const named: Change = { op: 'setLink', link: { name: spec.hostIfName }, alias: aliasOf(spec) }
-  const link = host.applyAndRead([create, named], { name: spec.hostIfName })
+  undo.push(() => {
+    const made = link ?? hostEndIn(host, netns, spec.id)
+    if (made) removeLink(host, { index: made.index })
+  })
+  try {
+    link = host.applyAndRead([create], { name: spec.hostIfName })
+  } catch (error) {
+    throw isErrno(error, 'EEXIST') ? nameTaken(host, spec, error) : error
+  }
   const pod = { ...link, index: link.peer ?? 0, name: spec.id.ifName, mac: spec.podMac, peer: link.index }
   return { host: link, pod }
 }
 
-/**
- * What `ip link` shows beside the interface, in both modes: for the person who wonders whose it is, and for GC, which
- * must know a link of ours though its record is lost. Kernel bound: 255 bytes.
- */
-function aliasOf({ id }: PodSpec): string {
-  return `${aliasPrefix(id.network)}${ownerText(id)}`.slice(0, 250)
-}
-
-/** How the alias begins of every host interface that we make for this network. */
-export function aliasPrefix(network: string): string {
-  return `bowline ${network} `
+function nameTaken(host: Netns, { id, hostIfName }: PodSpec, cause: unknown): Fault {
+  const there = host.link({ name: hostIfName })
+  const isOwn = there !== undefined && isHostEnd(there, id)
+  const what = there
+    ? `link ${hostIfName} exists on the host already`
+    : `create the veth ${hostIfName}: EEXIST`
+  return new Fault(isOwn ? `${what}: the host end of an earlier ${id.ifName} of this container` : what, {
+    code: Code.interfaceExists,
+    cure:
+      isOwn || !there
+        ? 'Call DEL for this container and interface first.'
+        : `Give the link another name: ip link set dev ${there.name} name NAME.`,
+    cause,
+  })
 }
 
 /** Makes a link a port of the bridge, with its options and VLANs. */
-export function joinBridge(host: Netns, spec: BridgeSpec, bridge: Link, end: Link): void {
+export function joinBridge(host: Netns, spec: BridgeSpec, bridge: Link, end: Link, alias?: string): void {
   const port = Object.keys(spec.port).length > 0 ? { port: spec.port } : {}
   try {
     host.apply([
       ...macToKeep(host, spec, bridge, end),
-      { op: 'setLink', link: { index: end.index }, master: bridge.index, up: true, ...port },
+      {
+        op: 'setLink',
+        link: { index: end.index },
+        master: bridge.index,
+        up: true,
+        ...port,
+        ...(alias && { alias }),
+      },
       ...portVlanChanges(end.index, spec),
     ])
   } catch (error) {
@@ -160,6 +179,7 @@ function configureEnds(host: Netns, netns: Netns, spec: PodSpec, plan: PodPlan, 
       op: 'setLink',
       link: { index: links.host.index },
       up: true,
+      alias: aliasOf(spec.id),
       ipv4: { sendRedirects: false },
     }
     during('configure the host end', () => host.apply([up, ...endChanges(plan.host, links.host.index)]))

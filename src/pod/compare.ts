@@ -1,4 +1,5 @@
 import type { Family } from '../core/address.ts'
+import { quote } from '../core/shell.ts'
 import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
 import { compareBridge, gatewayLink } from './compare_bridge.ts'
 import { compareEnd, compareIpv6 } from './compare_end.ts'
@@ -6,6 +7,7 @@ import { FORWARDING, forwardedFamilies, forwardingSettings } from './forwarding.
 import { missingMacCheck } from './mac_check.ts'
 import { missingMasquerade } from './masquerade.ts'
 import type { MissingNft } from './nft_frame.ts'
+import { hostEndOf, isHostEnd, namedHostEnd } from './own_interface.ts'
 import { planPod } from './plan.ts'
 import { finding, hostPlace, nft, type Place, podPlace, setLink, setSysctl } from './repair.ts'
 import type { PodSpec } from './spec.ts'
@@ -20,9 +22,10 @@ export function comparePod(kernel: Kernel, netns: Netns, spec: PodSpec, path: st
   const plan = planPod(spec)
   const [inPod, onHost] = [podPlace(netns, path), hostPlace(kernel.host())]
   const pod = netns.link({ name: spec.id.ifName })
-  if (!pod) return [finding(`interface ${spec.id.ifName} is missing in the pod`)]
-  const host = kernel.host().link({ name: spec.hostIfName })
+  if (!pod) return [missingPodEnd(kernel, netns, spec, inPod)]
+  const host = hostEndFor(kernel, spec, pod)
   if (!host) return [finding(`host interface ${spec.hostIfName} is missing`)]
+  const current = { ...spec, hostIfName: host.name }
   const routed = spec.mode === 'l3'
   const podRules = { mac: spec.podMac, up: spec.podUp, noDad: !spec.duplicateDetection, anyTable: true }
   const hostRules = { ...(routed && { mac: spec.hostMac }), up: true, noDad: true, anyTable: false }
@@ -31,23 +34,56 @@ export function comparePod(kernel: Kernel, netns: Netns, spec: PodSpec, path: st
     ...compareEnd(onHost, plan.host, host, hostRules),
     ...compareIpv6(inPod, plan.pod.addresses, { name: 'lo' }),
     ...compareEnd(inPod, plan.pod, pod, podRules),
-    ...compareBridge(kernel.host(), spec, plan, host),
-    ...compareForwarding(onHost, spec),
+    ...compareBridge(kernel.host(), current, plan, host),
+    ...compareForwarding(onHost, current),
     ...compareNft(kernel, spec),
+    ...compareName(onHost, host, spec.hostIfName),
   ]
 }
 
 /** The same for a pod that an earlier plugin made: what lies behind its host interface, and nothing of the pod. */
-export function compareChained(kernel: Kernel, spec: PodSpec): string[] {
-  const host = kernel.host().link({ name: spec.hostIfName })
+export function compareChained(kernel: Kernel, spec: PodSpec, ifIndex: number): string[] {
+  const host = kernel.host().link({ index: ifIndex })
   if (!host) return [finding(`host interface ${spec.hostIfName} is missing`)]
   const onHost = hostPlace(kernel.host())
+  const current = { ...spec, hostIfName: host.name }
   return [
     ...(host.up ? [] : [finding(`host interface ${host.name} is down`, setLink(onHost, host.name, 'up'))]),
-    ...compareBridge(kernel.host(), spec, planPod(spec), host),
-    ...compareForwarding(onHost, spec),
+    ...compareBridge(kernel.host(), current, planPod(spec), host),
+    ...compareForwarding(onHost, current),
     ...compareNft(kernel, spec),
+    ...compareName(onHost, host, spec.hostIfName),
   ]
+}
+
+/** The host end, or what the pod's end leads to, if that is shown to be the host end under another name. */
+function hostEndFor(kernel: Kernel, { id, hostIfName }: PodSpec, pod: Link): Link | undefined {
+  const host = kernel.host()
+  const named = namedHostEnd(host, id)
+  if (named) return named
+  const other = hostEndOf(host, pod)
+  // By the name alone it is judged too: it may have lost its MAC and its alias.
+  return other && (other.name === hostIfName || isHostEnd(other, id)) ? other : undefined
+}
+
+/** Last: until then it is known by the name that it has. nftables and DEL of older versions know the name that we gave. */
+function compareName(place: Place, { name }: Link, given: string): string[] {
+  if (name === given) return []
+  return [
+    finding(`host interface ${given} was renamed to ${name}`, setLink(place, name, 'name', quote(given))),
+  ]
+}
+
+function missingPodEnd(kernel: Kernel, netns: Netns, { id }: PodSpec, place: Place): string {
+  const host = namedHostEnd(kernel.host(), id)
+  const renamed = host?.peer === undefined ? undefined : netns.link({ index: host.peer })
+  if (renamed?.peer !== host?.index || !renamed || renamed.kind !== 'veth') {
+    return finding(`interface ${id.ifName} is missing in the pod`)
+  }
+  return finding(
+    `interface ${id.ifName} in the pod was renamed to ${renamed.name}`,
+    setLink(place, renamed.name, 'name', quote(id.ifName)),
+  )
 }
 
 /** A later plugin may have given the pod another MTU; only one that the host's end can't take is wrong. */

@@ -44,12 +44,3 @@ export function isHostRouteTo(addresses: readonly Address[]): (route: Route) => 
   const wanted = new Set(addresses.map((address) => formatCidr(hostCidr(address))))
   return ({ dst, gateway }) => !gateway && wanted.has(formatCidr(dst))
 }
-
-/**
- * Removes the interface of a pod from inside its namespace: for attachments that left no record. Only a veth or
- * another virtual link is removed; the loopback and plain devices are not ours to take.
- */
-export function removePodInterface(netns: Netns, ifName: string): void {
-  const link = netns.link({ name: ifName })
-  if (link && link.kind !== '') removeLink(netns, { index: link.index })
-}

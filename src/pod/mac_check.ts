@@ -1,6 +1,6 @@
 import { ignoring, isErrno } from '../core/errors.ts'
 import { type Mac, macBytes } from '../core/mac.ts'
-import { type DerivedNames, deriveNames, ownerText } from '../core/names.ts'
+import { type DerivedNames, deriveNames, hostIfNameOf, ownerText } from '../core/names.ts'
 import { textBytes } from '../core/text.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import { readString } from '../kernel/netlink/message.ts'
@@ -41,6 +41,9 @@ export function ensureMacCheck(kernel: Kernel, { id, hostIfName, podMac }: Guard
     kernel.nft(own)
   } catch (error) {
     if (isErrno(error, 'ENOENT')) kernel.nft([...compileFrame(), ...own])
+    // The port has the name of one that is gone, whose check would drop all that this pod sends.
+    else if (isErrno(error, 'EEXIST', 'EBUSY'))
+      kernel.nft([{ op: 'removeElement', ...elementRef(names) }, ...own])
     else throw error
   }
 }
@@ -78,20 +81,25 @@ function missingElement(kernel: Kernel, names: Names, mac: Mac, add: NftCommand)
   ]
 }
 
-/** Takes the check of one pod away. What is gone already is no error. */
+/**
+ * Takes the check of one pod away. What is gone already is no error. A port that another plugin has named may have
+ * passed its name on to the port of another pod, whose check stays.
+ */
 export function removeMacCheck(kernel: Kernel, names: Names): void {
   const chain = { ...TABLE, chain: chainName(names) }
+  const isDerived = names.hostIfName === hostIfNameOf(names.key)
+  const element = { ...elementRef(names), ...(!isDerived && { ofChains: chain.chain }) }
   const removeChain: NftCommand[] = [
     { op: 'flushChain', ...chain },
     { op: 'removeChain', ...chain },
   ]
   try {
-    kernel.nft([{ op: 'removeElement', ...elementRef(names) }, ...removeChain])
+    kernel.nft([{ op: 'removeElement', ...element }, ...removeChain])
   } catch (error) {
     if (!isErrno(error, 'ENOENT')) throw error
     // Somebody has taken one of the two away: the other one may still be there.
     ignoring(['ENOENT'], () => kernel.nft(removeChain))
-    ignoring(['ENOENT'], () => kernel.nft([{ op: 'removeElement', ...elementRef(names) }]))
+    ignoring(['ENOENT'], () => kernel.nft([{ op: 'removeElement', ...element }]))
   }
 }
 

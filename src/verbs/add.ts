@@ -2,13 +2,14 @@ import type { AttachmentRecord } from '../../ipam/record.ts'
 import { isDamaged } from '../../ipam/records.ts'
 import { parseResult } from '../cni/parse_result.ts'
 import { assertPrintable } from '../cni/print_result.ts'
-import { chooseDns, requestsOf } from '../cni/requests.ts'
+import { chooseDns, type Requests, requestsOf } from '../cni/requests.ts'
 import { type CniInterface, type CniResult, podInterfaceOf } from '../cni/result.ts'
 import { Code, Fault } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { UndoStack } from '../core/undo.ts'
 import type { Link, Netns } from '../kernel/kernel.ts'
 import { type Attached, attachPod } from '../pod/attach.ts'
+import { hostEndIn } from '../pod/own_interface.ts'
 import { wantedRoutes } from '../pod/plan.ts'
 import type { PodSpec } from '../pod/spec.ts'
 import { type Acquired, acquireAddresses } from './addresses.ts'
@@ -20,7 +21,7 @@ import { othersOf } from './reaper.ts'
 import { recordsOf, removeDelegatedFrames, withAttachmentLock } from './records.ts'
 import { releaseUnrecorded, removeWithDelegated } from './remove.ts'
 import { bridgeNameOf, specOf } from './spec_of.ts'
-import { removeDerived, throwCollected, withUnwound } from './unmake.ts'
+import { removeUnrecorded, throwCollected, withUnwound } from './unmake.ts'
 
 /**
  * ADD: gives a container an interface on the network. Either all of it is done, or the machine is as it was and a
@@ -49,15 +50,15 @@ function addLocked(call: Call, ports: Ports, netns: Netns, previous: CniResult |
   if (before?.bootId === ports.kernel.bootId() && previous) refuseSharedRecord(before)
   if (before) removeRemains(call, ports, before)
   const undo = new UndoStack()
+  const requests = requestsOf(call.invocation, call.config)
   try {
     const acquired = acquireAddresses(
       call,
       ports,
-      recordOf(call, ports, netns),
+      recordOf(call, ports, netns, requests),
       before?.leases?.addresses,
       undo,
     )
-    const requests = requestsOf(call.invocation, call.config)
     const spec = specOf(ports.kernel, id, call.config, requests, acquired)
     const attached = attachPod(ports.kernel, netns, spec, othersOf(ports, id), undo)
     const result = appended(previous, resultOf(call, spec, attached, acquired))
@@ -78,7 +79,7 @@ function removeRemains(call: Call, ports: Ports, record: AttachmentRecord): void
 /** A record that can't be trusted, after a power failure perhaps: what the derived names and the leases show goes. */
 function clearDamaged(call: Call, ports: Ports): void {
   const id = attachmentIdOf(call)
-  throwCollected(removeDerived(ports, id).faults, id.containerId)
+  throwCollected(removeUnrecorded(ports, call).faults, id.containerId)
   releaseUnrecorded(call, ports)
   recordsOf(ports).remove(id)
 }
@@ -88,8 +89,7 @@ function refuseExisting(ports: Ports, netns: Netns, call: Call, record: Attachme
   const { ifName } = call.invocation
   const present = netns.link({ name: ifName })
   if (!present) return
-  const ours = record?.hostIfName ? ports.kernel.host().link({ name: record.hostIfName }) : undefined
-  if (record && !record.complete && ours && ours.peer === present.index) return
+  if (record && !record.complete && hostEndIn(ports.kernel.host(), netns, record)) return
   throw new Fault(`interface ${ifName} already exists in ${call.invocation.netns}`, {
     code: Code.interfaceExists,
     cure: 'Call DEL for this container and interface first, or choose another CNI_IFNAME.',
@@ -105,7 +105,7 @@ function refuseSharedRecord({ mode, leases, ifName }: AttachmentRecord): void {
   })
 }
 
-function recordOf(call: Call, ports: Ports, netns: Netns): AttachmentRecord {
+function recordOf(call: Call, ports: Ports, netns: Netns, { mac }: Requests): AttachmentRecord {
   const id = attachmentIdOf(call)
   const { mode = 'l2', macspoofchk } = call.config
   return {
@@ -115,6 +115,7 @@ function recordOf(call: Call, ports: Ports, netns: Netns): AttachmentRecord {
     complete: false,
     netns: { path: call.invocation.netns, ...netns.identity },
     hostIfName: deriveNames(id).hostIfName,
+    ...(mac && { podMac: mac }),
     mode,
     ...(mode === 'l2' && { bridge: bridgeNameOf(call.config) }),
     ...(macspoofchk && { macspoofchk }),

@@ -17,7 +17,7 @@ import type { UndoStack } from '../core/undo.ts'
 import { removeMasquerade } from '../pod/masquerade.ts'
 import { assertGateways, assertPodAddresses } from '../pod/next_hop.ts'
 import type { PodIp, PodRoute } from '../pod/spec.ts'
-import { attachmentIdOf, type Call, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
+import { attachmentIdOf, type Call, dataDirOf, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
 import { reaperOf } from './reaper.ts'
 import { forgetRecord, recordsOf } from './records.ts'
@@ -56,11 +56,6 @@ export function poolPlace(ports: Ports, network: string, dataDir: string | undef
     records: recordsOf(ports),
     reaper: reaperOf(ports),
   }
-}
-
-/** Where the leases of this configuration are. */
-export function dataDirOf({ ipam }: NetworkConfig, { paths }: Ports): string {
-  return ipam?.dataDir ?? paths.dataDir
 }
 
 /**
@@ -124,7 +119,8 @@ function acquireFromPool(
     const masquerade = config.ipMasq ? { masquerade: leases.map(({ address }) => formatCidr(address)) } : {}
     const written = writeRecord(ports, { ...record, leases: { dataDir, addresses }, ...masquerade }, undo)
     const owner = attachmentIdOf(call)
-    undo.push(() => releaseLeases(ports, written))
+    // Not while the link is there that has the addresses.
+    undo.pushForgetting(() => releaseLeases(ports, written))
     pool.take(owner, leases)
     const ips = leases.map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
     return { ips, routes: decodeRoutes(ipam.routes), ...(dns && { dns }), record: written }
@@ -191,7 +187,7 @@ function acquireFromDelegate(
  */
 function addDelegated(call: Call, ports: Ports, type: string, undo: UndoStack): string {
   let isOwed = true
-  undo.push(() => isOwed && runDelegate(call, ports, type, 'DEL'))
+  undo.pushForgetting(() => isOwed && runDelegate(call, ports, type, 'DEL'))
   try {
     return runDelegate(call, ports, type, 'ADD')
   } catch (error) {

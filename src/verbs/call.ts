@@ -22,6 +22,11 @@ export function attachmentIdOf({ invocation, config }: Call): AttachmentId {
   return { network: config.name, containerId: invocation.containerId, ifName: invocation.ifName }
 }
 
+/** Where the leases of this configuration are. */
+export function dataDirOf({ ipam }: NetworkConfig, { paths }: Ports): string {
+  return ipam?.dataDir ?? paths.dataDir
+}
+
 /** The type of the IPAM plugin that is another program, or undefined. */
 export function delegateOf({ ipam }: NetworkConfig): string | undefined {
   return ipam?.type && ipam.type !== OWN_IPAM ? ipam.type : undefined

@@ -159,7 +159,8 @@ function clearBefore(call: Call, ports: Ports): AttachmentRecord | undefined {
   const isOfThisBoot = before.bootId === ports.kernel.bootId()
   if (before.mode && before.complete && isOfThisBoot) throw attachedAlready(before)
   const shared = isOfThisBoot ? ipamPartOf(before) : undefined
-  throwCollected(shared ? removeFromKernel(ports, before) : removeRecorded(ports, before), before.containerId)
+  const { faults } = shared ? removeFromKernel(ports, before) : removeRecorded(ports, before)
+  throwCollected(faults, before.containerId)
   return shared
 }
 

@@ -65,7 +65,11 @@ function compare(
   if (record?.chained) {
     const port = { name: record.hostIfName ?? '', mtu: 0 }
     const podMac = mac ?? netns.link({ name: ifName })?.mac ?? deriveNames(record).podMac
-    return compareChained(ports.kernel, chainedSpec(call, ports, previous, port, podMac))
+    return compareChained(
+      ports.kernel,
+      chainedSpec(call, ports, previous, port, podMac),
+      record.chained.ifIndex,
+    )
   }
   const requests = { ...requestsOf(call.invocation, call.config), ...(mac && { mac }) }
   const addresses = { ips: ipsOf(previous, ifName), routes: routesOf(call, previous, record) }

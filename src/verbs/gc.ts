@@ -4,6 +4,7 @@ import { type ValidAttachments, validAttachments } from '../cni/valid_attachment
 import { collectFaults, type Fault } from '../core/errors.ts'
 import { removeUnusedMacFrame } from '../pod/mac_check.ts'
 import { removeUnusedFrame } from '../pod/masquerade.ts'
+import { type HostLinks, hostLinksOf } from '../pod/own_interface.ts'
 import { type Call, delegateOf, runDelegate } from './call.ts'
 import {
   freeStrayLeases,
@@ -26,13 +27,14 @@ export function gc(call: Call, ports: Ports): void {
   const network = call.config.name
   const type = delegateOf(call.config)
   const chains: string[] = []
+  const strayLinks = collectFaults([() => removeStrayLinks(ports, network, valid)])
   const faults = [
     ...collectStale(call, ports, valid, () => true),
+    ...strayLinks,
     ...removeDamaged(ports, network, valid),
     ...collectFaults([
-      () => removeStrayLinks(ports, network, valid),
-      // Without a word on addresses in the config, leases of this name are another plugin's.
-      () => call.config.ipam && !type && freeStrayLeases(call, ports, valid),
+      // Without a word on addresses in the config, leases of this name are another plugin's. Those of links stay held.
+      () => call.config.ipam && !type && strayLinks.length === 0 && freeStrayLeases(call, ports, valid),
       () => chains.push(...removeStrayElements(ports, network, valid)),
       () => removeStrayMacChecks(ports),
       () => type && runDelegate(call, ports, type, 'GC'),
@@ -64,17 +66,18 @@ function collectStale(
   const stale = recordsOf(ports)
     .list(call.config.name)
     .filter((record) => isMeant(record) && !valid.has(record.containerId, record.ifName))
-  return collectFaults(stale.map((record) => () => collect(call, ports, record)))
+  const hostLinks = hostLinksOf(ports.kernel)
+  return collectFaults(stale.map((record) => () => collect(call, ports, record, hostLinks)))
 }
 
 /** Read again under the lock: meanwhile it may have gone, or come back. */
-function collect(call: Call, ports: Ports, stale: AttachmentRecord): void {
+function collect(call: Call, ports: Ports, stale: AttachmentRecord, hostLinks: HostLinks): void {
   const lock = recordsOf(ports).tryLock(stale)
   if (!lock) return
   try {
     const record = recordsOf(ports).read(stale)
     if (!record || isDamaged(record)) return
-    throwCollected(removeWithDelegated(call, ports, record), record.containerId, 'GC')
+    throwCollected(removeWithDelegated(call, ports, record, hostLinks), record.containerId, 'GC')
     forgetRecord(ports, record)
   } finally {
     lock.release()

@@ -2,10 +2,12 @@ import type { ValidAttachments } from '../cni/valid_attachments.ts'
 import { formatAddress } from '../core/address.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
 import { deriveNames, hostIfNameOf, ownerText } from '../core/names.ts'
-import { aliasPrefix } from '../pod/attach.ts'
+import type { Link, Netns } from '../kernel/kernel.ts'
+import { isAliasOfNetwork, ownerOfAlias } from '../pod/alias.ts'
 import { removeLink } from '../pod/detach.ts'
 import { listMacChecks, removeMacCheck } from '../pod/mac_check.ts'
 import { ensureMasquerade, listMasquerade, removeMasquerade } from '../pod/masquerade.ts'
+import { isDerivedName, isNamedByAlias } from '../pod/own_interface.ts'
 import { withPool } from './addresses.ts'
 import type { Call } from './call.ts'
 import type { Ports } from './ports.ts'
@@ -30,31 +32,50 @@ export function removeDamaged(ports: Ports, network: string, valid: ValidAttachm
       whenIdle(ports, key, () => {
         const now = records.readKey(network, key)
         if (!now || 'record' in now) return
-        removeLink(ports.kernel.host(), { name: hostIfNameOf(key) })
+        removeHostEndOf(ports.kernel.host(), network, key)
         records.removeDamaged(network, key)
       })
     }),
   )
 }
 
-/** Host interfaces that say that they are this network's, and that no record knows. */
+/** The name of a link may be used again: its alias must lead to the same key. */
+function removeHostEndOf(host: Netns, network: string, key: string): void {
+  const name = hostIfNameOf(key)
+  const link = host.link({ name })
+  if (link && givenNameOf(link, network) === name) removeLink(host, { index: link.index })
+}
+
+/** Host interfaces that say that they are this network's, by whatever name, and that no record knows. */
 export function removeStrayLinks(ports: Ports, network: string, valid: ValidAttachments): void {
   const host = ports.kernel.host()
   const validNames = new Set(valid.all.map((one) => deriveNames({ ...one, network }).hostIfName))
-  const links = host.links().filter(({ name, alias }) => {
-    return alias?.startsWith(aliasPrefix(network)) && HOST_IF_NAME.test(name) && !validNames.has(name)
+  const strays = host.links().flatMap((link) => {
+    const given = givenNameOf(link, network)
+    return given === undefined || validNames.has(given) ? [] : [{ given, index: link.index }]
   })
   const faults = collectFaults(
-    links.map(({ name, index }) => () => {
-      whenIdle(ports, HOST_IF_NAME.exec(name)?.[1] ?? '', () => {
+    strays.map(({ given, index }) => () => {
+      whenIdle(ports, HOST_IF_NAME.exec(given)?.[1] ?? '', () => {
         const isKnown = recordsOf(ports)
           .list(network)
-          .some((record) => deriveNames(record).hostIfName === name)
+          .some((record) => deriveNames(record).hostIfName === given)
         if (!isKnown) removeLink(host, { index })
       })
     }),
   )
   throwCollected(faults, `links of network ${network}`, 'GC')
+}
+
+/** The name that this network gave the link, if it is a host end of its; an alias that was cut is taken by its beginning. */
+function givenNameOf(link: Link, network: string): string | undefined {
+  const owner = ownerOfAlias(link.alias)
+  if (owner) {
+    return owner.network === network && isNamedByAlias(link, owner)
+      ? deriveNames(owner).hostIfName
+      : undefined
+  }
+  return isAliasOfNetwork(link.alias, network) && isDerivedName(link.name) ? link.name : undefined
 }
 
 /**

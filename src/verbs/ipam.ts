@@ -30,7 +30,7 @@ export function ipamAdd(call: Call, ports: Ports): CniResult {
     const bootId = ports.kernel.bootId()
     const before = soundRecord(ports, id)
     if (before?.complete && before.bootId === bootId) throw duplicateOf(before)
-    if (before) throwCollected(removeRecorded(ports, before), id.containerId)
+    if (before) throwCollected(removeRecorded(ports, before).faults, id.containerId)
     const undo = new UndoStack()
     try {
       const record: AttachmentRecord = { ...id, version: 1, bootId, complete: false, ...netnsOf(call, ports) }
@@ -62,8 +62,8 @@ export function ipamDel(call: Call, ports: Ports): void {
 }
 
 /** The record of an attachment that we once made ourselves, before another plugin took our stead, goes with all of it. */
-function removeAddresses(call: Call, ports: Ports, record: AttachmentRecord | undefined): Fault[] {
-  if (record?.mode && !record.chained) return removeRecorded(ports, record)
+function removeAddresses(call: Call, ports: Ports, record: AttachmentRecord | undefined): readonly Fault[] {
+  if (record?.mode && !record.chained) return removeRecorded(ports, record, { call }).faults
   return collectFaults([
     () => (record?.leases ? releaseLeases(ports, record) : releaseUnrecorded(call, ports)),
   ])
@@ -104,7 +104,9 @@ function netnsOf({ invocation }: Call, ports: Ports): Pick<AttachmentRecord, 'ne
 /** What is left is of a plugin that stands behind the one that we gave the addresses to, and its DEL is still to come. */
 function keepChained(ports: Ports, record: AttachmentRecord): void {
   const { leases: _, ...rest } = record
-  keepOnly(ports, record, rest, () => throwCollected(removeFromKernel(ports, rest), record.containerId))
+  keepOnly(ports, record, rest, () =>
+    throwCollected(removeFromKernel(ports, rest).faults, record.containerId),
+  )
 }
 
 function duplicateOf({ containerId, ifName, leases }: AttachmentRecord): Fault {

@@ -7,15 +7,18 @@ import type { FileLock } from '../core/files.ts'
 import { type AttachmentId, networkChainPrefix } from '../core/names.ts'
 import type { Masqueraded, Yield } from '../pod/masquerade.ts'
 import type { Others } from '../pod/others.ts'
+import { findHostEnd, hostLinksOf } from '../pod/own_interface.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
 import { claimsOf, recordsOf } from './records.ts'
 import { removeFromKernel, throwCollected } from './unmake.ts'
 
 /** Judges attachments whose DEL has never come, for a pool that is full. */
 export function reaperOf(ports: Ports): Reaper {
+  const hostLinks = hostLinksOf(ports.kernel)
   return {
-    isDead: (record) => isDead(ports, record),
-    clear: (record) => throwCollected(removeFromKernel(ports, record), record.containerId),
+    isDead: (record) => isDead(ports, record, hostLinks),
+    clear: (record) =>
+      throwCollected(removeFromKernel(ports, record, { hostLinks }).faults, record.containerId),
   }
 }
 
@@ -51,14 +54,18 @@ function yieldOf(ports: Ports): Yield {
 
 /**
  * Whether nobody will miss it: the namespace of its pod does not exist any more where it was, and neither does the
- * host's end of its link, which the kernel removes with the namespace. Whoever has no link (IPAM alone) is judged by
+ * host's end of its link, by whatever name, which the kernel removes with the namespace. Whoever has no link (IPAM alone) is judged by
  * the namespace. An attachment of which the namespace was never known is never dead, nor one without a link whose path
  * went through a process: that may end while others of the pod keep the namespace (nerdctl and dockershim name it so).
  */
-function isDead(ports: Ports, { netns, hostIfName }: AttachmentRecord): boolean {
+function isDead(ports: Ports, record: AttachmentRecord, hostLinks = hostLinksOf(ports.kernel)): boolean {
+  const { netns, hostIfName, chained } = record
   if (!netns || isThere(ports, netns)) return false
   if (hostIfName === undefined) return !/^\/+proc\//.test(netns.path)
-  return ports.kernel.host().link({ name: hostIfName }) === undefined
+  const host = ports.kernel.host()
+  return (
+    (chained ? host.link({ index: chained.ifIndex }) : findHostEnd(host, record, hostLinks)) === undefined
+  )
 }
 
 function isThere(ports: Ports, { path, device, inode }: NonNullable<AttachmentRecord['netns']>): boolean {

@@ -1,22 +1,32 @@
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
 import { removeMasquerade } from '../pod/masquerade.ts'
+import type { HostLinks } from '../pod/own_interface.ts'
 import { releaseLeases, withPool } from './addresses.ts'
 import { attachmentIdOf, type Call, releaseDelegated } from './call.ts'
 import type { Ports } from './ports.ts'
-import { removeFromKernel } from './unmake.ts'
+import { type Removal, type RemovalContext, removeFromKernel } from './unmake.ts'
 
 /**
- * Undoes an attachment by its record alone: masquerading, link, leases. Goes on after a failure and returns what
- * failed. The record stays: `forgetRecord` takes it away once all is done.
+ * Undoes an attachment by its record: masquerading, link, leases. Goes on after a failure; but as long as the link is
+ * there, its addresses stay held, and another IPAM plugin must not free them either. The record stays: `forgetRecord`
+ * takes it away once all is done.
  */
-export function removeRecorded(ports: Ports, record: AttachmentRecord): Fault[] {
-  return [...removeFromKernel(ports, record), ...collectFaults([() => releaseLeases(ports, record)])]
+export function removeRecorded(ports: Ports, record: AttachmentRecord, context?: RemovalContext): Removal {
+  const { faults, isLinkGone } = removeFromKernel(ports, record, context)
+  const more = isLinkGone ? collectFaults([() => releaseLeases(ports, record)]) : []
+  return { faults: [...faults, ...more], isLinkGone }
 }
 
 /** The same, and lets another IPAM plugin free what it holds for the attachment. */
-export function removeWithDelegated(call: Call, ports: Ports, record: AttachmentRecord): Fault[] {
-  return [...removeRecorded(ports, record), ...collectFaults([() => releaseDelegated(call, ports, record)])]
+export function removeWithDelegated(
+  call: Call,
+  ports: Ports,
+  record: AttachmentRecord,
+  hostLinks?: HostLinks,
+): readonly Fault[] {
+  const { faults, isLinkGone } = removeRecorded(ports, record, hostLinks && { hostLinks })
+  return isLinkGone ? [...faults, ...collectFaults([() => releaseDelegated(call, ports, record)])] : faults
 }
 
 /** Frees all leases of an attachment that has no sound record, and ends the masquerading of what they held. */

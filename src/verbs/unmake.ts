@@ -2,42 +2,58 @@ import { viewPool } from '../../ipam/pool.ts'
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { type Address, formatAddress, parseAddress, parseCidr } from '../core/address.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'
-import { type AttachmentId, deriveNames } from '../core/names.ts'
-import { leaveBridge, removeLink, returnRoutes } from '../pod/detach.ts'
+import { deriveNames } from '../core/names.ts'
+import { isOwnAlias } from '../pod/alias.ts'
+import { leaveBridge, returnRoutes } from '../pod/detach.ts'
 import { removeMacCheck } from '../pod/mac_check.ts'
 import { removeMasquerade, removeUnrecordedMasquerade } from '../pod/masquerade.ts'
+import { type HostLinks, hostLinksOf, removeInterface } from '../pod/own_interface.ts'
+import { attachmentIdOf, type Call } from './call.ts'
+import { marksOf, marksOfUnrecorded, otherRecords } from './marks.ts'
 import type { Ports } from './ports.ts'
 import { claimsOf, recordsOf } from './records.ts'
 
+/** What was removed from the kernel. */
+export type Removal = {
+  readonly faults: readonly Fault[]
+  /** False if the link could not be removed: its addresses must not go to another pod. */
+  readonly isLinkGone: boolean
+}
+
+/** What a removal may know beside the record: the DEL that it is part of, and the links of the node. */
+export type RemovalContext = { readonly call?: Call; readonly hostLinks?: HostLinks }
+
 /**
- * Takes away what an attachment has in the kernel, by its record alone: masquerading and link. Goes on after a failure
- * and returns what failed. Leases and the record itself stay.
+ * Takes away what an attachment has in the kernel, by its record: masquerading and link. Goes on after a failure. Leases
+ * and the record itself stay.
  */
-export function removeFromKernel(ports: Ports, record: AttachmentRecord): Fault[] {
-  return collectFaults([
-    // Before the link: the kernel then waits for its readers once for both.
-    () => removeMasqueradeOf(ports, record),
-    () => removeOwnLink(ports, record),
-    // After the link: at no time can the pod send unchecked.
-    () => removeMacCheckOf(ports, record),
-  ])
+export function removeFromKernel(
+  ports: Ports,
+  record: AttachmentRecord,
+  { call, hostLinks = hostLinksOf(ports.kernel) }: RemovalContext = {},
+): Removal {
+  // Before the link: the kernel then waits for its readers once for both.
+  const before = collectFaults([() => removeMasqueradeOf(ports, record)])
+  const link = collectFaults([() => removeOwnLink(ports, record, call, hostLinks)])
+  // After the link: at no time can the pod send unchecked.
+  const after = collectFaults([() => removeMacCheckOf(ports, record)])
+  return { faults: [...before, ...link, ...after], isLinkGone: link.length === 0 }
 }
 
 /**
- * Takes away what an attachment has in the kernel of which nothing is written, by the names that can be derived again.
- * Goes on after a failure; `hadLink` tells whether its link was there.
+ * Takes away what an attachment has in the kernel of which nothing is written, by the names that can be derived again
+ * and what the runtime and the leases tell. Goes on after a failure.
  */
-export function removeDerived({ kernel }: Ports, id: AttachmentId): { hadLink: boolean; faults: Fault[] } {
-  const names = deriveNames(id)
-  let hadLink = false
-  const faults = collectFaults([
-    () => {
-      hadLink = removeLink(kernel.host(), { name: names.hostIfName })
-    },
-    () => removeMacCheck(kernel, names),
+export function removeUnrecorded(ports: Ports, call: Call): Removal {
+  const { kernel } = ports
+  const id = attachmentIdOf(call)
+  const marks = marksOfUnrecorded(ports, call)
+  const link = collectFaults([() => removeInterface(kernel, marks, hostLinksOf(kernel))])
+  const after = collectFaults([
+    () => removeMacCheck(kernel, deriveNames(id)),
     () => removeUnrecordedMasquerade(kernel, id),
   ])
-  return { hadLink, faults }
+  return { faults: [...link, ...after], isLinkGone: link.length === 0 }
 }
 
 /**
@@ -97,12 +113,25 @@ function removeMacCheckOf(ports: Ports, record: AttachmentRecord): void {
 }
 
 /** The interface of an earlier plugin is its own to remove: it only stops being a port of our bridge. */
-function removeOwnLink(ports: Ports, record: AttachmentRecord): void {
-  const host = ports.kernel.host()
+function removeOwnLink(
+  ports: Ports,
+  record: AttachmentRecord,
+  call: Call | undefined,
+  hostLinks: HostLinks,
+): void {
+  const { kernel } = ports
   const { chained, bridge } = record
-  if (!chained) removeLink(host, { name: deriveNames(record).hostIfName })
-  else if (chained.joined && bridge && record.bootId === ports.kernel.bootId()) {
+  if (!chained) removeInterface(kernel, marksOf(ports, record, call), hostLinks)
+  else if (chained.joined && bridge && record.bootId === kernel.bootId() && !isOthersPort(ports, record)) {
+    const host = kernel.host()
     returnRoutes(host, chained.ifIndex, bridge, chained.addresses.map(parseAddress))
     leaveBridge(host, chained.ifIndex, bridge)
   }
+}
+
+/** Whether the port is another attachment's by now: the kernel and other plugins use an index again. */
+function isOthersPort(ports: Ports, { chained, ...id }: AttachmentRecord): boolean {
+  const port = ports.kernel.host().link({ index: chained?.ifIndex ?? 0 })
+  if (!port || isOwnAlias(port.alias)) return true
+  return otherRecords(ports, id).some((one) => one.chained?.ifIndex === port.index)
 }
