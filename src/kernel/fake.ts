@@ -8,6 +8,7 @@ import type { Clock, Namespace } from './fake/state.ts'
 import { type StepHook, Steps } from './fake/steps.ts'
 import { freshConf } from './fake/sysctls.ts'
 import { FakeNft, type NftDump } from './fake_nft.ts'
+import type { FirewallChain } from './firewall/chain.ts'
 import type { Kernel, Netns } from './kernel.ts'
 import type { NftChain, NftCommand, NftElement, NftMapRef, NftOwnElementRef } from './nftables/commands.ts'
 import { describeChain, describeElement, describeMap, describeNftCommand } from './nftables/describe.ts'
@@ -118,6 +119,10 @@ export class FakeKernel implements Kernel {
 
   probeNft(): void {
     this.steps.run('query', 'ask for the generation of the ruleset', () => this.#nft.probe())
+  }
+
+  firewall(): FirewallChain[] {
+    return this.steps.run('query', 'list the packet filters', () => [])
   }
 
   bootId(): string {

@@ -1,5 +1,6 @@
 import type { Address, Cidr, Family } from '../core/address.ts'
 import type { Mac } from '../core/mac.ts'
+import type { FirewallChain } from './firewall/chain.ts'
 import type { NftChain, NftCommand, NftElement, NftMapRef, NftOwnElementRef } from './nftables/commands.ts'
 
 /**
@@ -33,6 +34,8 @@ export interface Kernel {
   nftElements(map: NftMapRef): NftElement[]
   /** Asks nftables a question that changes nothing. Throws the refusal: of a kernel without it, or for want of rights. */
   probeNft(): void
+  /** All packet filters of the host, of every program: those of nftables, and those of the older iptables. */
+  firewall(): FirewallChain[]
   /** Changes whenever the machine boots: /proc/sys/kernel/random/boot_id. */
   bootId(): string
 }
@@ -123,6 +126,8 @@ export type Link = {
   readonly ipv6Forwarding?: boolean
   /** True: net.ipv6.conf.LINK.disable_ipv6 is on, and the link can have no address of family 6. */
   readonly ipv6Disabled?: boolean
+  /** For a bridge: the families of which it asks the packet filters of IP, whatever net.bridge.* says. */
+  readonly filteredFamilies?: readonly Family[]
   /** For a bridge: whether it filters VLANs. */
   readonly vlanFiltering?: boolean
   /** Bridge port attributes, when it is a port of a bridge. */

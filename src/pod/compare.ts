@@ -1,15 +1,14 @@
-import type { Family } from '../core/address.ts'
 import { quote } from '../core/shell.ts'
 import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
-import { compareBridge, gatewayLink } from './compare_bridge.ts'
+import { compareBridge } from './compare_bridge.ts'
 import { compareEnd, compareIpv6 } from './compare_end.ts'
-import { FORWARDING, forwardedFamilies, forwardingSettings } from './forwarding.ts'
+import { compareWay } from './compare_way.ts'
 import { missingMacCheck } from './mac_check.ts'
 import { missingMasquerade } from './masquerade.ts'
 import type { MissingNft } from './nft_frame.ts'
 import { hostEndOf, isHostEnd, namedHostEnd } from './own_interface.ts'
 import { planPod } from './plan.ts'
-import { finding, hostPlace, nft, type Place, podPlace, setLink, setSysctl } from './repair.ts'
+import { finding, hostPlace, nft, type Place, podPlace, setLink } from './repair.ts'
 import type { PodSpec } from './spec.ts'
 
 /**
@@ -35,8 +34,8 @@ export function comparePod(kernel: Kernel, netns: Netns, spec: PodSpec, path: st
     ...compareIpv6(inPod, plan.pod.addresses, { name: 'lo' }),
     ...compareEnd(inPod, plan.pod, pod, podRules),
     ...compareBridge(kernel.host(), current, plan, host),
-    ...compareForwarding(onHost, current),
     ...compareNft(kernel, spec),
+    ...compareWay(kernel, current),
     ...compareName(onHost, host, spec.hostIfName),
   ]
 }
@@ -50,8 +49,8 @@ export function compareChained(kernel: Kernel, spec: PodSpec, ifIndex: number): 
   return [
     ...(host.up ? [] : [finding(`host interface ${host.name} is down`, setLink(onHost, host.name, 'up'))]),
     ...compareBridge(kernel.host(), current, planPod(spec), host),
-    ...compareForwarding(onHost, current),
     ...compareNft(kernel, spec),
+    ...compareWay(kernel, current),
     ...compareName(onHost, host, spec.hostIfName),
   ]
 }
@@ -110,23 +109,6 @@ function comparePair(inPod: Place, onHost: Place, { mtu = 0 }: PodSpec, pod: Lin
           ),
         ]),
   ]
-}
-
-/** Family 4 asks the interface that a packet comes in by, which follows the node's switch unless told otherwise. */
-function compareForwarding(place: Place, spec: PodSpec): string[] {
-  const host = place.netns
-  const entry = spec.bridge ? gatewayLink(host, spec.bridge)?.name : spec.hostIfName
-  const isOff = (key: string): boolean => host.readSysctl(key) === '0'
-  return forwardedFamilies(spec).flatMap((family: Family) => {
-    const what = `the node does not forward IPv${family}`
-    if (isOff(FORWARDING[family])) {
-      return [finding(what, setSysctl(place, ...forwardingSettings(host, family)))]
-    }
-    const own = `ipv4/conf/${entry}/forwarding`
-    return family === 4 && entry && isOff(own)
-      ? [finding(`${what} from ${entry}`, setSysctl(place, [own, '1']))]
-      : []
-  })
 }
 
 function compareNft(kernel: Kernel, spec: PodSpec): string[] {

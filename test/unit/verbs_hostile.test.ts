@@ -114,6 +114,8 @@ const KERNEL_STEPS = [
   /^(read|create|set|remove) (link|veth|bridge) /,
   /^(add|remove|list|set|find) (the )?(address|addresses|route|routes|default routes|neighbour|neighbours|links) ?/,
   /^read the boot id$/,
+  /^list the packet filters$/,
+  /^read sysctl bridge\/bridge-nf-call-ip6?tables$/,
   /^ask for the generation of the ruleset$/,
   /^(read sysctl|write [01] to sysctl) ipv[46]\/(ip_forward|conf\/(?!\.\.?\/)[^/]+\/[a-z0-9_]+)$/,
   /^(read|add|delete|flush|list) (element|table|map|chain|rule) (inet|bridge) bowline/,

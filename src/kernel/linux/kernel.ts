@@ -4,7 +4,8 @@ import { readString } from '../netlink/message.ts'
 import { close, Open, open, readOnce, sleepMicroseconds } from './disk.ts'
 import { homeNamespace, openHandle } from './namespace.ts'
 import { LinuxNetns } from './netns.ts'
-import { applyNft, hasNftChain, hasNftElement, nftElements, probeNft } from './nft.ts'
+import { applyNft, hasNftChain, hasNftElement, nftElements, nftRuleset, probeNft } from './nft.ts'
+import { legacyChains } from './xtables.ts'
 
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
@@ -24,6 +25,7 @@ export function createLinuxKernel(): Kernel {
     pause: (ms) => sleepMicroseconds(ms * 1000),
     nftElements,
     probeNft,
+    firewall: () => [...nftRuleset(), ...legacyChains()],
     bootId() {
       bootId ??= readBootId()
       return bootId

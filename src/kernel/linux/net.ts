@@ -9,6 +9,7 @@ const number = numbersOf(runtime.arch)
 const AT_FDCWD = -100
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000
+const IPPROTO_RAW = 255
 /** Not inherited, no waiting for the other end of a FIFO, no terminal for us: the path may be anything. */
 const OPEN_FLAGS = 0o2000000 | 0o4000 | 0o400
 const NS_GET_NSTYPE = 0xb703
@@ -36,6 +37,18 @@ export function enterNamespace(fd: number): void {
 
 export function openSocket(protocol: number): number {
   return checked(syscall(number.socket, AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), 'open a netlink socket')
+}
+
+/** A socket of IP that nothing is sent by. `family`: AF_INET or AF_INET6. */
+export function openRawSocket(family: number): number {
+  return checked(syscall(number.socket, family, SOCK_RAW_CLOEXEC, IPPROTO_RAW), 'open a raw socket')
+}
+
+/** Fills `value`, which holds what is asked. Returns 0, or a negative errno number. */
+export function getOption(fd: number, level: number, option: number, value: Uint8Array): number {
+  const length = new Uint8Array(4)
+  new DataView(length.buffer).setUint32(0, value.length, true)
+  return syscall(number.getsockopt, fd, level, option, value, length)
 }
 
 /** True if the kernel knows the option. */

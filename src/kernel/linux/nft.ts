@@ -1,4 +1,5 @@
 import { Code, Fault, isErrno } from '../../core/errors.ts'
+import type { FirewallChain } from '../firewall/chain.ts'
 import {
   elementDump,
   encodeGetChain,
@@ -21,6 +22,7 @@ import { describeChain, describeElement, describeMap, describeNftCommand } from 
 import { readElements } from '../nftables/element.ts'
 import { type NftAnswer, type NftRefusal, readAnswer, readBatchNews } from '../nftables/reply.ts'
 import { holdsRules } from '../nftables/rules.ts'
+import { decodeRuleset, RULESET_DUMPS } from '../nftables/ruleset.ts'
 import { errnoName } from './errno.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
 import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
@@ -105,6 +107,16 @@ export function nftElements(map: NftMapRef): NftElement[] {
   return replies.flatMap(({ key, goto, comment }) =>
     goto === undefined ? [] : [{ ...map, key, goto, ...(comment !== undefined && { comment }) }],
   )
+}
+
+/** All chains of nftables, of everybody, with their rules. */
+export function nftRuleset(): FirewallChain[] {
+  const [tables = [], chains = [], rules = []] = [
+    RULESET_DUMPS.tables,
+    RULESET_DUMPS.chains,
+    RULESET_DUMPS.rules,
+  ].map((request) => dump(request, 'list the ruleset'))
+  return decodeRuleset(tables, chains, rules)
 }
 
 /** The bodies of all answers; none when what is asked about is missing. */

@@ -1,4 +1,10 @@
-import { type Address, addressFromBytes, bitsOf, type Cidr } from '../../core/address.ts'
+import {
+  type Address,
+  addressFromBytes,
+  bitsOf,
+  type Cidr,
+  type Family as IpFamily,
+} from '../../core/address.ts'
 import { Fault } from '../../core/errors.ts'
 import { macFromBytes } from '../../core/mac.ts'
 import type { Link, LinkAddress, Neighbour, PolicyRule, PortOptions, PortVlan, Route } from '../kernel.ts'
@@ -64,7 +70,9 @@ export function decodeLink(body: Uint8Array): Link {
   const peer = kind === 'veth' ? readU32(attributes.get(Ifla.link)) : undefined
   const vlan = kind === 'vlan' ? vlanOf(attributes, nested(info, Info.data)) : undefined
   const alias = attributes.get(Ifla.ifAlias)
-  const filtering = kind === 'bridge' ? nested(info, Info.data).get(Bridge.vlanFiltering)?.[0] : undefined
+  const bridge = kind === 'bridge' ? nested(info, Info.data) : undefined
+  const filtering = bridge?.get(Bridge.vlanFiltering)?.[0]
+  const filteredFamilies = bridge ? filteredFamiliesOf(bridge) : []
   const mtu = readU32(attributes.get(Ifla.mtu)) ?? 0
   const ipv6 = ipv6Settings(attributes, mtu)
   const port = text(info.get(Info.slaveKind)) === 'bridge' ? portOf(nested(info, Info.slaveData)) : undefined
@@ -83,6 +91,7 @@ export function decodeLink(body: Uint8Array): Link {
     ...(alias && { alias: text(alias) }),
     ...ipv6,
     ...(filtering !== undefined && { vlanFiltering: filtering !== 0 }),
+    ...(filteredFamilies.length > 0 && { filteredFamilies }),
     ...(port && { port }),
   }
 }
@@ -233,6 +242,14 @@ function ipv6Settings(attributes: Attributes, linkMtu: number): Ipv6Settings {
     ...(at(Ipv6Conf.forwarding) && { ipv6Forwarding: true }),
     ...(at(Ipv6Conf.disableIpv6) && { ipv6Disabled: true }),
   }
+}
+
+function filteredFamiliesOf(bridge: Attributes): IpFamily[] {
+  const isOn = (type: number): boolean => bridge.get(type)?.[0] === 1
+  return [
+    ...(isOn(Bridge.callIptables) ? [4 as const] : []),
+    ...(isOn(Bridge.callIp6tables) ? [6 as const] : []),
+  ]
 }
 
 function portOf(attributes: Attributes): PortOptions {

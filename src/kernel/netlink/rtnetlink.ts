@@ -42,7 +42,13 @@ export const EXT_MASK_VLANS = 4
 
 export const Info = { kind: 1, data: 2, slaveKind: 4, slaveData: 5 } as const
 
-export const Bridge = { vlanFiltering: 7, portMode: 4, portIsolated: 33 } as const
+export const Bridge = {
+  vlanFiltering: 7,
+  callIptables: 36,
+  callIp6tables: 37,
+  portMode: 4,
+  portIsolated: 33,
+} as const
 export const VETH_PEER = 1
 export const VLAN_ID = 1
 

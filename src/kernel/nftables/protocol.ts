@@ -28,8 +28,10 @@ export const Msg = {
 /** On a removal: refuse with EBUSY rather than take along what is inside. */
 export const NLM_F_NONREC = 0x100
 
-export const TableAttr = { name: 1 } as const
-export const ChainAttr = { table: 1, name: 3, hook: 4, use: 6, type: 7 } as const
+export const TableAttr = { name: 1, flags: 2 } as const
+/** A flag of a table whose chains are not at their hooks. */
+export const TABLE_DORMANT = 1
+export const ChainAttr = { table: 1, name: 3, hook: 4, policy: 5, use: 6, type: 7 } as const
 export const HookAttr = { number: 1, priority: 2 } as const
 /** The same numbers in families inet and bridge. */
 export const HOOK_NUMBERS = { prerouting: 0, input: 1, forward: 2, output: 3, postrouting: 4 } as const
@@ -65,4 +67,11 @@ export const NFT_SET_MAP = 0x8
 export const NFT_DATA_VERDICT = 0xffffff00
 
 /** Verdict codes as the unsigned numbers that go on the wire. */
-export const Verdict = { drop: 0, accept: 1, goto: -4 >>> 0, return: -5 >>> 0 } as const
+export const Verdict = {
+  drop: 0,
+  accept: 1,
+  continue: -1 >>> 0,
+  jump: -3 >>> 0,
+  goto: -4 >>> 0,
+  return: -5 >>> 0,
+} as const

@@ -1,0 +1,70 @@
+import type { Family } from '../../core/address.ts'
+import { Fault } from '../../core/errors.ts'
+import { readText, textBytes } from '../../core/text.ts'
+import type { FirewallChain } from '../firewall/chain.ts'
+import { familyNumber } from '../netlink/changes.ts'
+import { decodeInfo, decodeTable, ENTRIES_HEAD, INFO_LENGTH } from '../xtables/table.ts'
+import { close, Open, open, readOnce } from './disk.ts'
+import { errnoName } from './errno.ts'
+import { getOption, openRawSocket } from './net.ts'
+
+/** The tables that a namespace has. To ask for one that it lacks would make it. */
+const NAMES = { 4: '/proc/thread-self/net/ip_tables_names', 6: '/proc/thread-self/net/ip6_tables_names' }
+const NAMES_BYTES = 1024
+/** Those whose rules may drop what is forwarded. */
+const TABLES = ['mangle', 'filter', 'security']
+/** Of the options: SOL_IP, SOL_IPV6. */
+const LEVEL = { 4: 0, 6: 41 }
+const GET_INFO = 64
+const GET_ENTRIES = 65
+/** Somebody may change the table between the two questions: EAGAIN. */
+const MAX_ATTEMPTS = 5
+const MAX_BYTES = 64 * 2 ** 20
+
+/** The chains of the older iptables in the namespace of the calling thread. */
+export function legacyChains(): FirewallChain[] {
+  return ([4, 6] as const).flatMap((family) => {
+    const tables = tableNames(family).filter((name) => TABLES.includes(name))
+    if (tables.length === 0) return []
+    const fd = openRawSocket(familyNumber(family))
+    try {
+      return tables.flatMap((table) => readTable(fd, family, table))
+    } finally {
+      close(fd)
+    }
+  })
+}
+
+/** None on a kernel without them. */
+function tableNames(family: Family): string[] {
+  const fd = open(NAMES[family], Open.read)
+  if (fd < 0) return []
+  const bytes = new Uint8Array(new ArrayBuffer(NAMES_BYTES))
+  const length = readOnce(fd, bytes, 0)
+  close(fd)
+  return readText(bytes.subarray(0, Math.max(0, length)))
+    .split('\n')
+    .filter((name) => name !== '')
+}
+
+function readTable(fd: number, family: Family, table: string): FirewallChain[] {
+  let errno = 0
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    const head = new Uint8Array(new ArrayBuffer(INFO_LENGTH))
+    head.set(textBytes(table))
+    errno = -getOption(fd, LEVEL[family], GET_INFO, head)
+    if (errno) continue
+    const info = decodeInfo(head)
+    if (info.size > MAX_BYTES) return []
+    const all = new Uint8Array(new ArrayBuffer(ENTRIES_HEAD + info.size))
+    all.set(textBytes(table))
+    new DataView(all.buffer).setUint32(ENTRIES_HEAD - 8, info.size, true)
+    errno = -getOption(fd, LEVEL[family], GET_ENTRIES, all)
+    if (!errno) return decodeTable(family, table, info, all.subarray(ENTRIES_HEAD))
+  }
+  const name = errnoName(errno)
+  throw new Fault(`read the table ${table} of iptables-legacy: ${name}`, {
+    errno: name,
+    cure: 'Run as root with CAP_NET_ADMIN and CAP_NET_RAW.',
+  })
+}

@@ -1,0 +1,93 @@
+import type { FirewallChain, FirewallFamily, Hook } from '../firewall/chain.ts'
+import { type MessageWriter, readAttributes, readString, readU32be } from '../netlink/message.ts'
+import {
+  ChainAttr,
+  HOOK_NUMBERS,
+  HookAttr,
+  Msg,
+  NFNL_SUBSYS_NFTABLES,
+  NFPROTO,
+  RuleAttr,
+  TABLE_DORMANT,
+  TableAttr,
+} from './protocol.ts'
+import { decodeRule } from './read_rule.ts'
+
+type Attributes = Map<number, Uint8Array>
+type Dump = { request: number; reply: number; body: (writer: MessageWriter) => unknown }
+
+/** The family header of every nfnetlink message, before its attributes: bytes. */
+const HEADER_LENGTH = 4
+const FAMILIES: Record<number, FirewallFamily> = {
+  [NFPROTO.inet]: 'inet',
+  [NFPROTO[4]]: 'ip',
+  [NFPROTO[6]]: 'ip6',
+  [NFPROTO.bridge]: 'bridge',
+}
+const HOOKS = Object.keys(HOOK_NUMBERS) as Hook[]
+const POLICY_DROP = 0
+
+/** Asks for all tables, all chains, or all rules of all families. */
+export const RULESET_DUMPS = {
+  tables: dumpOf(Msg.getTable, Msg.newTable),
+  chains: dumpOf(Msg.getChain, Msg.newChain),
+  rules: dumpOf(Msg.getRule, Msg.newRule),
+}
+
+/** The chains of the tables that are in force, from the bodies of those three dumps. */
+export function decodeRuleset(
+  tables: readonly Uint8Array[],
+  chains: readonly Uint8Array[],
+  rules: readonly Uint8Array[],
+): FirewallChain[] {
+  const dormant = new Set(tables.flatMap(dormantTable))
+  const expressions = new Map<string, Uint8Array[]>()
+  for (const body of rules) {
+    const attributes = readAttributes(body, HEADER_LENGTH)
+    const key = keyOf(body, attributes.get(RuleAttr.table), attributes.get(RuleAttr.chain))
+    const found = expressions.get(key) ?? []
+    found.push(attributes.get(RuleAttr.expressions) ?? new Uint8Array())
+    expressions.set(key, found)
+  }
+  return chains.flatMap((body) => {
+    const family = FAMILIES[body[0] ?? 0]
+    const attributes = readAttributes(body, HEADER_LENGTH)
+    const [table, name] = [text(attributes.get(ChainAttr.table)), text(attributes.get(ChainAttr.name))]
+    if (!family || dormant.has(keyOf(body, attributes.get(ChainAttr.table)))) return []
+    const key = keyOf(body, attributes.get(ChainAttr.table), attributes.get(ChainAttr.name))
+    const base = baseOf(attributes)
+    const own = (expressions.get(key) ?? []).map(decodeRule)
+    return [{ via: 'nftables', family, table, name, ...(base && { base }), rules: own }]
+  })
+}
+
+function dumpOf(request: number, reply: number): Dump {
+  return {
+    request: (NFNL_SUBSYS_NFTABLES << 8) | request,
+    reply: (NFNL_SUBSYS_NFTABLES << 8) | reply,
+    // Family 0 is all of them.
+    body: (writer) => writer.u32(0),
+  }
+}
+
+function dormantTable(body: Uint8Array): string[] {
+  const attributes = readAttributes(body, HEADER_LENGTH)
+  const isDormant = ((readU32be(attributes.get(TableAttr.flags)) ?? 0) & TABLE_DORMANT) !== 0
+  return isDormant ? [keyOf(body, attributes.get(TableAttr.name))] : []
+}
+
+/** The family is the first byte of the header. */
+function keyOf(body: Uint8Array, ...names: (Uint8Array | undefined)[]): string {
+  return [body[0], ...names.map(text)].join(' ')
+}
+
+function baseOf(chain: Attributes): FirewallChain['base'] {
+  const number = readU32be(readAttributes(chain.get(ChainAttr.hook) ?? new Uint8Array()).get(HookAttr.number))
+  const hook = HOOKS.find((name) => HOOK_NUMBERS[name] === number)
+  const isDrop = readU32be(chain.get(ChainAttr.policy)) === POLICY_DROP
+  return hook && { hook, policy: isDrop ? 'drop' : 'accept' }
+}
+
+function text(bytes: Uint8Array | undefined): string {
+  return bytes ? readString(bytes) : ''
+}
