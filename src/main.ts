@@ -1,4 +1,5 @@
 import { aboutText } from './cli/command_line.ts'
+import { Fault } from './core/errors.ts'
 import { createLinuxFiles } from './kernel/linux/files.ts'
 import { createLinuxKernel } from './kernel/linux/kernel.ts'
 import { createPluginRunner } from './kernel/linux/spawn.ts'
@@ -18,19 +19,25 @@ export function main(args: readonly string[], variables: readonly string[]): num
     writeStandardError(aboutText())
     return 0
   }
-  const { exitCode, stdout } = runPlugin({
-    env,
-    calledAs: args[0] ?? '',
-    readStdin: readStandardInput,
-    ports: {
-      kernel: createLinuxKernel(),
-      files: createLinuxFiles(),
-      plugins: createPluginRunner(),
-      paths: DEFAULT_PATHS,
-    },
-  })
-  if (stdout) writeStandardOutput(stdout)
-  return exitCode
+  try {
+    return runPlugin({
+      env,
+      calledAs: args[0] ?? '',
+      readStdin: readStandardInput,
+      writeStdout: writeStandardOutput,
+      ports: {
+        kernel: createLinuxKernel(),
+        files: createLinuxFiles(),
+        plugins: createPluginRunner(),
+        paths: DEFAULT_PATHS,
+      },
+    })
+  } catch (error) {
+    // Nobody reads stdout, so the error that could not be written there goes to people.
+    if (!(error instanceof Fault)) throw error
+    writeStandardError(`bowline: ${error.message}`)
+    return 1
+  }
 }
 
 /** From `NAME=VALUE`; of two with one name the first counts, as it does for getenv(3). */

@@ -19,11 +19,7 @@ const SOURCES = ['quickjs', 'dtoa', 'libregexp', 'libunicode']
  */
 const SWITCH = { from: '#define JS_ARENA_LARGE_BLOCKS_ONLY 0', to: '#define JS_ARENA_LARGE_BLOCKS_ONLY 1' }
 
-export type Engine = {
-  readonly includes: string
-  readonly objects: readonly string[]
-  readonly licence: string
-}
+export type Engine = { readonly includes: string; readonly objects: readonly string[] }
 
 /** Where things are kept that are fetched or compiled once; see scripts/setup. */
 export function cacheDirectory(): string {
@@ -46,7 +42,6 @@ export function buildEngine(compiler: string, flags: readonly string[]): Engine 
   return {
     includes: source,
     objects: SOURCES.map((name) => join(objects, `${name}.o`)),
-    licence: readFileSync(join(source, 'LICENCE.txt'), 'utf8'),
   }
 }
 
@@ -85,8 +80,6 @@ function unpackSource(work: string): void {
   if (parts.length !== 2)
     throw new Error(`quickjs.c has "${SWITCH.from}" ${parts.length - 1} times, not once`)
   writeFileSync(path, parts.join(SWITCH.to))
-  // The licence wants its notice in every copy: it is the first comment.
-  writeFileSync(`${work}/LICENCE.txt`, parts[0]?.slice(0, parts[0].indexOf('*/') + 3) ?? '')
   for (const left of [wanted, archive]) rmSync(left)
 }
 

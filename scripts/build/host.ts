@@ -3,52 +3,39 @@ import { execaSync } from 'execa'
 import { buildEngine } from './engine.ts'
 import { TARGETS, type Target } from './targets.ts'
 
-/** No PIE: the heap's image contains addresses of functions. Everything else that hardens a program is on. */
-const COMMON = [
+const SOURCES = ['host', 'heap', 'sha256']
+const DEFINES = '-D_GNU_SOURCE'
+const WARNINGS = ['-std=c17', '-Wall', '-Wextra', '-Wshadow', '-Werror']
+const OPTIMIZED = [
   '-O2',
-  '-fno-pie',
   '-fno-asynchronous-unwind-tables',
   '-ffunction-sections',
   '-fdata-sections',
-  '-D_GNU_SOURCE',
+  DEFINES,
 ]
-const OWN = ['-std=c17', '-Wall', '-Wextra', '-Wshadow', '-Werror', '-fstack-protector-strong']
-const LINK = [
-  '-static',
-  '-no-pie',
-  '-s',
-  '-Wl,-z,relro,-z,now,-z,noexecstack',
-  '-Wl,--build-id=none',
-  '-Wl,--gc-sections',
-]
-const SOURCES = ['host', 'heap', 'sha256']
+/** The image of a heap has addresses of functions in it: so no PIE. Everything else that hardens a program is on. */
+const HARDENED = ['-fstack-protector-strong', '-Wl,-z,relro,-z,now,-z,noexecstack']
+const LINKED = ['-static', '-s', '-Wl,--build-id=none', '-Wl,--gc-sections']
+const SANITIZED = ['-O1', '-g', '-fno-omit-frame-pointer', '-fsanitize=address', DEFINES]
 
-/** Compiles and links the program that an image can be appended to; returns its path. */
+/** Compiles and links the program to which an image can be appended; returns its path in `work`. */
 export function buildHost(target: Target, root: string, work: string): string {
   const { compiler } = TARGETS[target]
-  const engine = buildEngine(compiler, COMMON)
-  const native = join(root, 'src/native')
-  const sources = SOURCES.map((name) => join(native, `${name}.c`))
-  const output = join(work, 'host')
-  const script = `-Wl,-T,${join(native, 'heap.ld')}`
-  execaSync(compiler, [
-    ...COMMON,
-    ...OWN,
-    ...LINK,
-    `-I${native}`,
-    '-isystem',
-    engine.includes,
-    ...sources,
-    ...engine.objects,
-    '-lm',
-    script,
-    '-o',
-    output,
-  ])
-  return output
+  return compile(compiler, [...OPTIMIZED, '-fno-pie'], [...HARDENED, ...LINKED], root, `${work}/host`)
 }
 
-/** What has to stand before a program of this target to run it here. */
-export function evaluatorOf(target: Target, native: Target): string[] {
-  return target === native ? [] : [TARGETS[target].emulator]
+/** The same with address and undefined-behaviour sanitizers, to run modules with; it takes no image. */
+export function buildSanitizedHost(root: string, work: string): string {
+  const own = ['-fsanitize=undefined', '-fno-sanitize-recover=undefined']
+  return compile('gcc', [...SANITIZED, '-fno-pie'], own, root, `${work}/host`)
+}
+
+/** `flags` are for the engine too, which is compiled once for each set of them. */
+function compile(compiler: string, flags: string[], own: string[], root: string, output: string): string {
+  const { includes, objects } = buildEngine(compiler, flags)
+  const native = join(root, 'src/native')
+  const sources = SOURCES.map((name) => join(native, `${name}.c`))
+  const where = [`-I${native}`, '-isystem', includes, `-Wl,-T,${join(native, 'heap.ld')}`, '-no-pie']
+  execaSync(compiler, [...WARNINGS, ...flags, ...own, ...where, ...sources, ...objects, '-lm', '-o', output])
+  return output
 }

@@ -10,18 +10,18 @@ const ENTRY = 'entry.js'
 const IMPORT = /\bfrom\s+'([^']+)'/g
 
 /**
- * Copies the modules that the executable consists of, without their types; returns the entry. Types become white space, so a
+ * Copies the modules that a program consists of, without their types, and returns the entry. `main` is what exports `main`. Types become white space, so a
  * stack trace names the lines of the sources. Throws if a module imports a package, or something that is not there.
  */
-export function copyModules(root: string, target: string): string {
-  const found = [PRELUDE, MAIN]
+export function copyModules(root: string, target: string, main = MAIN): string {
+  const found = [PRELUDE, main]
   // The list grows while it is walked; there are no more modules than files.
   for (const path of found) {
     const { code, imports } = readModule(root, path)
     write(join(target, path), code)
     for (const one of imports) if (!found.includes(one)) found.push(one)
   }
-  write(join(target, ENTRY), `import './${PRELUDE}'\nexport { main } from './${MAIN}'\n`)
+  write(join(target, ENTRY), `import './${PRELUDE}'\nexport { main } from './${main}'\n`)
   return ENTRY
 }
 

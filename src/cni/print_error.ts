@@ -4,10 +4,11 @@ const MAX_MSG = 400
 // Room for what CHECK has to say of a pod that has lost everything.
 const MAX_DETAILS = 16_000
 const MAX_CAUSES = 8
+const MAX_FRAMES = 10
 
 /**
- * The CNI error object for whatever was thrown: `msg` is the outermost action, `details` are the causes, the errno and
- * the cure. One line, bounded. Source: CNI specification 1.1.0, section 5.
+ * The CNI error object for whatever was thrown: `msg` is the outermost action, `details` are the causes, the errno, the cure, and
+ * where a fault of our own code was thrown. One line, bounded. Source: CNI specification 1.1.0, section 5.
  */
 export function printError(error: unknown, cniVersion: string): string {
   const [msg = '', ...causes] = messagesOf(error)
@@ -15,7 +16,7 @@ export function printError(error: unknown, cniVersion: string): string {
   const said = [msg, ...causes].join()
   const errno = fault?.errno && !said.includes(fault.errno) ? `(${fault.errno})` : ''
   const details = [causes.join(': '), errno].filter(Boolean).join(' ')
-  const parts = [details, fault?.cure].filter(Boolean).join('. ')
+  const parts = [details, fault?.cure, traceOf(error)].filter(Boolean).join('. ')
   return JSON.stringify({
     cniVersion,
     code: codeOf(fault),
@@ -35,6 +36,18 @@ function messagesOf(error: unknown): string[] {
     current = cause
   }
   return messages.filter((message, i) => message && (i === 0 || !messages[i - 1]?.includes(message)))
+}
+
+/** The functions and source lines that led to an exception that no code of ours threw on purpose; else nothing. */
+function traceOf(error: unknown): string {
+  let current = error
+  for (let depth = 0; depth < MAX_CAUSES && current instanceof Fault; depth++) current = current.cause
+  if (!(current instanceof Error) || current instanceof Fault) return ''
+  const frames = (current.stack ?? '').split('\n').filter((line) => line.trim().startsWith('at '))
+  return frames
+    .slice(0, MAX_FRAMES)
+    .map((line) => line.trim())
+    .join(', ')
 }
 
 function textOf(error: unknown): string {

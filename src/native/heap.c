@@ -8,8 +8,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -136,7 +138,19 @@ static void *heap_realloc(void *opaque, void *block, size_t size) {
 
 static size_t heap_usable_size(const void *block) { return block ? *size_of(block) : 0; }
 
-const JSMallocFunctions heap_functions = {heap_calloc, heap_malloc, heap_free, heap_realloc, heap_usable_size};
+#ifdef __SANITIZE_ADDRESS__
+/* The sanitizer watches the blocks of libc, not pieces of ours. */
+static void *libc_calloc(void *opaque, size_t count, size_t size) { return opaque ? NULL : calloc(count, size); }
+static void *libc_malloc(void *opaque, size_t size) { return opaque ? NULL : malloc(size); }
+static void libc_free(void *opaque, void *block) { if (!opaque) free(block); }
+static void *libc_realloc(void *opaque, void *block, size_t size) { return opaque ? NULL : realloc(block, size); }
+static size_t libc_usable_size(const void *block) { return malloc_usable_size((void *)block); }
+const JSMallocFunctions heap_functions = {libc_calloc, libc_malloc, libc_free, libc_realloc, libc_usable_size};
+const JSMallocFunctions image_functions =
+#else
+const JSMallocFunctions heap_functions =
+#endif
+    {heap_calloc, heap_malloc, heap_free, heap_realloc, heap_usable_size};
 
 Root *heap_root(void) { return &heap.root; }
 

@@ -157,7 +157,7 @@ static JSValue native_sha256(JSContext *context, JSValueConst this_value, int ar
   size_t length;
   uint32_t hash[8];
   char hex[65];
-  const char *text = argc == 1 && JS_IsString(argv[0]) ? JS_ToCStringLen(context, &length, argv[0]) : NULL;
+  const char *text = argc > 0 && JS_IsString(argv[0]) ? JS_ToCStringLen(context, &length, argv[0]) : NULL;
   if (!text) return JS_HasException(context) ? JS_EXCEPTION : JS_ThrowTypeError(context, "only a string has a hash");
   sha256((const uint8_t *)text, length, hash);
   JS_FreeCString(context, text);
@@ -169,7 +169,7 @@ static JSValue native_sha256(JSContext *context, JSValueConst this_value, int ar
 static JSValue native_address_of(JSContext *context, JSValueConst this_value, int argc, JSValueConst *argv) {
   (void)this_value;
   size_t length;
-  if (argc != 1 || JS_GetTypedArrayType(argv[0]) != JS_TYPED_ARRAY_UINT8)
+  if (argc < 1 || JS_GetTypedArrayType(argv[0]) != JS_TYPED_ARRAY_UINT8)
     return JS_ThrowTypeError(context, "only a Uint8Array has an address");
   const uint8_t *bytes = JS_GetUint8Array(context, &length, argv[0]);
   return JS_HasException(context) ? JS_EXCEPTION : JS_NewInt64(context, (int64_t)(intptr_t)bytes);

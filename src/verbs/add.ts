@@ -28,19 +28,19 @@ import { removeUnrecorded, throwCollected, withUnwound } from './unmake.ts'
  * Fault says why. What an earlier ADD of the same attachment left when it was killed is taken over. With a `prevResult`
  * that has the interface already, it is connected instead; else what we made stands behind what is there.
  */
-export function add(call: Call, ports: Ports): CniResult {
+export function add(call: Call, ports: Ports): void {
   const { invocation, config } = call
   const previous = config.prevResult && parseResult(config.prevResult, config.cniVersion)
   if (!config.ipam?.type) assertPrintable({ ips: previous?.ips ?? [] }, config.cniVersion)
   const isChained = previous !== undefined && podInterfaceOf(previous, invocation.ifName) >= 0
-  return withPodNetns(call, ports, (netns) =>
+  withPodNetns(call, ports, (netns) =>
     withAttachmentLock(call, ports, () =>
       isChained ? addChained(call, ports, netns, previous) : addLocked(call, ports, netns, previous),
     ),
   )
 }
 
-function addLocked(call: Call, ports: Ports, netns: Netns, previous: CniResult | undefined): CniResult {
+function addLocked(call: Call, ports: Ports, netns: Netns, previous: CniResult | undefined): void {
   const id = attachmentIdOf(call)
   const records = recordsOf(ports)
   const reading = records.read(id)
@@ -64,7 +64,7 @@ function addLocked(call: Call, ports: Ports, netns: Netns, previous: CniResult |
     const result = appended(previous, resultOf(call, spec, attached, acquired))
     assertPrintable(result, call.config.cniVersion)
     records.complete(acquired.record)
-    return result
+    call.deliver(result)
   } catch (error) {
     throw withUnwound(error, undo.unwind())
   }

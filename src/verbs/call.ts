@@ -2,6 +2,7 @@ import type { AttachmentRecord } from '../../ipam/record.ts'
 import { type NetworkConfig, readableText } from '../cni/config.ts'
 import { callDelegate } from '../cni/delegate.ts'
 import type { Invocation } from '../cni/environment.ts'
+import type { CniResult } from '../cni/result.ts'
 import type { AttachmentId } from '../core/names.ts'
 import type { Ports } from './ports.ts'
 
@@ -13,6 +14,8 @@ export type Call = {
   readonly stdin: string
   /** The whole environment, for the same. */
   readonly env: Readonly<Record<string, string>>
+  /** Hands the result of an ADD to the runtime. Throws a Fault if it cannot, so call it while all can still be undone. */
+  readonly deliver: (result: CniResult) => void
 }
 
 /** The IPAM plugin type that is answered in this process. */

@@ -23,7 +23,7 @@ import { removeFromKernel, throwCollected, withUnwound } from './unmake.ts'
  * ADD behind a plugin that has made the interface: its host side becomes a port of our bridge. What the container has
  * stays as it is, and so does the result, but for our bridge at its end. Source: CNI CONVENTIONS, "Chained plugins".
  */
-export function addChained(call: Call, ports: Ports, netns: Netns, previous: CniResult): CniResult {
+export function addChained(call: Call, ports: Ports, netns: Netns, previous: CniResult): void {
   refuseUnchainable(call.config)
   const id = attachmentIdOf(call)
   const shared = clearBefore(call, ports)
@@ -58,7 +58,7 @@ export function addChained(call: Call, ports: Ports, netns: Netns, previous: Cni
     const result = withLinks(call, previous, attached)
     assertPrintable(result, call.config.cniVersion)
     recordsOf(ports).complete(record)
-    return result
+    call.deliver(result)
   } catch (error) {
     throw withUnwound(error, undo.unwind())
   }

@@ -1,7 +1,6 @@
 import { viewPool } from '../../ipam/pool.ts'
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { chooseDns } from '../cni/requests.ts'
-import type { CniResult } from '../cni/result.ts'
 import { parseAddress } from '../core/address.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'
 import { UndoStack } from '../core/undo.ts'
@@ -22,11 +21,11 @@ import { removeFromKernel, throwCollected, withUnwound } from './unmake.ts'
  * ADD: gives addresses. The same container and interface asking twice is refused, as with host-local, unless the first
  * ADD was killed: then it gets the same again.
  */
-export function ipamAdd(call: Call, ports: Ports): CniResult {
+export function ipamAdd(call: Call, ports: Ports): void {
   const id = attachmentIdOf(call)
   const own = withOwnIpam(call)
   planSets(own.config, 'unknown')
-  return withAttachmentLock(call, ports, () => {
+  withAttachmentLock(call, ports, () => {
     const bootId = ports.kernel.bootId()
     const before = soundRecord(ports, id)
     if (before?.complete && before.bootId === bootId) throw duplicateOf(before)
@@ -37,12 +36,12 @@ export function ipamAdd(call: Call, ports: Ports): CniResult {
       const { ips, routes, dns } = acquireAddresses(own, ports, record, before?.leases?.addresses, undo)
       recordsOf(ports).complete(record)
       const chosen = chooseDns(call.config, dns)
-      return {
+      call.deliver({
         interfaces: [],
         ips: ips.map(({ cidr, gateway }) => ({ address: cidr, ...(gateway && { gateway }) })),
         routes: routes.filter(({ dst }) => familiesOf(ips).includes(dst.address.family)),
         ...(chosen && { dns: chosen }),
-      }
+      })
     } catch (error) {
       throw withUnwound(error, undo.unwind())
     }

@@ -9,9 +9,10 @@ import {
 import { readEnvironment } from '../cni/environment.ts'
 import { printError } from '../cni/print_error.ts'
 import { printResult } from '../cni/print_result.ts'
+import type { CniResult } from '../cni/result.ts'
 import { assertCommandAllowed, NEWEST_VERSION, printVersion } from '../cni/versions.ts'
 import { add } from './add.ts'
-import { type Call, OWN_IPAM } from './call.ts'
+import { OWN_IPAM } from './call.ts'
 import { check } from './check.ts'
 import { del } from './del.ts'
 import { gc, ipamGc } from './gc.ts'
@@ -25,51 +26,39 @@ export type PluginRun = {
   /** The name that the program was called by: a link named bowline-ipam makes it an IPAM plugin. */
   readonly calledAs: string
   readonly readStdin: () => string
+  /** Throws a Fault if not all of the text and a line feed could be written. */
+  readonly writeStdout: (text: string) => void
   readonly ports: Ports
 }
 
-export type PluginAnswer = { readonly exitCode: number; readonly stdout: string }
+const VERBS = { ADD: add, DEL: del, CHECK: check, STATUS: status, GC: gc }
+const IPAM_VERBS = { ADD: ipamAdd, DEL: ipamDel, CHECK: ipamCheck, STATUS: ipamStatus, GC: ipamGc }
 
-const PLUGIN = { add, del, check, status, gc }
-const IPAM_PLUGIN = { add: ipamAdd, del: ipamDel, check: ipamCheck, status: ipamStatus, gc: ipamGc }
-
-/** One call of the plugin, from environment and stdin to exit code and stdout. Never throws. */
-export function runPlugin(run: PluginRun): PluginAnswer {
+/**
+ * Serves one call of the plugin, from environment and stdin to stdout and the exit code, which it returns. Throws a Fault only
+ * if stdout takes neither a result nor an error.
+ */
+export function runPlugin(run: PluginRun): number {
   let stdin = ''
   try {
     const invocation = readEnvironment(run.env)
     // A runtime may keep stdin open after VERSION: it is not read (specification, section 2).
-    if (invocation?.command === 'VERSION') return { exitCode: 0, stdout: printVersion() }
+    if (invocation?.command === 'VERSION') {
+      run.writeStdout(printVersion())
+      return 0
+    }
     stdin = run.readStdin()
-    if (!invocation) return { exitCode: 0, stdout: '' }
-    const config = decoderFor(invocation.command, isIpam(run))(stdin)
-    assertCommandAllowed(invocation.command, config.cniVersion)
-    return { exitCode: 0, stdout: answer({ invocation, config, stdin, env: run.env }, run) }
+    if (!invocation) return 0
+    const { command } = invocation
+    const config = decoderFor(command, isIpam(run))(stdin)
+    assertCommandAllowed(command, config.cniVersion)
+    const deliver = (result: CniResult) => run.writeStdout(printResult(result, config.cniVersion))
+    const verbs = isIpam(run) ? IPAM_VERBS : VERBS
+    verbs[command]({ invocation, config, stdin, env: run.env, deliver }, run.ports)
+    return 0
   } catch (error) {
-    return { exitCode: 1, stdout: printError(error, stdin ? versionForErrors(stdin) : NEWEST_VERSION) }
-  }
-}
-
-function answer(call: Call, run: PluginRun): string {
-  const { ports } = run
-  const verbs = isIpam(run) ? IPAM_PLUGIN : PLUGIN
-  switch (call.invocation.command) {
-    case 'ADD':
-      return printResult(verbs.add(call, ports), call.config.cniVersion)
-    case 'DEL':
-      verbs.del(call, ports)
-      return ''
-    case 'CHECK':
-      verbs.check(call, ports)
-      return ''
-    case 'STATUS':
-      verbs.status(call, ports)
-      return ''
-    case 'GC':
-      verbs.gc(call, ports)
-      return ''
-    case 'VERSION':
-      return printVersion()
+    run.writeStdout(printError(error, stdin ? versionForErrors(stdin) : NEWEST_VERSION))
+    return 1
   }
 }
 

@@ -2,7 +2,7 @@ import { Fault } from '../../src/core/errors.ts'
 import { createFakeFiles, type FakeFiles, type FakeFilesOptions, Killed } from '../../src/core/fake_files.ts'
 import { Steps } from '../../src/kernel/fake/steps.ts'
 import { createFakeKernel, type FakeKernel, type FakeKernelOptions } from '../../src/kernel/fake.ts'
-import { type PluginAnswer, runPlugin } from '../../src/verbs/plugin.ts'
+import { runPlugin } from '../../src/verbs/plugin.ts'
 import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
 import {
   createFakeDelegate,
@@ -27,7 +27,11 @@ export type FakeCall = {
   readonly args?: string
 }
 
-export type FakeAnswer = PluginAnswer & { readonly json: Record<string, unknown> }
+export type FakeAnswer = {
+  readonly exitCode: number
+  readonly stdout: string
+  readonly json: Record<string, unknown>
+}
 
 /** Where in a step something happens; only whole files that are written have a middle. */
 export type Phase = 'before' | 'midway' | 'after'
@@ -127,8 +131,12 @@ export function createFakeNode(options: FakeNodeOptions = {}): FakeNode {
     files,
     delegate,
     call(command, call = {}) {
-      const answer = runPlugin({ ...processOf(command, call), ports })
-      return { ...answer, json: answer.stdout ? JSON.parse(answer.stdout) : {} }
+      let stdout = ''
+      const writeStdout = (text: string) => {
+        stdout = text
+      }
+      const exitCode = runPlugin({ ...processOf(command, call), writeStdout, ports })
+      return { exitCode, stdout, json: stdout ? JSON.parse(stdout) : {} }
     },
     revive() {
       schedule.clear()

@@ -53,7 +53,16 @@ describe('printError', () => {
     [null, 'unknown error'],
     [new Error(''), 'unknown error'],
   ])('gives code 999 to what is no Fault: %s', (thrown, msg) => {
-    expect(print(thrown)).toEqual({ cniVersion: '1.1.0', code: 999, msg })
+    expect(print(thrown)).toMatchObject({ cniVersion: '1.1.0', code: 999, msg })
+  })
+
+  it('says where a fault of our own code was thrown, and not where a refusal was', () => {
+    function thrower(): never {
+      throw new TypeError('x is undefined')
+    }
+    const details = print(faultOf(() => during('do something', thrower))).details
+    expect(details).toMatch(/at thrower \(.*cni_error\.test\.ts:\d+:\d+\)/)
+    expect(print(new Fault('refused')).details).toBeUndefined()
   })
 
   it.each([0, -1, 1.5, Number.NaN])('never prints the code %d', (code) => {

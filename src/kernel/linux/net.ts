@@ -7,6 +7,9 @@ import { errnoName } from './errno.ts'
 const { syscall } = runtime
 const number = numbersOf(runtime.arch)
 const AT_FDCWD = -100
+const ENOTTY = 25
+const ENOSYS = 38
+const NSFS_MAGIC = 0x6e736673
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000
 const IPPROTO_RAW = 255
@@ -27,7 +30,18 @@ export function closeDescriptor(fd: number): void {
 
 /** Whether the descriptor is a network namespace, and not a file or another kind of namespace. */
 export function isNetworkNamespace(fd: number): boolean {
-  return syscall(number.ioctl, fd, NS_GET_NSTYPE, 0) === CLONE_NEWNET
+  const type = syscall(number.ioctl, fd, NS_GET_NSTYPE, 0)
+  return type === -ENOTTY || type === -ENOSYS ? isNamespace(fd) : type === CLONE_NEWNET
+}
+
+/**
+ * Whether it is a namespace of whatever kind, for those who cannot be asked for the kind: kernels before 4.11, gVisor, QEMU's user
+ * mode. To enter one of another kind is refused.
+ */
+function isNamespace(fd: number): boolean {
+  const status = new Uint8Array(120)
+  if (syscall(number.fstatfs, fd, status) < 0) return false
+  return new DataView(status.buffer).getUint32(0, true) === NSFS_MAGIC
 }
 
 /** Moves the calling thread into a network namespace. */
