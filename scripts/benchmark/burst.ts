@@ -1,16 +1,15 @@
-import type { Netns } from '../../test/support/sandbox.ts'
-import { type Bench, createBenches } from './benches.ts'
-import type { Contender, Experiment, Sample } from './experiment.ts'
-import type { Subject } from './networks.ts'
 import {
   type Added,
-  callOf,
-  checkedOutput,
+  type Bench,
+  commandOf,
+  experimentOn,
   type Network,
-  nextContainerId,
+  outputOf,
+  unattached,
   type Verb,
-} from './plugin_calls.ts'
-import { pause, type Running, startProgram, waitForOne } from './processes.ts'
+} from './nodes.ts'
+import type { Contender, Experiment } from './rounds.ts'
+import type { Subject } from './subjects.ts'
 
 const PODS = 100
 /** As many calls at a time as a runtime has under way on a busy node. */
@@ -20,17 +19,13 @@ const AGE_MS = 1500
 
 /** Many pods at once, as when a node starts or is drained. */
 export function burstExperiment(subjects: readonly Subject[], rounds: number): Experiment {
-  return {
+  return experimentOn(subjects, {
     title: `${PODS} pods, ${AT_A_TIME} at a time, ipMasq`,
     unit: 'ms',
     rounds,
     warmUps: 0,
-    secondsPerRound: 14,
-    prepare: () => {
-      const { benches, remove } = createBenches(subjects)
-      return { contenders: benches.map(burstContender), remove }
-    },
-  }
+    contendersOf: (bench) => [burstContender(bench)],
+  })
 }
 
 function burstContender({ contender, network, pods }: Bench): Contender {
@@ -38,42 +33,35 @@ function burstContender({ contender, network, pods }: Bench): Contender {
   const idle = pods(PODS)
   return {
     ...contender,
-    measure: () => {
-      const added: Added[] = []
-      const ADD = burst(on, 'ADD', idle.map(unattached), (pod) => added.push(pod))
-      pause(AGE_MS)
-      const DEL = burst(on, 'DEL', added, () => {})
-      return { ADD, DEL }
+    measure: async () => {
+      const added = idle.map(unattached)
+      const ADD = await burst(on, 'ADD', added)
+      await Bun.sleep(AGE_MS)
+      const DEL = await burst(on, 'DEL', ADD.pods)
+      return { ADD: ADD.ms, DEL: DEL.ms }
     },
   }
 }
 
-function unattached(pod: Netns): Added {
-  return { pod, containerId: nextContainerId(), prevResult: {} }
-}
-
-/** From the first start to the last end. `onEnd` gets each pod with what its call has answered. */
-function burst(network: Network, verb: Verb, pods: readonly Added[], onEnd: (pod: Added) => void): Sample {
-  const calls = pods.map((pod) => ({ pod, program: callOf(network, verb, pod) }))
-  const running = new Map<Running, Added>()
-  let [next, cpuMs] = [0, 0]
+/** From the first start to the last end, and the pods with what their calls have answered. */
+async function burst(
+  network: Network,
+  verb: Verb,
+  pods: readonly Added[],
+): Promise<{ ms: number; pods: Added[] }> {
+  const waiting = pods.map((pod) => ({ pod, ...commandOf(network, verb, pod) }))
+  const done: Added[] = []
   const started = Bun.nanoseconds()
-  while (next < calls.length || running.size > 0) {
-    const start = running.size < AT_A_TIME ? calls[next] : undefined
-    if (start) {
-      next += 1
-      running.set(
-        network.node.enter(() => startProgram(start.program)),
-        start.pod,
+  const worker = async () => {
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
+      const { command, env, input, pod } = next
+      const child = network.node.enter(() =>
+        Bun.spawn(command, { env, stdin: input, stdout: 'pipe', stderr: 'inherit' }),
       )
-      continue
+      const [exitCode, text] = await Promise.all([child.exited, new Response(child.stdout).text()])
+      done.push({ ...pod, prevResult: outputOf(network, verb, { exitCode, text }) })
     }
-    const { one, ended } = waitForOne([...running.keys()])
-    cpuMs += ended.cpuMs
-    const pod = running.get(one)
-    running.delete(one)
-    const prevResult = checkedOutput(network, verb, ended)
-    if (pod) onEnd({ ...pod, prevResult })
   }
-  return { value: (Bun.nanoseconds() - started) / 1e6, cpuMs }
+  await Promise.all(Array.from({ length: AT_A_TIME }, worker))
+  return { ms: (Bun.nanoseconds() - started) / 1e6, pods: done }
 }

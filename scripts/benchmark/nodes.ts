@@ -1,49 +1,171 @@
 import { writeFileSync } from 'node:fs'
 import { openHandle, within } from '../../src/kernel/linux/namespace.ts'
+import type { PluginOutput } from '../../test/support/plugin.ts'
 import { run } from '../../test/support/private_namespaces.ts'
 import { createNetns, type Netns } from '../../test/support/sandbox.ts'
+import type { Contender, Experiment } from './rounds.ts'
+import { type NetworkShape, REFERENCE, type Subject } from './subjects.ts'
 
 /** A network namespace that plays a machine: a plugin is called in it, pods are attached to it. */
-export type Node = {
+type Node = { readonly name: string; readonly enter: <T>(work: () => T) => T }
+
+/** A network of one subject on one node. */
+export type Network = {
+  readonly subject: Subject
+  readonly node: Node
+  /** The name that leases and records are kept under. */
   readonly name: string
-  /** Its address on the link to the other node of its pair. */
-  readonly address: string
-  /** Runs `work` with this thread, and so with what it starts, in the node's network namespace. */
-  readonly enter: <T>(work: () => T) => T
+  readonly shape: NetworkShape
 }
 
-/** Two nodes that one veth pair joins; each has its default route by the other, as its uplink. */
-export function createNodePair(name: string): readonly [Node, Node] {
-  const [a, b] = [createNode(`${name}-1`, '192.0.2.1'), createNode(`${name}-2`, '192.0.2.2')]
-  run(`ip -n ${a.name} link add up0 type veth peer name up0 netns ${b.name}`)
-  setUplink(a.name, 1, 2)
-  setUplink(b.name, 2, 1)
-  return [a, b]
+/** A pod that is on a network. */
+export type Added = {
+  readonly pod: Netns
+  readonly containerId: string
+  /** What ADD answered; DEL gets it back, as from a runtime. */
+  readonly prevResult?: PluginOutput
 }
 
-/** Pods' namespaces, to be attached and detached again and again: to remove one keeps the kernel busy for long. */
-export function createPods(prefix: string, count: number): Netns[] {
-  return Array.from({ length: count }, (_, i) => createNetns(`${prefix}-${i}`))
+/** A subject with two nodes of its own that one veth pair joins: nobody meets the rules and bridges of another. */
+export type Bench = {
+  readonly subject: Subject
+  /** Name and base of a contender that is this subject: all but the reference are compared with the reference. */
+  readonly contender: { readonly name: string; readonly base?: string }
+  readonly nodes: readonly [Node, Node]
+  /** The subject's network on the first node, or the second. */
+  readonly network: (shape: NetworkShape, node?: 0 | 1) => Network
+  /** Pods that are attached to nothing. */
+  readonly pods: (count: number) => Netns[]
 }
 
-/** Removes network namespaces, and with them the links that are in them. */
-export function removeNamespaces(names: readonly string[]): void {
-  run(names.map((name) => `ip netns delete ${name}`).join('\n'))
+export type Verb = 'ADD' | 'DEL' | 'VERSION'
+
+/** The kernel ends some of its work after the call that asked for it: the next one is not to pay for it. */
+const SETTLE_MS = 5
+/** Removed namespaces keep the kernel busy for longer. */
+const REMOVAL_MS = 500
+const TIMEOUT_MS = 60_000
+const DATA_DIRS = '/var/lib/cni/bench'
+
+let serial = 0
+
+/** An experiment that gives each subject nodes of its own, and takes them away again, with pods and stores. */
+export function experimentOn(
+  subjects: readonly Subject[],
+  { contendersOf, ...rest }: Omit<Experiment, 'prepare'> & { contendersOf: (bench: Bench) => Contender[] },
+): Experiment {
+  const prepare = () => {
+    const names: string[] = []
+    const contenders = subjects.map((subject) => createBench(subject, names)).flatMap(contendersOf)
+    const remove = () => {
+      run(names.map((name) => `ip netns pids ${name} | xargs -r kill -9; ip netns delete ${name}`).join('\n'))
+      run('rm -rf /var/lib/cni/*')
+      Bun.sleepSync(REMOVAL_MS)
+    }
+    return { contenders, remove }
+  }
+  return { ...rest, prepare }
 }
 
-function createNode(name: string, address: string): Node {
+function createBench(subject: Subject, names: string[]): Bench {
+  const id = `bench${++serial}`
+  const nodes = [createNode(`${id}-1`), createNode(`${id}-2`)] as const
+  names.push(...nodes.map(({ name }) => name))
+  run(`ip -n ${id}-1 link add up0 type veth peer name up0 netns ${id}-2
+    ${uplink(`${id}-1`, 1, 2)}
+    ${uplink(`${id}-2`, 2, 1)}`)
+  const { name } = subject
+  return {
+    subject,
+    contender: name === REFERENCE ? { name } : { name, base: REFERENCE },
+    nodes,
+    network: (shape, node = 0) => ({ subject, node: nodes[node], shape, name: nodes[node].name }),
+    pods: (count) => {
+      const pods = Array.from({ length: count }, () => createNetns(`${id}-pod${names.length}-${++serial}`))
+      names.push(...pods.map((pod) => pod.name))
+      return pods
+    },
+  }
+}
+
+function createNode(name: string): Node {
   const handle = openHandle(createNetns(name).path)
   const enter = <T>(work: () => T) => within(handle, work)
   // As on any Kubernetes node: some plugins leave it to their agent.
   for (const key of ['ipv4/ip_forward', 'ipv6/conf/all/forwarding'])
     enter(() => writeFileSync(`/proc/sys/net/${key}`, '1'))
-  return { name, address, enter }
+  return { name, enter }
 }
 
-function setUplink(node: string, own: number, other: number): void {
-  run(`ip -n ${node} address add 192.0.2.${own}/24 dev up0
+function uplink(node: string, own: number, other: number): string {
+  return `ip -n ${node} address add 192.0.2.${own}/24 dev up0
     ip -n ${node} -6 address add 2001:db8::${own}/64 dev up0 nodad
     ip -n ${node} link set up0 up
     ip -n ${node} route add default via 192.0.2.${other}
-    ip -n ${node} -6 route add default via 2001:db8::${other}`)
+    ip -n ${node} -6 route add default via 2001:db8::${other}`
+}
+
+/** A container under an id that was not there before. */
+export function unattached(pod: Netns): Added {
+  return { pod, containerId: (++serial).toString(16).padStart(64, 'c') }
+}
+
+/** Attaches a pod; returns how long it took. */
+export function addPod(network: Network, pod: Netns): { readonly ms: number; readonly added: Added } {
+  const added = unattached(pod)
+  const { ms, output } = call(network, 'ADD', added)
+  return { ms, added: { ...added, prevResult: output } }
+}
+
+/** Calls the plugin on its node, and waits for its end. Throws with its answer when it fails. */
+export function call(
+  network: Network,
+  verb: Verb,
+  pod?: Added,
+): { readonly ms: number; readonly output: PluginOutput } {
+  const { command, env, input } = commandOf(network, verb, pod)
+  Bun.sleepSync(SETTLE_MS)
+  const started = Bun.nanoseconds()
+  const { exitCode, stdout, stderr } = network.node.enter(() =>
+    Bun.spawnSync(command, { env, stdin: input, stdout: 'pipe', stderr: 'pipe', timeout: TIMEOUT_MS }),
+  )
+  const ms = (Bun.nanoseconds() - started) / 1e6
+  return { ms, output: outputOf(network, verb, { exitCode, text: `${stdout}`, errors: `${stderr}` }) }
+}
+
+/** The call as a runtime makes it. */
+export function commandOf({ subject, name, shape }: Network, verb: Verb, pod?: Added) {
+  const config = {
+    cniVersion: '1.0.0',
+    name,
+    ...subject.configOf(shape, `${DATA_DIRS}/${name}`),
+    ...(pod?.prevResult && { prevResult: pod.prevResult }),
+  }
+  const env = {
+    PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
+    CNI_COMMAND: verb,
+    CNI_CONTAINERID: pod?.containerId ?? '',
+    CNI_NETNS: pod?.pod.path ?? '',
+    CNI_IFNAME: 'eth0',
+    CNI_ARGS: '',
+    CNI_PATH: subject.cniPath,
+  }
+  return { command: [subject.programs[0]], env, input: new TextEncoder().encode(JSON.stringify(config)) }
+}
+
+/** What a call has answered. Throws when it has failed: a failed call would be a fast one. */
+export function outputOf(
+  { subject, name }: Network,
+  verb: Verb,
+  { exitCode, text, errors = '' }: { exitCode: number | null; text: string; errors?: string },
+): PluginOutput {
+  if (exitCode === 0) return JSON.parse(text.trim() || '{}') as PluginOutput
+  throw new Error(
+    `${subject.name}: ${verb} on network ${name} failed with exit code ${exitCode}: ${text} ${errors}`,
+  )
+}
+
+/** Where the leases of a network are. */
+export function leaseDirOf({ name }: Network): string {
+  return `${DATA_DIRS}/${name}/${name}`
 }

@@ -1,66 +1,68 @@
-import type { Finding } from './findings.ts'
-import type { Goal } from './goals.ts'
-import type { Machine } from './machine.ts'
-import { REFERENCE } from './networks.ts'
+import { type Goal, goalOf } from './goals.ts'
+import { pairedRatio, quantile, type Series, type Unit } from './rounds.ts'
 
-/** What the machine is, and a warning if it is not quiet. */
-export function machineTable(machine: Machine, isBusy: boolean): string {
-  const lines = aligned(Object.entries(machine))
-  return [lines, METHOD, ...(isBusy ? [BUSY] : [])].join('\n\n')
+/** What was found of one contender in one metric: the line of a table, a bar of the drawing. */
+export type Finding = {
+  /** `ADD, plain`. */
+  readonly what: string
+  readonly contender: string
+  readonly unit: Unit
+  readonly median: number
+  /** A tenth of the measurements is below the first, a tenth above the second. */
+  readonly spread: readonly [number, number]
+  /** What `ratio` is to, with the median of the ratios of each round; absent for the base itself. */
+  readonly base?: string
+  readonly ratio?: number
+  readonly goal?: Goal
+  readonly isMet?: boolean
 }
 
-const METHOD = `A time is from the start of a process to its end; "processor" is what it and its children used of processors.
-A ratio is the median of the ratios of each round, in which all are measured one after another; beside "processor"
-stands that of processor time.`
-
-const BUSY = `This machine is busy with other things: the times are not its own, and the ratios scatter. Wait until it is
-quiet, or try: nice -n -20 npm run bench
-`
-
-/** Each goal with what was reached, those that were missed first. */
-export function goalTable(findings: readonly Finding[]): string {
-  const judged = findings.filter(({ isMet }) => isMet !== undefined)
-  const rows = judged
-    .toSorted((a, b) => Number(a.isMet) - Number(b.isMet))
-    .map((finding) => [
-      finding.isMet ? 'met' : 'NOT MET',
-      finding.what,
-      finding.contender,
-      reachedText(finding),
-      finding.goal ? goalText(finding.goal) : '',
-    ])
-  const met = judged.filter(({ isMet }) => isMet).length
-  return `${aligned(rows)}\n\n${met} of ${judged.length} goals met`
-}
-
-function reachedText({ goal, summary, unit, ratio = Number.NaN, base }: Finding): string {
-  return goal?.isAbsolute ? `${number(summary.median)} ${unit}` : `${ratio.toFixed(2)} to ${base}`
+/** The findings of a series: the base, and behind it what is compared with it. */
+export function findingsOf({ what, unit, contenders }: Series): Finding[] {
+  const findings = contenders.map(({ name, base, values }): Finding => {
+    const baseValues = contenders.find((one) => one.name === base)?.values
+    const median = quantile(values, 0.5)
+    const ratio = baseValues && pairedRatio(values, baseValues)
+    const goal = goalOf(what, name)
+    return {
+      what,
+      contender: name,
+      unit,
+      median,
+      spread: [quantile(values, 0.1), quantile(values, 0.9)],
+      ...(base !== undefined && ratio !== undefined && { base, ratio }),
+      ...(goal && { goal, isMet: (goal.isAbsolute ? median : (ratio ?? Number.NaN)) <= goal.limit }),
+    }
+  })
+  return findings.toSorted((a, b) => Number(a.base !== undefined) - Number(b.base !== undefined))
 }
 
 /** The findings as lines of text, a heading for each metric. */
 export function tableOf(findings: readonly Finding[]): string {
   const rows = findings.map((finding, i) => {
-    const isFirst = findings[i - 1]?.what !== finding.what
-    return [isFirst ? finding.what : '', ...cellsOf(finding)]
+    const { what, contender, unit, median, spread, ratio, goal, isMet } = finding
+    return [
+      findings[i - 1]?.what === what ? '' : what,
+      contender,
+      `${number(median)} ${unit}`,
+      spread.map(number).join('–'),
+      ratio?.toFixed(2) ?? '',
+      goal ? `≤ ${goal.limit} ${goal.isAbsolute ? unit : ''}`.trim() : '',
+      isMet === undefined ? '' : isMet ? 'met' : 'NOT MET',
+    ]
   })
-  return aligned([['', 'plugin', 'median', 'p10–p90', 'processor', '', 'ratio', 'goal', ''], ...rows])
+  return aligned([['', 'plugin', 'median', 'p10–p90', 'ratio', 'goal', ''], ...rows])
 }
 
-function cellsOf({ contender, summary, unit, cpuMs, cpuRatio, ratio, base, goal, isMet }: Finding): string[] {
-  return [
-    contender,
-    `${number(summary.median)} ${unit}`,
-    `${number(summary.p10)}–${number(summary.p90)}`,
-    cpuMs === undefined ? '' : `${number(cpuMs)} ms`,
-    cpuRatio === undefined ? '' : cpuRatio.toFixed(2),
-    ratio === undefined ? '' : `${ratio.toFixed(2)}${base === REFERENCE ? '' : ` to ${base}`}`,
-    goal ? goalText(goal) : '',
-    isMet === undefined ? '' : isMet ? 'met' : 'NOT MET',
-  ]
-}
-
-export function goalText({ sign, limit }: Goal): string {
-  return `${sign} ${limit}`
+/** How many goals were met, and what was reached in place of the others. */
+export function verdictOf(findings: readonly Finding[]): string {
+  const judged = findings.filter(({ isMet }) => isMet !== undefined)
+  const missed = judged.filter(({ isMet }) => !isMet)
+  const lines = missed.map(({ what, contender, goal, median, ratio = 0, unit }) => {
+    const reached = goal?.isAbsolute ? `${number(median)} ${unit}` : ratio.toFixed(2)
+    return `NOT MET: ${what}, ${contender}: ${reached}, and the goal is ${goal?.limit}`
+  })
+  return [...lines, `${judged.length - missed.length} of ${judged.length} goals met`].join('\n')
 }
 
 /** Three digits that count, or all before the point: 5.37, 24.1, 133, 29,700. */
@@ -71,13 +73,11 @@ export function number(value: number): string {
 
 /** Columns of equal width, two blanks between them. */
 export function aligned(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map((row) => [...(row[column] ?? '')].length)),
-  )
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => [...(row[i] ?? '')].length)))
   return rows
     .map((row) =>
       row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
         .join('  ')
         .trimEnd(),
     )

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
@@ -8,11 +8,14 @@ import { enterSandbox, links, NOTHING, residue } from '../support/sandbox.ts'
 
 /** The benchmark itself, in its smallest form. No time is judged: only that each is measured, and nothing is left. */
 const BENCH = resolve(import.meta.dirname, '../../scripts/bench')
-const SMALL = ['--only', 'calls', '--rounds', '2']
-const CASES = ['plain', 'ipMasq', 'dual stack + ipMasq'].flatMap((one) => [`ADD, ${one}`, `DEL, ${one}`])
+const SMALL = ['--only', 'calls', '--rounds', '1', '--plugin', `${CACHE}/plugins:ptp`]
+const CASES = [
+  'VERSION, the start',
+  ...['plain', 'ipMasq', 'dual stack + ipMasq'].flatMap((one) => [`ADD, ${one}`, `DEL, ${one}`]),
+]
 
 function workDirectories(): string[] {
-  return readdirSync(CACHE).filter((name) => name.startsWith('bench.'))
+  return readdirSync(CACHE).filter((name) => name.startsWith('bench'))
 }
 
 /** Processes of this process namespace that run the benchmark. */
@@ -52,14 +55,20 @@ describe('the benchmark', () => {
   it('measures each call of ours and of the reference, says what the machine is, and leaves nothing', async () => {
     const before = workDirectories()
     const { stdout } = await execa(BENCH, SMALL)
-    expect(stdout).toMatch(/^reference +bridge and host-local 1\.\d+\.\d+, built by go1\./m)
-    for (const one of CASES) {
-      const floor = one.startsWith('ADD') ? ['bare program'] : []
-      expect(contendersOf(stdout, one), one).toEqual(['reference', 'l3', 'l2', ...floor])
-    }
-    expect(contendersOf(stdout, 'VERSION, start')).toEqual(['bare program', 'l3', 'reference'])
-    expect(stdout).toMatch(/\d+ of 13 goals met$/)
+    expect(stdout).toMatch(/^reference: bridge and host-local v1\.\d+\.\d+, static/m)
+    for (const one of CASES) expect(contendersOf(stdout, one), one).toEqual(['reference', 'l3', 'l2', 'ptp'])
+    expect(stdout).toMatch(/\d+ of 14 goals met$/)
     expect(before).toEqual(expect.arrayContaining(workDirectories()))
+  })
+
+  it('measures leases, footprint and traffic, and draws them', async () => {
+    const drawing = `${CACHE}/drawing.svg`
+    const rest = ['--only', 'leases,footprint,traffic', '--quick', '--rounds', '1', '--svg', drawing]
+    const { stdout } = await execa(BENCH, rest)
+    for (const what of ['ADD, with leases', 'ADD, the first', 'private dirty', 'round trips', 'one stream'])
+      expect(stdout).toContain(`\n${what}`)
+    expect(readFileSync(drawing, 'utf8')).toContain('>round trips, pods of one node<')
+    rmSync(drawing)
   })
 
   it('ends at once when it is told to, with all its processes and files', async () => {

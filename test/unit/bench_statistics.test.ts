@@ -1,37 +1,39 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { pairedRatio, quantile, summarize } from '../../scripts/benchmark/statistics.ts'
+import {
+  type Contender,
+  pairedRatio,
+  quantile,
+  runExperiment,
+  turns,
+} from '../../scripts/benchmark/rounds.ts'
 
 const values = fc.array(fc.double({ min: 0.001, max: 1e6, noNaN: true }), { minLength: 1, maxLength: 60 })
 
-describe('the summary of measurements', () => {
-  it('takes the middle one, and between two the middle', () => {
-    expect(summarize([9, 1, 5])).toMatchObject({ median: 5, count: 3 })
-    expect(summarize([1, 2, 3, 10]).median).toBe(2.5)
-  })
-
-  it('says between which values four of five are', () => {
-    expect(summarize(Array.from({ length: 11 }, (_, i) => i))).toMatchObject({ p10: 1, p90: 9 })
-  })
-
-  it('is not moved by a single measurement that went wrong', () => {
-    expect(summarize([10, 10, 11, 11, 5000]).median).toBe(11)
+describe('a quantile', () => {
+  it('is between two measurements where none is in the middle', () => {
+    expect(quantile([9, 1, 5], 0.5)).toBe(5)
+    expect(quantile([1, 2, 3, 10], 0.5)).toBe(2.5)
+    expect(
+      quantile(
+        Array.from({ length: 11 }, (_, i) => i),
+        0.1,
+      ),
+    ).toBe(1)
   })
 
   it('does not depend on the order, and stays inside', () => {
     fc.assert(
-      fc.property(values, (list) => {
-        const { median, p10, p90 } = summarize(list)
-        expect(summarize(list.toReversed())).toEqual(summarize(list))
-        expect(Math.min(...list)).toBeLessThanOrEqual(p10)
-        expect(p10).toBeLessThanOrEqual(median)
-        expect(median).toBeLessThanOrEqual(p90)
-        expect(p90).toBeLessThanOrEqual(Math.max(...list))
+      fc.property(values, fc.double({ min: 0, max: 1, noNaN: true }), (list, share) => {
+        const found = quantile(list, share)
+        expect(quantile(list.toReversed(), share)).toBe(found)
+        expect(found).toBeGreaterThanOrEqual(Math.min(...list) * (1 - 1e-9))
+        expect(found).toBeLessThanOrEqual(Math.max(...list) * (1 + 1e-9))
       }),
     )
   })
 
-  it('refuses to summarize nothing', () => {
+  it('of nothing is an error', () => {
     expect(() => quantile([], 0.5)).toThrow('nothing was run')
   })
 })
@@ -42,9 +44,42 @@ describe('the ratio of two contenders', () => {
     // The ratio of the medians would be 10 / 2.
     expect(pairedRatio([1, 10, 12], [2, 20, 1])).toBe(0.5)
   })
+})
 
-  it('passes over rounds that one of them sat out', () => {
-    expect(pairedRatio([1, 2, 3, 4], [2, undefined, 6])).toBe(0.5)
-    expect(pairedRatio([1], [undefined])).toBeUndefined()
+describe('the rounds of an experiment', () => {
+  const experiment = (contenders: Contender[], remove = () => {}) => ({
+    title: 'plain',
+    unit: 'ms' as const,
+    rounds: 2,
+    warmUps: 1,
+    prepare: () => ({ contenders, remove }),
+  })
+
+  it('begin with another contender each time', () => {
+    const orders = [0, 1, 2, 3].map((round) => turns(['a', 'b', 'c'], round).join(''))
+    expect(orders).toEqual(['abc', 'bca', 'cab', 'abc'])
+  })
+
+  it('keep what was measured, and no warm-up', async () => {
+    let calls = 0
+    const contender = (name: string): Contender => ({ name, measure: () => ({ ADD: ++calls }) })
+    const [series] = await runExperiment(experiment([contender('a'), contender('b')]))
+    expect(series?.what).toBe('ADD, plain')
+    expect(series?.contenders.map(({ values: found }) => found)).toEqual([
+      [4, 5],
+      [3, 6],
+    ])
+  })
+
+  it('take away what they were prepared with, also after a failure', async () => {
+    let removed = 0
+    const failing: Contender = {
+      name: 'a',
+      measure: () => {
+        throw new Error('refused')
+      },
+    }
+    await expect(runExperiment(experiment([failing], () => void removed++))).rejects.toThrow('refused')
+    expect(removed).toBe(1)
   })
 })
