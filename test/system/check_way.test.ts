@@ -194,6 +194,32 @@ describe('CHECK in mode l2 says what cuts the pods of a bridge from each other:'
   })
 })
 
+it('CHECK says what stops a pod that another plugin made', async () => {
+  run(`ip link add theirs type veth peer name eth0 netns pod-a; ip link set theirs up
+    ip -n pod-a addr add 10.1.0.9/24 dev eth0; ip -n pod-a link set eth0 up`)
+  const prevResult = {
+    cniVersion: '1.1.0',
+    interfaces: [{ name: 'theirs' }, { name: 'eth0', sandbox: pod.netns.path }],
+    ips: [{ address: '10.1.0.9/24', gateway: '10.1.0.1', interface: 1 }],
+  }
+  const more = { ipam: {}, mtu: 0, macspoofchk: false, prevResult }
+  await attach(pod, 'l2', more)
+  const checked = { ...more, prevResult: pod.result }
+  expect(await check(pod, 'l2', checked)).toEqual({})
+  run(
+    `iptables-nft -P FORWARD DROP; ${nft('bridge', 'forward', 'drop')}; sysctl -qw net.ipv4.conf.up0.forwarding=0`,
+  )
+  const said = await check(pod, 'l2', checked)
+  expect(said.details).toMatch(/the node does not forward IPv4 from up0 /)
+  expect(said.details).toMatch(/nftables chain FORWARD of table ip filter drops what 10\.1\.0\.0\/24 sends/)
+  expect(said.details).toMatch(
+    /nftables chain block of table bridge theirs drops what pods of bridge br0 send each other/,
+  )
+  expect(runCommandsOf(said)).toBeGreaterThan(0)
+  expect(await check(pod, 'l2', checked)).toEqual({})
+  run('ip link del theirs')
+})
+
 const accepts = (...rules: string[]) =>
   ['iptables-nft', 'iptables-legacy']
     .flatMap((tool) => [...rules.map((rule) => `${tool} ${rule}`), `${tool} -P FORWARD DROP`])

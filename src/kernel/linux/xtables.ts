@@ -1,11 +1,10 @@
 import type { Family } from '../../core/address.ts'
-import { Fault } from '../../core/errors.ts'
+import { isErrno } from '../../core/errors.ts'
 import { readText, textBytes } from '../../core/text.ts'
 import type { FirewallChain } from '../firewall/chain.ts'
 import { familyNumber } from '../netlink/changes.ts'
-import { decodeInfo, decodeTable, ENTRIES_HEAD, INFO_LENGTH } from '../xtables/table.ts'
+import { decodeInfo, decodeTable, ENTRIES_HEAD, INFO_LENGTH, SIZE_AT } from '../xtables/table.ts'
 import { close, Open, open, readOnce } from './disk.ts'
-import { errnoName } from './errno.ts'
 import { getOption, openRawSocket } from './net.ts'
 
 /** The tables that a namespace has. To ask for one that it lacks would make it. */
@@ -21,18 +20,28 @@ const GET_ENTRIES = 65
 const MAX_ATTEMPTS = 5
 const MAX_BYTES = 64 * 2 ** 20
 
-/** The chains of the older iptables in the namespace of the calling thread. */
+/** The chains of the older iptables in the namespace of the calling thread. A table that can't be read proves nothing. */
 export function legacyChains(): FirewallChain[] {
   return ([4, 6] as const).flatMap((family) => {
     const tables = tableNames(family).filter((name) => TABLES.includes(name))
-    if (tables.length === 0) return []
-    const fd = openRawSocket(familyNumber(family))
-    try {
-      return tables.flatMap((table) => readTable(fd, family, table))
-    } finally {
-      close(fd)
-    }
+    return tables.length > 0 ? readTables(family, tables) : []
   })
+}
+
+function readTables(family: Family, tables: readonly string[]): FirewallChain[] {
+  let fd: number
+  try {
+    fd = openRawSocket(familyNumber(family))
+  } catch (error) {
+    // Raw sockets are a right of their own, which a hardened runtime may lack.
+    if (isErrno(error, 'EPERM', 'EACCES')) return []
+    throw error
+  }
+  try {
+    return tables.flatMap((table) => readTable(fd, family, table))
+  } finally {
+    close(fd)
+  }
 }
 
 /** None on a kernel without them. */
@@ -48,23 +57,22 @@ function tableNames(family: Family): string[] {
 }
 
 function readTable(fd: number, family: Family, table: string): FirewallChain[] {
-  let errno = 0
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-    const head = new Uint8Array(new ArrayBuffer(INFO_LENGTH))
-    head.set(textBytes(table))
-    errno = -getOption(fd, LEVEL[family], GET_INFO, head)
-    if (errno) continue
+    const head = named(table, INFO_LENGTH)
+    if (getOption(fd, LEVEL[family], GET_INFO, head) < 0) return []
     const info = decodeInfo(head)
     if (info.size > MAX_BYTES) return []
-    const all = new Uint8Array(new ArrayBuffer(ENTRIES_HEAD + info.size))
-    all.set(textBytes(table))
-    new DataView(all.buffer).setUint32(ENTRIES_HEAD - 8, info.size, true)
-    errno = -getOption(fd, LEVEL[family], GET_ENTRIES, all)
-    if (!errno) return decodeTable(family, table, info, all.subarray(ENTRIES_HEAD))
+    const all = named(table, ENTRIES_HEAD + info.size)
+    new DataView(all.buffer).setUint32(SIZE_AT, info.size, true)
+    if (getOption(fd, LEVEL[family], GET_ENTRIES, all) === 0) {
+      return decodeTable(family, table, info, all.subarray(ENTRIES_HEAD))
+    }
   }
-  const name = errnoName(errno)
-  throw new Fault(`read the table ${table} of iptables-legacy: ${name}`, {
-    errno: name,
-    cure: 'Run as root with CAP_NET_ADMIN and CAP_NET_RAW.',
-  })
+  return []
+}
+
+function named(table: string, length: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(new ArrayBuffer(length))
+  bytes.set(textBytes(table))
+  return bytes
 }

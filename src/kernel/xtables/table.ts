@@ -29,6 +29,8 @@ const NAME_LENGTH = 32
 export const INFO_LENGTH = NAME_LENGTH + 4 + 4 * 5 + 4 * 5 + 4 + 4
 /** struct ipt_get_entries: name, size, and what brings the rules to a multiple of eight. */
 export const ENTRIES_HEAD = NAME_LENGTH + 4 + 4
+/** Where its size is. */
+export const SIZE_AT = NAME_LENGTH
 
 /** Where the parts of struct ipt_entry and ip6t_entry are. Interface names and their masks follow the addresses. */
 const LAYOUT = {
