@@ -180,7 +180,8 @@ function configureEnds(host: Netns, netns: Netns, spec: PodSpec, plan: PodPlan, 
       link: { index: links.host.index },
       up: true,
       alias: aliasOf(spec.id),
-      ipv4: { sendRedirects: false },
+      // A new link need not forward where the node does: net.ipv4.conf.default.forwarding may be 0.
+      ipv4: { sendRedirects: false, ...(familiesOf(spec.ips).includes(4) && { forwarding: true }) },
     }
     during('configure the host end', () => host.apply([up, ...endChanges(plan.host, links.host.index)]))
   }

@@ -182,7 +182,11 @@ function createBridge(host: Netns, { spec, mtu, keepsMtu }: BridgeWanted, undo: 
     const bridge = host.applyAndRead([create], { name })
     refuseAdvertisements(host, name)
     // Only what is set after creation, and is a change then, does the kernel take for a choice that it has to keep.
-    return change(host, bridge, spec, undo, keepsMtu ? bytes : undefined)
+    return change(host, bridge, spec, undo, {
+      ...(keepsMtu && bytes !== undefined && { mtu: bytes }),
+      // A new link need not forward where the node does: net.ipv4.conf.default.forwarding may be 0.
+      ...(spec.isGateway && { ipv4: { forwarding: true } }),
+    })
   } catch (error) {
     // Another program was first: its bridge is as good as ours.
     const theirs = isErrno(error, 'EEXIST') ? findBridge(host, spec) : undefined
@@ -198,23 +202,26 @@ function adopt(host: Netns, bridge: Link, spec: BridgeSpec, undo: UndoStack): Li
   return change(host, bridge, spec, undo)
 }
 
-function change(host: Netns, bridge: Link, spec: BridgeSpec, undo: UndoStack, mtu?: number): Link {
-  const changes = adoptionChanges(bridge, spec, mtu)
+function change(host: Netns, bridge: Link, spec: BridgeSpec, undo: UndoStack, fresh: Fresh = {}): Link {
+  const changes = adoptionChanges(bridge, spec, fresh)
   if (changes.length === 0) return bridge
   undo.push(() => host.apply(changes.map(reversed)))
   return host.applyAndRead(changes, { index: bridge.index })
 }
 
 type SetLink = Extract<Change, { op: 'setLink' }>
+/** What only a bridge that was just made gets. */
+type Fresh = Pick<SetLink, 'mtu' | 'ipv4'>
 
-function adoptionChanges(bridge: Link, spec: BridgeSpec, mtu = bridge.mtu): SetLink[] {
+function adoptionChanges(bridge: Link, spec: BridgeSpec, fresh: Fresh = {}): SetLink[] {
+  const { mtu = bridge.mtu, ipv4 } = fresh
   const link = { index: bridge.index }
   const up = bridge.up ? {} : { up: true }
   const mac = bridge.mac === NO_MAC ? { mac: spec.mac } : {}
   const promiscuous = spec.promiscuous && !bridge.promiscuous ? { promiscuous: true } : {}
   const filtering = spec.vlanFiltering && !bridge.vlanFiltering ? { vlanFiltering: true } : {}
   const sized = bridge.mtu === mtu ? {} : { mtu }
-  const wanted = { ...up, ...mac, ...promiscuous, ...filtering, ...sized }
+  const wanted = { ...up, ...mac, ...promiscuous, ...filtering, ...sized, ...(ipv4 && { ipv4 }) }
   return Object.keys(wanted).length > 0 ? [{ op: 'setLink', link, ...wanted }] : []
 }
 

@@ -17,9 +17,16 @@ export const FORWARDING = { 4: 'ipv4/ip_forward', 6: 'ipv6/conf/all/forwarding' 
  * again, unless there is another pod by then, which may rely on it. DEL leaves it: it is the node's.
  */
 export function ensureForwarding(host: Netns, spec: PodSpec, others: Others, undo: UndoStack): void {
-  for (const family of forwardedFamilies(spec)) {
-    if (!forwards(host, family)) startForwarding(host, family, others, undo)
-  }
+  const families = forwardedFamilies(spec).filter((family) => !forwards(host, family))
+  if (families.length === 0) return
+  const settings = families.flatMap((family) => forwardingSettings(host, family))
+  const before = families.flatMap((family) => settingsBefore(host, family, settings))
+  undo.push(() => {
+    if (others.isOnlyPod()) for (const [key, value] of before) restoreSysctl(host, key, value)
+  })
+  forwarding(families, settings, () => {
+    for (const [key, value] of settings) host.writeSysctl(key, value)
+  })
 }
 
 /** The families that the node must forward for this pod. */
@@ -47,27 +54,18 @@ export function forwardingSettings(host: Netns, family: Family): Sysctl[] {
   return [...listeners.map(({ name }): Sysctl => [acceptRaKey(name), '2']), [FORWARDING[family], '1']]
 }
 
-/** Throws a Fault when forwarding is off and can't be switched on. */
-export function assertForwardable(host: Netns, family: Family): void {
-  if (forwards(host, family)) return
-  const key = FORWARDING[family]
-  if (isWritable(host, key)) return
-  forwarding(family, forwardingSettings(host, family), () => host.probeSysctl(key))
+/** Throws a Fault when forwarding of one of these is off and can't be switched on. */
+export function assertForwardable(host: Netns, families: readonly Family[]): void {
+  const off = families.filter((family) => !forwards(host, family))
+  const fixed = off.find((family) => !isWritable(host, FORWARDING[family]))
+  if (fixed === undefined) return
+  const settings = off.flatMap((family) => forwardingSettings(host, family))
+  forwarding(off, settings, () => host.probeSysctl(FORWARDING[fixed]))
 }
 
-function startForwarding(host: Netns, family: Family, others: Others, undo: UndoStack): void {
-  const settings = forwardingSettings(host, family)
-  const before = settingsBefore(host, family, settings)
-  undo.push(() => {
-    if (others.isOnlyPod()) for (const [key, value] of before) restoreSysctl(host, key, value)
-  })
-  forwarding(family, settings, () => {
-    for (const [key, value] of settings) host.writeSysctl(key, value)
-  })
-}
-
-function forwarding(family: Family, settings: readonly Sysctl[], work: () => void): void {
-  writingSysctls(`let the node forward IPv${family}`, 'on the node', settings, work)
+function forwarding(families: readonly Family[], settings: readonly Sysctl[], work: () => void): void {
+  const names = families.map((family) => `IPv${family}`).join(' and ')
+  writingSysctls(`let the node forward ${names}`, 'on the node', settings, work)
 }
 
 /**
@@ -81,7 +79,9 @@ function settingsBefore(host: Netns, family: Family, settings: readonly Sysctl[]
     ...['default', ...host.links().map(({ name }: Link) => name)].map(
       (name) => `ipv${family}/conf/${name}/forwarding`,
     ),
-    ...settings.slice(0, -1).map(([key]) => key),
+    ...settings
+      .map(([key]) => key)
+      .filter((key) => key.startsWith(`ipv${family}/`) && key !== FORWARDING[family]),
   ]
   return keys.flatMap((key): Sysctl[] => {
     const value = host.readSysctl(key)

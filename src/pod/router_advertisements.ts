@@ -36,7 +36,9 @@ export function hearsPods(host: Netns, link: Link, ownMac?: Mac): boolean {
 
 /** Whether that is to be mended. Where nothing can be written, it is enough that the kernel believes nothing. */
 export function isBelieving(host: Netns, link: Link, ownMac?: Mac): boolean {
-  return hearsPods(host, link, ownMac) && (believes(link) || isWritable(host, acceptRaKey(link.name)))
+  const key = acceptRaKey(link.name)
+  if (!hearsPods(host, link, ownMac) || host.readSysctl(key) === undefined) return false
+  return believes(link) || isWritable(host, key)
 }
 
 /**

@@ -26,7 +26,9 @@ export function ensureGatewayVlan(host: Netns, bridge: Link, vlan: number, undo:
   undo.push(() => removeLink(host, { name }))
   host.apply([{ op: 'createVlan', name, parent: bridge.index, vlan }])
   refuseAdvertisements(host, name)
-  return host.applyAndRead([{ op: 'setLink', link: { name }, up: true }], { name })
+  return host.applyAndRead([{ op: 'setLink', link: { name }, up: true, ipv4: { forwarding: true } }], {
+    name,
+  })
 }
 
 /** Whether that link carries the gateway as it is, with nothing to be done. */

@@ -70,7 +70,7 @@ function probeSettings(config: NetworkConfig, ports: Ports, use: PoolUse): void 
   const families = sets.map(({ family }) => family)
   const makesLinks = config.mode === 'l3' || !host.link({ name: bridgeNameOf(config) })
   const hasGateway = config.mode === 'l3' || config.isGateway || config.isDefaultGateway
-  if (hasGateway || config.ipMasq) for (const family of families) assertForwardable(host, family)
+  if (hasGateway || config.ipMasq) assertForwardable(host, families)
   if (families.includes(6) && hasGateway && makesLinks) assertIpv6Possible(host)
   if (makesLinks) assertAdvertisementsRefusable(host)
 }

@@ -22,6 +22,7 @@ const L3 = {
   mode: 'l3',
   ipam: { type: 'bowline-ipam', ranges: [[{ subnet: '10.1.0.0/24' }], [SIX]], routes: [{ dst: '::/0' }] },
 }
+const ONLY_FOUR = { ipam: { type: 'bowline-ipam', ranges: [[{ subnet: '10.1.0.0/24' }]] } }
 const ONLY_SIX = { ipam: { type: 'bowline-ipam', ranges: [[SIX]] } }
 const L2 = { ...L3, mode: 'l2', bridge: 'br0', isGateway: true, isDefaultGateway: true }
 const CONFIGS: [string, object][] = [
@@ -116,15 +117,38 @@ describe.each(CONFIGS)('a pod of mode %s', (_, config) => {
   })
 })
 
+it('a bridge that is made by the commands of CHECK has IPv6, where new links have none', async () => {
+  run('echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6')
+  const config = await added(podA, L2)
+  run('ip link del br0')
+  const { output } = await call('CHECK', podA, config)
+  for (const [, command = ''] of (output.details ?? '').matchAll(/\[run: ([^\]]*)\]/g)) run(command)
+  expect(await call('CHECK', podA, config)).toMatchObject({ exitCode: 0, stdout: '' })
+  expect(await ping('fd00:1::1', { from: podA })).toMatchObject({ answered: 1 })
+})
+
+it.each([
+  ['l3', L3],
+  ['l2', L2],
+])('a pod without IPv6 comes and goes where the kernel has none (%s)', async (_, config) => {
+  const inside = NO_IPV6_SYSCTLS
+  const four = { ...config, ...ONLY_FOUR }
+  const { exitCode, output } = await call('ADD', podA, four, { inside })
+  expect(exitCode).toBe(0)
+  const withResult = { ...four, prevResult: output }
+  expect(await call('CHECK', podA, withResult, { inside })).toMatchObject({ exitCode: 0, stdout: '' })
+  expect(await call('STATUS', podA, four, { inside })).toMatchObject({ exitCode: 0, stdout: '' })
+  expect(await call('DEL', podA, withResult, { inside })).toMatchObject({ exitCode: 0, stdout: '' })
+})
+
 it('a pod without IPv6 leaves it off, on the node and in itself', async () => {
   run('echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6')
   inPod('echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6')
-  const ipam = { type: 'bowline-ipam', ranges: [[{ subnet: '10.1.0.0/24' }]] }
   for (const [pod, config] of [
     [podA, L3],
     [podB, L2],
   ] as const) {
-    await added(pod, { ...config, ipam })
+    await added(pod, { ...config, ...ONLY_FOUR })
     expect(await ping('10.1.0.1', { from: pod })).toMatchObject({ answered: 1 })
   }
   const values = 'grep -L 1 /proc/sys/net/ipv6/conf/*/disable_ipv6 || true'
@@ -145,10 +169,7 @@ describe('where nothing below /proc/sys can be written', () => {
 
   it.each([
     ...CONFIGS,
-    [
-      'l3, IPv4 only, masqueraded',
-      { ...L3, ipMasq: true, ipam: { type: 'bowline-ipam', ranges: [[{ subnet: '10.1.0.0/24' }]] } },
-    ],
+    ['l3, IPv4 only, masqueraded', { ...L3, ...ONLY_FOUR, ipMasq: true }],
     ['l2, looking for duplicates', { ...L2, enabledad: true }],
   ])('pods come, are right and go on a node that forwards (%s)', async (_, config) => {
     const inside = READ_ONLY_SYSCTLS
@@ -167,7 +188,7 @@ describe('where nothing below /proc/sys can be written', () => {
   it.each([
     [
       'a pod without IPv6 that could advertise itself',
-      { ipam: { type: 'bowline-ipam', ranges: [[{ subnet: '10.1.0.0/24' }]] } },
+      ONLY_FOUR,
       'net.ipv6.conf.default.accept_ra=0',
       'echo 0 >/proc/sys/net/ipv6/conf/all/forwarding',
     ],

@@ -33,7 +33,7 @@ beforeAll(enterSandbox)
 beforeEach(async () => {
   await clearNode()
   for (const name of run('ip netns list | cut -d" " -f1').split('\n').filter(Boolean)) removeNetns(name)
-  run(`for name in br0 up0 up1; do ip link del $name 2>/dev/null || true; done
+  run(`for name in br0 up0 up1 up.0; do ip link del $name 2>/dev/null || true; done
     echo 0 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv6/conf/all/forwarding`)
   pod = createNetns('pod')
 })
@@ -60,6 +60,15 @@ function advertisedOn(name: string): string {
 
 function add(config: object, more: Partial<PluginCall> = {}) {
   return runPlugin({ command: 'ADD', config, containerId: 'pod', netns: pod.path, ...more })
+}
+
+function check(config: object, prevResult: object) {
+  return runPlugin({
+    command: 'CHECK',
+    config: { ...config, prevResult },
+    containerId: 'pod',
+    netns: pod.path,
+  })
 }
 
 const acceptRa = (name: string) => run(`cat /proc/sys/net/ipv6/conf/${name}/accept_ra`)
@@ -164,13 +173,7 @@ describe('a bridge that the node lives by', () => {
     const { exitCode, output } = await add(config)
     expect(exitCode).toBe(0)
     expect([acceptRa('br0'), advertisedOn('br0')]).toEqual([expected, before])
-    const check = await runPlugin({
-      command: 'CHECK',
-      config: { ...config, prevResult: output },
-      containerId: 'pod',
-      netns: pod.path,
-    })
-    expect(check).toMatchObject({ exitCode: 0, stdout: '' })
+    expect(await check(config, output)).toMatchObject({ exitCode: 0, stdout: '' })
   })
 })
 
@@ -179,13 +182,8 @@ it('what CHECK advises when forwarding was switched off keeps the way out too', 
   run('echo 0 >/proc/sys/net/ipv6/conf/all/forwarding')
   await addUplink('up0')
   const before = advertisedOn('up0')
-  const check = await runPlugin({
-    command: 'CHECK',
-    config: { ...L3, prevResult: output },
-    containerId: 'pod',
-    netns: pod.path,
-  })
-  const command = /\[run: ([^\]]*)\]/.exec(check.output.details ?? '')?.[1] ?? ''
+  const answer = await check(L3, output)
+  const command = /\[run: ([^\]]*)\]/.exec(answer.output.details ?? '')?.[1] ?? ''
   expect(command).toBe('sysctl -w net.ipv6.conf.up0.accept_ra=2 net.ipv6.conf.all.forwarding=1')
   run(command)
   expect(advertisedOn('up0')).toBe(before)
@@ -208,4 +206,29 @@ it('where nothing can be written ADD refuses, the way out stays, and STATUS says
   const status = await runPlugin({ command: 'STATUS', config: L3, inside: READ_ONLY_SYSCTLS })
   expect(status.output).toMatchObject({ code: 50, details: cure })
   run('echo 1 >/proc/sys/net/ipv6/conf/default/accept_ra')
+})
+
+it.each([
+  ['l3', L3, 'veth'],
+  ['l2', { ...L2, ipMasq: true }, 'br0'],
+])('new links forward where net.ipv4.conf.default.forwarding is 0 (%s)', async (_, config, carrier) => {
+  run('echo 1 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv4/conf/default/forwarding')
+  const { output } = await add(config)
+  const { name = '' } = output.interfaces?.find((one) => one.name.startsWith(carrier)) ?? {}
+  expect(run(`cat /proc/sys/net/ipv4/conf/${name}/forwarding`)).toBe('1')
+  expect(await check(config, output)).toMatchObject({ exitCode: 0, stdout: '' })
+})
+
+it('a link whose name has a dot is kept too, and named as sysctl takes it', async () => {
+  await addUplink('up0')
+  // An ADD fails for what it writes first, and its cure names all that it would have to write.
+  run(
+    'ip link set up0 down; ip link set up0 name up.0; ip link set up.0 up; ip -6 route add default via fe80::1 dev up.0 proto ra',
+  )
+  const { output } = await add(L3, { inside: READ_ONLY_SYSCTLS })
+  expect(output.details).toMatch(
+    'sysctl -w net.ipv4.ip_forward=1 net/ipv6/conf/up.0/accept_ra=2 net.ipv6.conf.all.forwarding=1',
+  )
+  expect(await add(L3)).toMatchObject({ exitCode: 0 })
+  expect(acceptRa('up.0')).toBe('2')
 })
