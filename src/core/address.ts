@@ -42,7 +42,10 @@ export function parseCidr(text: string): Cidr {
 
 /** The canonical text: dotted for family 4, RFC 5952 for family 6. */
 export function formatAddress({ family, value }: Address): string {
-  if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => (value >> shift) & 255n).join('.')
+  if (family === 4) {
+    const bits = Number(value)
+    return `${bits >>> 24}.${(bits >>> 16) & 255}.${(bits >>> 8) & 255}.${bits & 255}`
+  }
   const groups = Array.from({ length: 8 }, (_, i) => Number((value >> BigInt(112 - 16 * i)) & 0xffffn))
   const { start, length } = longestZeroRun(groups)
   const hex = (part: number[]) => part.map((group) => group.toString(16)).join(':')
