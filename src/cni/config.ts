@@ -1,7 +1,8 @@
 import { Code, Fault } from '../core/errors.ts'
+import { isName, tooLong } from '../core/names.ts'
 import { assertCoherent } from './config_rules.ts'
 import { CONFIG_RULE } from './config_schema.gen.ts'
-import { FORMATS } from './formats.ts'
+import { FORMATS, MAX_NETWORK_NAME } from './formats.ts'
 import { assertNoRepeatedKeys } from './repeated_keys.ts'
 import type { NetworkConfig } from './schema.ts'
 import { MAX_DEPTH, MAX_LENGTH, skimObject } from './skim.ts'
@@ -98,7 +99,9 @@ function parseName(name: unknown): string {
   if (typeof name === 'string' && FORMATS.networkName.accepts(name)) return name
   const absent = name === undefined || name === ''
   const shown = JSON.stringify(String(name).slice(0, 60))
-  const what = absent ? 'missing network name' : `invalid characters found in network name ${shown}`
+  const isLong = typeof name === 'string' && isName(name)
+  const wrong = isLong ? tooLong(name, MAX_NETWORK_NAME) : `invalid characters found in network name ${shown}`
+  const what = absent ? 'missing network name' : wrong
   throw new Fault(`key "name": ${what}`, {
     code: Code.invalidConfig,
     cure: `Set "name" to ${FORMATS.networkName.what}.`,
@@ -121,12 +124,14 @@ function parseReadable(text: string): Record<string, unknown> {
 }
 
 function tryParse(text: string): Record<string, unknown> | Fault {
-  if (text.length > MAX_LENGTH) return broken(`more than ${MAX_LENGTH} characters`)
+  if (text.length > MAX_LENGTH) return broken(`more than ${MAX_LENGTH} characters, Bowline's own limit`)
   if (text.trim() === '') return broken('nothing came on standard input')
   try {
     const value: unknown = JSON.parse(text)
     if (!isObject(value)) return broken('not an object')
-    return isDeeperThan(MAX_DEPTH, value) ? broken(`nested deeper than ${MAX_DEPTH} levels`) : value
+    return isDeeperThan(MAX_DEPTH, value)
+      ? broken(`nested deeper than ${MAX_DEPTH} levels, Bowline's own limit`)
+      : value
   } catch (error) {
     return broken(error instanceof Error ? error.message.slice(0, 120) : 'not JSON')
   }

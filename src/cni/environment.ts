@@ -1,6 +1,6 @@
 import { Code, Fault } from '../core/errors.ts'
 import { PATH_RULE } from '../core/files.ts'
-import { isInterfaceName, isName, isPlainInterfaceName } from '../core/names.ts'
+import { isInterfaceName, isName, isPlainInterfaceName, tooLong } from '../core/names.ts'
 
 const COMMANDS = ['ADD', 'DEL', 'CHECK', 'STATUS', 'GC', 'VERSION'] as const
 
@@ -78,7 +78,9 @@ function requiredFor(command: Command): string[] {
 function assertContainerId(id: string): void {
   if (isName(id, MAX_CONTAINER_ID)) return
   throw invalid(
-    `CNI_CONTAINERID: invalid characters in containerID ${shown(id)}`,
+    isName(id)
+      ? `CNI_CONTAINERID ${tooLong(id, MAX_CONTAINER_ID)}: ${shown(id)}…`
+      : `CNI_CONTAINERID: invalid characters in containerID ${shown(id)}`,
     `Use letters, digits, "_", "." and "-", a letter or digit first, at most ${MAX_CONTAINER_ID}.`,
   )
 }

@@ -10,6 +10,9 @@ export type Format = {
   accepts(text: string): boolean
 }
 
+/** It becomes the name of a directory (255 bytes at most), and runtimes put more into the same file name. */
+export const MAX_NETWORK_NAME = 200
+
 /** One format for each kind of text that becomes something else: an address, a path, a name in the kernel. */
 export const FORMATS = {
   address: {
@@ -40,8 +43,7 @@ export const FORMATS = {
   networkName: {
     what: 'a network name (letters, digits, "_", "." and "-", a letter or digit first, at most 200)',
     example: 'pod-network',
-    // It becomes the name of a directory (255 bytes at most), and runtimes put more into the same file name.
-    accepts: (text) => isName(text, 200),
+    accepts: (text) => isName(text, MAX_NETWORK_NAME),
   },
   path: {
     what: `an absolute path without ".." (${PATH_RULE})`,

@@ -62,8 +62,7 @@ export interface FileLock {
 }
 
 /** Why a path that the CNI specification allows is refused. */
-export const PATH_RULE =
-  "Bowline's own rule: the path is written down, and later used by processes in other directories"
+export const PATH_RULE = "Bowline's own rule: later processes, in other directories, use the same path"
 
 /** Whether a text may be used as a path: absolute, without `..` that could climb and without NUL. */
 export function isPlainPath(path: unknown): path is string {

@@ -69,7 +69,7 @@ export function networkChainPrefix(network: string): string {
 }
 
 /** Whether the text has the characters of network names and container ids. Source: CNI specification 1.1.0, section 1. */
-export function isName(text: string, maxLength: number): boolean {
+export function isName(text: string, maxLength = Infinity): boolean {
   if (text.length === 0 || text.length > maxLength || '_.-'.includes(text.charAt(0))) return false
   for (let i = 0; i < text.length; i++) {
     const char = text.charCodeAt(i)
@@ -78,6 +78,11 @@ export function isName(text: string, maxLength: number): boolean {
     if (!isDigit && !isLetter && char !== 0x5f && char !== 0x2e && char !== 0x2d) return false
   }
   return true
+}
+
+/** What is wrong with a name that the CNI specification allows: it sets no limit. */
+export function tooLong({ length }: string, maxLength: number): string {
+  return `has ${length} characters, more than the ${maxLength} of Bowline's own rule: files are named by it`
 }
 
 /** Whether the kernel can call an interface so: 1 to 15 bytes without `/`, `:` and white space, not `.` or `..`. */

@@ -145,7 +145,7 @@ describe('a path that leads elsewhere', () => {
   ])('is refused by our own rule, which the message says: %s %j', async (keys, more, code, says) => {
     const { output } = await call('ADD', text(`"ipam":{"type":"bowline-ipam",${RANGES},${keys}}`), more)
     expect(output).toMatchObject({ code, msg: expect.stringContaining(says) })
-    expect(output.msg).toContain("Bowline's own rule: the path is written down")
+    expect(output.msg).toContain("Bowline's own rule: later processes, in other directories")
     expect(await residue()).toEqual(NOTHING)
   })
 })

@@ -76,12 +76,23 @@ describe('readEnvironment', () => {
     expect(read({ CNI_COMMAND: 'DEL', CNI_NETNS })?.netns).toBe(CNI_NETNS ?? '')
   })
 
-  it.each(['../x', 'a/b', '-a', 'a b', 'a\n', 'ä', 'x'.repeat(256)])('refuses the container id %j', (id) => {
-    for (const CNI_COMMAND of ['ADD', 'DEL', 'CHECK']) {
-      const fault = faultOf(() => read({ CNI_COMMAND, CNI_CONTAINERID: id }))
-      expect(fault.code).toBe(4)
-      expect(fault.message).toContain('CNI_CONTAINERID: invalid characters in containerID')
-    }
+  it.each(['../x', 'a/b', '-a', 'a b', 'a\n', 'ä', ` ${'x'.repeat(256)}`])(
+    'refuses the container id %j',
+    (id) => {
+      for (const CNI_COMMAND of ['ADD', 'DEL', 'CHECK']) {
+        const fault = faultOf(() => read({ CNI_COMMAND, CNI_CONTAINERID: id }))
+        expect(fault.code).toBe(4)
+        expect(fault.message).toContain('CNI_CONTAINERID: invalid characters in containerID')
+      }
+    },
+  )
+
+  it('refuses a container id that is too long for a file name, and says that this is our rule', () => {
+    const fault = faultOf(() => read({ CNI_CONTAINERID: 'x'.repeat(256) }))
+    expect([fault.code, fault.message]).toEqual([
+      4,
+      expect.stringContaining("CNI_CONTAINERID has 256 characters, more than the 255 of Bowline's own rule"),
+    ])
   })
 
   it.each(['sixteencharacter', '.', '..', 'a/b', 'a:b', 'a b', 'a\tb', 'a\u0085b', 'a\u2003b', 'ääääääää'])(
