@@ -25,8 +25,14 @@ const LINK_NAME_LENGTH = 16
 const VETH = 'veth'
 const PROTOCOL_FAMILY = { 4: 2, 6: 10 } as const
 const BRIDGE_PROTOCOL_FAMILY = 7
-/** Where the addresses are in the header of a packet. */
-const HEADER = { 4: { source: 12, destination: 16 }, 6: { source: 8, destination: 24 } } as const
+/** Where the addresses and the number of the protocol are in the header of a packet. */
+const HEADER = {
+  4: { source: 12, destination: 16, transport: 9 },
+  6: { source: 8, destination: 24, transport: 6 },
+} as const
+const HEADER_LENGTH = 40
+/** TCP and UDP. */
+const TRANSPORTS = [6, 17]
 const BRIDGE_FILTERS_IP = { 4: 'bridge/bridge-nf-call-iptables', 6: 'bridge/bridge-nf-call-ip6tables' }
 
 /** Packets of one kind on their way past one hook. */
@@ -53,10 +59,10 @@ export function firewallFindings(
   const chains = kernel.firewall().filter(({ table }) => table !== OWN_TABLE)
   return chains.flatMap((chain) => {
     const find = (name: string) => chains.find((one) => one.name === name && isSameTable(one, chain))
-    const stopped = flows.filter(
-      ({ hook, subnet, packet }) =>
-        chain.base?.hook === hook && sees(chain.family, subnet) && isDropped(chain, packet, find),
-    )
+    const stopped = flows.flatMap((flow) => {
+      if (chain.base?.hook !== flow.hook || !sees(chain.family, flow.subnet)) return []
+      return stoppedFlow(flow, (packet) => isDropped(chain, packet, find))
+    })
     const [first] = stopped
     if (!first) return []
     const subnets = distinct(
@@ -68,6 +74,23 @@ export function firewallFindings(
       : acceptPort(chain, spec.hostIfName)
     return [finding(`${describe(chain)} drops ${first.what}`, ...commands)]
   })
+}
+
+/** Many firewalls let ICMP pass and nothing else. */
+function stoppedFlow(flow: Flow, drops: (packet: FirewallPacket) => boolean): Flow[] {
+  if (drops(flow.packet)) return [flow]
+  const { subnet, packet } = flow
+  if (!subnet || !TRANSPORTS.every((number) => drops(carrying(packet, subnet, number)))) return []
+  return [{ ...flow, what: `${flow.what} by TCP and UDP` }]
+}
+
+/** Where there are extension headers IPv6 has the number elsewhere, but TCP and UDP need none. */
+function carrying(packet: FirewallPacket, { address: { family } }: Cidr, transport: number): FirewallPacket {
+  const value = packet.networkHeader?.value.slice() ?? new Uint8Array(HEADER_LENGTH)
+  const known = packet.networkHeader?.known.slice() ?? new Uint8Array(HEADER_LENGTH)
+  value[HEADER[family].transport] = transport
+  known[HEADER[family].transport] = 0xff
+  return { ...packet, networkHeader: { value, known }, transport: byte(transport) }
 }
 
 function isSameTable(a: FirewallChain, b: FirewallChain): boolean {
@@ -238,8 +261,8 @@ function output({ name: link, index }: LinkBits): FirewallPacket {
 }
 
 function header(family: Family, ends: { readonly source?: Cidr; readonly destination?: Cidr }): KnownBits {
-  const value = new Uint8Array(40)
-  const known = new Uint8Array(40)
+  const value = new Uint8Array(HEADER_LENGTH)
+  const known = new Uint8Array(HEADER_LENGTH)
   for (const end of ['source', 'destination'] as const) {
     const cidr = ends[end]
     if (!cidr) continue

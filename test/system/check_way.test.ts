@@ -194,6 +194,23 @@ describe('CHECK in mode l2 says what cuts the pods of a bridge from each other:'
   })
 })
 
+it('CHECK says what stops all but ICMP, as ufw does', async () => {
+  const more =
+    '-A FORWARD -p icmp -j ACCEPT; iptables-legacy -A FORWARD -p 1 -m limit --limit 3/min -j ACCEPT'
+  await attach(pod, 'l3')
+  run(`iptables-legacy -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+    iptables-legacy ${more}; iptables-legacy -A FORWARD -m limit --limit 3/min -j LOG; iptables-legacy -P FORWARD DROP
+    iptables-nft -A FORWARD -p icmp -j ACCEPT; iptables-nft -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+    iptables-nft -A FORWARD -j REJECT`)
+  const said = await check(pod, 'l3')
+  expect(said.details).toMatch(
+    /nftables chain FORWARD of table ip filter drops what \S+ sends by TCP and UDP/,
+  )
+  expect(said.details).toMatch(/of iptables-legacy drops what \S+ sends by TCP and UDP/)
+  expect(runCommandsOf(said)).toBeGreaterThan(0)
+  expect(await check(pod, 'l3')).toEqual({})
+})
+
 it('CHECK says what stops a pod that another plugin made', async () => {
   run(`ip link add theirs type veth peer name eth0 netns pod-a; ip link set theirs up
     ip -n pod-a addr add 10.1.0.9/24 dev eth0; ip -n pod-a link set eth0 up`)

@@ -48,7 +48,7 @@ describe('the chains of nftables', () => {
         'outputIndex[0]=01000000 drop',
         'protocolFamily[0]=02 networkHeader[12]&fffff000=0a010000 return',
         'protocolFamily[0]=0a networkHeader[24]!fd000000000000000000000000000001 drop',
-        '? ? accept',
+        'transport[0]=06 ? accept',
         'unknown',
       ],
       'ip filter FORWARD forward accept': [`inputLink[0]=${name('veth', 4)} goto X`],
@@ -74,7 +74,7 @@ describe('a table of the older iptables', () => {
       [`${family === 4 ? 'ip' : 'ip6'} filter FORWARD forward drop`]: [
         `networkHeader${sourceAt}${source} networkHeader${destination} goto X`,
         `inputLink[0]&${mask(4)}=${name('veth')} outputLink[0]&${mask(5)}!${name('eth0')} jump X`,
-        '? continue',
+        'transport[0]=06 continue',
         'drop',
         'drop',
       ],

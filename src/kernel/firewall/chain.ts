@@ -35,8 +35,8 @@ export type FirewallTest = {
 }
 
 /**
- * Names are 16 bytes, padded with NUL; indexes and `conntrackState` are 32-bit numbers of this machine. `unknown` is all
- * that we don't read.
+ * Names are 16 bytes, padded with NUL; indexes and `conntrackState` are 32-bit numbers of this machine; `transport` is the
+ * number of a protocol. `unknown` is all that we don't read.
  */
 export type PacketField =
   | 'inputLink'
@@ -47,6 +47,7 @@ export type PacketField =
   | 'outputBridge'
   | 'protocolFamily'
   | 'conntrackState'
+  | 'transport'
   | 'networkHeader'
   | 'unknown'
 

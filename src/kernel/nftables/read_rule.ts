@@ -38,6 +38,7 @@ const META: Record<number, PacketField> = {
   6: 'inputLink',
   7: 'outputLink',
   15: 'protocolFamily',
+  16: 'transport',
   17: 'inputBridge',
   18: 'outputBridge',
 }

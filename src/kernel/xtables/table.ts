@@ -49,7 +49,7 @@ const LAYOUT = {
 /** Where the addresses are in the header of a packet. */
 const HEADER = { 4: { source: 12, destination: 16 }, 6: { source: 8, destination: 24 } } as const
 const LINK_LENGTH = 16
-const Inverted = { input: 1, output: 2, source: 8, destination: 16 } as const
+const Inverted = { input: 1, output: 2, source: 8, destination: 16, protocol: 64 } as const
 const FLAG_GOTO = { 4: 2, 6: 4 } as const
 /** IPT_F_FRAG, only later fragments, and IP6T_F_TOS: neither is read. */
 const FLAG_MORE = { 4: 1, 6: 2 } as const
@@ -134,7 +134,7 @@ function listEntries(family: 4 | 6, rules: Uint8Array): Entry[] {
   return entries
 }
 
-/** Addresses and interfaces; a protocol or a fragment is not read. */
+/** Addresses, interfaces and the protocol. */
 function headTests(family: 4 | 6, entry: Uint8Array): FirewallTest[] {
   const { address, links, protocol, flags, inverted } = LAYOUT[family]
   const not = entry[inverted] ?? 0
@@ -158,7 +158,7 @@ function headTests(family: 4 | 6, entry: Uint8Array): FirewallTest[] {
           },
         ]
       : []
-  const other = viewOf(entry).getUint16(protocol, true) !== 0 || (entry[flags] ?? 0) & FLAG_MORE[family]
+  const transport = entry[protocol] ?? 0
   return [
     ...compare(
       'networkHeader',
@@ -188,7 +188,17 @@ function headTests(family: 4 | 6, entry: Uint8Array): FirewallTest[] {
       part(links + 3 * LINK_LENGTH, LINK_LENGTH),
       Inverted.output,
     ),
-    ...(other ? [UNKNOWN_TEST] : []),
+    ...(transport === 0
+      ? []
+      : [
+          {
+            field: 'transport' as const,
+            offset: 0,
+            value: Uint8Array.of(transport),
+            isEqual: (not & Inverted.protocol) === 0,
+          },
+        ]),
+    ...((entry[flags] ?? 0) & FLAG_MORE[family] ? [UNKNOWN_TEST] : []),
   ]
 }
 
