@@ -39,7 +39,8 @@ export type Vm = {
 }
 
 export type VmHost = {
-  boot(options?: { disk?: Disk; mountOptions?: string }): Promise<Vm>
+  /** `parameters` are for the kernel, such as `ipv6.disable=1`. */
+  boot(options?: { disk?: Disk; mountOptions?: string; parameters?: readonly string[] }): Promise<Vm>
   /** An empty disk. */
   createDisk(): Disk
 }
@@ -67,9 +68,9 @@ export function useVms({ more = {} }: { more?: MoreFiles } = {}): VmHost {
     rmSync(work, { recursive: true, force: true })
   })
   return {
-    boot({ disk, mountOptions } = {}) {
+    boot({ disk, mountOptions, parameters = [] } = {}) {
       const console = `${work}/console-${machines.length}`
-      const optional = { ...(disk && { disk: disk.path }), ...(mountOptions && { mountOptions }) }
+      const optional = { ...(disk && { disk: disk.path }), ...(mountOptions && { mountOptions }), parameters }
       const machine = new VmProcess({ kernel: kernel.image, image: `${work}/image`, console, ...optional })
       machines.push(machine)
       return untilReady(machine)

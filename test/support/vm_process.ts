@@ -10,6 +10,8 @@ export type VmFiles = {
   readonly disk?: string
   /** Of the disk, such as `commit=1`. */
   readonly mountOptions?: string
+  /** For the kernel. */
+  readonly parameters?: readonly string[]
 }
 
 export type GuestAnswer = { readonly exitCode: number; readonly stdout: string; readonly stderr: string }
@@ -102,11 +104,13 @@ export class VmProcess {
 }
 
 /** The virtual serial port is QEMU's own standard input and output. */
-function argumentsOf({ kernel, image, console, disk, mountOptions }: VmFiles): string[] {
+function argumentsOf(files: VmFiles): string[] {
+  const { kernel, image, console, disk, mountOptions } = files
   const parameters = [
     // Without `tsc=reliable` each look at the clock leaves the emulated processor.
     ...['console=ttyS0', 'quiet', 'loglevel=5', 'panic=-1', 'tsc=reliable'],
     ...(mountOptions ? [`disk=${mountOptions}`] : []),
+    ...(files.parameters ?? []),
   ]
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
