@@ -157,3 +157,14 @@ describe('an attachment with VLANs', () => {
     expect({ links, leases, records }).toEqual({ links: ['cni0', 'cni0.100'], leases: [], records: [] })
   })
 })
+
+it('the gateway of a VLAN has its IPv6 address where IPv6 is off on new links, and CHECK agrees', async () => {
+  await vm.sh('echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6; ip netns add a')
+  const ipam = { type: 'bowline-ipam', ranges: [[{ subnet: 'fd00:6::/64' }]] }
+  const config = { cniVersion: '1.0.0', name: 'vlans', type: 'bowline', isGateway: true, vlan: 100, ipam }
+  const pod = { config, containerId: 'a', netns: '/run/netns/a' }
+  const prevResult = await callPluginIn(vm, { ...pod, command: 'ADD' })
+  await vm.sh('ip netns exec a ping -n -c 1 -w 20 fd00:6::1')
+  await callPluginIn(vm, { ...pod, command: 'CHECK', config: { ...config, prevResult } })
+  await vm.sh('echo 0 >/proc/sys/net/ipv6/conf/default/disable_ipv6')
+})
