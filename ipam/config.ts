@@ -12,7 +12,7 @@ import {
 } from '../src/core/address.ts'
 import { Code, during, Fault } from '../src/core/errors.ts'
 import { isAllHosts, notAHost, notASubnet } from '../src/core/special_address.ts'
-import { capacityOf, formatRangeSet, type Range, type RangeSet } from './range_set.ts'
+import { capacityOf, formatRangeSet, type Range, type RangeSet, rangeOf } from './range_set.ts'
 
 /** The section `ipam` of a network configuration, decoded. The keys are host-local's. */
 export type IpamConfig = {
@@ -75,7 +75,8 @@ export function planRanges(
       'Add one, such as "ranges": [[{"subnet": "10.1.0.0/24"}]].',
     )
   }
-  const planned = sets.map((set, i) => planSet(set, i, use))
+  const hops = (config.routes ?? []).flatMap(({ gw }) => (gw ? [parseAddress(gw)] : []))
+  const planned = sets.map((set, i) => planSet(set, i, use, hops))
   refuseOverlaps(sets, planned)
   return planned
 }
@@ -90,7 +91,7 @@ function namedSets(config: IpamConfig, runtimeIpRanges: readonly (readonly Range
   ]
 }
 
-function planSet({ key, ranges }: NamedSet, index: number, use: PoolUse): RangeSet {
+function planSet({ key, ranges }: NamedSet, index: number, use: PoolUse, hops: readonly Address[]): RangeSet {
   const planned = ranges.map((range, i) => planRange(keyOfRange(key, i), range, use))
   const [first] = planned
   if (!first) throw refuse(`key "${key}": the range set is empty`, 'Give it a range, or leave the set out.')
@@ -102,12 +103,18 @@ function planSet({ key, ranges }: NamedSet, index: number, use: PoolUse): RangeS
       'A pod gets one address from each set: give IPv4 and IPv6 a set each, [[{v4}], [{v6}]].',
     )
   }
-  const set = { index, family, ranges: planned }
+  const set = withNextHops({ index, family, ranges: planned }, hops)
   if (capacityOf(set) > 0n) return set
   throw refuse(
     `key "${key}": ${formatRangeSet(set)} holds no address besides the gateway`,
     'Move rangeStart, rangeEnd or the gateway.',
   )
+}
+
+/** A router that routes lead by keeps its address, though a range holds it. */
+function withNextHops(set: RangeSet, hops: readonly Address[]): RangeSet {
+  const nextHops = hops.filter((hop) => rangeOf(set, hop))
+  return nextHops.length > 0 ? { ...set, nextHops } : set
 }
 
 function planRange(key: string, config: RangeConfig, use: PoolUse): Range {

@@ -1,6 +1,6 @@
 import { type Address, formatAddress, parseAddress } from '../src/core/address.ts'
 import { asHint } from './order.ts'
-import { addressAt, isGateway, positionOf, type RangeSet, rangeOf, sizeOf } from './range_set.ts'
+import { addressAt, gatewaysOf, isGateway, positionOf, type RangeSet, rangeOf, sizeOf } from './range_set.ts'
 
 /** What the search asks of the leases. Addresses are named as their files are. */
 export type Leases = {
@@ -35,10 +35,7 @@ export function nextFree(
   leases: Leases,
 ): Address | undefined {
   const size = sizeOf(set)
-  const skipped = new Set([
-    ...released,
-    ...set.ranges.flatMap(({ gateway }) => (gateway ? [formatAddress(gateway)] : [])),
-  ])
+  const skipped = new Set([...released, ...gatewaysOf(set).map(formatAddress)])
   const search = (stride: bigint, maxLooks: number, isFree: Leases['isFree']) =>
     firstFree(candidates(set, positionBehind(set, cursor), stride, skipped), maxLooks, isFree)
   const quick =

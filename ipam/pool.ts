@@ -328,10 +328,13 @@ function assignRequested(sets: readonly RangeSet[], requested: readonly Address[
 }
 
 function refuseGateway(address: Address): Fault {
-  return new Fault(`the requested address ${formatAddress(address)} is the gateway`, {
-    code: Code.invalidConfig,
-    cure: 'Ask for another address, or move the gateway with the key "gateway" of the range.',
-  })
+  return new Fault(
+    `the requested address ${formatAddress(address)} is the gateway, or a router of "ipam.routes"`,
+    {
+      code: Code.invalidConfig,
+      cure: 'Ask for another address, or move the gateway with the key "gateway" of the range.',
+    },
+  )
 }
 
 function leaseOf(set: RangeSet, address: Address): Lease {

@@ -15,6 +15,8 @@ export type RangeSet = {
   readonly index: number
   readonly family: Family
   readonly ranges: readonly Range[]
+  /** Routers that the routes of the network name. Like gateways never handed out. */
+  readonly nextHops?: readonly Address[]
 }
 
 /** `10.0.0.1-10.0.0.254`, several with commas: the way that host-local names a set. */
@@ -29,7 +31,12 @@ export function rangeOf(set: RangeSet, address: Address): Range | undefined {
 }
 
 export function isGateway(set: RangeSet, address: Address): boolean {
-  return set.ranges.some(({ gateway }) => gateway && sameAddress(gateway, address))
+  return gatewaysOf(set).some((gateway) => sameAddress(gateway, address))
+}
+
+/** The gateways of the ranges, and the other next hops. */
+export function gatewaysOf({ ranges, nextHops = [] }: RangeSet): Address[] {
+  return [...ranges.flatMap(({ gateway }) => gateway ?? []), ...nextHops]
 }
 
 /** How many positions the set has, gateways included. */
@@ -39,9 +46,7 @@ export function sizeOf({ ranges }: RangeSet): bigint {
 
 /** How many addresses of the set can be handed out: those at its positions that are no gateway. */
 export function capacityOf(set: RangeSet): bigint {
-  const gateways = set.ranges.flatMap(({ gateway }) =>
-    gateway && rangeOf(set, gateway) ? [gateway.value] : [],
-  )
+  const gateways = gatewaysOf(set).flatMap((gateway) => (rangeOf(set, gateway) ? [gateway.value] : []))
   return sizeOf(set) - BigInt(new Set(gateways).size)
 }
 

@@ -161,6 +161,17 @@ describe.each(MODES)('mode %s', (_, mode) => {
   })
 })
 
+it('a next hop that a range holds is given to no pod, and a pod that asks for it is refused', async () => {
+  const [[, mode]] = MODES
+  const ipam = { ranges: [[{ subnet: '10.77.0.0/29' }]], routes: [{ dst: '10.9.0.0/24', gw: '10.77.0.2' }] }
+  expect((await add(mode, ipam)).output.ips).toMatchObject([{ address: '10.77.0.3/29' }])
+  const asked = await call('ADD', mode, ipam, { args: 'IP=10.77.0.2', containerId: 'other', ifName: 'eth1' })
+  expect(asked.output).toMatchObject({
+    code: 7,
+    msg: expect.stringContaining('the requested address 10.77.0.2 is'),
+  })
+})
+
 it('a route of the node to the subnet of pods with a gateway outside it is missed by CHECK, which tells how to mend it', async () => {
   const [[, mode]] = MODES
   const ipam = { ranges: [[{ ...V4, gateway: '169.254.1.1' }]], routes: [{ dst: '0.0.0.0/0' }] }

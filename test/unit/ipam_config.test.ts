@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { assertNextHops, type IpamConfig, planRanges, type RangeConfig } from '../../ipam/config.ts'
-import { formatRangeSet } from '../../ipam/range_set.ts'
+import { capacityOf, formatRangeSet, isGateway } from '../../ipam/range_set.ts'
 import { formatAddress, parseAddress } from '../../src/core/address.ts'
 import { Code, Fault } from '../../src/core/errors.ts'
 
@@ -105,6 +105,20 @@ describe('the ranges of a network', () => {
   ])('refuse the subnet %s, which has no hosts', (subnet) => {
     const fault = faultOf(() => planRanges({ ranges: [[{ subnet }]] }))
     expect(fault?.message).toContain(`"ipam.ranges[0][0].subnet": ${subnet} has `)
+  })
+
+  it('keep a next hop of the routes for the router that has it', () => {
+    const config: IpamConfig = {
+      ranges: [[{ subnet: '10.1.0.0/29' }], [{ subnet: 'fd00::/64' }]],
+      routes: [
+        { dst: '10.9.0.0/24', gw: '10.1.0.3' },
+        { dst: '10.8.0.0/24', gw: '10.1.0.1' },
+      ],
+    }
+    const [v4, v6] = planRanges(config)
+    expect(v4 && capacityOf(v4)).toBe(4n)
+    expect(v4 && isGateway(v4, parseAddress('10.1.0.3'))).toBe(true)
+    expect(v6).not.toHaveProperty('nextHops')
   })
 
   it('come from the runtime first, then from the old place, then from "ranges"', () => {
