@@ -13,7 +13,7 @@ export function aliasOf(id: AttachmentId): string {
 
 /** The attachment that an alias names; undefined if it is not one of ours, or was cut. */
 export function ownerOfAlias(alias = ''): AttachmentId | undefined {
-  if (!isOwnAlias(alias) || alias.length >= MAX_LENGTH) return undefined
+  if (!isOwnAlias(alias) || !isWhole(alias)) return undefined
   const [network, containerId, ifName, more] = alias.slice(PREFIX.length).split(' ')
   return network && containerId && ifName && more === undefined ? { network, containerId, ifName } : undefined
 }
@@ -26,6 +26,11 @@ export function isAliasOfNetwork(alias: string | undefined, network: string): bo
 /** Whether the alias, cut or not, is one that Bowline has set. */
 export function isOwnAlias(alias = ''): boolean {
   return alias.startsWith(PREFIX)
+}
+
+/** Whether the alias was not cut: else others may have the same. */
+export function isWhole(alias: string): boolean {
+  return alias.length < MAX_LENGTH
 }
 
 const PREFIX = 'bowline '

@@ -42,7 +42,7 @@ export function comparePod(kernel: Kernel, netns: Netns, spec: PodSpec, path: st
 
 /** The same for a pod that an earlier plugin made: what lies behind its host interface, and nothing of the pod. */
 export function compareChained(kernel: Kernel, spec: PodSpec, ifIndex: number): string[] {
-  const host = kernel.host().link({ index: ifIndex })
+  const host = kernel.host().link({ index: ifIndex }) ?? kernel.host().link({ name: spec.hostIfName })
   if (!host) return [finding(`host interface ${spec.hostIfName} is missing`)]
   const onHost = hostPlace(kernel.host())
   const current = { ...spec, hostIfName: host.name }

@@ -94,9 +94,20 @@ export function listMasquerade(kernel: Kernel, network: string): Masqueraded[] {
   return listElements(kernel).filter(({ chain }) => chain.startsWith(networkChainPrefix(network)))
 }
 
-/** Takes away what is masqueraded for an attachment of which nothing is written, by looking at every element. */
-export function removeUnrecordedMasquerade(kernel: Kernel, id: AttachmentId): void {
-  const own = listMasquerade(kernel, id.network).filter(({ comment }) => comment === commentOf(id))
+/**
+ * Takes away what is masqueraded for an attachment of which nothing is written, by looking at every element. A comment that
+ * was cut may be another pod's: that element is left to GC. So may be one that was there already when another pod got the
+ * address, which `isClaimed` tells.
+ */
+export function removeUnrecordedMasquerade(
+  kernel: Kernel,
+  id: AttachmentId,
+  isClaimed: (address: Address) => boolean,
+): void {
+  if (commentOf(id) !== ownerText(id)) return
+  const own = listMasquerade(kernel, id.network).filter(
+    ({ comment, address }) => comment === commentOf(id) && !isClaimed(address),
+  )
   removeMasquerade(
     kernel,
     id.network,

@@ -3,7 +3,7 @@ import { during, isErrno } from '../core/errors.ts'
 import { highestMac } from '../core/mac.ts'
 import { type AttachmentId, deriveNames } from '../core/names.ts'
 import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
-import { aliasOf, isOwnAlias } from './alias.ts'
+import { aliasOf, isOwnAlias, isWhole } from './alias.ts'
 import { removeLink } from './detach.ts'
 
 /*
@@ -17,6 +17,9 @@ import { removeLink } from './detach.ts'
  */
 
 export type Identity = Netns['identity']
+
+/** A namespace, and how it is reached. */
+type Place = Identity & { readonly path: string }
 
 /** What the interface of an attachment is known by. */
 export type Marks = {
@@ -48,8 +51,8 @@ export function isHostEnd(link: Link, id: AttachmentId): boolean {
   if (link.kind !== 'veth') return false
   if (hasHostMac(link, id)) return true
   // udev gives links another MAC. An alias can be set by hand: on the host end of another pod it proves nothing.
-  const isNamed = link.name === deriveNames(id).hostIfName
-  return link.alias === aliasOf(id) && (isNamed || !isDerivedName(link.name))
+  if (link.alias !== aliasOf(id)) return false
+  return link.name === deriveNames(id).hostIfName || (isWhole(link.alias) && !isDerivedName(link.name))
 }
 
 /** Whether the attachment is the one that the alias of this host end names, and its name or MAC says the same. */
@@ -72,6 +75,18 @@ export function isDerivedName(name: string): boolean {
 export function namedHostEnd(host: Netns, id: AttachmentId): Link | undefined {
   const named = host.link({ name: deriveNames(id).hostIfName })
   return named && isHostEnd(named, id) ? named : undefined
+}
+
+/** Whether this link of the node leads to an interface of a namespace that must be the same as it was. */
+export function leadsTo(kernel: Kernel, port: Link, { path, ...identity }: Place, ifName: string): boolean {
+  const netns = openIfThere(kernel, path)
+  if (!netns) return false
+  try {
+    const pod = isSame(netns.identity, identity) ? netns.link({ name: ifName }) : undefined
+    return pod?.peer === port.index && pod.index === port.peer
+  } finally {
+    netns.close()
+  }
 }
 
 /** The link of the node that is the other end of this link in a pod. */

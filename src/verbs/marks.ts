@@ -91,14 +91,17 @@ function claimsBeside(ports: Ports, id: AttachmentId): Marks['isClaimed'] {
   }
 }
 
-/** The records of this boot of all other attachments of the node. */
-export function otherRecords(ports: Ports, id: AttachmentId): AttachmentRecord[] {
+/** The records of this boot of all other attachments of these networks, or of all of the node. */
+export function otherRecords(
+  ports: Ports,
+  id: AttachmentId,
+  networks: readonly string[] = recordsOf(ports).networks(),
+): AttachmentRecord[] {
   const records = recordsOf(ports)
   const bootId = ports.kernel.bootId()
   const isThis = (one: AttachmentId): boolean =>
     one.network === id.network && one.containerId === id.containerId && one.ifName === id.ifName
-  return records
-    .networks()
+  return networks
     .flatMap((network) => records.list(network))
     .filter((one) => one.bootId === bootId && !isThis(one))
 }

@@ -2,16 +2,16 @@ import { viewPool } from '../../ipam/pool.ts'
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { type Address, formatAddress, parseAddress, parseCidr } from '../core/address.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'
-import { deriveNames } from '../core/names.ts'
+import { type AttachmentId, deriveNames } from '../core/names.ts'
 import { isOwnAlias } from '../pod/alias.ts'
 import { leaveBridge, returnRoutes } from '../pod/detach.ts'
 import { removeMacCheck } from '../pod/mac_check.ts'
 import { removeMasquerade, removeUnrecordedMasquerade } from '../pod/masquerade.ts'
-import { type HostLinks, hostLinksOf, removeInterface } from '../pod/own_interface.ts'
+import { type HostLinks, hostLinksOf, leadsTo, removeInterface } from '../pod/own_interface.ts'
 import { attachmentIdOf, type Call } from './call.ts'
 import { marksOf, marksOfUnrecorded, otherRecords } from './marks.ts'
 import type { Ports } from './ports.ts'
-import { claimsOf, recordsOf } from './records.ts'
+import { claimsOf } from './records.ts'
 
 /** What was removed from the kernel. */
 export type Removal = {
@@ -51,7 +51,7 @@ export function removeUnrecorded(ports: Ports, call: Call): Removal {
   const link = collectFaults([() => removeInterface(kernel, marks, hostLinksOf(kernel))])
   const after = collectFaults([
     () => removeMacCheck(kernel, deriveNames(id)),
-    () => removeUnrecordedMasquerade(kernel, id),
+    () => removeUnrecordedMasquerade(kernel, id, claimedBeside(ports, id)),
   ])
   return { faults: [...link, ...after], isLinkGone: link.length === 0 }
 }
@@ -98,12 +98,17 @@ function ownedBy(ports: Ports, record: AttachmentRecord): (address: Address) => 
     const pool = viewPool(ports.files, { dataDir: leases.dataDir, network })
     return (address) => pool.held(record, [address])
   }
-  const { key } = deriveNames(record)
-  const others = recordsOf(ports)
-    .list(network)
-    .filter((one) => one.bootId === record.bootId && deriveNames(one).key !== key)
-  const claims = claimsOf(others)
-  return (address) => !claims.has(formatAddress(address))
+  const isClaimed = claimedBeside(ports, record)
+  return (address) => !isClaimed(address)
+}
+
+/** Whether another attachment of the network is masqueraded under an address, by its record. Reads them at most once. */
+function claimedBeside(ports: Ports, id: AttachmentId): (address: Address) => boolean {
+  let claims: ReturnType<typeof claimsOf> | undefined
+  return (address) => {
+    claims ??= claimsOf(otherRecords(ports, id, [id.network]))
+    return claims.has(formatAddress(address))
+  }
 }
 
 function removeMacCheckOf(ports: Ports, record: AttachmentRecord): void {
@@ -119,19 +124,30 @@ function removeOwnLink(
   call: Call | undefined,
   hostLinks: HostLinks,
 ): void {
-  const { kernel } = ports
-  const { chained, bridge } = record
-  if (!chained) removeInterface(kernel, marksOf(ports, record, call), hostLinks)
-  else if (chained.joined && bridge && record.bootId === kernel.bootId() && !isOthersPort(ports, record)) {
-    const host = kernel.host()
-    returnRoutes(host, chained.ifIndex, bridge, chained.addresses.map(parseAddress))
-    leaveBridge(host, chained.ifIndex, bridge)
-  }
+  const { chained, bridge, bootId } = record
+  if (!chained) removeInterface(ports.kernel, marksOf(ports, record, call), hostLinks)
+  else if (chained.joined && bridge && bootId === ports.kernel.bootId()) leave(ports, record, chained, bridge)
 }
 
-/** Whether the port is another attachment's by now: the kernel and other plugins use an index again. */
-function isOthersPort(ports: Ports, { chained, ...id }: AttachmentRecord): boolean {
-  const port = ports.kernel.host().link({ index: chained?.ifIndex ?? 0 })
-  if (!port || isOwnAlias(port.alias)) return true
-  return otherRecords(ports, id).some((one) => one.chained?.ifIndex === port.index)
+/** The routes to addresses that another attachment has by now are its own, and so is a port with the index. */
+function leave(ports: Ports, record: AttachmentRecord, chained: Chained, bridge: string): void {
+  const host = ports.kernel.host()
+  const others = otherRecords(ports, record).flatMap((one) => one.chained ?? [])
+  const isFree = (address: string) => !others.some(({ addresses }) => addresses.includes(address))
+  const isPort =
+    isOwnPort(ports, record, chained) && !others.some(({ ifIndex }) => ifIndex === chained.ifIndex)
+  const addresses = chained.addresses.filter(isFree).map(parseAddress)
+  returnRoutes(host, isPort ? chained.ifIndex : NO_INDEX, bridge, addresses)
+  if (isPort) leaveBridge(host, chained.ifIndex, bridge)
+}
+
+type Chained = NonNullable<AttachmentRecord['chained']>
+const NO_INDEX = 0
+
+/** The kernel and other plugins use an index again. A host end that was renamed leads to the pod all the same. */
+function isOwnPort(ports: Ports, record: AttachmentRecord, { ifIndex }: Chained): boolean {
+  const { hostIfName, netns, ifName } = record
+  const port = ports.kernel.host().link({ index: ifIndex })
+  if (!port || isOwnAlias(port.alias)) return false
+  return port.name === hostIfName || (netns !== undefined && leadsTo(ports.kernel, port, netns, ifName))
 }

@@ -1,7 +1,8 @@
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync, writeFileSync } from 'node:fs'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { L2, L3 } from '../support/fake_node.ts'
 import { type PluginAnswer, type PluginCall, runPlugin } from '../support/plugin.ts'
+import { expectSuccess, leftOver, linksIn } from '../support/pod_calls.ts'
 import { run } from '../support/private_namespaces.ts'
 import {
   clearNode,
@@ -25,6 +26,7 @@ const MODES = [
 const LEASES = '/var/lib/cni/networks/net'
 const RECORD = '/var/lib/cni/bowline/net/????????????????????????????????'
 const SAME_MAC = 'MAC=02:00:00:00:00:99'
+const LOSE_RECORD = `rm ${RECORD}`
 const NO_LINKS: readonly string[] = []
 
 let a: Netns
@@ -69,25 +71,9 @@ async function add(containerId: string, { path }: Netns, more: object = {}, args
   return { answer, host, prevResult: answer.output }
 }
 
-function expectSuccess({ exitCode, stdout, stderr }: PluginAnswer): void {
-  expect(exitCode, stdout + stderr).toBe(0)
-}
-
 /** CHECK also asks for the lease, the masquerading and the check of MACs. */
 async function expectWhole(containerId: string, netns: Netns, { prevResult }: Added): Promise<void> {
   expectSuccess(await call('CHECK', containerId, netns.path, { prevResult }))
-}
-
-async function leftOver() {
-  const left = await residue()
-  return { ...left, links: left.links.filter((name) => name !== 'br0') }
-}
-
-/** The links in a pod, without `lo`. */
-function linksIn({ name }: Netns): string[] {
-  return run(`ip -n ${name} -o link show | sed 's/^[0-9]*: //; s/[:@].*//; /^lo$/d'`)
-    .split('\n')
-    .filter(Boolean)
 }
 
 describe.each(MODES)('in mode $mode', ({ config: ofMode }) => {
@@ -248,7 +234,7 @@ describe.each(MODES)('in mode $mode', ({ config: ofMode }) => {
   describe('the interface is found and goes', () => {
     const RENAMED = 'ip link set $HOST name lan7'
     const POD_RENAMED = 'ip -n a link set eth0 name lan0'
-    const LOST = `rm ${RECORD}`
+    const LOST = LOSE_RECORD
     const cases = [
       ['the host end was renamed', RENAMED],
       ['the pod end was renamed', POD_RENAMED],
@@ -315,6 +301,31 @@ describe.each(MODES)('in mode $mode', ({ config: ofMode }) => {
     )
   })
 
+  it('a pod whose host end was renamed stays when GC has it in its list', async () => {
+    const added = await add('aaaa', a)
+    run(`ip link set ${added.host} name lan7`)
+    const valid = [{ containerID: 'aaaa', ifname: 'eth0' }]
+    for (const inflict of ['', LOSE_RECORD]) {
+      run(inflict || ':')
+      expectSuccess(await call('GC', '', undefined, { 'cni.dev/valid-attachments': valid }))
+      expect(linksIn(a)).toEqual(['eth0'])
+    }
+  })
+
+  it.each([
+    ['a network whose name fills the alias', 'n'.repeat(190), `${'c'.repeat(60)}1`, `${'c'.repeat(60)}2`],
+    ['containers with ids that begin alike', 'net', `${'c'.repeat(200)}1`, `${'c'.repeat(200)}2`],
+  ])('a pod stays when a DEL of another comes in %s', async (_, name, first, second) => {
+    config = { ...ofMode, name }
+    const added = await add(second, b)
+    run(`ip link set ${added.host} name lan7`)
+    for (const path of [undefined, b.path]) expectSuccess(await call('DEL', first, path))
+    run(`ip link set lan7 name ${added.host}`)
+    await expectWhole(second, b, added)
+    expectSuccess(await call('DEL', second, b.path))
+    expect(await leftOver()).toEqual(NOTHING)
+  })
+
   it('an address whose pod lives under a renamed host end is not given to another by a full pool', async () => {
     const ranges = [[{ subnet: '10.1.0.0/24', rangeStart: '10.1.0.7', rangeEnd: '10.1.0.7' }]]
     const single = { ipam: { type: 'bowline-ipam', ranges } }
@@ -345,142 +356,4 @@ describe.each(MODES)('in mode $mode', ({ config: ofMode }) => {
     for (const [, command = ''] of output.details?.matchAll(/\[run: ([^\]]*)\]/g) ?? []) run(command)
     await expectWhole('aaaa', a, added)
   })
-})
-
-describe('a pod of the reference plugin', () => {
-  const REFERENCE = { interfaces: [{ name: 'eth0', mac: '02:00:00:00:00:05', sandbox: '/run/netns/a' }] }
-
-  /** As bridge and host-local leave it, without a record. */
-  function makePod(netns: Netns, address: string, owner: string, mac = '02:00:00:00:00:05'): void {
-    mkdirSync(LEASES, { recursive: true })
-    writeFileSync(`${LEASES}/${address}`, `${owner}\r\neth0`)
-    run(`ip link add veth${owner} type veth peer name eth0 address ${mac} netns ${netns.name}
-      ip -n ${netns.name} address add ${address}/24 dev eth0`)
-  }
-
-  beforeEach(() => {
-    config = L2
-  })
-
-  it.each<[string, object, string]>([
-    ['its lease', {}, ''],
-    ['the MAC in prevResult', { prevResult: REFERENCE }, 'ip -n a address flush dev eth0'],
-  ])('goes when %s shows that it is meant', async (_, more, inflict) => {
-    makePod(a, '10.1.0.5', 'old')
-    run(inflict)
-    expectSuccess(await call('DEL', 'old', a.path, more))
-    expect([linksIn(a), readdirSync(LEASES)]).toEqual([[], ['lock']])
-  })
-
-  it.each<[string, object, string]>([
-    ['a lease of a pod with another address', {}, ''],
-    ['a prevResult with another MAC', { prevResult: REFERENCE }, ''],
-    [
-      'a prevResult of its own, where we give no addresses',
-      { prevResult: REFERENCE, ipam: {} },
-      '02:00:00:00:00:05',
-    ],
-    [
-      'a prevResult of its own, without ipam',
-      { prevResult: REFERENCE, ipam: undefined },
-      '02:00:00:00:00:05',
-    ],
-  ])('stays in spite of %s', async (_, more, mac) => {
-    makePod(a, '10.1.0.5', 'new', mac || '02:00:00:00:00:06')
-    writeFileSync(`${LEASES}/10.1.0.6`, 'old\r\neth0')
-    expectSuccess(await call('DEL', 'old', a.path, more))
-    expect(linksIn(a)).toEqual(['eth0'])
-    expect(readdirSync(LEASES)).toContain('10.1.0.5')
-  })
-
-  it('that has its address from bowline-ipam stays when another one is at its path, and goes when it is meant', async () => {
-    const ipam = { calledAs: 'bowline-ipam', config: L2, containerId: 'old', netns: a.path }
-    const { output } = await runPlugin({ command: 'ADD', ...ipam })
-    makePod(b, '10.1.0.5', 'new')
-    expectSuccess(await call('DEL', 'old', b.path, { prevResult: REFERENCE }))
-    expect(linksIn(b)).toEqual(['eth0'])
-    await runPlugin({ command: 'ADD', ...ipam })
-    run(`ip link add vethold type veth peer name eth0 netns a
-      ip -n a address add ${output.ips?.[0]?.address.replace('.2/', '.3/')} dev eth0`)
-    expectSuccess(await call('DEL', 'old', a.path))
-    expect(linksIn(a)).toEqual(NO_LINKS)
-  })
-})
-
-describe('behind a plugin that made the interface', () => {
-  const { ipam: _, ...bare } = L2
-  const MAC = '02:00:00:00:00:05'
-
-  function connect(netns: Netns, host = 'lan0'): object {
-    run(
-      `ip link add ${host} type veth peer name eth0 address ${MAC} netns ${netns.name}; ip link set ${host} up`,
-    )
-    return {
-      prevResult: {
-        cniVersion: '1.1.0',
-        interfaces: [{ name: host }, { name: 'eth0', mac: MAC, sandbox: netns.path }],
-      },
-    }
-  }
-
-  beforeEach(() => {
-    config = { ...bare, macspoofchk: true }
-  })
-
-  it('a repeated DEL takes nothing, also when a living pod has the name of the host end', async () => {
-    const first = connect(a)
-    expectSuccess(await call('ADD', 'aaaa', a.path, first))
-    for (const _time of [1, 2, 3]) {
-      expectSuccess(await call('DEL', 'aaaa', a.path, first))
-      expect(linksIn(a)).toEqual(['eth0'])
-    }
-    removeNetns('a')
-    await expectGone('lan0')
-    const second = connect(b)
-    const { output } = await call('ADD', 'bbbb', b.path, second)
-    for (const path of [a.path, b.path]) expectSuccess(await call('DEL', 'aaaa', path, first))
-    expect(linksIn(b)).toEqual(['eth0'])
-    expectSuccess(await call('CHECK', 'bbbb', b.path, { prevResult: output }))
-    run('ip link del lan0')
-  })
-
-  it.each([
-    ['the name', ''],
-    ['the name and the index', 'index $INDEX'],
-  ])('a late DEL leaves alone the pod that has %s of the host end by then', async (_, index) => {
-    const first = connect(a)
-    expectSuccess(await call('ADD', 'aaaa', a.path, first))
-    const number = (await link('lan0'))?.ifindex
-    removeNetns('a')
-    await expectGone('lan0')
-    run(
-      `ip link add lan0 ${index.replace('$INDEX', `${number}`)} type veth peer name eth0 netns b; ip link set lan0 up; ip -n b link set eth0 address ${MAC}`,
-    )
-    const prevResult = { interfaces: [{ name: 'lan0' }, { name: 'eth0', mac: MAC, sandbox: b.path }] }
-    const { output, exitCode, stdout } = await call('ADD', 'bbbb', b.path, { prevResult })
-    expect(exitCode, stdout).toBe(0)
-    for (const path of [a.path, b.path]) expectSuccess(await call('DEL', 'aaaa', path, first))
-    expectSuccess(await call('CHECK', 'bbbb', b.path, { prevResult: output }))
-    run('ip link del lan0')
-  })
-
-  it('CHECK says that the host end was renamed, and DEL takes it off the bridge', async () => {
-    const first = connect(a)
-    const { output } = await call('ADD', 'aaaa', a.path, first)
-    run('ip link set lan0 name lan9')
-    const checked = await call('CHECK', 'aaaa', a.path, { prevResult: output })
-    expect([checked.exitCode, checked.output.msg]).toEqual([
-      1,
-      expect.stringMatching(/lan0 was renamed to lan9/),
-    ])
-    expectSuccess(await call('DEL', 'aaaa', a.path, first))
-    expect((await link('lan9'))?.master).toBeUndefined()
-    run('ip link del lan9')
-    expect(await leftOver()).toEqual(NOTHING)
-  })
-
-  async function expectGone(name: string): Promise<void> {
-    run(`for i in $(seq 500); do ip link show dev ${name} 2>/dev/null || exit 0; sleep 0.01; done; exit 1`)
-    expect(await link(name)).toBeUndefined()
-  }
 })

@@ -1,6 +1,7 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { L2, L3 } from '../support/fake_node.ts'
 import { type PluginAnswer, type PluginCall, runPlugin } from '../support/plugin.ts'
+import { expectSuccess, leftOver } from '../support/pod_calls.ts'
 import {
   clearNode,
   createNetns,
@@ -148,11 +149,6 @@ function withMember(config: object, member: string): string {
   return `${JSON.stringify(config).slice(0, -1)},${member}}`
 }
 
-function expectSuccess({ exitCode, stdout, stderr }: PluginAnswer): void {
-  expect(exitCode, stdout.slice(0, 500) + stderr.slice(0, 500)).toBe(0)
-}
-
 async function expectNothing(): Promise<void> {
-  const left = await residue()
-  expect({ ...left, links: left.links.filter((name) => name !== 'br0') }).toEqual(NOTHING)
+  expect(await leftOver()).toEqual(NOTHING)
 }
