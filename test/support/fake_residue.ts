@@ -13,7 +13,7 @@ export type NodeSnapshot = {
 }
 
 /**
- * Left out are lock files, and what only says in which order addresses are handed out (the free list and the cursor),
+ * Left out are lock files, and what only says in which order addresses are handed out (the order and the cursor),
  * with the directories that these are in; and the loopback of a pod, which is not ours to take down: other plugins bring it
  * up too, at the same time.
  */
