@@ -1,4 +1,4 @@
-import { type Address, contains, type Family } from '../core/address.ts'
+import { type Address, contains, defaultRouteOf, type Family } from '../core/address.ts'
 import type { Link, Netns, PolicyRule, Route } from '../kernel/kernel.ts'
 import { familiesOf, type PodSpec } from './spec.ts'
 import { gatewayVlanName } from './vlan.ts'
@@ -108,7 +108,15 @@ function searchedRoutes(host: Netns, family: Family, first: readonly Route[]): R
   const found = [first, ...host.routing(others).routes].filter((routes) =>
     isWide(routes, LONGEST_WIDE_PREFIX),
   )
-  return found.length > 0 ? found.flat() : host.defaultRoutes(family, MAIN_TABLE)
+  if (found.length > 0) return found.flat()
+  const routes = host.defaultRoutes(family, MAIN_TABLE)
+  return routes.length > 0 || first.length > 0 ? routes : routeByNumber(host, family)
+}
+
+/** With net.ipv4.nexthop_compat_mode off a route shows the number of its next hop, and a packet where that leads. */
+function routeByNumber(host: Netns, family: Family): Route[] {
+  const linkIndex = host.routeTo(ELSEWHERE[family][0])
+  return linkIndex === undefined ? [] : [{ dst: defaultRouteOf(family), linkIndex }]
 }
 
 function isWide([route]: readonly Route[], longest: number): boolean {

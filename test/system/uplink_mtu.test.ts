@@ -75,6 +75,14 @@ const CASES: readonly Case[] = [
     1400,
   ],
   [
+    'a next hop of which the kernel shows the number only',
+    [4, 6],
+    `sysctl -qw net.ipv4.nexthop_compat_mode=0
+     ip nexthop add id 1 via 192.168.1.1 dev slim; ip route add default nhid 1
+     ip nexthop add id 2 via fd51::1 dev slim; ip -6 route add default nhid 2`,
+    1400,
+  ],
+  [
     'the best of two routes',
     [4],
     'ip route add default via 192.168.0.1 metric 200; ip route add default via 192.168.1.1 metric 100',
@@ -202,6 +210,7 @@ afterEach(() => {
         for type in blackhole unreachable prohibit; do ip $family route flush table $table type $type 2>&1 || true; done
       done
     done
+    sysctl -qw net.ipv4.nexthop_compat_mode=1
     ip rule add pref 32767 lookup default; ip nexthop flush >/dev/null; ip link del vx 2>&1 || true`)
   removeNetns('pod')
   removeNetns('outside')
