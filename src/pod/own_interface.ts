@@ -30,6 +30,8 @@ export type Marks = {
   readonly podMacs: readonly string[]
   /** Any of them is on the pod's end, and on nobody else's. */
   addresses(): readonly Address[]
+  /** Whether anything shows that it was made: only then all links of the node are asked for, 0.1 ms each. */
+  wasMade(): boolean
   /** Whether another attachment has this interface of a namespace, by its record; without a name: any interface. */
   isClaimed(namespace: Identity, ifName?: string): boolean
 }
@@ -113,6 +115,7 @@ export function removeInterface(kernel: Kernel, marks: Marks, hostLinks: HostLin
   const named = namedHostEnd(host, marks.id)
   if (named) return removeFound(host, named)
   if (marks.namespaces.some((one) => removeFromPod(kernel, marks, one))) return true
+  if (!marks.wasMade()) return false
   const renamed = hostLinks().find((link) => isHostEnd(link, marks.id))
   return renamed !== undefined && removeFound(host, renamed)
 }

@@ -31,6 +31,7 @@ export function marksOf(ports: Ports, record: AttachmentRecord, call?: Call): Ma
       ...(leases?.addresses ?? []).map(parseAddress),
       ...masquerade.map((text) => parseCidr(text).address),
     ],
+    wasMade: () => true,
     isClaimed: claimsBeside(ports, record),
   }
 }
@@ -44,11 +45,17 @@ export function marksOfUnrecorded(ports: Ports, call: Call): Marks {
   const id = attachmentIdOf(call)
   const { netns: path } = call.invocation
   const givesAddresses = call.config.ipam?.type !== undefined
+  let leased: readonly Address[] | undefined
+  const addresses = (): readonly Address[] => {
+    leased ??= givesAddresses ? leasedTo(id, call, ports) : []
+    return leased
+  }
   return {
     id,
     namespaces: path ? [{ path }] : [],
     podMacs: [deriveNames(id).podMac, ...(givesAddresses ? macsIn(call) : [])],
-    addresses: () => (givesAddresses ? leasedTo(id, call, ports) : []),
+    addresses,
+    wasMade: () => addresses().length > 0,
     isClaimed: claimsBeside(ports, id),
   }
 }
