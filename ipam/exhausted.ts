@@ -1,3 +1,4 @@
+import { type Cidr, formatCidr } from '../src/core/address.ts'
 import { Code, Fault } from '../src/core/errors.ts'
 import { formatRangeSet, type RangeSet } from './range_set.ts'
 
@@ -9,12 +10,21 @@ export type Holdings = {
   readonly unrecorded: number
 }
 
-/** The refusal of an ADD for which a range set has no address, and of a STATUS before it. */
-export function exhausted(network: string, set: RangeSet, { attachments, unrecorded }: Holdings): Fault {
+/**
+ * The refusal of an ADD for which a range set has no address, and of a STATUS before it. `avoided` are the addresses that
+ * are the node's own.
+ */
+export function exhausted(
+  network: string,
+  set: RangeSet,
+  { attachments, unrecorded }: Holdings,
+  avoided: readonly Cidr[] = [],
+): Fault {
+  const own = avoided.filter(({ address }) => address.family === set.family).map(formatCidr)
   return new Fault(
     `network ${network}: no free address in ${formatRangeSet(set)} (range set ${set.index}): ` +
       `${attachments + unrecorded} held, ${attachments} by attachments whose pods are not known to be gone, ` +
-      `${unrecorded} by leases without a record`,
+      `${unrecorded} by leases without a record${own.length > 0 ? `; the node itself has ${own.join(', ')}` : ''}`,
     {
       code: Code.poolExhausted,
       cure: unrecorded > 0 ? `${ROOM} ${STRAYS}` : ROOM,

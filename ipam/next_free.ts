@@ -6,14 +6,18 @@ import { addressAt, gatewaysOf, isGateway, positionOf, type RangeSet, rangeOf, s
 export type Leases = {
   /** Whether nobody holds this address: one look at its file. */
   isFree(name: string): boolean
-  /** The names of all leases, and of other files: costs as much as there are. */
-  names(): ReadonlySet<string>
+  /** The names of all leases, of other files, and of what is not to be given: costs as much as there are. */
+  names(): Names
 }
+
+type Names = Pick<ReadonlySet<string>, 'has'>
 
 /** Addresses behind the cursor that are looked at before the search goes elsewhere. */
 const MAX_NEAR = 32
 /** Addresses all over a large set that are looked at: with nine of ten held, one in 850 searches finds none of them free. */
 const MAX_SPREAD = 64
+/** More than are ever leased on a node: what is not to be given may be a prefix of IPv6, which has no end. */
+const MAX_WALK = 200_000
 /** Below this a listing of the directory costs no more than the looks all over the set. */
 const LARGE_SET = 1024n
 
@@ -43,7 +47,7 @@ export function nextFree(
     (size < LARGE_SET ? undefined : search(strideOf(size), MAX_SPREAD, leases.isFree))
   if (quick) return quick
   const names = leases.names()
-  return search(1n, Infinity, (name) => !names.has(name)) ?? firstReleased(set, released, names)
+  return search(1n, MAX_WALK, (name) => !names.has(name)) ?? firstReleased(set, released, names)
 }
 
 type Candidate = { readonly address: Address; readonly name: string }
@@ -88,11 +92,7 @@ function positionBehind(set: RangeSet, cursor: Address | undefined): bigint {
   return position === undefined ? 0n : (position + 1n) % sizeOf(set)
 }
 
-function firstReleased(
-  set: RangeSet,
-  released: readonly string[],
-  names: ReadonlySet<string>,
-): Address | undefined {
+function firstReleased(set: RangeSet, released: readonly string[], names: Names): Address | undefined {
   const addresses = released.map((name) => asHint(() => parseAddress(name)))
   return addresses.find(
     (one) => one && rangeOf(set, one) && !isGateway(set, one) && !names.has(formatAddress(one)),

@@ -1,4 +1,11 @@
-import { type Address, type Cidr, formatAddress, sameAddress } from '../src/core/address.ts'
+import {
+  type Address,
+  type Cidr,
+  contains,
+  formatAddress,
+  parseAddress,
+  sameAddress,
+} from '../src/core/address.ts'
 import { Code, collectFaults, Fault, isErrno } from '../src/core/errors.ts'
 import { type FileLock, type Files, isPlainPath, lockOrNobodys, PATH_RULE } from '../src/core/files.ts'
 import type { AttachmentId } from '../src/core/names.ts'
@@ -69,9 +76,10 @@ export interface Pool extends PoolView {
   /**
    * One lease for each range set: the requested address of the set, or else the next free one, see `nextFree`.
    * Makes no lease. Throws a Fault: `Code.addressInUse` when a requested address is held, `Code.invalidConfig` when
-   * it can't be given, `Code.poolExhausted` when a set has no free address.
+   * it can't be given, `Code.poolExhausted` when a set has no free address. Addresses within `avoided` are passed over, but
+   * not refused.
    */
-  choose(sets: readonly RangeSet[], requested: readonly Address[]): Lease[]
+  choose(sets: readonly RangeSet[], requested: readonly Address[], avoided?: readonly Cidr[]): Lease[]
   /** Makes the leases that were chosen, all or none. */
   take(owner: Owner, leases: readonly Lease[]): void
   /** Frees those of these addresses that the owner holds; goes on after a failure, then throws. */
@@ -123,7 +131,7 @@ class LockedPool implements Pool {
     this.#order = { bootId: place.bootId, cursors: [], released: [] }
   }
 
-  choose(sets: readonly RangeSet[], requested: readonly Address[]): Lease[] {
+  choose(sets: readonly RangeSet[], requested: readonly Address[], avoided: readonly Cidr[] = []): Lease[] {
     const wishes = assignRequested(sets, requested)
     const texts = sets.map(({ index }) => readCursor(this.#files, this.#dir, index))
     const cursors = texts.map(parseCursor)
@@ -131,7 +139,7 @@ class LockedPool implements Pool {
     this.#choices = sets.map((set, i) => {
       const wish = wishes[i]
       if (wish) this.#clearWay(wish)
-      return { set, address: wish ?? this.#firstFree(set, cursors[i]), cursorBefore: texts[i] ?? '' }
+      return { set, address: wish ?? this.#firstFree(set, cursors[i], avoided), cursorBefore: texts[i] ?? '' }
     })
     return this.#choices.map(({ set, address }) => leaseOf(set, address))
   }
@@ -206,20 +214,25 @@ class LockedPool implements Pool {
     return surveyed
   }
 
-  #firstFree(set: RangeSet, cursor: Address | undefined): Address {
-    const address = this.#nextFree(set, cursor)
+  #firstFree(set: RangeSet, cursor: Address | undefined, avoided: readonly Cidr[]): Address {
+    const address = this.#nextFree(set, cursor, avoided)
     if (address) return address
     const held = survey(this.#files, this.#place, { trustAdopted: false, isFirst: false, reap: true })
     const inSet = held.filter((one) => rangeOf(set, one.address) && !isGateway(set, one.address))
-    const found = BigInt(inSet.length) < capacityOf(set) ? this.#nextFree(set, cursor) : undefined
+    const found = BigInt(inSet.length) < capacityOf(set) ? this.#nextFree(set, cursor, avoided) : undefined
     if (found) return found
-    throw exhausted(this.#place.network, set, countsOf(inSet))
+    throw exhausted(this.#place.network, set, countsOf(inSet), avoided)
   }
 
-  #nextFree(set: RangeSet, cursor: Address | undefined): Address | undefined {
+  #nextFree(set: RangeSet, cursor: Address | undefined, avoided: readonly Cidr[]): Address | undefined {
+    const isAvoided = (name: string): boolean =>
+      avoided.length > 0 && avoided.some((cidr) => contains(cidr, parseAddress(name)))
     return nextFree(set, cursor, this.#order.released, {
-      isFree: (name) => meaningOf(this.#files.read(`${this.#dir}/${name}`)) === '',
-      names: () => new Set(this.#files.list(this.#dir)),
+      isFree: (name) => !isAvoided(name) && meaningOf(this.#files.read(`${this.#dir}/${name}`)) === '',
+      names: () => {
+        const names = new Set(this.#files.list(this.#dir))
+        return { has: (name) => names.has(name) || isAvoided(name) }
+      },
     })
   }
 

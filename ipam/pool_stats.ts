@@ -1,10 +1,11 @@
+import { type Address, formatAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
 import type { Holdings } from './exhausted.ts'
 import { type Evidence, holderOf, readAdopted, recordsByLease } from './holders.ts'
 import { leasedAddresses, leasePath } from './leases.ts'
 import { isUntouched, parseCursor, readCursor, readOrder } from './order.ts'
 import { refuseBadPlace } from './pool.ts'
-import { capacityOf, isGateway, type RangeSet, rangeOf } from './range_set.ts'
+import { addressAt, capacityOf, isGateway, type RangeSet, rangeOf, sizeOf } from './range_set.ts'
 import { blankKeys, soundOnes } from './records.ts'
 import { leaseDirOf, type PoolPlace, stateDirOf } from './survey.ts'
 
@@ -17,14 +18,27 @@ export type PoolStats = {
   readonly held: number
   /** By whom, of a set that looked full. */
   readonly holdings?: Holdings
+  /** Those of the others that are the node's own. */
+  readonly own: readonly Address[]
 }
+
+/** Free addresses that are asked for at once: with more of them a set is not full, whoever has some. */
+const FEW = 64n
+/** Of a larger set the few that are free are not searched for. */
+const LARGE_SET = 1n << 16n
 
 /**
  * How full the sets are, without the pool's lock: one listing of the directory. Only for a set that looks full the
  * leases are read, for those of another boot and of dead attachments are no reason to refuse pods: the next ADD frees
- * them, and there would be no next ADD if a STATUS counted them.
+ * them, and there would be no next ADD if a STATUS counted them. `ownOf` tells which of a few free addresses are the
+ * node's.
  */
-export function poolStats(files: Files, place: PoolPlace, sets: readonly RangeSet[]): PoolStats[] {
+export function poolStats(
+  files: Files,
+  place: PoolPlace,
+  sets: readonly RangeSet[],
+  ownOf: (addresses: readonly Address[]) => readonly Address[] = () => [],
+): PoolStats[] {
   refuseBadPlace(place)
   const dir = leaseDirOf(place)
   const leased = leasedAddresses(files, dir)
@@ -32,7 +46,10 @@ export function poolStats(files: Files, place: PoolPlace, sets: readonly RangeSe
   return sets.map((set) => {
     const inSet = leased.filter((address) => rangeOf(set, address) && !isGateway(set, address))
     const total = capacityOf(set)
-    if (BigInt(inSet.length) < total) return { set, total, held: inSet.length }
+    const isNearlyFull = total - BigInt(inSet.length) <= FEW && sizeOf(set) <= LARGE_SET
+    const own = isNearlyFull ? ownOf(freeIn(set, inSet)) : []
+    const taken = inSet.length + own.length
+    if (BigInt(taken) < total) return { set, total, held: taken, own }
     evidence ??= gather(files, place, sets)
     const known = evidence
     const holders = inSet.map((address) => holderOf(address, files.read(leasePath(dir, address)), known))
@@ -42,8 +59,18 @@ export function poolStats(files: Files, place: PoolPlace, sets: readonly RangeSe
       ).length,
       unrecorded: holders.filter(({ by }) => by === 'unrecorded').length,
     }
-    return { set, total, held: holdings.attachments + holdings.unrecorded, holdings }
+    return { set, total, held: holdings.attachments + holdings.unrecorded + own.length, holdings, own }
   })
+}
+
+function freeIn(set: RangeSet, leased: readonly Address[]): Address[] {
+  const names = new Set(leased.map(formatAddress))
+  const free: Address[] = []
+  for (let position = 0n; position < sizeOf(set); position++) {
+    const address = addressAt(set, position)
+    if (!isGateway(set, address) && !names.has(formatAddress(address))) free.push(address)
+  }
+  return free
 }
 
 /** What was adopted in another boot, and what a power failure took, counts under the same condition as for the next ADD. */

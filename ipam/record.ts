@@ -30,6 +30,8 @@ export type AttachmentRecord = AttachmentId & {
   readonly macspoofchk?: true
   /** The routes that `delegate` gave. Of our own addresses the config says them. */
   readonly routes?: readonly RouteConfig[]
+  /** Routes to single addresses of the pod, over the link that carries its gateway (mode l2). */
+  readonly hostRoutes?: { readonly link: string; readonly addresses: readonly string[] }
   /** The interface is an earlier plugin's: `hostIfName` was made a port of `bridge`, and is never removed. */
   readonly chained?: {
     readonly ifIndex: number

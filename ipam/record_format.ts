@@ -59,6 +59,8 @@ const OPTIONAL: Readonly<Record<string, Rule>> = {
   masquerade: (value) => isListOf(isCidr)(value),
   macspoofchk: (value) => value === true,
   routes: (value) => Array.isArray(value) && value.every(isRoute),
+  hostRoutes: (value) =>
+    isObject(value) && isIfName(value['link']) && isListOf(isAddress)(value['addresses']),
   chained: (value) =>
     isObject(value) &&
     isCount(value['ifIndex']) &&

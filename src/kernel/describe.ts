@@ -22,6 +22,8 @@ export function describeChange(change: Change): string {
       return `add route ${routeText(change.route)}`
     case 'removeRoute':
       return `remove route ${routeText(change.route)}`
+    case 'restoreRoute':
+      return 'make a route again'
     case 'setNeighbour':
       return `set neighbour ${formatAddress(change.neighbour.address)} to ${change.neighbour.mac}`
     case 'removeNeighbour':

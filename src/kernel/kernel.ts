@@ -82,6 +82,13 @@ export interface Netns {
   }
   /** The unicast default routes of one table that have the lowest priority number. */
   defaultRoutes(family: Family, table: number): Route[]
+  /**
+   * Applies the changes, then says by which entry of its tables the kernel would send a packet to each of these addresses,
+   * policy rules included; in one round trip if possible. Refusals of changes are thrown as by `apply`.
+   */
+  ways(addresses: readonly Address[], changes?: readonly Change[]): Way[]
+  /** All routes of a family, of all tables but the local one, and of all types. */
+  allWays(family: Family): Way[]
   /** A value below /proc/sys/net of this namespace, trimmed; `key` like `ipv4/ip_forward`. Undefined if missing. */
   readSysctl(key: string): string | undefined
   /** Throws a Fault with the errno and the key. */
@@ -175,6 +182,37 @@ export type PolicyRule = {
   readonly inputLink?: string
 }
 
+/**
+ * What the kernel does with a packet: `local` takes it in, `none` has no route for it, `blackhole`, `unreachable` and
+ * `prohibit` drop it by a route or a rule.
+ */
+export type WayType =
+  | 'unicast'
+  | 'local'
+  | 'broadcast'
+  | 'blackhole'
+  | 'unreachable'
+  | 'prohibit'
+  | 'none'
+  | 'other'
+
+/** The route that a packet goes by. */
+export type Way = {
+  readonly type: WayType
+  /** The destination of the route; undefined where the kernel does not say: of a dropped packet, and before Linux 4.13. */
+  readonly dst?: Cidr
+  readonly table?: number
+  /** RTPROT_*: who made the route. */
+  readonly protocol?: number
+  readonly priority?: number
+  /** Several for a route by several next hops. */
+  readonly hops: readonly { readonly linkIndex: number; readonly gateway?: Address }[]
+  /** The next hop object (`ip nexthop`) that the hops are of. */
+  readonly nextHopId?: number
+  /** The route in the kernel's own form, to make it again. */
+  readonly entry?: Uint8Array
+}
+
 export type Neighbour = { readonly address: Address; readonly mac: Mac; readonly linkIndex: number }
 
 /** One end of a veth pair. */
@@ -240,6 +278,8 @@ export type Change =
   | { readonly op: 'removeAddress'; readonly linkIndex: number; readonly cidr: Cidr }
   | { readonly op: 'addRoute'; readonly route: Route; readonly replace?: boolean }
   | { readonly op: 'removeRoute'; readonly route: Route }
+  /** Makes a route again, see `Way`. */
+  | { readonly op: 'restoreRoute'; readonly entry: Uint8Array }
   /** A permanent neighbour, made or replaced. */
   | { readonly op: 'setNeighbour'; readonly neighbour: Neighbour }
   | { readonly op: 'removeNeighbour'; readonly linkIndex: number; readonly address: Address }

@@ -2,11 +2,13 @@ import type { Address, Cidr } from '../core/address.ts'
 import { Code, during, Fault, isErrno } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
-import type { Change, Kernel, Link, Netns } from '../kernel/kernel.ts'
+import type { Change, Kernel, Link, Netns, Way } from '../kernel/kernel.ts'
 import { aliasOf } from './alias.ts'
 import { bridgeFull, macToKeep, type ReadyBridge, withBridge } from './bridge.ts'
+import { deliveredAddresses, ensureDelivery } from './delivery.ts'
 import { removeLink } from './detach.ts'
 import { awaitDetection, enableDetection } from './duplicates.ts'
+import { refuseForeignRouted, refuseUsedAddresses } from './foreign.ts'
 import { ensureForwarding } from './forwarding.ts'
 import { enableHostIpv6, enableLoopbackIpv6, enablePodIpv6 } from './ipv6.ts'
 import { ensureMacCheck, removeMacCheck } from './mac_check.ts'
@@ -20,6 +22,7 @@ import { type AddedAddresses, settle } from './settle.ts'
 import { type BridgeSpec, familiesOf, type PodSpec } from './spec.ts'
 import { uplinkMtu } from './uplink.ts'
 import { portVlanChanges } from './vlan.ts'
+import type { Ways } from './ways.ts'
 
 /** The links that an attachment consists of, as the kernel shows them after it was made. */
 export type Attached = Partial<ReadyBridge> & { readonly host: Link; readonly pod: Link }
@@ -34,16 +37,20 @@ export function attachPod(
   spec: PodSpec,
   others: Others,
   undo: UndoStack,
+  ways: Ways,
 ): Attached {
   const host = kernel.host()
   if (spec.bridge?.isGateway) assertSubnets(spec.ips)
   const plan = planPod(spec)
+  if (spec.mode === 'l3') refuseForeignRouted(host, spec, ways, others)
+  else if (!spec.masquerade) refuseUsedAddresses(spec, others)
   // First: a node that can't forward is found out before anything is made.
   ensureForwarding(host, spec, others, undo)
   const links = spec.bridge
-    ? createPort(kernel, netns, spec, spec.bridge, plan, others, undo)
+    ? createPort(kernel, netns, { ...spec, bridge: spec.bridge }, plan, others, undo)
     : createVeth(host, netns, spec, spec.mtu ?? uplinkMtu(host, spec), undo)
-  configureEnds(host, netns, spec, plan, links)
+  configureHostEnd(host, spec, plan, links.host, others, undo)
+  configurePodEnd(netns, spec, plan, links.pod)
   if (detectsDuplicates(spec)) awaitDetection(kernel, netns, links.pod)
   if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, others, undo)
   // Last, so that most of the wait is over by now.
@@ -69,26 +76,27 @@ type Pair = { readonly host: Link; readonly pod: Link }
 function createPort(
   kernel: Kernel,
   netns: Netns,
-  spec: PodSpec,
-  bridgeSpec: BridgeSpec,
+  spec: BridgedSpec,
   plan: PodPlan,
   others: Others,
   undo: UndoStack,
 ): Attached {
   const host = kernel.host()
-  if (bridgeSpec.checkMac) checkMac(kernel, spec, undo)
+  if (spec.bridge.checkMac) checkMac(kernel, spec, undo)
   let uplink: { readonly mtu: number | undefined } | undefined
   const mtu = () => {
     uplink ??= { mtu: spec.mtu ?? uplinkMtu(host, spec) }
     return uplink.mtu
   }
-  const wanted = { spec: bridgeSpec, plan, mtu, keepsMtu: spec.mtu === undefined }
+  const wanted = { spec: spec.bridge, plan, ips: spec.ips, mtu, keepsMtu: spec.mtu === undefined }
   return withBridge(host, wanted, others, undo, (ready) => {
     // Not given, it is the bridge's, but no more than the way out carries: a bridge that somebody else made has 1500, and
     // so has an empty one that is not ours, whatever the way out carries.
     const bytes = spec.mtu ?? Math.min(ready.bridge.mtu, mtu() ?? ready.bridge.mtu)
     const links = createVeth(host, netns, spec, bytes, undo)
-    joinBridge(host, bridgeSpec, ready.bridge, links.host, aliasOf(spec.id))
+    const ways = joinBridge(host, spec, ready.bridge, links.host, aliasOf(spec.id))
+    const link = ready.gatewayVlan ?? ready.bridge
+    ensureDelivery(host, spec, { link, byHostRoute: true }, ways, others, undo)
     return { ...ready, ...links }
   })
 }
@@ -149,12 +157,14 @@ function nameTaken(host: Netns, { id, hostIfName }: PodSpec, cause: unknown): Fa
   })
 }
 
-/** Makes a link a port of the bridge, with its options and VLANs. */
-export function joinBridge(host: Netns, spec: BridgeSpec, bridge: Link, end: Link, alias?: string): void {
-  const port = Object.keys(spec.port).length > 0 ? { port: spec.port } : {}
+export type BridgedSpec = PodSpec & { readonly bridge: BridgeSpec }
+
+/** Makes a link a port of the bridge, with its options and VLANs. Returns the ways to `deliveredAddresses` then. */
+export function joinBridge(host: Netns, spec: BridgedSpec, bridge: Link, end: Link, alias?: string): Way[] {
+  const port = Object.keys(spec.bridge.port).length > 0 ? { port: spec.bridge.port } : {}
   try {
-    host.apply([
-      ...macToKeep(host, spec, bridge, end),
+    return host.ways(deliveredAddresses(spec), [
+      ...macToKeep(host, spec.bridge, bridge, end),
       {
         op: 'setLink',
         link: { index: end.index },
@@ -163,32 +173,43 @@ export function joinBridge(host: Netns, spec: BridgeSpec, bridge: Link, end: Lin
         ...port,
         ...(alias && { alias }),
       },
-      ...portVlanChanges(end.index, spec),
+      ...portVlanChanges(end.index, spec.bridge),
     ])
   } catch (error) {
     throw isErrno(error, 'EXFULL') ? bridgeFull(bridge.name, error) : error
   }
 }
 
-/** One batch in each namespace. The host's end goes first, so that the pod's first packet finds it up. */
-function configureEnds(host: Netns, netns: Netns, spec: PodSpec, plan: PodPlan, links: Pair): void {
-  if (spec.mode === 'l3') {
-    refuseAdvertisements(host, links.host.name)
-    enableHostIpv6(host, links.host, plan.host.addresses)
-    const up: Change = {
-      op: 'setLink',
-      link: { index: links.host.index },
-      up: true,
-      alias: aliasOf(spec.id),
-      // A new link need not forward where the node does: net.ipv4.conf.default.forwarding may be 0.
-      ipv4: { sendRedirects: false, ...(familiesOf(spec.ips).includes(4) && { forwarding: true }) },
-    }
-    during('configure the host end', () => host.apply([up, ...endChanges(plan.host, links.host.index)]))
+/** One batch. It comes before the pod's, so that the pod's first packet finds the host's end up. */
+function configureHostEnd(
+  host: Netns,
+  spec: PodSpec,
+  plan: PodPlan,
+  link: Link,
+  others: Others,
+  undo: UndoStack,
+): void {
+  if (spec.mode !== 'l3') return
+  refuseAdvertisements(host, link.name)
+  enableHostIpv6(host, link, plan.host.addresses)
+  const up: Change = {
+    op: 'setLink',
+    link: { index: link.index },
+    up: true,
+    alias: aliasOf(spec.id),
+    // A new link need not forward where the node does: net.ipv4.conf.default.forwarding may be 0.
+    ipv4: { sendRedirects: false, ...(familiesOf(spec.ips).includes(4) && { forwarding: true }) },
   }
+  const changes = [up, ...endChanges(plan.host, link.index)]
+  const ways = during('configure the host end', () => host.ways(deliveredAddresses(spec), changes))
+  ensureDelivery(host, spec, { link, byHostRoute: false }, ways, others, undo)
+}
+
+function configurePodEnd(netns: Netns, spec: PodSpec, plan: PodPlan, link: Link): void {
   const hasIpv6 = familiesOf(spec.ips).includes(6)
-  if (hasIpv6) enablePodIpv6(netns, links.pod)
+  if (hasIpv6) enablePodIpv6(netns, link)
   if (detectsDuplicates(spec)) enableDetection(netns, spec.id.ifName)
-  const changes = podChanges(spec, plan.pod, links.pod.index)
+  const changes = podChanges(spec, plan.pod, link.index)
   // In one round trip with the changes: whether IPv6 is off on `lo` as well.
   const lo = during('configure the interface in the pod', () => netns.applyAndRead(changes, { name: 'lo' }))
   if (hasIpv6) enableLoopbackIpv6(netns, lo)

@@ -12,7 +12,7 @@ import { enableHostIpv6 } from './ipv6.ts'
 import type { Others } from './others.ts'
 import type { PodPlan } from './plan.ts'
 import { ensureAdvertisementsRefused, hearsPods, refuseAdvertisements } from './router_advertisements.ts'
-import type { BridgeSpec } from './spec.ts'
+import type { BridgeSpec, PodIp } from './spec.ts'
 import { ensureGatewayVlan, gatewayVlanName, isGatewayVlanReady } from './vlan.ts'
 
 const NO_MAC = '00:00:00:00:00:00'
@@ -27,6 +27,7 @@ export type ReadyBridge = {
 export type BridgeWanted = {
   readonly spec: BridgeSpec
   readonly plan: PodPlan
+  readonly ips: readonly PodIp[]
   /** For a bridge that has to be made, in bytes; undefined leaves it to the kernel. */
   readonly mtu: () => number | undefined
   /** It is to keep that MTU when it has no port. Otherwise it has the least of its ports', and 1500 without one. */
@@ -102,7 +103,7 @@ function makeReady(host: Netns, wanted: BridgeWanted, others: Others, undo: Undo
   const carrier = gatewayVlan ?? bridge
   enableHostIpv6(host, carrier, plan.bridgeAddresses, steps)
   during('give the bridge its gateway addresses', () =>
-    ensureGatewayAddresses(host, carrier, plan.bridgeAddresses, spec.forceAddress, steps),
+    ensureGatewayAddresses(host, carrier, plan.bridgeAddresses, wanted, others, steps),
   )
   during('route the subnets by the bridge', () =>
     ensureGatewayRoutes(host, carrier, plan.bridgeRoutes, steps),

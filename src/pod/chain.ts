@@ -2,6 +2,7 @@ import type { UndoStack } from '../core/undo.ts'
 import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
 import { checkMac, joinBridge, masquerade } from './attach.ts'
 import { type ReadyBridge, withBridge } from './bridge.ts'
+import { deliveredAddresses, ensureDelivery } from './delivery.ts'
 import { isHostRouteTo, leaveBridge } from './detach.ts'
 import { ensureForwarding } from './forwarding.ts'
 import type { Others } from './others.ts'
@@ -26,11 +27,14 @@ export function attachChained(
   const host = kernel.host()
   ensureForwarding(host, spec, others, undo)
   if (spec.bridge.checkMac) checkMac(kernel, spec, undo)
-  const wanted = { spec: spec.bridge, plan: planPod(spec), mtu: () => spec.mtu }
+  const wanted = { spec: spec.bridge, plan: planPod(spec), ips: spec.ips, mtu: () => spec.mtu }
   const ready = withBridge(host, wanted, others, undo, (there) => {
     if (port.master === undefined) undo.push(() => leaveBridge(host, port.index, spec.bridge.name))
-    joinBridge(host, spec.bridge, there.bridge, port)
-    if (port.master === undefined) turnRoutes(host, spec, port, there.bridge, undo)
+    const ways = joinBridge(host, spec, there.bridge, port)
+    const isTurned = port.master === undefined && turnRoutes(host, spec, port, there.bridge, undo)
+    const link = isTurned ? there.bridge : (there.gatewayVlan ?? there.bridge)
+    const now = isTurned ? host.ways(deliveredAddresses(spec)) : ways
+    ensureDelivery(host, spec, { link, byHostRoute: true }, now, others, undo)
     return there
   })
   if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, others, undo)
@@ -38,12 +42,12 @@ export function attachChained(
 }
 
 /**
- * A plugin such as ptp routes its pod: the node reaches it by host routes over the link. What comes in by a port comes
+ * Returns whether there was a route to turn. A plugin such as ptp routes its pod: the node reaches it by host routes over the link. What comes in by a port comes
  * in by its bridge, answers to ARP too, so from now on these routes must lead over the bridge.
  */
-function turnRoutes(host: Netns, { ips }: PodSpec, port: Link, bridge: Link, undo: UndoStack): void {
+function turnRoutes(host: Netns, { ips }: PodSpec, port: Link, bridge: Link, undo: UndoStack): boolean {
   const routes = host.routes(port.index).filter(isHostRouteTo(ips.map(({ cidr }) => cidr.address)))
-  if (routes.length === 0) return
+  if (routes.length === 0) return false
   const own = host.addresses(port.index).filter(({ scope }) => scope !== SCOPE_LINK)
   for (const route of routes) {
     // The bridge may have no address that the node could speak from: that of the link is still there.
@@ -52,4 +56,5 @@ function turnRoutes(host: Netns, { ips }: PodSpec, port: Link, bridge: Link, und
     undo.push(() => host.apply([{ op: 'addRoute', route, replace: true }]))
     host.apply([{ op: 'addRoute', route: turned, replace: true }])
   }
+  return true
 }

@@ -1,6 +1,7 @@
 import { quote } from '../core/shell.ts'
 import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
-import { compareBridge } from './compare_bridge.ts'
+import { compareBridge, gatewayLink } from './compare_bridge.ts'
+import { compareDelivery } from './compare_delivery.ts'
 import { compareEnd, compareIpv6 } from './compare_end.ts'
 import { compareWay } from './compare_way.ts'
 import { missingMacCheck } from './mac_check.ts'
@@ -28,12 +29,15 @@ export function comparePod(kernel: Kernel, netns: Netns, spec: PodSpec, path: st
   const routed = spec.mode === 'l3'
   const podRules = { mac: spec.podMac, up: spec.podUp, noDad: !spec.duplicateDetection, anyTable: true }
   const hostRules = { ...(routed && { mac: spec.hostMac }), up: true, noDad: true, anyTable: false }
+  const ofHost = compareEnd(onHost, plan.host, host, hostRules)
+  const ofBridge = compareBridge(kernel.host(), current, plan, host)
   return [
     ...comparePair(inPod, onHost, spec, pod, host),
-    ...compareEnd(onHost, plan.host, host, hostRules),
+    ...ofHost,
     ...compareIpv6(inPod, plan.pod.addresses, { name: 'lo' }),
     ...compareEnd(inPod, plan.pod, pod, podRules),
-    ...compareBridge(kernel.host(), current, plan, host),
+    ...ofBridge,
+    ...compareWayThere(kernel.host(), spec, host, [...ofHost, ...ofBridge]),
     ...compareNft(kernel, spec),
     ...compareWay(kernel, current),
     ...compareName(onHost, host, spec.hostIfName),
@@ -46,13 +50,21 @@ export function compareChained(kernel: Kernel, spec: PodSpec, ifIndex: number): 
   if (!host) return [finding(`host interface ${spec.hostIfName} is missing`)]
   const onHost = hostPlace(kernel.host())
   const current = { ...spec, hostIfName: host.name }
+  const ofBridge = compareBridge(kernel.host(), current, planPod(spec), host)
   return [
     ...(host.up ? [] : [finding(`host interface ${host.name} is down`, setLink(onHost, host.name, 'up'))]),
-    ...compareBridge(kernel.host(), current, planPod(spec), host),
+    ...ofBridge,
+    ...compareWayThere(kernel.host(), spec, host, ofBridge),
     ...compareNft(kernel, spec),
     ...compareWay(kernel, current),
     ...compareName(onHost, host, spec.hostIfName),
   ]
+}
+
+/** What is missing of ours explains where packets go: then nothing is said of that. */
+function compareWayThere(host: Netns, spec: PodSpec, end: Link, missing: readonly string[]): string[] {
+  if (missing.length > 0 || !end.up) return []
+  return compareDelivery(host, spec, spec.bridge ? gatewayLink(host, spec.bridge) : end)
 }
 
 /** The host end, or what the pod's end leads to, if that is shown to be the host end under another name. */

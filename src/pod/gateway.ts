@@ -2,17 +2,23 @@ import { bitsOf, type Cidr, formatCidr, overlaps, sameCidr } from '../core/addre
 import { Code, Fault, ignoring, isErrno } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Link, LinkAddress, Netns } from '../kernel/kernel.ts'
-
+import { refuseForeignGateway } from './foreign.ts'
+import type { Others } from './others.ts'
 import type { PlannedRoute } from './plan.ts'
+import type { BridgeSpec, PodIp } from './spec.ts'
 
 const SCOPE_LINK = 253
 
-/** Puts the gateway's addresses on the bridge (or on the VLAN link that stands for it). Idempotent. */
+/**
+ * Puts the gateway's addresses on the bridge (or on the VLAN link that stands for it), unless that would take something
+ * from the node. Idempotent.
+ */
 export function ensureGatewayAddresses(
   host: Netns,
   link: Link,
   wanted: readonly Cidr[],
-  force: boolean,
+  { spec, ips }: { readonly spec: BridgeSpec; readonly ips: readonly PodIp[] },
+  others: Others,
   undo: UndoStack,
 ): void {
   if (wanted.length === 0) return
@@ -20,14 +26,15 @@ export function ensureGatewayAddresses(
   for (const cidr of wanted) {
     if (present.some((one) => sameCidr(one.cidr, cidr))) continue
     const conflicts = present.filter((one) => inTheWay(one, cidr))
-    if (conflicts[0] && !force) throw addressConflict(link, conflicts[0].cidr, cidr)
+    if (conflicts[0] && !spec.forceAddress) throw addressConflict(link, conflicts[0].cidr, cidr)
+    refuseForeignGateway(host, link, cidr, ips, others)
     for (const { cidr: old } of conflicts) displace(host, link.index, old, undo)
     addGateway(host, link, cidr, undo)
   }
 }
 
 /** The gateway addresses that the link lacks. */
-export function missingGateways(host: Netns, link: Link, wanted: readonly Cidr[]): Cidr[] {
+export function missingGateways(host: Netns, link: Pick<Link, 'index'>, wanted: readonly Cidr[]): Cidr[] {
   if (wanted.length === 0) return []
   const present = host.addresses(link.index)
   return wanted.filter((cidr) => !present.some((one) => sameCidr(one.cidr, cidr)))

@@ -1,4 +1,6 @@
+import type { Address } from '../core/address.ts'
 import type { FileLock, LockKind } from '../core/files.ts'
+import type { Link } from '../kernel/kernel.ts'
 import type { Yield } from './masquerade.ts'
 
 /** What one attachment must know of the others on this node. */
@@ -10,6 +12,14 @@ export type Others = {
   lockBridge(name: string, kind: LockKind): FileLock
   /** Whether this attachment is the only one of a pod that is written down on this node. */
   isOnlyPod(): boolean
+  /** The pod of another network that has this address and may live, in words; undefined if there is none. */
+  holderOf(address: Address): string | undefined
+  /** The same with less work, as far as the address is leased. */
+  leaseHolderOf(address: Address): string | undefined
+  /** Whether Bowline made the link, or has pods on it. */
+  isOwnLink(link: Link): boolean
+  /** Writes down, before it is made, that this attachment has a route of its own to the address over the link. */
+  noteHostRoute(linkName: string, address: Address): void
   /** Whether the pod of another network that has the masquerading of an address can do without. */
   readonly yields: Yield
 }

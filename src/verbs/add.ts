@@ -13,7 +13,7 @@ import { hostEndIn } from '../pod/own_interface.ts'
 import { wantedRoutes } from '../pod/plan.ts'
 import type { PodSpec } from '../pod/spec.ts'
 import { type Acquired, acquireAddresses } from './addresses.ts'
-import { attachmentIdOf, type Call } from './call.ts'
+import { attachmentIdOf, type Call, dataDirOf } from './call.ts'
 import { addChained } from './chain.ts'
 import { withPodNetns } from './pod_netns.ts'
 import type { Ports } from './ports.ts'
@@ -60,7 +60,8 @@ function addLocked(call: Call, ports: Ports, netns: Netns, previous: CniResult |
       undo,
     )
     const spec = specOf(ports.kernel, id, call.config, requests, acquired)
-    const attached = attachPod(ports.kernel, netns, spec, othersOf(ports, id), undo)
+    const others = othersOf(ports, id, dataDirOf(call.config, ports))
+    const attached = attachPod(ports.kernel, netns, spec, others, undo, acquired.ways)
     const result = appended(previous, resultOf(call, spec, attached, acquired))
     assertPrintable(result, call.config.cniVersion)
     records.complete(acquired.record)

@@ -11,12 +11,21 @@ import { printRoute } from '../cni/print_result.ts'
 import { requestsOf } from '../cni/requests.ts'
 import type { CniDns } from '../cni/result.ts'
 import { isAtLeast } from '../cni/versions.ts'
-import { type Address, formatAddress, formatCidr, parseAddress, parseCidr } from '../core/address.ts'
+import {
+  type Address,
+  type Cidr,
+  formatAddress,
+  formatCidr,
+  parseAddress,
+  parseCidr,
+  sameAddress,
+} from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import { removeMasquerade } from '../pod/masquerade.ts'
 import { assertGateways, assertPodAddresses } from '../pod/next_hop.ts'
 import type { PodIp, PodRoute } from '../pod/spec.ts'
+import { askWays, ownAddressFault, ownOnes, ownPrefix, type Ways } from '../pod/ways.ts'
 import { attachmentIdOf, type Call, dataDirOf, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
 import { reaperOf } from './reaper.ts'
@@ -28,6 +37,8 @@ export type Acquired = {
   readonly routes: readonly PodRoute[]
   readonly dns?: CniDns
   readonly record: AttachmentRecord
+  /** The ways of the node to the addresses and their gateways, before anything was changed. */
+  readonly ways: Ways
 }
 
 /**
@@ -44,7 +55,7 @@ export function acquireAddresses(
   const type = delegateOf(call.config)
   if (type) return acquireFromDelegate(call, ports, { ...record, delegate: type }, type, undo)
   if (call.config.ipam?.type === OWN_IPAM) return acquireFromPool(call, ports, record, before, undo)
-  return { ips: [], routes: [], record: writeRecord(ports, record, undo) }
+  return { ips: [], routes: [], record: writeRecord(ports, record, undo), ways: () => undefined }
 }
 
 /** Where the addresses of a network are, and who may be asked about them. */
@@ -113,7 +124,7 @@ function acquireFromPool(
   const requested = requestsOf(invocation, config).ips
   const dns = ipam.resolvConf ? parseResolvConf(readResolvConf(ports, ipam.resolvConf)) : undefined
   const lease = (pool: Pool): Acquired => {
-    const leases = chooseLeases(pool, sets, requested, before.map(parseAddress))
+    const { leases, ways } = chooseUsable(call, ports, pool, sets, requested, before.map(parseAddress))
     const dataDir = dataDirOf(config, ports)
     const addresses = leases.map(({ address }) => formatAddress(address.address))
     const masquerade = config.ipMasq ? { masquerade: leases.map(({ address }) => formatCidr(address)) } : {}
@@ -123,9 +134,45 @@ function acquireFromPool(
     undo.pushForgetting(() => releaseLeases(ports, written))
     pool.take(owner, leases)
     const ips = leases.map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
-    return { ips, routes: decodeRoutes(ipam.routes), ...(dns && { dns }), record: written }
+    return { ips, routes: decodeRoutes(ipam.routes), ...(dns && { dns }), record: written, ways }
   }
   return withPool(ports, config.name, ipam.dataDir, lease, 'lease')
+}
+
+/** Each round takes at least one address of the node out of the choice. */
+const MAX_ROUNDS = 1000
+
+/**
+ * The leases of which no address is the node's own. Such a one is passed over; asked for by name, it is refused
+ * (`Code.addressInUse`). One round trip to the kernel, and one more for each that was passed over.
+ */
+function chooseUsable(
+  call: Call,
+  { kernel }: Ports,
+  pool: Pool,
+  sets: readonly RangeSet[],
+  requested: readonly Address[],
+  before: readonly Address[],
+): { leases: Lease[]; ways: Ways } {
+  const host = kernel.host()
+  const avoided: Cidr[] = []
+  for (let round = 1; ; round++) {
+    const leases = chooseLeases(pool, sets, requested, avoided.length > 0 ? [] : before, avoided)
+    const addresses = leases.map(({ address }) => address.address)
+    const ways = askWays(host, [...addresses, ...routedGateways(call, leases)])
+    const own = ownOnes(host, addresses, ways)
+    if (own.length === 0) return { leases, ways }
+    for (const { address, way } of own) {
+      const isWish = requested.some((one) => sameAddress(one, address))
+      if (isWish || round === MAX_ROUNDS) throw ownAddressFault(host, address, way)
+      avoided.push(ownPrefix(way, address))
+    }
+  }
+}
+
+/** The gateways that each pod of mode l3 makes addresses of the node. On a bridge they are looked at when they are made. */
+function routedGateways({ config }: Call, ips: readonly { readonly gateway?: Address }[]): Address[] {
+  return config.mode === 'l3' ? ips.flatMap(({ gateway }) => gateway ?? []) : []
 }
 
 /** What a killed ADD held is asked for again; if somebody has it by now, any address will do. */
@@ -134,8 +181,9 @@ function chooseLeases(
   sets: readonly RangeSet[],
   requested: readonly Address[],
   before: readonly Address[],
+  avoided: readonly Cidr[],
 ): Lease[] {
-  if (requested.length > 0 || before.length === 0) return pool.choose(sets, requested)
+  if (requested.length > 0 || before.length === 0) return pool.choose(sets, requested, avoided)
   try {
     return pool.choose(sets, before)
   } catch {
@@ -175,10 +223,23 @@ function acquireFromDelegate(
   }
   assertPodAddresses(ips, `plugin ${type}: `)
   assertGateways(ips, `plugin ${type}: `)
+  const ways = askDelegated(call, ports, type, ips)
   const masquerade = call.config.ipMasq ? { masquerade: ips.map(({ cidr }) => formatCidr(cidr)) } : {}
   written = { ...record, routes: result.routes.map(printRoute), ...masquerade }
   recordsOf(ports).write(written)
-  return { ips, routes: result.routes, ...(result.dns && { dns: result.dns }), record: written }
+  return { ips, routes: result.routes, ...(result.dns && { dns: result.dns }), record: written, ways }
+}
+
+/** Which address comes next is the delegate's choice: one of the node's own can only be refused. */
+function askDelegated(call: Call, { kernel }: Ports, type: string, ips: readonly PodIp[]): Ways {
+  const host = kernel.host()
+  const addresses = ips.map(({ cidr }) => cidr.address)
+  const ways = askWays(host, [...addresses, ...routedGateways(call, ips)])
+  for (const { address, way } of ownOnes(host, addresses, ways)) {
+    const cause = ownAddressFault(host, address, way)
+    throw new Fault(`plugin ${type} gave an address that can't be used: ${cause.message}`, { cause })
+  }
+  return ways
 }
 
 /**

@@ -2,18 +2,25 @@ import type { PoolUse } from '../../ipam/config.ts'
 import { exhausted } from '../../ipam/exhausted.ts'
 import { poolStats } from '../../ipam/pool_stats.ts'
 import type { NetworkConfig } from '../cni/config.ts'
+import { type Address, hostCidr } from '../core/address.ts'
 import { during, isErrno } from '../core/errors.ts'
 import { bridgeFull, MAX_BRIDGE_PORTS } from '../pod/bridge.ts'
+import { refuseForeignGateway, refuseForeignRouted } from '../pod/foreign.ts'
 import { assertForwardable } from '../pod/forwarding.ts'
+import { missingGateways } from '../pod/gateway.ts'
 import { assertIpv6Possible } from '../pod/ipv6.ts'
 import { assertAdvertisementsRefusable } from '../pod/router_advertisements.ts'
+import { askWays, ownOnes } from '../pod/ways.ts'
 import { planSets, poolPlace, poolUseOf } from './addresses.ts'
 import { type Call, dataDirOf, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
 import { withOwnIpam } from './ipam.ts'
 import { asNotAvailable } from './not_available.ts'
 import type { Ports } from './ports.ts'
+import { othersOf } from './reaper.ts'
 import { bridgeNameOf } from './spec_of.ts'
 
+/** No link has it: of the bridge that is still to be made. */
+const NO_INDEX = 0
 /** No link can have this name, so its removal is a question: may we change links, or not? */
 const NO_LINK = 'bowline/status'
 
@@ -28,7 +35,10 @@ export function status(call: Call, ports: Ports): void {
     probeStore(ports, ports.paths.recordsDir)
     const use = poolUseOf({ mode: config.mode ?? 'l2' })
     probeSettings(config, ports, use)
-    if (config.ipam?.type === OWN_IPAM) refuseFullPool(config, ports, use)
+    if (config.ipam?.type === OWN_IPAM) {
+      refuseFullPool(config, ports, use)
+      refuseForeignRanges(config, ports, use)
+    }
     if (config.mode !== 'l3') refuseFullBridge(config, ports)
     const type = delegateOf(config)
     if (type) runDelegate(call, ports, type, 'STATUS')
@@ -84,12 +94,39 @@ function refuseFullPool(config: NetworkConfig, ports: Ports, use: PoolUse): void
   const dataDir = dataDirOf(config, ports)
   const sets = planSets(config, use)
   probeStore(ports, `${dataDir}/${name}`)
-  for (const { set, total, held, holdings } of poolStats(
-    ports.files,
-    poolPlace(ports, name, dataDir),
-    sets,
-  )) {
-    if (holdings && BigInt(held) >= total) throw exhausted(name, set, holdings)
+  const host = ports.kernel.host()
+  const ownOf = (addresses: readonly Address[]) =>
+    ownOnes(host, addresses, askWays(host, addresses)).map(({ address }) => address)
+  const place = poolPlace(ports, name, dataDir)
+  for (const { set, total, held, holdings, own } of poolStats(ports.files, place, sets, ownOf)) {
+    if (holdings && BigInt(held) >= total) throw exhausted(name, set, holdings, own.map(hostCidr))
+  }
+}
+
+/** Whether the next ADD would take a gateway or a subnet that the node reaches otherwise. */
+function refuseForeignRanges(config: NetworkConfig, ports: Ports, use: PoolUse): void {
+  const host = ports.kernel.host()
+  const ranges = planSets(config, use).flatMap((set) => set.ranges)
+  const ips = ranges.map(({ subnet: { prefix }, start, gateway }) => ({
+    cidr: { address: start, prefix },
+    ...(gateway && { gateway }),
+  }))
+  // Whether a pod of another network has the first address is no matter: there may be others.
+  const others = {
+    ...othersOf(ports, { network: config.name, containerId: '', ifName: '' }),
+    holderOf: () => undefined,
+  }
+  if (config.mode === 'l3') {
+    const addresses = ips.flatMap(({ cidr, gateway }) => [cidr.address, ...(gateway ? [gateway] : [])])
+    refuseForeignRouted(host, { ips }, askWays(host, addresses), others)
+  } else if (config.isGateway || config.isDefaultGateway) {
+    const name = bridgeNameOf(config)
+    const bridge = host.link({ name }) ?? { name, index: NO_INDEX }
+    const gateways = ips.flatMap(({ cidr: { prefix }, gateway }) =>
+      gateway ? [{ address: gateway, prefix }] : [],
+    )
+    const missing = bridge.index === NO_INDEX ? gateways : missingGateways(host, bridge, gateways)
+    for (const gateway of missing) refuseForeignGateway(host, bridge, gateway, ips, others)
   }
 }
 

@@ -4,6 +4,7 @@ import { type Address, formatAddress, parseAddress, parseCidr } from '../core/ad
 import { Code, collectFaults, Fault } from '../core/errors.ts'
 import { type AttachmentId, deriveNames } from '../core/names.ts'
 import { isOwnAlias } from '../pod/alias.ts'
+import { removeHostRoute } from '../pod/delivery.ts'
 import { leaveBridge, returnRoutes } from '../pod/detach.ts'
 import { removeMacCheck } from '../pod/mac_check.ts'
 import { removeMasquerade, removeUnrecordedMasquerade } from '../pod/masquerade.ts'
@@ -36,7 +37,7 @@ export function removeFromKernel(
   const before = collectFaults([() => removeMasqueradeOf(ports, record)])
   const link = collectFaults([() => removeOwnLink(ports, record, call, hostLinks)])
   // After the link: at no time can the pod send unchecked.
-  const after = collectFaults([() => removeMacCheckOf(ports, record)])
+  const after = collectFaults([() => removeHostRoutes(ports, record), () => removeMacCheckOf(ports, record)])
   return { faults: [...before, ...link, ...after], isLinkGone: link.length === 0 }
 }
 
@@ -115,6 +116,12 @@ function removeMacCheckOf(ports: Ports, record: AttachmentRecord): void {
   if (!record.macspoofchk || record.bootId !== ports.kernel.bootId()) return
   const { key, hostIfName } = deriveNames(record)
   removeMacCheck(ports.kernel, { key, hostIfName: record.hostIfName ?? hostIfName })
+}
+
+function removeHostRoutes(ports: Ports, { hostRoutes, bootId }: AttachmentRecord): void {
+  if (!hostRoutes || bootId !== ports.kernel.bootId()) return
+  for (const text of hostRoutes.addresses)
+    removeHostRoute(ports.kernel.host(), hostRoutes.link, parseAddress(text))
 }
 
 /** The interface of an earlier plugin is its own to remove: it only stops being a port of our bridge. */

@@ -56,20 +56,20 @@ describe('with enabledad', () => {
     expect(run(`ip netns exec pod sysctl -n ${settings}`)).toBe('1\n1')
   })
 
-  it.each([
-    ['a machine on the bridge', 'ip -n machine addr add fd00:1::2/64 dev eth0 nodad', 'machine'],
-    ['the node itself', 'ip addr add fd00:1::2/64 dev br0 nodad', undefined],
-  ])('ADD fails and leaves nothing when %s has the address', async (_, take, owner) => {
-    run(take)
-    const before = [await residue(), run('ip -br addr show br0')]
-    const { exitCode, output } = await call('ADD')
-    expect({ exitCode, ...output }).toMatchObject({ exitCode: 1, code: 101 })
-    expect(output.msg).toContain(`${FIRST} is in use`)
-    expect([await residue(), run('ip -br addr show br0')]).toEqual(before)
-    expect(await link('eth0', pod)).toBeUndefined()
-    // Nothing has happened to the one who had it first.
-    expect(run(`ip ${owner ? `-n ${owner}` : ''} -6 addr`)).not.toContain('dadfailed')
-  })
+  it.each([['a machine on the bridge', 'ip -n machine addr add fd00:1::2/64 dev eth0 nodad', 'machine']])(
+    'ADD fails and leaves nothing when %s has the address',
+    async (_, take, owner) => {
+      run(take)
+      const before = [await residue(), run('ip -br addr show br0')]
+      const { exitCode, output } = await call('ADD')
+      expect({ exitCode, ...output }).toMatchObject({ exitCode: 1, code: 101 })
+      expect(output.msg).toContain(`${FIRST} is in use`)
+      expect([await residue(), run('ip -br addr show br0')]).toEqual(before)
+      expect(await link('eth0', pod)).toBeUndefined()
+      // Nothing has happened to the one who had it first.
+      expect(run(`ip ${owner ? `-n ${owner}` : ''} -6 addr`)).not.toContain('dadfailed')
+    },
+  )
 
   it('the next ADD gets another address', async () => {
     run('ip -n machine addr add fd00:1::2/64 dev eth0 nodad')

@@ -16,12 +16,19 @@ function waits(node: FakeNode): { ms: number } {
 /** Another machine on the bridge that the pod will join, with this address. */
 function placeMachine({ kernel }: FakeNode, address: string): void {
   const host = kernel.host()
-  const mac = '02:00:00:00:00:99' as Mac
-  const { index } = host.applyAndRead([{ op: 'createBridge', name: 'br0', mac }], { name: 'br0' })
+  kernel.makeNetns('/var/run/netns/machine')
+  const peerNetns = kernel.openNetns('/var/run/netns/machine')
+  const [mac, other] = ['02:00:00:00:00:99', '02:00:00:00:00:98'] as Mac[]
+  const bridge = { name: 'br0', mac: mac as Mac }
+  const { index } = host.applyAndRead([{ op: 'createBridge', ...bridge }], { name: 'br0' })
+  const ends = { host: { name: 'machine0', mac: mac as Mac }, peer: { name: 'eth0', mac: other as Mac } }
   host.apply([
     { op: 'setLink', link: { index }, up: true, ipv6LinkLocal: false },
-    { op: 'addAddress', linkIndex: index, cidr: parseCidr(address), noDad: true },
+    { op: 'createVeth', ...ends, peerNetns },
+    { op: 'setLink', link: { name: 'machine0' }, master: index, up: true },
   ])
+  const end = peerNetns.applyAndRead([{ op: 'setLink', link: { name: 'eth0' }, up: true }], { name: 'eth0' })
+  peerNetns.apply([{ op: 'addAddress', linkIndex: end.index, cidr: parseCidr(address), noDad: true }])
 }
 
 describe('with enabledad', () => {

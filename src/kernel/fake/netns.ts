@@ -12,12 +12,13 @@ import type {
   PolicyRule,
   PortVlan,
   Route,
+  Way,
 } from '../kernel.ts'
 import { addAddress, dropIpv6, makeLinkLocals, removeAddress } from './addresses.ts'
 import { createBridge, createVeth, createVlan, removeLink, setLink } from './links.ts'
 import { removeNeighbour, setNeighbour } from './neighbours.ts'
 import { addPortVlan, portVlansOf, removePortVlan } from './port_vlans.ts'
-import { addRoute, bestRoutes, removeRoute, routeTo, showRoute } from './routes.ts'
+import { addRoute, bestRoutes, removeRoute, routeTo, showRoute, wayOf, wayTo } from './routes.ts'
 import { findLink, type Namespace, showLink } from './state.ts'
 import { refusal, type Steps } from './steps.ts'
 import { hasIpv6, readSysctl, writeSysctl } from './sysctls.ts'
@@ -132,6 +133,18 @@ export class FakeNetns implements Netns {
     )
   }
 
+  ways(addresses: readonly Address[], changes: readonly Change[] = []): Way[] {
+    this.apply(changes)
+    if (addresses.length === 0) return []
+    return this.#query(`find the routes to ${addresses.map(formatAddress).join(', ')}`, (namespace) =>
+      addresses.map((address) => wayTo(namespace, address)),
+    )
+  }
+
+  allWays(): Way[] {
+    return this.#query('list routes', ({ routes }) => routes.map(wayOf))
+  }
+
   readSysctl(key: string): string | undefined {
     return this.#query(`read sysctl ${key}`, (namespace) => readSysctl(namespace, key))
   }
@@ -202,6 +215,8 @@ export class FakeNetns implements Netns {
       case 'removeRoute':
         removeRoute(namespace, change.route)
         break
+      case 'restoreRoute':
+        throw refusal('EOPNOTSUPP', 'the fake has no routes in the form of the kernel')
       case 'setNeighbour':
         setNeighbour(namespace, change.neighbour)
         break

@@ -3,11 +3,12 @@ import {
   type Cidr,
   contains,
   type Family,
+  hostCidr,
   networkOf,
   sameAddress,
   sameCidr,
 } from '../../core/address.ts'
-import type { Route } from '../kernel.ts'
+import type { Route, Way } from '../kernel.ts'
 import {
   AddressFlag,
   type FakeLink,
@@ -119,6 +120,20 @@ export function bestRoutes(namespace: Namespace, address: Address): FakeRoute[] 
   if (holdsAddress(namespace, address)) return []
   const matching = namespace.routes.filter(({ dst, table }) => table === MAIN_TABLE && contains(dst, address))
   return matching.sort((a, b) => b.dst.prefix - a.dst.prefix || a.priority - b.priority).slice(0, 1)
+}
+
+export function wayTo(namespace: Namespace, address: Address): Way {
+  const holder = [...namespace.links.values()].find(({ addresses }) =>
+    addresses.some(({ cidr }) => sameAddress(cidr.address, address)),
+  )
+  if (holder) return { type: 'local', dst: hostCidr(address), hops: [{ linkIndex: holder.index }] }
+  const [best] = bestRoutes(namespace, address)
+  return best ? wayOf(best) : { type: 'none', hops: [] }
+}
+
+export function wayOf({ dst, table, priority, kernel, linkIndex, gateway }: FakeRoute): Way {
+  const hop = { linkIndex, ...(gateway && { gateway }) }
+  return { type: 'unicast', dst, table, protocol: kernel ? 2 : 3, priority, hops: [hop] }
 }
 
 export function showRoute({ kernel: _, priority, ...route }: FakeRoute): Route {

@@ -1,4 +1,4 @@
-import { type Address, addressBytes, type Family as IpFamily } from '../../core/address.ts'
+import type { Address, Family as IpFamily } from '../../core/address.ts'
 import { Code, Fault, isErrno } from '../../core/errors.ts'
 import { describeChange } from '../describe.ts'
 import type {
@@ -11,9 +11,17 @@ import type {
   PolicyRule,
   PortVlan,
   Route,
+  Way,
 } from '../kernel.ts'
 import { familyNumber, stepsOf, writeChange, writeIfInfo, writeLinkHead } from '../netlink/changes.ts'
-import { type Ack, type MessageWriter, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST } from '../netlink/message.ts'
+import {
+  type Ack,
+  type Message,
+  type MessageWriter,
+  NLM_F_ACK,
+  NLM_F_DUMP,
+  NLM_F_REQUEST,
+} from '../netlink/message.ts'
 import {
   advertisedAddressLinks,
   advertisedRouteLinks,
@@ -30,11 +38,11 @@ import {
   Family,
   Ifla,
   Nda,
-  RTM_F_FIB_MATCH,
-  RTM_F_LOOKUP_TABLE,
   Rta,
   Rtm,
+  TABLE_LOCAL,
 } from '../netlink/rtnetlink.ts'
+import { decodeWay, refusedWay, writeWayQuestion } from '../netlink/ways.ts'
 import { errnoName } from './errno.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
@@ -44,6 +52,15 @@ import { probeSysctl, readSysctl, writeSysctl } from './sysctl.ts'
 const NETLINK_ROUTE = 0
 /** Requests in one send: both they (under 40 KiB) and their answers must fit the buffers that a socket starts with. */
 const MAX_BATCH = 64
+
+/** Requests that change nothing. */
+type Question = {
+  readonly count: number
+  /** Writes them, numbered from `first`. */
+  readonly write: (writer: MessageWriter, first: number) => void
+  /** `index` is that of the request which the message answers. */
+  readonly onReply: (message: Message, index: number) => void
+}
 
 /** A network namespace by way of one rtnetlink socket, which is opened when it is first needed. */
 export class LinuxNetns implements Netns {
@@ -136,7 +153,7 @@ export class LinuxNetns implements Netns {
     let index: number | undefined
     const [ack] = this.#open().exchange(
       1,
-      (writer, seq) => writeRouteQuestion(writer, address, seq),
+      (writer, seq) => writeWayQuestion(writer, address, seq),
       ({ type, body }) => {
         if (type === Rtm.newRoute) index = decodeRoutes(body)[0]?.linkIndex
       },
@@ -153,9 +170,7 @@ export class LinuxNetns implements Netns {
       (writer, seq) => {
         first = seq
         for (const [i, address] of addresses.entries()) {
-          // IPv6 tells the table in any case, and after the first dump refuses the flag that asks for it.
-          const flags = address.family === 4 ? RTM_F_FIB_MATCH | RTM_F_LOOKUP_TABLE : RTM_F_FIB_MATCH
-          writeRouteQuestion(writer, address, seq + i, flags)
+          writeWayQuestion(writer, address, seq + i)
         }
         writer.begin(Rtm.getRule, NLM_F_REQUEST | NLM_F_DUMP, seq + addresses.length)
         writer.u32(Family.unspec).u32(0).u32(0).end()
@@ -180,6 +195,27 @@ export class LinuxNetns implements Netns {
     return found.filter(({ priority = 0 }) => priority === lowest)
   }
 
+  ways(addresses: readonly Address[], changes: readonly Change[] = []): Way[] {
+    const ways: Way[] = []
+    const answers = this.#applyAndAsk(changes, {
+      count: addresses.length,
+      write: (writer, first) => {
+        for (const [i, address] of addresses.entries()) writeWayQuestion(writer, address, first + i)
+      },
+      onReply: ({ type, body }, index) => {
+        if (type === Rtm.newRoute) ways[index] = decodeWay(body)
+      },
+    })
+    return answers.map(({ errno }, i) => ways[i] ?? refusedWay(errno))
+  }
+
+  allWays(family: IpFamily): Way[] {
+    const body = (writer: MessageWriter) => writer.u8(familyNumber(family)).u8(0).u16(0).u32(0).u32(0)
+    return this.#dump('routes', { request: Rtm.getRoute, reply: Rtm.newRoute, body })
+      .map(decodeWay)
+      .filter(({ table }) => table !== TABLE_LOCAL)
+  }
+
   readSysctl(key: string): string | undefined {
     return this.#inside(() => readSysctl(key))
   }
@@ -199,45 +235,62 @@ export class LinuxNetns implements Netns {
     closeHandle(this.#handle)
   }
 
-  /** Applies the changes, the last batch of them together with a question for one link. Throws the first refusal. */
   #applyAll(changes: readonly Change[], ref?: LinkRef): Link | undefined {
+    let link: Link | undefined
+    const question: Question | undefined = ref && {
+      count: 1,
+      write: (writer, first) => writeLinkQuestion(writer, ref, first),
+      onReply: ({ type, body }) => {
+        if (type === Rtm.newLink) link = decodeLink(body)
+      },
+    }
+    const [answer] = this.#applyAndAsk(changes, question)
+    if (ref && answer) throwUnlessAbsent(answer, ref)
+    return link
+  }
+
+  /**
+   * Applies the changes, the last batch of them together with the question. Throws the first refusal of a change; returns
+   * what became of the question's requests.
+   */
+  #applyAndAsk(changes: readonly Change[], question?: Question): readonly Ack[] {
     const steps = changes.flatMap(stepsOf)
     let refused: Fault | undefined
     const onRefusal = (fault: Fault): void => {
       refused ??= fault
     }
     while (steps.length > MAX_BATCH) this.#batch(steps.splice(0, MAX_BATCH), undefined, onRefusal)
-    const link = this.#batch(steps, ref, onRefusal)
+    const answers = this.#batch(steps, question, onRefusal)
     if (refused) throw refused
-    return link
+    return answers
   }
 
   /** One round trip. `onRefusal` gets the refusals of changes in their order. */
   #batch(
     steps: readonly Change[],
-    ref: LinkRef | undefined,
+    question: Question | undefined,
     onRefusal: (fault: Fault) => void,
-  ): Link | undefined {
-    const count = steps.length + (ref ? 1 : 0)
-    if (count === 0) return undefined
-    let link: Link | undefined
+  ): readonly Ack[] {
+    const count = steps.length + (question?.count ?? 0)
+    if (count === 0) return []
+    let firstQuestion = 0
     const acks = this.#open().exchange(
       count,
       (writer, first) => {
+        firstQuestion = first + steps.length
         for (const [i, step] of steps.entries()) writeChange(writer, step, first + i, peerFd(step))
-        if (ref) writeLinkQuestion(writer, ref, first + steps.length)
+        question?.write(writer, firstQuestion)
       },
-      ({ type, body }) => {
-        if (type === Rtm.newLink) link = decodeLink(body)
+      (message) => {
+        const index = message.seq - firstQuestion
+        if (index >= 0) question?.onReply(message, index)
       },
     )
     for (const [i, step] of steps.entries()) {
       const ack = acks[i]
       if (ack && ack.errno !== 0) onRefusal(refusal(ack, describeChange(step)))
     }
-    const answer = acks[steps.length]
-    if (ref && answer) throwUnlessAbsent(answer, ref)
-    return link
+    return acks.slice(steps.length)
   }
 
   /** Of a link that is gone there is nothing to list. */
@@ -269,19 +322,6 @@ function peerFd(change: Change): number {
 function writeLinkQuestion(writer: MessageWriter, ref: LinkRef, seq: number): void {
   writeLinkHead(writer.begin(Rtm.getLink, NLM_F_REQUEST | NLM_F_ACK, seq), ref)
   writer.attributeU32(Ifla.extMask, EXT_MASK_SKIP_STATS).end()
-}
-
-/** `flags`: RTM_F_*. */
-function writeRouteQuestion(writer: MessageWriter, address: Address, seq: number, flags = 0): void {
-  const bytes = addressBytes(address)
-  writer.begin(Rtm.getRoute, NLM_F_REQUEST | NLM_F_ACK, seq)
-  writer
-    .u8(familyNumber(address.family))
-    .u8(8 * bytes.length)
-    .u16(0)
-    .u32(0)
-    .u32(flags)
-  writer.attribute(Rta.dst, bytes).end()
 }
 
 /** ENODEV is "no such link"; ERANGE is "no link can have a name this long". */

@@ -26,6 +26,7 @@ import {
   Nda,
   NUD_PERMANENT,
   RTN_UNICAST,
+  RTNH_F_ONLINK,
   RTPROT_BOOT,
   RTPROT_UNSPEC,
   Rta,
@@ -109,6 +110,9 @@ export function writeChange(writer: MessageWriter, change: Change, seq: number, 
     case 'removeRoute':
       // Protocol 0 and scope 255 mean any: a route that somebody else made is removed by its destination as well.
       writeRoute(begin(Rtm.delRoute), { scope: SCOPE_NOWHERE, ...change.route }, RTPROT_UNSPEC)
+      break
+    case 'restoreRoute':
+      writeEntry(begin(Rtm.newRoute, NLM_F_CREATE), change.entry)
       break
     case 'setNeighbour': {
       const { linkIndex, address, mac } = change.neighbour
@@ -281,6 +285,14 @@ function writeRoute(writer: MessageWriter, route: Route, protocol: number): void
     if (mtu !== undefined) writer.attributeU32(Rtax.mtu, mtu)
     if (advmss !== undefined) writer.attributeU32(Rtax.advmss, advmss)
   })
+}
+
+/** As the kernel has shown it, without what it says of the next hop's state, which it would refuse. */
+function writeEntry(writer: MessageWriter, entry: Uint8Array): void {
+  writer
+    .bytes(entry.subarray(0, 8))
+    .u32((entry[8] ?? 0) & RTNH_F_ONLINK)
+    .bytes(entry.subarray(12))
 }
 
 function writeNeighbour(writer: MessageWriter, linkIndex: number, address: Cidr['address']): void {

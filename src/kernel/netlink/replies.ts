@@ -27,6 +27,7 @@ import {
   NUD_NOARP,
   OPER_UNKNOWN,
   OPER_UP,
+  RTM_F_CLONED,
   RTN_UNICAST,
   RTPROT_KERNEL,
   RTPROT_RA,
@@ -115,26 +116,45 @@ export function decodeAddress(body: Uint8Array): LinkAddress & { linkIndex: numb
  * one. Empty for what is no unicast route of IP outside the local table.
  */
 export function decodeRoutes(body: Uint8Array): Route[] {
-  const view = viewOf(body, 12, 'route')
-  const family = view.getUint8(0)
-  const attributes = readAttributes(body, 12)
-  const table = readU32(attributes.get(Rta.table)) ?? view.getUint8(4)
   // The local table and other protocols (MPLS) come along in a dump of all families.
-  if (view.getUint8(7) !== RTN_UNICAST || table === TABLE_LOCAL || !isInternet(family)) return []
+  if (!isInternet(viewOf(body, 12, 'route').getUint8(0))) return []
+  const { type, route, hops } = decodeRouteEntry(body)
+  if (type !== RTN_UNICAST || route.table === TABLE_LOCAL) return []
+  return hops.map((hop) => ({ ...route, ...hop }))
+}
+
+export type RouteEntry = {
+  /** RTN_*. */
+  readonly type: number
+  /** No entry of a table, but the one next hop that was chosen for a packet. */
+  readonly isClone: boolean
+  readonly route: Omit<Route, 'linkIndex' | 'gateway'> & { readonly table: number }
+  /** None as well where only the number of a next hop object is shown (net.ipv4.nexthop_compat_mode=0). */
+  readonly hops: readonly NextHop[]
+  readonly nextHopId?: number
+}
+
+/** Reads the body of an RTM_NEWROUTE message of IP, whatever its table and type. */
+export function decodeRouteEntry(body: Uint8Array): RouteEntry {
+  const view = viewOf(body, 12, 'route')
+  const attributes = readAttributes(body, 12)
   const source = attributes.get(Rta.prefSource)
   const metrics = nested(attributes, Rta.metrics)
   const [mtu, advmss] = [readU32(metrics.get(Rtax.mtu)), readU32(metrics.get(Rtax.advmss))]
   const priority = readU32(attributes.get(Rta.priority))
   const route = {
-    dst: destinationOf(family, view.getUint8(1), attributes.get(Rta.dst)),
+    dst: destinationOf(view.getUint8(0), view.getUint8(1), attributes.get(Rta.dst)),
     scope: view.getUint8(6),
-    table,
+    table: readU32(attributes.get(Rta.table)) ?? view.getUint8(4),
     ...(source && { source: addressOf(source) }),
     ...(priority !== undefined && { priority }),
     ...(mtu !== undefined && { mtu }),
     ...(advmss !== undefined && { advmss }),
   }
-  return nextHopsOf(attributes).map((hop) => ({ ...route, ...hop }))
+  const isClone = (view.getUint32(8, true) & RTM_F_CLONED) !== 0
+  const nextHopId = readU32(attributes.get(Rta.nextHopId))
+  const hops = nextHopsOf(attributes)
+  return { type: view.getUint8(7), isClone, route, hops, ...(nextHopId !== undefined && { nextHopId }) }
 }
 
 /**

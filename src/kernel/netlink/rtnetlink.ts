@@ -86,11 +86,15 @@ export const Rta = {
   cacheInfo: 12,
   table: 15,
   via: 18,
+  nextHopId: 30,
 } as const
 export const Rtax = { mtu: 2, advmss: 8 } as const
-/** Answers with the route as it stands in its table, with all of its next hops, and with that table. */
-export const RTM_F_FIB_MATCH = 0x2000
+/** In `rtm_flags`: the answer is one next hop that was chosen; the question wants the table, and the entry as it was made. */
+export const RTM_F_CLONED = 0x200
 export const RTM_F_LOOKUP_TABLE = 0x1000
+export const RTM_F_FIB_MATCH = 0x2000
+/** The one flag of a next hop that says how it was made and not how it fares. */
+export const RTNH_F_ONLINK = 4
 export const RTPROT_UNSPEC = 0
 export const RTPROT_KERNEL = 2
 export const RTPROT_BOOT = 3

@@ -1,0 +1,64 @@
+import { type Address, addressBytes } from '../../core/address.ts'
+import type { Way, WayType } from '../kernel.ts'
+import { familyNumber } from './changes.ts'
+import { type MessageWriter, NLM_F_ACK, NLM_F_REQUEST } from './message.ts'
+import { decodeRouteEntry } from './replies.ts'
+import { RTM_F_FIB_MATCH, RTM_F_LOOKUP_TABLE, Rta, Rtm } from './rtnetlink.ts'
+
+/** RTN_*: what a route does with a packet. Source: linux/rtnetlink.h. */
+const TYPES: readonly (WayType | undefined)[] = [
+  undefined,
+  'unicast',
+  'local',
+  'broadcast',
+  'local',
+  undefined,
+  'blackhole',
+  'unreachable',
+  'prohibit',
+]
+
+/** EINVAL, EHOSTUNREACH, EACCES: how it refuses a question by the type of the route. ENETUNREACH: it has none. */
+const REFUSALS: Readonly<Record<number, WayType>> = {
+  22: 'blackhole',
+  113: 'unreachable',
+  13: 'prohibit',
+}
+
+/**
+ * Asks by which entry of its tables the kernel would send a packet. Linux 4.13 names the entry as it was made; an older
+ * kernel ignores the flag, and answers with the one next hop that it has chosen. IPv6 always tells the table, and refuses
+ * the wish.
+ */
+export function writeWayQuestion(writer: MessageWriter, address: Address, seq: number): void {
+  const bytes = addressBytes(address)
+  writer.begin(Rtm.getRoute, NLM_F_REQUEST | NLM_F_ACK, seq)
+  writer
+    .u8(familyNumber(address.family))
+    .u8(8 * bytes.length)
+    .u16(0)
+    .u32(0)
+    .u32(address.family === 4 ? RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH : RTM_F_FIB_MATCH)
+  writer.attribute(Rta.dst, bytes).end()
+}
+
+/** Reads the body of an RTM_NEWROUTE message, of any table and type. */
+export function decodeWay(body: Uint8Array): Way {
+  const { type, isClone, route, hops, nextHopId } = decodeRouteEntry(body)
+  return {
+    type: TYPES[type] ?? 'other',
+    ...(!isClone && { dst: route.dst }),
+    table: route.table,
+    protocol: body[5] ?? 0,
+    ...(route.priority !== undefined && { priority: route.priority }),
+    hops,
+    ...(nextHopId !== undefined && { nextHopId }),
+    // The buffer that it was received in is used again.
+    entry: body.slice(),
+  }
+}
+
+/** What a refused question says. */
+export function refusedWay(errno: number): Way {
+  return { type: REFUSALS[errno] ?? 'none', hops: [] }
+}

@@ -1,0 +1,181 @@
+import { type Address, bitsOf, contains, formatAddress, hostCidr } from '../core/address.ts'
+import { Code, Fault, ignoring } from '../core/errors.ts'
+import type { AttachmentId } from '../core/names.ts'
+import type { UndoStack } from '../core/undo.ts'
+import type { Change, Link, Netns, Route, Way } from '../kernel/kernel.ts'
+import { isAliasOfNetwork } from './alias.ts'
+import { foreignFault, inUseFault } from './foreign.ts'
+import type { Others } from './others.ts'
+import type { PodIp, PodSpec } from './spec.ts'
+import { isExact, isOwn, ownAddressFault } from './ways.ts'
+
+/*
+ * Where the node sends what is for a pod. The route that we make may stand behind an older one: of an earlier plugin, of
+ * another bridge with the same subnet, of a table that a policy rule prefers.
+ */
+
+/** More routes than anybody has to one address; the bound of a loop. */
+const MAX_RIVALS = 16
+const MAIN_TABLE = 254
+
+/** Through which link packets to a pod must leave. */
+export type Delivery = {
+  readonly link: Link
+  /** In mode l2: a host route over the link helps where the route of its subnet does not count. */
+  readonly byHostRoute: boolean
+}
+
+/** The pod's addresses, if the node delivers to them: by a route to the pod, or as the gateway on the bridge. */
+export function deliveredAddresses({ mode, bridge, ips }: PodSpec): Address[] {
+  return mode === 'l3' || bridge?.isGateway ? ips.map(({ cidr }) => cidr.address) : []
+}
+
+/** Whether what goes this way leaves by the link, and is for whoever is there. */
+export function leadsTo(
+  { type, hops }: Way | undefined = { type: 'none', hops: [] },
+  { index }: Link,
+): boolean {
+  return (
+    type === 'unicast' &&
+    hops.length > 0 &&
+    hops.every(({ linkIndex, gateway }) => linkIndex === index && !gateway)
+  )
+}
+
+/**
+ * Sees to it that the node sends what is for the pod by this link. `ways` are the answers for `deliveredAddresses`, after
+ * all of ours was made. A route that nobody can have a use for is taken away, and comes back by `undo`. Throws a Fault
+ * that names the route which is in the way.
+ */
+export function ensureDelivery(
+  host: Netns,
+  spec: PodSpec,
+  delivery: Delivery,
+  ways: readonly Way[],
+  others: Others,
+  undo: UndoStack,
+): void {
+  // In a VRF the kernel looks elsewhere than where it was asked.
+  if (delivery.link.master !== undefined && delivery.byHostRoute) return
+  for (const [i, address] of deliveredAddresses(spec).entries()) {
+    const ip = spec.ips.find(({ cidr }) => cidr.address === address)
+    const way = ways[i]
+    if (!ip || !way || leadsTo(way, delivery.link)) continue
+    clearWay(host, spec.id, ip, delivery, way, others, undo)
+  }
+}
+
+function clearWay(
+  host: Netns,
+  id: AttachmentId,
+  ip: PodIp,
+  delivery: Delivery,
+  first: Way,
+  others: Others,
+  undo: UndoStack,
+): void {
+  const { address } = ip.cidr
+  let way: Way | undefined = first
+  let hasHostRoute = !delivery.byHostRoute
+  for (let rival = 1; rival <= MAX_RIVALS; rival++) {
+    if (!way || leadsTo(way, delivery.link)) return
+    if (isOwn(way)) throw ownAddressFault(host, address, way)
+    const holder = others.holderOf(address)
+    if (holder) throw inUseFault(address, holder)
+    if (isNobodys(host, id, way, others)) removeStale(host, way, undo)
+    else if (!hasHostRoute && yieldsToHostRoute(host, ip, way, others)) {
+      addHostRoute(host, ip, delivery.link, others, undo)
+      hasHostRoute = true
+    } else if (isUnused(ip, way, delivery)) return
+    else break
+    way = host.ways([address])[0]
+  }
+  throw inTheWay(host, address, way ?? first)
+}
+
+/**
+ * By one device alone, that is down or has nobody at its other end; or that is a bridge of ours or a pod's of this very
+ * network: no pod there has the address any more.
+ */
+function isNobodys(host: Netns, { network }: AttachmentId, way: Way, others: Others): boolean {
+  const [hop, second] = way.hops
+  if (way.type !== 'unicast' || !isExact(way) || way.table !== MAIN_TABLE) return false
+  if (!hop || second || hop.gateway || way.nextHopId !== undefined) return false
+  const link = host.link({ index: hop.linkIndex })
+  if (!link?.up || !link.running || isAliasOfNetwork(link.alias, network)) return true
+  return link.kind === 'bridge' && others.isOwnLink(link)
+}
+
+function removeStale(host: Netns, { dst, hops, table, priority, entry }: Way, undo: UndoStack): void {
+  const [hop] = hops
+  if (!dst || !hop) return
+  const route: Route = {
+    dst,
+    linkIndex: hop.linkIndex,
+    ...(table !== undefined && { table }),
+    ...(priority !== undefined && { priority }),
+  }
+  const restore: Change = entry ? { op: 'restoreRoute', entry } : { op: 'addRoute', route }
+  undo.push(() => ignoring(['ENODEV', 'ENETDOWN', 'EEXIST'], () => host.apply([restore])))
+  ignoring(['ESRCH'], () => host.apply([{ op: 'removeRoute', route }]))
+}
+
+/**
+ * A route of the same subnet by another bridge of ours, or one that drops what nothing more specific takes. One that is
+ * wider than the subnet counts only where the subnet has no route, or while the kernel does not use it.
+ */
+function yieldsToHostRoute(host: Netns, { cidr }: PodIp, way: Way, others: Others): boolean {
+  if (way.type !== 'unicast') return true
+  if (isExact(way) || way.table !== MAIN_TABLE) return false
+  if ((way.dst?.prefix ?? 0) < cidr.prefix) return true
+  const links = way.hops.map(({ linkIndex }) => host.link({ index: linkIndex }))
+  return links.length > 0 && links.every((link) => link !== undefined && others.isOwnLink(link))
+}
+
+function addHostRoute(
+  host: Netns,
+  { cidr: { address }, gateway }: PodIp,
+  link: Link,
+  others: Others,
+  undo: UndoStack,
+): void {
+  const source = address.family === 4 && gateway ? { source: gateway } : {}
+  const route: Route = { dst: hostCidr(address), linkIndex: link.index, ...source }
+  others.noteHostRoute(link.name, address)
+  undo.push(() => removeHostRoute(host, link.name, address))
+  ignoring(['EEXIST'], () => host.apply([{ op: 'addRoute', route }]))
+}
+
+/** Removes the route that `ensureDelivery` has made over this link. No error when route or link is gone. */
+export function removeHostRoute(host: Netns, linkName: string, address: Address): void {
+  const link = host.link({ name: linkName })
+  if (!link) return
+  const route: Route = { dst: hostCidr(address), linkIndex: link.index }
+  ignoring(['ESRCH', 'ENODEV'], () => host.apply([{ op: 'removeRoute', route }]))
+}
+
+/**
+ * Ours is there, but not used yet: with net.ipv4.conf.all.ignore_routes_with_linkdown the kernel passes over a link
+ * whose other end is not up.
+ */
+function isUnused({ cidr }: PodIp, { type, dst }: Way, { byHostRoute }: Delivery): boolean {
+  const own = byHostRoute ? cidr.prefix : bitsOf(cidr.address.family)
+  return type === 'none' || (type === 'unicast' && (dst?.prefix ?? own) < own)
+}
+
+function inTheWay(host: Netns, address: Address, way: Way): Fault {
+  const found = way.type === 'unicast' ? way : dropping(host, address, way)
+  if (found) return foreignFault(host, address, found, 'send what is for it to a pod')
+  return new Fault(`${formatAddress(address)}: a policy rule of the node drops what is sent there`, {
+    code: Code.invalidConfig,
+    cure: `Find it (ip rule show), and remove it, or choose another subnet.`,
+  })
+}
+
+/** The kernel does not tell which route drops a packet: the narrowest of that type, as far as one is there. */
+export function dropping(host: Netns, address: Address, { type }: Way): Way | undefined {
+  return host
+    .allWays(address.family)
+    .filter((one) => one.type === type && one.dst && contains(one.dst, address))
+    .sort((a, b) => (b.dst?.prefix ?? 0) - (a.dst?.prefix ?? 0))[0]
+}

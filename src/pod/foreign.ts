@@ -1,0 +1,175 @@
+import {
+  type Address,
+  bitsOf,
+  type Cidr,
+  contains,
+  formatAddress,
+  formatCidr,
+  networkOf,
+  sameAddress,
+} from '../core/address.ts'
+import { Code, Fault } from '../core/errors.ts'
+import { quote } from '../core/shell.ts'
+import type { Link, Netns, Way } from '../kernel/kernel.ts'
+import type { Others } from './others.ts'
+import { routedGateway } from './plan.ts'
+import type { PodIp, PodSpec } from './spec.ts'
+import { isExact, isPending, type Ways } from './ways.ts'
+
+/*
+ * What the node reaches otherwise is not ours to take: its router must not become a local address, nor its own network a
+ * subnet of pods. A wider route is no hindrance, since that of the pods is more specific: a default route, a router's
+ * aggregate, the blackhole that a routing daemon keeps for the range of the node (Calico, kube-router), an overlay's
+ * tunnel to the other nodes (flannel).
+ */
+
+/** RTPROT_*: routes that come with an address of the node: kernel, router advertisement, DHCP. */
+const CONNECTED: readonly (number | undefined)[] = [2, 9, 16]
+const TUNNELS = ['vxlan', 'geneve', 'tun', 'wireguard', 'gre', 'ipip', 'sit', 'ip6tnl', 'vti', 'xfrm']
+
+/** Refuses to route a pod (mode l3) where this would take something from the node. `ways` are those from before. */
+export function refuseForeignRouted(
+  host: Netns,
+  { ips }: Pick<PodSpec, 'ips'>,
+  ways: Ways,
+  others: Others,
+): void {
+  for (const ip of ips) {
+    const gateway = routedGateway(ip)
+    const subnet = networkOf(ip.cidr)
+    const judged = { host, subnet, others, carriers: carriersOf(ways(gateway)) }
+    refuseForeign(judged, gateway, ways(gateway), 'make the gateway an address of this node')
+    refuseForeignPod(judged, ip.cidr.address, ways(ip.cidr.address), 'route it to a pod')
+  }
+}
+
+/**
+ * Refuses an address that a pod of another network has, for a pod on a bridge: both may be on the same, and no route tells
+ * them apart. Where pods are masqueraded the kernel has one element for each address, and says so itself.
+ */
+export function refuseUsedAddresses({ ips }: PodSpec, others: Others): void {
+  for (const { cidr } of ips) {
+    const holder = others.leaseHolderOf(cidr.address)
+    if (holder) throw inUseFault(cidr.address, holder)
+  }
+}
+
+/** As `refuseForeignRouted`, for a gateway that is to be put on `link`, in mode l2. */
+export function refuseForeignGateway(
+  host: Netns,
+  link: Pick<Link, 'index' | 'name'>,
+  { address, prefix }: Cidr,
+  ips: readonly PodIp[],
+  others: Others,
+): void {
+  const cidrs = ips.filter(({ gateway }) => gateway && sameAddress(gateway, address)).map(({ cidr }) => cidr)
+  const [way, ...podWays] = host.ways([address, ...cidrs.map((cidr) => cidr.address)])
+  const bridges = carriersOf(way).filter((index) => host.link({ index })?.kind === 'bridge')
+  const judged = { host, subnet: networkOf({ address, prefix }), others, carriers: [link.index, ...bridges] }
+  refuseForeign(judged, address, way, 'make the gateway an address of this node')
+  for (const [i, cidr] of cidrs.entries()) {
+    const ofPod = { ...judged, subnet: networkOf(cidr) }
+    refuseForeignPod(ofPod, cidr.address, podWays[i], `lead its subnet to ${link.name}`)
+  }
+}
+
+type Judged = {
+  readonly host: Netns
+  readonly subnet: Cidr
+  readonly others: Others
+  /** Links that carry the gateway already: what is connected to them is a subnet that the node itself is the gateway of. */
+  readonly carriers: readonly number[]
+}
+
+function carriersOf(way: Way | undefined): number[] {
+  return way?.type === 'local' ? way.hops.map(({ linkIndex }) => linkIndex) : []
+}
+
+/** What leads to the very address of a pod may be left over: that is judged once the pod has a route of its own. */
+function refuseForeignPod(judged: Judged, address: Address, way: Way | undefined, would: string): void {
+  if (way && !isExact(way)) refuseForeign(judged, address, way, would)
+}
+
+function refuseForeign(judged: Judged, address: Address, way: Way | undefined, would: string): void {
+  if (!way || !mayBeForeign(address, way, judged.subnet)) return
+  const { host, others, carriers } = judged
+  if (isPending(host, address, way)) return
+  const holder = others.holderOf(address)
+  if (holder) throw inUseFault(address, holder)
+  const links = way.hops.map(({ linkIndex }) => host.link({ index: linkIndex }))
+  const isOurs = links.every((link) => link && (carriers.includes(link.index) || others.isOwnLink(link)))
+  if (isOurs && links.length > 0) return
+  if (isWider(way, address, judged.subnet) && links.every((link) => link && TUNNELS.includes(link.kind)))
+    return
+  throw foreignFault(host, address, way, would)
+}
+
+/** Whether the route is for the subnet or a part of it, for a network that the node is in, or has the address as router. */
+function mayBeForeign(address: Address, way: Way, subnet: Cidr): boolean {
+  if (way.type === 'broadcast') return true
+  if (way.type !== 'unicast') return false
+  if (way.hops.some(({ gateway }) => gateway && sameAddress(gateway, address))) return true
+  if (isLinkLocal(address) && !isExact(way)) return false
+  const isConnected = CONNECTED.includes(way.protocol) && way.hops.every(({ gateway }) => !gateway)
+  return isConnected || !isWider(way, address, subnet)
+}
+
+/** Wider than the subnet; for a gateway outside of it: than the address itself. */
+function isWider({ dst }: Way, address: Address, subnet: Cidr): boolean {
+  return (dst?.prefix ?? 0) < (contains(subnet, address) ? subnet.prefix : bitsOf(address.family))
+}
+
+/** 169.254.0.0/16 and fe80::/10 are on every link anew. */
+function isLinkLocal({ family, value }: Address): boolean {
+  return family === 4 ? value >> 16n === 0xa9fen : value >> 118n === 0x3fan
+}
+
+/** The refusal of an address that a pod of another network has. */
+export function inUseFault(address: Address, holder: string): Fault {
+  return new Fault(`${formatAddress(address)} is in use on this node: ${holder} has it`, {
+    code: Code.addressInUse,
+    cure: 'Give each network addresses of its own (rangeStart and rangeEnd), or delete that pod first.',
+  })
+}
+
+/** The refusal of what `would` take the address from where the node has it. */
+export function foreignFault(host: Netns, address: Address, way: Way, would: string): Fault {
+  const route = describeWay(host, way)
+  return new Fault(
+    `${formatAddress(address)}: an ADD would ${would}, and the node reaches it otherwise: by route ${route}`,
+    {
+      code: Code.invalidConfig,
+      cure: `Choose a subnet and a gateway that nobody else has; if that route is left over, run: ${removeWay(host, way)}`,
+    },
+  )
+}
+
+/** A route as `ip route` writes it. */
+export function describeWay(host: Netns, way: Way): string {
+  const { type, dst, table, priority } = way
+  const parts = [
+    type !== 'unicast' && type,
+    dst && (dst.prefix === 0 ? 'default' : formatCidr(dst)),
+    ...(type === 'unicast' ? describeHops(host, way) : []),
+    table !== undefined && table !== MAIN_TABLE && `table ${table}`,
+    priority && `metric ${priority}`,
+  ]
+  return parts.filter(Boolean).join(' ')
+}
+
+function describeHops(host: Netns, { hops, nextHopId }: Way): string[] {
+  if (nextHopId !== undefined) return [`nhid ${nextHopId}`]
+  const texts = hops.map(({ linkIndex, gateway }) => {
+    const name = host.link({ index: linkIndex })?.name ?? String(linkIndex)
+    return `${gateway ? `via ${formatAddress(gateway)} ` : ''}dev ${quote(name)}`
+  })
+  return texts.length > 1 ? texts.map((text) => `nexthop ${text}`) : texts
+}
+
+/** The command that takes a route away. */
+export function removeWay(host: Netns, way: Way): string {
+  const family = way.dst?.address.family === 6 ? '-6 ' : ''
+  return `ip ${family}route del ${describeWay(host, way)}`
+}
+
+const MAIN_TABLE = 254

@@ -1,0 +1,88 @@
+import { describe, expect, it } from 'vitest'
+import { run } from '../support/private_namespaces.ts'
+import {
+  call,
+  EVERY,
+  expectRefusal,
+  expectWorkingPod,
+  FAMILIES,
+  MODES,
+  type NodeFamily,
+  network,
+  useRoutedNode,
+} from '../support/routed_node.ts'
+
+/* An address of the node is no pod's: the pool passes it over, and who asks for it by name is refused. */
+useRoutedNode()
+
+const OWN: Record<string, (family: NodeFamily) => string> = {
+  // The kernel makes a local route of IPv6 in its own time.
+  'on lo': ({ first, length }) =>
+    `ip addr add ${first}/${length} dev lo; until ip route get ${first} | grep -q ^local; do sleep 0.01; done`,
+  'on another link, beside others': ({ first, length }) =>
+    `ip addr add ${first}/${length} dev up0 ${first.includes(':') ? 'nodad' : ''}`,
+  'on a link that is down': ({ first, length }) =>
+    `ip link add down0 type veth peer name down1; ip addr add ${first}/${length} dev lo`,
+  'that duplicate detection still holds': ({ first, length }) =>
+    `sysctl -qw net.ipv6.conf.old0.accept_dad=1 net.ipv6.conf.old0.dad_transmits=100
+     ip addr add ${first}/${length} dev old0`,
+  'of a whole range that is local': ({ first, length }) => `ip route add local ${first}/${length - 1} dev lo`,
+}
+
+describe.each(Object.entries(OWN))('an address of the node %s', (what, give) => {
+  it.each(EVERY)('is passed over by the pool in mode %s: %o', async (mode, family) => {
+    run(give(family))
+    const next = what.startsWith('of a whole range') ? family.second.replace(/3$/, '4') : family.second
+    await expectWorkingPod(network(mode, { subnet: family.subnet }), family, next)
+  })
+
+  it.each(EVERY)('is refused by name in mode %s when it is asked for: %o', async (mode, family) => {
+    run(give(family))
+    const config = network(mode, { subnet: family.subnet }, { runtimeConfig: { ips: [family.first] } })
+    const words = [`${family.first} is an address of the node itself`]
+    await expectRefusal({ ...config, capabilities: { ips: true } }, 101, words)
+  })
+})
+
+it.each(FAMILIES)(
+  'IPAM alone passes an address of the node over, and refuses it by name ($family)',
+  async (family) => {
+    run(OWN['on lo']?.(family) ?? '')
+    const config = { ...network('l3', { subnet: family.subnet }), type: 'macvlan' }
+    const given = await call('ADD', config, 'pod-a', { calledAs: 'bowline-ipam' })
+    expect(given.output.ips?.[0]?.address).toBe(`${family.second}/${family.subnet.split('/')[1]}`)
+    const asked = await call('ADD', config, 'pod-b', { calledAs: 'bowline-ipam', args: `IP=${family.first}` })
+    expect(asked.output).toMatchObject({ code: 101 })
+    expect(asked.output.msg).toContain(`${family.first} is an address of the node itself`)
+  },
+)
+
+describe.each(MODES)('mode %s', (mode) => {
+  it.each(FAMILIES)(
+    'refuses an address of the node that another IPAM plugin gave ($family)',
+    async (family) => {
+      run(OWN['on lo']?.(family) ?? '')
+      const address = `${family.first}/${family.subnet.split('/')[1]}`
+      const ipam = { type: 'static', addresses: [{ address, gateway: family.gateway }] }
+      await expectRefusal(network(mode, {}, { ipam }), 101, [
+        'plugin static gave an address',
+        `${family.first} is an address of the node itself`,
+      ])
+    },
+  )
+
+  it.each(FAMILIES)('has no pod left to give when all of a range is the node’s ($family)', async (family) => {
+    const range = { subnet: family.subnet, rangeStart: family.first, rangeEnd: family.first }
+    run(OWN['on lo']?.(family) ?? '')
+    await expectRefusal(network(mode, range), 100, [`the node itself has ${family.first}/${family.length}`])
+    expect((await call('STATUS', network(mode, range))).output).toMatchObject({ code: 50 })
+  })
+
+  it.each(FAMILIES)('CHECK says that the node has taken the address of a pod ($family)', async (family) => {
+    const checked = await expectWorkingPod(network(mode, { subnet: family.subnet }), family, family.first)
+    run(OWN['on lo']?.(family) ?? '')
+    const { output } = await call('CHECK', checked)
+    expect(output).toMatchObject({ code: 102 })
+    expect(output.msg).toContain(`${family.first} is an address of the node itself, on lo`)
+  })
+})
