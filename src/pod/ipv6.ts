@@ -56,7 +56,7 @@ export function disableKey(ifName: string): string {
 /** What is said of a node, or a link, that can have no address of IPv6. */
 export function noIpv6(mtu: number): Fault {
   if (mtu < MIN_MTU) {
-    return new Fault(`the pod's link has an MTU of ${mtu}, and IPv6 needs ${MIN_MTU}`, {
+    return new Fault(`a link of the pod or its bridge has an MTU of ${mtu}, and IPv6 needs ${MIN_MTU}`, {
       code: Code.invalidConfig,
       cure: `Set "mtu" to ${MIN_MTU} or more, or give the pod no IPv6 address.`,
     })

@@ -46,7 +46,7 @@ export function isBelieving(host: Netns, link: Link, ownMac?: Mac): boolean {
  * moment, and believes no advertisement from then on, unless `accept_ra` is 2.
  */
 export function advertisementListeners(host: Netns): Link[] {
-  const listening = host.links().filter((link) => link.acceptRa === 1 && believes(link))
+  const listening = host.links().filter((link) => link.acceptRa !== 2 && believes(link))
   if (listening.length === 0) return []
   const advertised = host.advertisedLinks()
   return listening.filter(({ index }) => advertised.includes(index))

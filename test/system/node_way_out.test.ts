@@ -112,6 +112,11 @@ it.each([
   ],
   ['a route by hand', 'ip -6 route add default via fe80::1 dev up0', '1'],
   [
+    'what it believes by another number',
+    'echo 3 >/proc/sys/net/ipv6/conf/up0/accept_ra; ip -6 route add default via fe80::1 dev up0 proto ra',
+    '2',
+  ],
+  [
     'what it keeps as it is',
     'echo 2 >/proc/sys/net/ipv6/conf/up0/accept_ra; ip -6 route add default via fe80::1 dev up0 proto ra',
     '2',
