@@ -1,8 +1,8 @@
 /*
- * The engine makes a built-in function when it is first asked for. In a heap that is stored, all of them are made beforehand:
- * this module is evaluated when the executable is built, and only then.
+ * The engine makes a built-in function when it is first asked for. In a heap that is stored, those that our modules name are made
+ * beforehand, when the executable is built, and only then.
  */
-const { prototype: typedArray } = Object.getPrototypeOf(Uint8Array)
+const typedArray = Object.getPrototypeOf(Uint8Array)
 const iterators = [
   [][Symbol.iterator](),
   new Map()[Symbol.iterator](),
@@ -13,28 +13,40 @@ const constructors = [
   Array,
   ArrayBuffer,
   BigInt,
-  Boolean,
   DataView,
   Error,
-  Function,
   Map,
   Number,
   Object,
-  Promise,
   RangeError,
+  RegExp,
+  Set,
+  String,
+  Symbol,
 ]
-constructors.push(RegExp, Set, String, Symbol, SyntaxError, TypeError, Uint8Array)
+constructors.push(TypeError, Uint8Array, typedArray)
+
+/** The objects that have them. */
 const holders = [
   globalThis,
   JSON,
   Math,
-  Reflect,
-  typedArray,
-  Object.getPrototypeOf(Uint8Array),
   ...iterators.map((iterator) => Object.getPrototypeOf(iterator)),
-  Object.getPrototypeOf(Object.getPrototypeOf(iterators[0])),
   ...constructors,
   ...constructors.map((one) => one.prototype),
 ]
-for (const holder of holders)
-  for (const key of Reflect.ownKeys(holder)) Reflect.getOwnPropertyDescriptor(holder, key)
+
+/** Returns those of the names that are names of built-in functions. */
+export function builtinNames(names) {
+  const known = new Set(holders.flatMap((holder) => Object.getOwnPropertyNames(holder)))
+  return names.filter((name) => known.has(name))
+}
+
+/** Makes the built-in functions of these names, and those that have a symbol in place of a name. */
+export function makeBuiltins(names) {
+  for (const holder of holders) {
+    for (const key of Reflect.ownKeys(holder)) {
+      if (typeof key === 'symbol' || names.includes(key)) Reflect.getOwnPropertyDescriptor(holder, key)
+    }
+  }
+}

@@ -16,42 +16,32 @@ const FNV_OFFSET = 0xcbf29ce484222325n
 const FNV_PRIME = 0x100000001b3n
 
 /**
- * Appends the ranges of a heap to the host's executable, each as what the kernel maps for one of the two segments that have no
- * content yet, in the order of their addresses; then a checksum. The section table goes, for strip(1) and its like arrange a
- * file by it: they refuse one that has none, and would throw the heap away.
+ * Appends a heap to the host's executable, as what the kernel maps for the one segment that has no content yet; then a checksum.
+ * The section table goes, for strip(1) and its like arrange a file by it: they refuse one that has none, and would throw the heap
+ * away.
  */
-export function appendImage(host: string, ranges: readonly string[]): Uint8Array {
-  const program = readFileSync(host)
-  const contents = ranges.map((path) => readFileSync(path))
+export function appendImage(host: string, image: string): Uint8Array {
+  const [program, content] = [readFileSync(host), readFileSync(image)]
   const view = new DataView(program.buffer, program.byteOffset, program.length)
-  const segments = emptySegments(view)
-  if (segments.length !== contents.length)
-    throw new Error(`${host} has ${segments.length} segments without content`)
-  const pieces: Uint8Array[] = [program]
-  let length = program.length
-  for (const [i, at] of segments.entries()) {
-    const content = contents[i] ?? new Uint8Array()
-    const padding = -length & (readNumber(view, at + PROGRAM.align) - 1)
-    pieces.push(new Uint8Array(padding), content)
-    length += padding
-    writeNumber(view, at + PROGRAM.offset, length)
-    for (const field of [PROGRAM.fileSize, PROGRAM.memorySize]) writeNumber(view, at + field, content.length)
-    length += content.length
-  }
+  const segment = emptySegment(view)
+  const padding = -program.length & (readNumber(view, segment + PROGRAM.align) - 1)
+  writeNumber(view, segment + PROGRAM.offset, program.length + padding)
+  for (const field of [PROGRAM.fileSize, PROGRAM.memorySize])
+    writeNumber(view, segment + field, content.length)
   writeNumber(view, HEADER.sectionOffset, 0)
   for (const field of [HEADER.sectionCount, HEADER.sectionNames]) view.setUint16(field, 0, true)
-  const whole = Buffer.concat([...pieces, new Uint8Array(-length & (WORD - 1))])
+  const whole = Buffer.concat([program, new Uint8Array(padding), content])
   return Buffer.concat([whole, checksum(whole)])
 }
 
-function emptySegments(view: DataView): number[] {
+/** Where the header of that segment is. */
+function emptySegment(view: DataView): number {
   const [start, size] = [readNumber(view, HEADER.programOffset), view.getUint16(HEADER.programSize, true)]
-  const all = Array.from({ length: view.getUint16(HEADER.programs, true) }, (_, i) => start + i * size)
-  return all.filter((at) => {
-    return (
-      view.getUint32(at + PROGRAM.type, true) === PT_LOAD && readNumber(view, at + PROGRAM.fileSize) === 0
-    )
-  })
+  for (let at = start; at < start + size * view.getUint16(HEADER.programs, true); at += size) {
+    if (view.getUint32(at + PROGRAM.type, true) !== PT_LOAD) continue
+    if (readNumber(view, at + PROGRAM.fileSize) === 0) return at
+  }
+  throw new Error('the host has no segment for the image of the heap')
 }
 
 /** FNV-1a over words, which the host computes too when it has crashed: it tells a damaged file from a fault of ours. */

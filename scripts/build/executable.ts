@@ -15,5 +15,5 @@ export function makeExecutable(target: Target, root: string, work: string): Uint
   const program = target === NATIVE ? [host] : [TARGETS[target].emulator, host]
   const [command = '', ...args] = [...program, 'write', entry, `${work}/heap`]
   execaSync(command, args, { cwd: `${work}/modules`, stdin: 'ignore' })
-  return appendImage(host, [`${work}/heap.small`, `${work}/heap.large`])
+  return appendImage(host, `${work}/heap`)
 }

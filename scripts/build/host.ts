@@ -6,13 +6,9 @@ import { TARGETS, type Target } from './targets.ts'
 const SOURCES = ['host', 'heap', 'sha256']
 const DEFINES = '-D_GNU_SOURCE'
 const WARNINGS = ['-std=c17', '-Wall', '-Wextra', '-Wshadow', '-Werror']
-const OPTIMIZED = [
-  '-O2',
-  '-fno-asynchronous-unwind-tables',
-  '-ffunction-sections',
-  '-fdata-sections',
-  DEFINES,
-]
+/** No tables for debuggers, and no padding between pieces of code. */
+const SMALL = ['-fno-asynchronous-unwind-tables', '-falign-functions=1', '-falign-loops=1', '-falign-jumps=1']
+const OPTIMIZED = ['-O2', ...SMALL, '-ffunction-sections', '-fdata-sections', DEFINES]
 /** The image of a heap has addresses of functions in it: so no PIE. Everything else that hardens a program is on. */
 const HARDENED = ['-fstack-protector-strong', '-Wl,-z,relro,-z,now,-z,noexecstack']
 const LINKED = ['-static', '-s', '-Wl,--build-id=none', '-Wl,--gc-sections']

@@ -1,10 +1,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { transformSync } from 'amaro'
+import { builtinNames } from './builtins.js'
 
 const MAIN = 'src/main.ts'
-/** What the engine would otherwise make at the first use of each built-in function, in every call anew. */
-const PRELUDE = 'scripts/build/builtins.js'
+const BUILTINS = 'scripts/build/builtins.js'
 const RUNTIME = 'src/runtime/quickjs.ts'
 const ENTRY = 'entry.js'
 const IMPORT = /\bfrom\s+'([^']+)'/g
@@ -14,14 +14,20 @@ const IMPORT = /\bfrom\s+'([^']+)'/g
  * stack trace names the lines of the sources. Throws if a module imports a package, or something that is not there.
  */
 export function copyModules(root: string, target: string, main = MAIN): string {
-  const found = [PRELUDE, main]
+  const found = [BUILTINS, main]
+  const words = new Set(['next'])
   // The list grows while it is walked; there are no more modules than files.
   for (const path of found) {
     const { code, imports } = readModule(root, path)
     write(join(target, path), code)
+    for (const [word = ''] of code.matchAll(/\b[a-zA-Z]\w*/g)) words.add(word)
     for (const one of imports) if (!found.includes(one)) found.push(one)
   }
-  write(join(target, ENTRY), `import './${PRELUDE}'\nexport { main } from './${main}'\n`)
+  const made = JSON.stringify(builtinNames([...words].sort()))
+  write(
+    join(target, ENTRY),
+    `import { makeBuiltins } from './${BUILTINS}'\nexport { main } from './${main}'\nmakeBuiltins(${made})\n`,
+  )
   return ENTRY
 }
 

@@ -19,13 +19,13 @@ extern const JSMallocFunctions heap_functions;
 /* Returns the root, which lies in the heap. */
 Root *heap_root(void);
 
-/* Decides whether this executable contains an image, and is the program that wrote it. Reads five words. */
-bool heap_is_restored(void);
+/* Makes use of the image that the kernel has mapped. Returns false if this executable has none, or that of another program. */
+bool heap_restore(void);
 
-/* From here on, blocks are placed where an image will be. */
-void heap_begin_image(void);
+/* From here on, blocks are placed where an image will be. Returns 0 or an errno. */
+int heap_begin_image(void);
 
-/* Writes the image to PATH.small and PATH.large. Returns 0 or an errno. */
+/* Writes the image to a file. Returns 0 or an errno. */
 int heap_write_image(const char *path);
 
 #endif

@@ -3,7 +3,7 @@
  * pointers, host.addressOf, and a hash; everything else is TypeScript.
  *
  *   PROGRAM                    with an image: calls `main` of the program in it
- *   PROGRAM write FILE IMAGE   without: evaluates the module FILE and writes the heap to IMAGE.small, IMAGE.large
+ *   PROGRAM write FILE IMAGE   without: evaluates the module FILE and writes the heap to IMAGE
  *   PROGRAM run FILE [ARG…]    without: evaluates the module FILE and calls its `main`
  *
  * However it ends, one JSON object is on stdout: what `main` printed, or a CNI error.
@@ -326,16 +326,17 @@ static void occupy_standard_streams(void) {
 int main(int argc, char **argv) {
   catch_crashes();
   occupy_standard_streams();
-  if (heap_is_restored()) _exit(call_main(argv));
+  if (heap_restore()) _exit(call_main(argv));
   bool is_write = argc == 4 && !strcmp(argv[1], "write"), is_run = argc >= 3 && !strcmp(argv[1], "run");
   if (!is_write && !is_run) fail(damaged, reinstall);
   clock_stands = is_write;
   compile(argv[2]);
-  if (is_write) heap_begin_image();
+  int error = is_write ? heap_begin_image() : 0;
+  if (error) fail("no memory for the image of the heap", strerror(error));
   evaluate(argv[2]);
   if (is_run) _exit(call_main(argv + 2));
   forget_stack(heap_root()->runtime);
-  int error = heap_write_image(argv[3]);
+  error = heap_write_image(argv[3]);
   if (error) fail("cannot write the image of the heap", strerror(error));
   return 0;
 }
