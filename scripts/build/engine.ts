@@ -31,6 +31,8 @@ const CHANGES = [
     to: `extern struct { uintptr_t end; int count; } heap_immortal;
 #define JS_REF_COUNT(p) (*((uintptr_t)(p) < heap_immortal.end ? &heap_immortal.count : &js_rc(p)->ref_count))`,
   },
+  // Names of local variables would be part of the image. Nothing asks for them but a debugger, and messages about `let`.
+  { from: 'bc_put_atom(s, vd->var_name);', to: 'bc_put_atom(s, JS_ATOM_NULL);' },
 ]
 
 export type Engine = { readonly includes: string; readonly objects: readonly string[] }

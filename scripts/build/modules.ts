@@ -1,10 +1,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { transformSync } from 'amaro'
-import { builtinNames } from './builtins.js'
+import { builtinNames } from './builtins.ts'
 
 const MAIN = 'src/main.ts'
-const BUILTINS = 'scripts/build/builtins.js'
+const BUILTINS = 'scripts/build/builtins.ts'
 const RUNTIME = 'src/runtime/quickjs.ts'
 const ENTRY = 'entry.js'
 const IMPORT = /\bfrom\s+'([^']+)'/g

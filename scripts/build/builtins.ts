@@ -9,7 +9,7 @@ const iterators = [
   new Set()[Symbol.iterator](),
   ''[Symbol.iterator](),
 ]
-const constructors = [
+const constructors: { readonly prototype: object }[] = [
   Array,
   ArrayBuffer,
   BigInt,
@@ -27,7 +27,7 @@ const constructors = [
 constructors.push(TypeError, Uint8Array, typedArray)
 
 /** The objects that have them. */
-const holders = [
+const holders: readonly object[] = [
   globalThis,
   JSON,
   Math,
@@ -37,13 +37,13 @@ const holders = [
 ]
 
 /** Returns those of the names that are names of built-in functions. */
-export function builtinNames(names) {
+export function builtinNames(names: readonly string[]): string[] {
   const known = new Set(holders.flatMap((holder) => Object.getOwnPropertyNames(holder)))
   return names.filter((name) => known.has(name))
 }
 
 /** Makes the built-in functions of these names, and those that have a symbol in place of a name. */
-export function makeBuiltins(names) {
+export function makeBuiltins(names: readonly string[]): void {
   for (const holder of holders) {
     for (const key of Reflect.ownKeys(holder)) {
       if (typeof key === 'symbol' || names.includes(key)) Reflect.getOwnPropertyDescriptor(holder, key)
