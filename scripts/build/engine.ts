@@ -11,8 +11,7 @@ import { execaSync } from 'execa'
 const PACKAGE = 'quickjs-ng'
 const VERSION = '0.17.0.2'
 const SHA256 = '43d2e48272208721a7aaea8e3f02d4b9318f12ef20cc4f5421b59d9a470706ef'
-/** Only the interpreter itself is worth its size: the others are called rarely. */
-const SOURCES = { quickjs: '-O2', dtoa: '-Os', libregexp: '-Os', libunicode: '-Os' }
+const SOURCES = ['quickjs', 'dtoa', 'libregexp', 'libunicode']
 
 /** What we change in quickjs.c. Each text must stand there once. */
 const CHANGES = [
@@ -31,8 +30,6 @@ const CHANGES = [
     to: `extern struct { uintptr_t end; int count; } heap_immortal;
 #define JS_REF_COUNT(p) (*((uintptr_t)(p) < heap_immortal.end ? &heap_immortal.count : &js_rc(p)->ref_count))`,
   },
-  // Names of local variables would be part of the image. Nothing asks for them but a debugger, and messages about `let`.
-  { from: 'bc_put_atom(s, vd->var_name);', to: 'bc_put_atom(s, JS_ATOM_NULL);' },
 ]
 
 export type Engine = { readonly includes: string; readonly objects: readonly string[] }
@@ -60,22 +57,14 @@ export function buildEngine(compiler: string, flags: readonly string[]): Engine 
   const objects = join(cacheDirectory(), 'engine', `objects-${key}`)
   if (!existsSync(objects)) {
     whole(objects, (work) => {
-      for (const [name, optimization] of Object.entries(SOURCES)) {
-        execaSync(compiler, [
-          ...flags,
-          optimization,
-          '-w',
-          '-c',
-          join(source, `${name}.c`),
-          '-o',
-          join(work, `${name}.o`),
-        ])
+      for (const name of SOURCES) {
+        execaSync(compiler, [...flags, '-w', '-c', join(source, `${name}.c`), '-o', join(work, `${name}.o`)])
       }
     })
   }
   return {
     includes: source,
-    objects: Object.keys(SOURCES).map((name) => join(objects, `${name}.o`)),
+    objects: SOURCES.map((name) => join(objects, `${name}.o`)),
   }
 }
 

@@ -2,9 +2,9 @@
  * The host of the JavaScript engine. It offers one way to the kernel, host.syscall, one way to pass a structure that contains
  * pointers, host.addressOf, and a hash; everything else is TypeScript.
  *
- *   PROGRAM                    with an image: calls `main` of the program in it
- *   PROGRAM write FILE IMAGE   without: evaluates the module FILE and writes the heap to IMAGE
- *   PROGRAM run FILE [ARG…]    without: evaluates the module FILE and calls its `main`
+ *   HOST                    with an image: calls `main` of the program in it
+ *   HOST write FILE IMAGE   without: evaluates the program FILE, which compile.c has made, and writes the heap to IMAGE
+ *   HOST run FILE [ARG…]    without: evaluates the program FILE and calls its `main`
  *
  * However it ends, one JSON object is on stdout: what `main` printed, or a CNI error.
  */
@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -186,48 +187,32 @@ static const JSCFunctionListEntry natives[] = {
 #endif
 };
 
-/* ---- the program: modules, evaluated once */
+/* ---- the program: modules that compile.c has compiled, evaluated once */
 
-static char *read_file(JSContext *context, const char *path, size_t *length) {
+static const uint8_t *program;
+static size_t program_size;
+
+static int read_program(const char *path) {
   struct stat status;
   int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode)) return NULL;
-  char *text = js_malloc(context, (size_t)status.st_size + 1);
-  ssize_t n = text ? read(fd, text, (size_t)status.st_size) : -1;
+  if (fd < 0 || fstat(fd, &status) < 0) return errno;
+  void *bytes = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
   close(fd);
-  if (n != status.st_size) return NULL;
-  text[n] = 0;
-  *length = (size_t)n;
-  return text;
+  if (bytes == MAP_FAILED) return errno;
+  program = bytes;
+  program_size = (size_t)status.st_size;
+  return 0;
 }
 
-/* Modules are compiled in a context of their own: what the compiler leaves behind would be part of the image for ever. */
-typedef struct { char *path; uint8_t *bytecode; size_t size; } Module;
-static Module modules[512];
-static size_t module_count;
-
-static JSModuleDef *compile_module(JSContext *context, const char *path, void *opaque) {
-  (void)opaque;
-  size_t length, size;
-  char *text = read_file(context, path, &length);
-  if (!text || module_count == sizeof modules / sizeof *modules) {
-    JS_ThrowReferenceError(context, "cannot read module %s", path);
-    return NULL;
-  }
-  JSValue module = JS_Eval(context, text, length, path, JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
-  js_free(context, text);
-  if (JS_IsException(module)) return NULL;
-  uint8_t *bytecode = JS_WriteObject(context, &size, module, JS_WRITE_OBJ_BYTECODE | JS_WRITE_OBJ_STRIP_SOURCE);
-  if (!bytecode) return NULL;
-  modules[module_count++] = (Module){js_strdup(context, path), bytecode, size};
-  return JS_VALUE_GET_PTR(module);
-}
-
+/* Each module is its size as 8 bytes, its path with a closing NUL, and its bytecode. */
 static JSModuleDef *load_module(JSContext *context, const char *path, void *opaque) {
   (void)opaque;
-  for (size_t i = 0; i < module_count; i++) {
-    if (strcmp(modules[i].path, path)) continue;
-    JSValue module = JS_ReadObject(context, modules[i].bytecode, modules[i].size, JS_READ_OBJ_BYTECODE);
+  for (size_t at = 0, size; at + sizeof size < program_size; at += size) {
+    memcpy(&size, program + at, sizeof size);
+    const char *name = (const char *)program + at + sizeof size;
+    at += sizeof size + strlen(name) + 1;
+    if (strcmp(name, path)) continue;
+    JSValue module = JS_ReadObject(context, program + at, size, JS_READ_OBJ_BYTECODE);
     return JS_IsException(module) ? NULL : JS_VALUE_GET_PTR(module);
   }
   JS_ThrowReferenceError(context, "module %s was not compiled", path);
@@ -261,14 +246,14 @@ static void forget_stack(JSRuntime *runtime) {
     if (words[i] > here - 2 * MAX_STACK && words[i] < here + MAX_STACK) words[i] = 0;
 }
 
-static JSContext *create_context(JSModuleLoaderFunc *loader) {
+static JSContext *create_context(void) {
   JSRuntime *runtime = JS_NewRuntime2(&heap_functions, NULL);
   JSContext *context = runtime ? JS_NewContextRaw(runtime) : NULL;
   if (!context) fail("out of memory", "The engine could not be started.");
   limit_stack(runtime);
   /* Each call is over before there is any garbage worth the search for cycles. */
   JS_SetGCThreshold(runtime, (size_t)-1);
-  JS_SetModuleLoaderFunc(runtime, NULL, loader, NULL);
+  JS_SetModuleLoaderFunc(runtime, NULL, load_module, NULL);
   if (JS_AddIntrinsicBaseObjects(context) || JS_AddIntrinsicRegExp(context) || JS_AddIntrinsicJSON(context) || JS_AddIntrinsicMapSet(context) || JS_AddIntrinsicTypedArrays(context) ||
       JS_AddIntrinsicPromise(context) || JS_AddIntrinsicBigInt(context))
     fail_with_exception(context);
@@ -279,14 +264,10 @@ static JSContext *create_context(JSModuleLoaderFunc *loader) {
   return context;
 }
 
-static void compile(const char *path) {
-  JSContext *context = create_context(compile_module);
-  if (JS_AddIntrinsicEval(context) || !compile_module(context, path, NULL)) fail_with_exception(context);
-}
-
-static void evaluate(const char *path) {
-  JSContext *context = create_context(load_module);
-  JSModuleDef *module = load_module(context, path, NULL);
+/* The first module of a program is its entry. */
+static void evaluate(void) {
+  JSContext *context = create_context();
+  JSModuleDef *module = load_module(context, (const char *)program + sizeof(size_t), NULL);
   JSValue value = JS_MKPTR(JS_TAG_MODULE, module);
   if (!module || JS_ResolveModule(context, value) < 0) fail_with_exception(context);
   JSValue result = JS_EvalFunction(context, JS_DupValue(context, value));
@@ -330,10 +311,11 @@ int main(int argc, char **argv) {
   bool is_write = argc == 4 && !strcmp(argv[1], "write"), is_run = argc >= 3 && !strcmp(argv[1], "run");
   if (!is_write && !is_run) fail(damaged, reinstall);
   clock_stands = is_write;
-  compile(argv[2]);
-  int error = is_write ? heap_begin_image() : 0;
+  int error = read_program(argv[2]);
+  if (error) fail("cannot read the program", strerror(error));
+  error = is_write ? heap_begin_image() : 0;
   if (error) fail("no memory for the image of the heap", strerror(error));
-  evaluate(argv[2]);
+  evaluate();
   if (is_run) _exit(call_main(argv + 2));
   forget_stack(heap_root()->runtime);
   error = heap_write_image(argv[3]);

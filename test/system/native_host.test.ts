@@ -3,11 +3,10 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { execaSync } from 'execa'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { buildHost, buildSanitizedHost } from '../../scripts/build/host.ts'
-import { copyModules } from '../../scripts/build/modules.ts'
+import { buildHost, buildSanitizedHost, compileProgram } from '../../scripts/build/host.ts'
 import { NATIVE } from '../../scripts/build/targets.ts'
 import { RUNTIME_CASES } from '../contract/runtime.ts'
-import { BOWLINE, pluginConfigOf, readConflist, runPlugin } from '../support/plugin.ts'
+import { pluginConfigOf, readConflist, runPlugin } from '../support/plugin.ts'
 import { createNetns, enterSandbox } from '../support/sandbox.ts'
 
 /* The host of the engine in C, without a stored heap: as it is built, and with the compiler's sanitizers. */
@@ -19,13 +18,8 @@ afterAll(() => rmSync(work, { recursive: true }))
 
 /** Runs a TypeScript program on a host; returns what it printed, as JSON. */
 function runOn(host: string, program: string, ...args: string[]): unknown {
-  const modules = mkdtempSync(join(work, 'modules-'))
-  const entry = copyModules(ROOT, modules, program)
-  const { stdout } = execaSync(host, ['run', entry, ...args], {
-    cwd: modules,
-    stdin: 'ignore',
-    env: LEAKS_ARE_FINE,
-  })
+  const compiled = compileProgram(ROOT, mkdtempSync(join(work, 'program-')), program)
+  const { stdout } = execaSync(host, ['run', compiled, ...args], { stdin: 'ignore', env: LEAKS_ARE_FINE })
   return JSON.parse(stdout)
 }
 
@@ -53,12 +47,11 @@ describe.each([
   })
 
   it('serves ADD, CHECK and DEL', async () => {
-    const modules = mkdtempSync(join(work, 'plugin-'))
-    const entry = copyModules(ROOT, modules)
-    const program = join(modules, 'bowline')
-    writeFileSync(program, `#!/bin/sh\ncd ${modules} && exec ${host} run ${entry}\n`)
+    const directory = mkdtempSync(join(work, 'plugin-'))
+    const program = join(directory, 'bowline')
+    writeFileSync(program, `#!/bin/sh\nexec ${host} run ${compileProgram(ROOT, directory)}\n`)
     chmodSync(program, 0o755)
-    const { path: netns, name } = createNetns(`native-${modules.slice(-6).toLowerCase()}`)
+    const { path: netns, name } = createNetns(`native-${directory.slice(-6).toLowerCase()}`)
     const config = { ...(pluginConfigOf(readConflist('10-bowline')) as object), ipMasq: true }
     const call = { containerId: name, netns, program, env: LEAKS_ARE_FINE }
     const added = await runPlugin({ ...call, command: 'ADD', config })
@@ -89,7 +82,7 @@ describe('an exception that nobody caught', () => {
       'of our own',
       'function inner() { throw new Error("boom \\"x\\"") }\n export function main() { inner() }',
       /Error: boom "x"/,
-      /at inner \(test\/faulty\.ts:1:/,
+      /at inner \(faulty\.ts:1:/,
     ],
     [
       'for want of memory',
@@ -102,22 +95,28 @@ describe('an exception that nobody caught', () => {
     ['while the modules are evaluated', 'throw new Error("early")', /early/, /./],
   ]
 
+  let host: string
+  let compiler: string
+  beforeAll(() => {
+    const directory = mkdtempSync(join(work, 'faulty-'))
+    compileProgram(ROOT, directory)
+    compiler = join(directory, 'compile')
+    host = buildHost(NATIVE, ROOT, directory)
+  })
+
   it.each(FAULTS)('%s is one JSON object on stdout, and exit code 1', (_, text, msg, details) => {
-    const modules = mkdtempSync(join(work, 'faulty-'))
-    execaSync('mkdir', ['-p', `${modules}/test`])
-    writeFileSync(`${modules}/test/faulty.ts`, text)
-    const host = buildHost(NATIVE, ROOT, mkdtempSync(join(work, 'host-')))
-    const limited = ['-c', `ulimit -v 400000; exec ${host} run test/faulty.ts`]
-    const { exitCode, stdout } = execaSync('bash', limited, { cwd: modules, reject: false, stdin: 'ignore' })
+    const directory = mkdtempSync(join(work, 'faulty-'))
+    writeFileSync(`${directory}/faulty.ts`, text)
+    execaSync(compiler, ['faulty.ts', 'program'], { cwd: directory })
+    const limited = ['-c', `ulimit -v 400000; exec ${host} run program`]
+    const { exitCode, stdout } = execaSync('bash', limited, {
+      cwd: directory,
+      reject: false,
+      stdin: 'ignore',
+    })
     const error = JSON.parse(stdout)
     expect([exitCode, error.code, stdout.trim().split('\n').length]).toEqual([1, 999, 1])
     expect(error.msg).toMatch(msg)
     expect(error.details).toMatch(details)
-  })
-})
-
-describe('the executable', () => {
-  it('is what this host makes', () => {
-    expect(execaSync(BOWLINE, { env: { CNI_COMMAND: 'VERSION' } }).stdout).toContain('supportedVersions')
   })
 })
