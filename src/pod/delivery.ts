@@ -4,7 +4,7 @@ import type { AttachmentId } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, Link, Netns, Route, Way } from '../kernel/kernel.ts'
 import { isAliasOfNetwork } from './alias.ts'
-import { foreignFault, inUseFault } from './foreign.ts'
+import { foreignFault, inUseFault, isPodBridge } from './foreign.ts'
 import type { Others } from './others.ts'
 import type { PodIp, PodSpec } from './spec.ts'
 import { isExact, isOwn, ownAddressFault } from './ways.ts'
@@ -121,15 +121,18 @@ function removeStale(host: Netns, { dst, hops, table, priority, entry }: Way, un
 }
 
 /**
- * A route of the same subnet by another bridge of ours, or one that drops what nothing more specific takes. One that is
+ * A route of the same subnet by another bridge of pods, or one that drops what nothing more specific takes. One that is
  * wider than the subnet counts only where the subnet has no route, or while the kernel does not use it.
  */
-function yieldsToHostRoute(host: Netns, { cidr }: PodIp, way: Way, others: Others): boolean {
+function yieldsToHostRoute(host: Netns, { cidr, gateway }: PodIp, way: Way, others: Others): boolean {
   if (way.type !== 'unicast') return true
   if (isExact(way) || way.table !== MAIN_TABLE) return false
   if ((way.dst?.prefix ?? 0) < cidr.prefix) return true
   const links = way.hops.map(({ linkIndex }) => host.link({ index: linkIndex }))
-  return links.length > 0 && links.every((link) => link !== undefined && others.isOwnLink(link))
+  return (
+    links.length > 0 &&
+    links.every((link) => link && (others.isOwnLink(link) || isPodBridge(host, link, gateway)))
+  )
 }
 
 function addHostRoute(

@@ -37,7 +37,7 @@ export function refuseForeignRouted(
   for (const ip of ips) {
     const gateway = routedGateway(ip)
     const subnet = networkOf(ip.cidr)
-    const judged = { host, subnet, others, carriers: carriersOf(ways(gateway)) }
+    const judged = { host, subnet, gateway, others, carriers: carriersOf(ways(gateway)) }
     refuseForeign(judged, gateway, ways(gateway), 'make the gateway an address of this node')
     refuseForeignPod(judged, ip.cidr.address, ways(ip.cidr.address), 'route it to a pod')
   }
@@ -65,7 +65,8 @@ export function refuseForeignGateway(
   const cidrs = ips.filter(({ gateway }) => gateway && sameAddress(gateway, address)).map(({ cidr }) => cidr)
   const [way, ...podWays] = host.ways([address, ...cidrs.map((cidr) => cidr.address)])
   const bridges = carriersOf(way).filter((index) => host.link({ index })?.kind === 'bridge')
-  const judged = { host, subnet: networkOf({ address, prefix }), others, carriers: [link.index, ...bridges] }
+  const subnet = networkOf({ address, prefix })
+  const judged = { host, subnet, gateway: address, others, carriers: [link.index, ...bridges] }
   refuseForeign(judged, address, way, 'make the gateway an address of this node')
   for (const [i, cidr] of cidrs.entries()) {
     const ofPod = { ...judged, subnet: networkOf(cidr) }
@@ -76,6 +77,7 @@ export function refuseForeignGateway(
 type Judged = {
   readonly host: Netns
   readonly subnet: Cidr
+  readonly gateway: Address
   readonly others: Others
   /** Links that carry the gateway already: what is connected to them is a subnet that the node itself is the gateway of. */
   readonly carriers: readonly number[]
@@ -92,16 +94,26 @@ function refuseForeignPod(judged: Judged, address: Address, way: Way | undefined
 
 function refuseForeign(judged: Judged, address: Address, way: Way | undefined, would: string): void {
   if (!way || !mayBeForeign(address, way, judged.subnet)) return
-  const { host, others, carriers } = judged
+  const { host, others, carriers, gateway } = judged
   if (isPending(host, address, way)) return
   const holder = others.holderOf(address)
   if (holder) throw inUseFault(address, holder)
   const links = way.hops.map(({ linkIndex }) => host.link({ index: linkIndex }))
-  const isOurs = links.every((link) => link && (carriers.includes(link.index) || others.isOwnLink(link)))
+  const isOurs = links.every((link) => {
+    return (
+      link && (carriers.includes(link.index) || others.isOwnLink(link) || isPodBridge(host, link, gateway))
+    )
+  })
   if (isOurs && links.length > 0) return
   if (isWider(way, address, judged.subnet) && links.every((link) => link && TUNNELS.includes(link.kind)))
     return
   throw foreignFault(host, address, way, would)
+}
+
+/** A bridge on which the node itself is the gateway: of another plugin, such as the one that we are to replace. */
+export function isPodBridge(host: Netns, link: Link, gateway: Address | undefined): boolean {
+  if (link.kind !== 'bridge' || !gateway) return false
+  return host.addresses(link.index).some(({ cidr }) => sameAddress(cidr.address, gateway))
 }
 
 /** Whether the route is for the subnet or a part of it, for a network that the node is in, or has the address as router. */
