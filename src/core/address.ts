@@ -146,17 +146,9 @@ function parseV4(text: string): Address | undefined {
   return { family: 4, value }
 }
 
-/** Digits only, no zero in front. By hand: each regular expression costs 0.05 ms when it is first used. */
+/** Digits only, no zero in front. */
 function parseDecimal(text: string, maxLength: number): number | undefined {
-  if (text.length === 0 || text.length > maxLength || (text.length > 1 && text.startsWith('0')))
-    return undefined
-  let value = 0
-  for (let i = 0; i < text.length; i++) {
-    const digit = text.charCodeAt(i) - 0x30
-    if (digit < 0 || digit > 9) return undefined
-    value = 10 * value + digit
-  }
-  return value
+  return text.length <= maxLength && /^(0|[1-9][0-9]*)$/.test(text) ? Number(text) : undefined
 }
 
 function parseV6(text: string): Address | undefined {

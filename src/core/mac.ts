@@ -29,10 +29,8 @@ export function readMac(text: string): Mac | undefined {
   return parts.flatMap((part) => (digits === 4 ? [part.slice(0, 2), part.slice(2)] : part)).join(':') as Mac
 }
 
-/** By hand: each regular expression costs 0.05 ms when it is first used. */
 function isHex(text: string): boolean {
-  for (const digit of text) if (!'0123456789abcdef'.includes(digit)) return false
-  return true
+  return /^[0-9a-f]*$/.test(text)
 }
 
 /** Six bytes, as on the wire. */
