@@ -1,6 +1,6 @@
 import { parseCidr } from '../../src/core/address.ts'
 import { parseMac } from '../../src/core/mac.ts'
-import { createFakeNode, delegated, type FakeNode, L2, L2_FULL, L3, NETNS_2 } from './fake_node.ts'
+import { createFakeNode, delegated, type FakeNode, L2, L2_FULL, L3, NETNS_2 } from '../fakes/node.ts'
 
 const ONE_FAMILY = { ...L3.ipam, ranges: L3.ipam.ranges.slice(0, 1), routes: L3.ipam.routes.slice(0, 1) }
 

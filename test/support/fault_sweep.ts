@@ -1,4 +1,4 @@
-import type { FakeAnswer, FakeNode, Phase, Stop } from './fake_node.ts'
+import type { FakeAnswer, FakeNode, Phase, Stop } from '../fakes/node.ts'
 
 const MAX_STEPS = 600
 

@@ -1,5 +1,5 @@
 import { formatCidr, parseCidr } from '../../src/core/address.ts'
-import { createFakeNode, type FakeNode, L2, NETNS } from './fake_node.ts'
+import { createFakeNode, type FakeNode, L2, NETNS } from '../fakes/node.ts'
 
 /*
  * Behind a plugin that has made eth0: a veth pair whose host side is `foreign0`, with an address in the pod.

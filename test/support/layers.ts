@@ -14,7 +14,7 @@ export const RULES = {
   unranked:
     'a folder without a rank has no place in the order; give it one in test/support/layers.ts and in the design',
   linux: 'all else runs on the port, in memory as well as on Linux: only src/main.ts puts the real kernel in',
-  fake: 'a fake is for tests; in the product it would be dead weight, or a lie',
+  double: 'test/ holds fakes, doubles and tests; in the product they would be dead weight, or a lie',
   unresolved:
     'an import must name a source file of ours with its ending, or a package; anything else breaks the build',
   cycle: 'files in a cycle can only be understood together, and load in an order that nobody chose',
@@ -164,6 +164,7 @@ function checkImport(file: ParsedFile, one: Import, known: ReadonlySet<string>):
   }
   if (one.target === undefined) return []
   const what = `imports ${one.target}`
+  if (one.target.startsWith('test/')) return [{ rule: 'double', where, what }]
   if (!known.has(one.target)) return [{ rule: 'unresolved', where, what }]
   const [from, to] = [layerOf(file.path), layerOf(one.target)]
   const findings: Finding[] = []
@@ -176,7 +177,6 @@ function checkImport(file: ParsedFile, one: Import, known: ReadonlySet<string>):
   }
   if (to === LINUX && from !== LINUX && file.path !== 'src/main.ts')
     findings.push({ rule: 'linux', where, what })
-  if (isFake(one.target) && !isFake(file.path)) findings.push({ rule: 'fake', where, what })
   return findings
 }
 
@@ -187,10 +187,6 @@ function layerOf(path: string): string | undefined {
 
 function rankOf(layer: string): number {
   return RANKS[layer] ?? -1
-}
-
-function isFake(path: string): boolean {
-  return path.split(/[/_.]/).includes('fake')
 }
 
 /** Generated files have no reader, so their lengths do not matter. */

@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import type { FakeAnswer, FakeCall, FakeNode } from './fake_node.ts'
+import type { FakeAnswer, FakeCall, FakeNode } from '../fakes/node.ts'
 
 /** A node and what happened to it, for messages. */
 export type Subject = { readonly node: FakeNode; readonly where: string }

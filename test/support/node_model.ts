@@ -5,7 +5,7 @@ import { parseCidr } from '../../src/core/address.ts'
 import { Code } from '../../src/core/errors.ts'
 import { deriveNames, subnetChainName } from '../../src/core/names.ts'
 import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
-import { createFakeNode, type FakeAnswer, type FakeCall, type FakeNode } from './fake_node.ts'
+import { createFakeNode, type FakeAnswer, type FakeCall, type FakeNode } from '../fakes/node.ts'
 import { gcConfig } from './fault_modes.ts'
 import { addressesOf } from './node_expectations.ts'
 import {

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import type { Phase, Stop } from './fake_node.ts'
+import type { Phase, Stop } from '../fakes/node.ts'
 
 /*
  * Scripts of what happens to a node: calls of several pods on two networks, and everything that may go wrong. A script is

@@ -1,5 +1,5 @@
 import { deriveNames } from '../../src/core/names.ts'
-import { L2, L3 } from './fake_node.ts'
+import { L2, L3 } from '../fakes/node.ts'
 import { CONTAINERS, INTERFACES, NETWORKS, type Network, type Who, type World } from './node_script.ts'
 
 /*

@@ -7,7 +7,7 @@ import { CACHE } from '../support/plugin.ts'
 import { enterSandbox, links, NOTHING, residue } from '../support/sandbox.ts'
 
 /** The benchmark itself, in its smallest form. No time is judged: only that each is measured, and nothing is left. */
-const BENCH = resolve(import.meta.dirname, '../../scripts/bench')
+const BENCH = resolve(import.meta.dirname, '../../scripts/bench/run')
 const SMALL = ['--only', 'calls', '--rounds', '1', '--plugin', `${CACHE}/plugins:ptp`]
 const CASES = [
   'VERSION, the start',
@@ -22,7 +22,7 @@ function workDirectories(): string[] {
 function benchProcesses(): string[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => commandOf(pid).includes('scripts/bench.ts'))
+    .filter((pid) => commandOf(pid).includes('scripts/bench/bench.ts'))
 }
 
 function commandOf(pid: string): string {

@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { L2, L3 } from '../support/fake_node.ts'
+import { L2, L3 } from '../fakes/node.ts'
 import { onEach } from '../support/node.ts'
 import {
   answerOf,

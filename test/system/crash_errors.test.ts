@@ -1,5 +1,5 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { L2, L3 } from '../support/fake_node.ts'
+import { L2, L3 } from '../fakes/node.ts'
 import { createNode, onEach, type TestNode } from '../support/node.ts'
 import { enterSandbox, NOTHING } from '../support/sandbox.ts'
 import { type Scenario, Stage } from '../support/stage.ts'

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest'
-import { L2, L3 } from '../support/fake_node.ts'
+import { L2, L3 } from '../fakes/node.ts'
 import { createNode, onEach, type TestNode } from '../support/node.ts'
 import { enterSandbox } from '../support/sandbox.ts'
 import { chooseSeed, randomNumbers } from '../support/seed.ts'

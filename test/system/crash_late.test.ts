@@ -1,5 +1,5 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { L2, L3 } from '../support/fake_node.ts'
+import { L2, L3 } from '../fakes/node.ts'
 import { type PluginAnswer, type PluginCall, runPlugin } from '../support/plugin.ts'
 import { run } from '../support/private_namespaces.ts'
 import {

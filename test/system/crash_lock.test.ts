@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { L3 } from '../support/fake_node.ts'
+import { L3 } from '../fakes/node.ts'
 import { type PluginAnswer, type PluginCall, runPlugin } from '../support/plugin.ts'
 import { createNetns, enterSandbox, type Netns, NOTHING, type Residue, residue } from '../support/sandbox.ts'
 

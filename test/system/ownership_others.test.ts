@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { L2 } from '../support/fake_node.ts'
+import { L2 } from '../fakes/node.ts'
 import { type PluginAnswer, type PluginCall, runPlugin } from '../support/plugin.ts'
 import { expectSuccess, leftOver, linksIn } from '../support/pod_calls.ts'
 import { run } from '../support/private_namespaces.ts'

@@ -1,5 +1,5 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { L3 } from '../support/fake_node.ts'
+import { L3 } from '../fakes/node.ts'
 import { onEach } from '../support/node.ts'
 import {
   type PluginAnswer,

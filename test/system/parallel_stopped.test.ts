@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest'
-import { L2, L3 } from '../support/fake_node.ts'
+import { L2, L3 } from '../fakes/node.ts'
 import { createNode, type NodeCall, onEach, type TestNode } from '../support/node.ts'
 import type { PluginAnswer } from '../support/plugin.ts'
 import { enterSandbox, NOTHING, type Residue } from '../support/sandbox.ts'

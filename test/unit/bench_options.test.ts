@@ -2,8 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { HELP, OptionError, PARTS, parseOptions } from '../../scripts/benchmark/options.ts'
-import { fillIn } from '../../scripts/benchmark/subjects.ts'
+import { HELP, OptionError, PARTS, parseOptions } from '../../scripts/bench/options.ts'
+import { fillIn } from '../../scripts/bench/subjects.ts'
 
 let cwd: string
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { drawingOf } from '../../scripts/benchmark/drawing.ts'
-import type { Series, Unit } from '../../scripts/benchmark/rounds.ts'
-import { aligned, findingsOf, number, tableOf, verdictOf } from '../../scripts/benchmark/tables.ts'
+import { drawingOf } from '../../scripts/bench/drawing.ts'
+import type { Series, Unit } from '../../scripts/bench/rounds.ts'
+import { aligned, findingsOf, number, tableOf, verdictOf } from '../../scripts/bench/tables.ts'
 
 /** 10 for the reference, and these for l3. */
 function measured(what: string, l3: number[], unit: Unit = 'ms'): Series {

@@ -1,12 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import {
-  type Contender,
-  pairedRatio,
-  quantile,
-  runExperiment,
-  turns,
-} from '../../scripts/benchmark/rounds.ts'
+import { type Contender, pairedRatio, quantile, runExperiment, turns } from '../../scripts/bench/rounds.ts'
 
 const values = fc.array(fc.double({ min: 0.001, max: 1e6, noNaN: true }), { minLength: 1, maxLength: 60 })
 

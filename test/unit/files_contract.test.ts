@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { Fault } from '../../src/core/errors.ts'
-import { createFakeFiles, Killed } from '../../src/core/fake_files.ts'
 import { describeFilesContract } from '../contract/files.ts'
+import { createFakeFiles, Killed } from '../fakes/files.ts'
 
 describeFilesContract('the fake', () => {
   const files = createFakeFiles()

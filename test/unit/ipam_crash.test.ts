@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Fault } from '../../src/core/errors.ts'
-import { type FileOperation, Killed } from '../../src/core/fake_files.ts'
+import { type FileOperation, Killed } from '../fakes/files.ts'
 import { AddressNode, isKill, NETWORK } from '../support/address_pool.ts'
 
 const MAX_STEPS = 200

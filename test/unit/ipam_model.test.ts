@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { Fault } from '../../src/core/errors.ts'
-import { Killed } from '../../src/core/fake_files.ts'
+import { Killed } from '../fakes/files.ts'
 import { AddressNode, isKill, NETWORK } from '../support/address_pool.ts'
 
 const PODS = ['p0', 'p1', 'p2', 'p3', 'p4', 'p5', 'p6', 'p7']

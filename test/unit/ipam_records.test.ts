@@ -2,8 +2,8 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { isDamaged, openRecords, type Records } from '../../ipam/records.ts'
 import { Code, Fault } from '../../src/core/errors.ts'
-import { createFakeFiles, type FakeFiles } from '../../src/core/fake_files.ts'
 import { deriveNames } from '../../src/core/names.ts'
+import { createFakeFiles, type FakeFiles } from '../fakes/files.ts'
 
 const id = { network: 'net', containerId: 'box', ifName: 'eth0' }
 const record: AttachmentRecord = {

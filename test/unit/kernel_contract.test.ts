@@ -1,5 +1,5 @@
-import { createFakeKernel } from '../../src/kernel/fake.ts'
 import { describeKernelContract, type KernelWorld } from '../contract/kernel.ts'
+import { createFakeKernel } from '../fakes/kernel.ts'
 
 describeKernelContract('the fake', () => fakeWorld(true))
 describeKernelContract('the fake of a kernel without VLANs', () => fakeWorld(false))

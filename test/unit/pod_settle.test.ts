@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { parseAddress } from '../../src/core/address.ts'
 import { parseMac } from '../../src/core/mac.ts'
-import { createFakeKernel, type FakeKernel } from '../../src/kernel/fake.ts'
 import type { Link, Netns } from '../../src/kernel/kernel.ts'
 import { settle } from '../../src/pod/settle.ts'
-import { createFakeNode, L2, L3 } from '../support/fake_node.ts'
+import { createFakeKernel, type FakeKernel } from '../fakes/kernel.ts'
+import { createFakeNode, L2, L3 } from '../fakes/node.ts'
 
 const POD = '/run/netns/pod'
 

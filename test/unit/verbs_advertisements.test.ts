@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { Fault } from '../../src/core/errors.ts'
 import { parseMac } from '../../src/core/mac.ts'
 import { sysctlName } from '../../src/core/shell.ts'
-import { createFakeNode, type FakeNode, L2, L2_FULL } from '../support/fake_node.ts'
+import { createFakeNode, type FakeNode, L2, L2_FULL } from '../fakes/node.ts'
 
 /* No link of ours believes the router advertisements of a pod, whoever made the link. */
 const MAC = parseMac('02:00:00:00:00:99')

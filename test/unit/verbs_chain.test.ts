@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Code } from '../../src/core/errors.ts'
-import { createFakeNode, type FakeNode, L2, L3, NETNS } from '../support/fake_node.ts'
+import { createFakeNode, type FakeNode, L2, L3, NETNS } from '../fakes/node.ts'
 import {
   BARE,
   CONFIG,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { type FakeNode, L2 } from '../support/fake_node.ts'
+import { type FakeNode, L2 } from '../fakes/node.ts'
 import {
   BARE,
   CONFIG,

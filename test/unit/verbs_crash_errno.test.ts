@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createFakeNode, type FakeNode, type Phase, type Stop } from '../support/fake_node.ts'
+import { createFakeNode, type FakeNode, type Phase, type Stop } from '../fakes/node.ts'
 import { gcConfig, MODES } from '../support/fault_modes.ts'
 import { atEachStep, type Struck } from '../support/fault_sweep.ts'
 import { expectNothing, expectSuccess, expectWhole, heldAddresses } from '../support/node_expectations.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createFakeNode, type FakeAnswer, type FakeCall, type FakeNode } from '../support/fake_node.ts'
+import { createFakeNode, type FakeAnswer, type FakeCall, type FakeNode } from '../fakes/node.ts'
 import { gcConfig } from '../support/fault_modes.ts'
 import { atEachStep, KILLS, type Struck } from '../support/fault_sweep.ts'
 import { addressesOf, expectNothing, expectSuccess, heldAddresses } from '../support/node_expectations.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createFakeNode, type FakeNode } from '../support/fake_node.ts'
+import { createFakeNode, type FakeNode } from '../fakes/node.ts'
 import { gcConfig, MODES } from '../support/fault_modes.ts'
 import { atEachStep, KILLS, type Struck } from '../support/fault_sweep.ts'
 import {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createFakeNode, type FakeNode, L2_FULL, L3, NETNS_2 } from '../support/fake_node.ts'
+import { createFakeNode, type FakeNode, L2_FULL, L3, NETNS_2 } from '../fakes/node.ts'
 import { gcConfig, NEIGHBOUR, SITUATIONS } from '../support/fault_modes.ts'
 import { atEachStep, KILLS, type Struck } from '../support/fault_sweep.ts'
 import { expectNothing, expectSuccess, expectWhole } from '../support/node_expectations.ts'

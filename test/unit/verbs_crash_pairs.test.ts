@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createFakeNode, delegated, type FakeNode, L2, L3 } from '../support/fake_node.ts'
+import { createFakeNode, delegated, type FakeNode, L2, L3 } from '../fakes/node.ts'
 import { gcConfig } from '../support/fault_modes.ts'
 import { atEachPair, type Blow } from '../support/fault_sweep.ts'
 import { expectNothing, expectSuccess, expectWhole } from '../support/node_expectations.ts'

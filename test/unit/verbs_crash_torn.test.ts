@@ -1,6 +1,6 @@
 import { describe, it } from 'vitest'
 import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
-import { createFakeNode, type FakeNode, L2, L3 } from '../support/fake_node.ts'
+import { createFakeNode, type FakeNode, L2, L3 } from '../fakes/node.ts'
 import { gcConfig } from '../support/fault_modes.ts'
 import { atEachStep, KILLS, type Struck } from '../support/fault_sweep.ts'
 import { expectNothing, expectSuccess, expectWhole, heldAddresses } from '../support/node_expectations.ts'

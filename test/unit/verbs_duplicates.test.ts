@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { parseCidr } from '../../src/core/address.ts'
 import type { Mac } from '../../src/core/mac.ts'
-import { createFakeNode, type FakeNode, L2 } from '../support/fake_node.ts'
+import { createFakeNode, type FakeNode, L2 } from '../fakes/node.ts'
 
 const config = { ...L2, enabledad: true }
 

@@ -1,14 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { createFakeNode, type FakeAnswer, type FakeCall, type FakeNode, L2, L3 } from '../fakes/node.ts'
 import { malformedObject, malformedText } from '../support/damage.ts'
-import {
-  createFakeNode,
-  type FakeAnswer,
-  type FakeCall,
-  type FakeNode,
-  L2,
-  L3,
-} from '../support/fake_node.ts'
 
 /*
  * Malformed input as a whole, on a healthy node: every answer is one that a runtime understands, nothing but what the

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest'
 import { Fault } from '../../src/core/errors.ts'
 import { parseMac } from '../../src/core/mac.ts'
 import type { Change } from '../../src/kernel/kernel.ts'
-import { createFakeNode, type FakeAnswer, type FakeNode, L2 } from '../support/fake_node.ts'
+import { createFakeNode, type FakeAnswer, type FakeNode, L2 } from '../fakes/node.ts'
 
 /* The gateway of a VLAN is a link on top of the bridge, which has to be in that VLAN itself. */
 const CONFIG = { ...L2, vlan: 100 }

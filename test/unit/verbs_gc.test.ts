@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { deriveNames } from '../../src/core/names.ts'
-import { createFakeNode, L3 } from '../support/fake_node.ts'
+import { createFakeNode, L3 } from '../fakes/node.ts'
 
 const LEASES = '/var/lib/cni/networks/net'
 const RECORDS = '/var/lib/cni/bowline/net'

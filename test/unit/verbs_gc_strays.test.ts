@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { Code } from '../../src/core/errors.ts'
 import { deriveNames } from '../../src/core/names.ts'
-import { createFakeNode, type FakeNode, L2, L3, NETNS } from '../support/fake_node.ts'
+import { createFakeNode, type FakeNode, L2, L3, NETNS } from '../fakes/node.ts'
 
 /*
  * GC on a node whose store has suffered: records are lost or damaged, and what they spoke of is still there. Of two

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
-import { HOSTILE_TEXT } from '../support/damage.ts'
-import { DELEGATE_PATH } from '../support/fake_delegate.ts'
+import { DELEGATE_PATH } from '../fakes/delegate.ts'
 import {
   createFakeNode,
   type FakeAnswer,
@@ -10,7 +9,8 @@ import {
   L2,
   L3,
   NETNS_2,
-} from '../support/fake_node.ts'
+} from '../fakes/node.ts'
+import { HOSTILE_TEXT } from '../support/damage.ts'
 import { gcConfig } from '../support/fault_modes.ts'
 
 /*

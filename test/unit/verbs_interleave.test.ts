@@ -10,7 +10,7 @@ import {
   L3,
   NETNS,
   NETNS_2,
-} from '../support/fake_node.ts'
+} from '../fakes/node.ts'
 import { gcConfig } from '../support/fault_modes.ts'
 import {
   addressesOf,

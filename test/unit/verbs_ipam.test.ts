@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Code } from '../../src/core/errors.ts'
-import { createFakeNode } from '../support/fake_node.ts'
+import { createFakeNode } from '../fakes/node.ts'
 
 const calledAs = 'bowline-ipam'
 

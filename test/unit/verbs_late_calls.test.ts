@@ -11,7 +11,7 @@ import {
   L2,
   L3,
   NETNS,
-} from '../support/fake_node.ts'
+} from '../fakes/node.ts'
 
 /*
  * What runtimes really do: calls that come late, twice, in the wrong order, with half of what they should have. In each

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import { createFakeNode, type FakeNode, L3 } from '../fakes/node.ts'
 import { AddressNode, idOf, NETWORK } from '../support/address_pool.ts'
-import { createFakeNode, type FakeNode, L3 } from '../support/fake_node.ts'
 
 /*
  * Leases that another program took away while their pods run: an administrator who cleared the directory, or host-local

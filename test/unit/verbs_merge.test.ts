@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Code } from '../../src/core/errors.ts'
-import { createFakeNode, L2, NETNS } from '../support/fake_node.ts'
+import { createFakeNode, L2, NETNS } from '../fakes/node.ts'
 
 describe('ADD behind a plugin that has made something else', () => {
   it('is refused when that plugin has addresses of our IPAM under the name of our interface', () => {

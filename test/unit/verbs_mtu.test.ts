@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { parseAddress, parseCidr } from '../../src/core/address.ts'
 import { parseMac } from '../../src/core/mac.ts'
-import { createFakeNode, type FakeNode, L2, NETNS } from '../support/fake_node.ts'
+import { createFakeNode, type FakeNode, L2, NETNS } from '../fakes/node.ts'
 
 /* The MTU of a pod on a bridge, and of the bridge, when the configuration has no key "mtu". */
 const OTHER = { containerId: 'c2', netns: '/var/run/netns/pod2' }

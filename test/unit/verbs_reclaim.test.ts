@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { Code } from '../../src/core/errors.ts'
 import { deriveNames } from '../../src/core/names.ts'
-import { createFakeNode, type FakeCall, type FakeNode, L2, L3 } from '../support/fake_node.ts'
+import { createFakeNode, type FakeCall, type FakeNode, L2, L3 } from '../fakes/node.ts'
 
 /*
  * A pool of two addresses, held by the pods `old` and `live`. The DEL of `old` never comes, and `next` wants to start.

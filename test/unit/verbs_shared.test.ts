@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Fault } from '../../src/core/errors.ts'
-import { createFakeNode, type FakeNode, L2, L2_FULL, L3 } from '../support/fake_node.ts'
+import { createFakeNode, type FakeNode, L2, L2_FULL, L3 } from '../fakes/node.ts'
 
 const OTHER = { containerId: 'c2', netns: '/var/run/netns/pod2' }
 

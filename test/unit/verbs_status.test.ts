@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { Fault } from '../../src/core/errors.ts'
 import { deriveNames } from '../../src/core/names.ts'
-import { createFakeNode, type FakeNode, L2, L3, NETNS } from '../support/fake_node.ts'
+import { createFakeNode, type FakeNode, L2, L3, NETNS } from '../fakes/node.ts'
 
 const LEASES = '/var/lib/cni/networks/net'
 /** A range of two addresses. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Code } from '../../src/core/errors.ts'
-import { createFakeNode, L2, L3 } from '../support/fake_node.ts'
+import { createFakeNode, L2, L3 } from '../fakes/node.ts'
 
 const { ipam: _, ...BARE } = L2
 const TWO_OF_A_FAMILY = {

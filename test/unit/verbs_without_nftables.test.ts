@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createFakeNode, L2, L3, NETNS, NETNS_2 } from '../support/fake_node.ts'
+import { createFakeNode, L2, L3, NETNS, NETNS_2 } from '../fakes/node.ts'
 
 /*
  * A kernel that has no nftables holds no rule of ours. Pods that need none come and go; for those that do, ADD says what

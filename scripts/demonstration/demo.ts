@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { fetchFrom, startPeerServer } from '../test/support/http_server.ts'
+import { fetchFrom, startPeerServer } from '../../test/support/http_server.ts'
 import {
   BOWLINE,
   CACHE,
@@ -9,7 +9,7 @@ import {
   pluginConfigOf,
   readConflist,
   runPlugin,
-} from '../test/support/plugin.ts'
+} from '../../test/support/plugin.ts'
 import {
   addressesOf,
   createNetns,
@@ -19,8 +19,8 @@ import {
   type Outside,
   ping,
   residue,
-} from '../test/support/sandbox.ts'
-import { draw, type Scene } from './demo_drawing.ts'
+} from '../../test/support/sandbox.ts'
+import { draw, type Scene } from './drawing.ts'
 
 /*
  * scripts/demo has put this process into a process namespace; here it gets a network and mounts of its own, so the

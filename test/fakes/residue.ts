@@ -1,7 +1,7 @@
-import type { FakeFiles } from '../../src/core/fake_files.ts'
-import type { FakeKernel, KernelDump } from '../../src/kernel/fake.ts'
 import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
-import type { FakeDelegate } from './fake_delegate.ts'
+import type { FakeDelegate } from './delegate.ts'
+import type { FakeFiles } from './files.ts'
+import type { FakeKernel, KernelDump } from './kernel.ts'
 
 /** All of a node that a failed call must leave as it found it. */
 export type NodeSnapshot = {

@@ -1,5 +1,5 @@
-import { Fault } from '../../core/errors.ts'
-import { Killed } from '../../core/fake_files.ts'
+import { Fault } from '../../../src/core/errors.ts'
+import { Killed } from '../files.ts'
 
 /** What a fake did or is about to do: one change, one query, one nftables transaction, one write of a sysctl. */
 export type Step = {

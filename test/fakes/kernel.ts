@@ -1,17 +1,28 @@
-import { Code, Fault } from '../core/errors.ts'
-import type { Mac } from '../core/mac.ts'
-import { makeLinkLocals } from './fake/addresses.ts'
-import { dumpNamespace, type NamespaceDump } from './fake/dump.ts'
-import { destroyLink, LOOPBACK_MTU, register } from './fake/links.ts'
-import { FakeNetns } from './fake/netns.ts'
-import type { Clock, Namespace } from './fake/state.ts'
-import { type StepHook, Steps } from './fake/steps.ts'
-import { freshConf } from './fake/sysctls.ts'
-import { FakeNft, type NftDump } from './fake_nft.ts'
-import type { FirewallChain } from './firewall/chain.ts'
-import type { Kernel, Netns } from './kernel.ts'
-import type { NftChain, NftCommand, NftElement, NftMapRef, NftOwnElementRef } from './nftables/commands.ts'
-import { describeChain, describeElement, describeMap, describeNftCommand } from './nftables/describe.ts'
+import { Code, Fault } from '../../src/core/errors.ts'
+import type { Mac } from '../../src/core/mac.ts'
+import type { FirewallChain } from '../../src/kernel/firewall/chain.ts'
+import type { Kernel, Netns } from '../../src/kernel/kernel.ts'
+import type {
+  NftChain,
+  NftCommand,
+  NftElement,
+  NftMapRef,
+  NftOwnElementRef,
+} from '../../src/kernel/nftables/commands.ts'
+import {
+  describeChain,
+  describeElement,
+  describeMap,
+  describeNftCommand,
+} from '../../src/kernel/nftables/describe.ts'
+import { makeLinkLocals } from './kernel/addresses.ts'
+import { dumpNamespace, type NamespaceDump } from './kernel/dump.ts'
+import { destroyLink, LOOPBACK_MTU, register } from './kernel/links.ts'
+import { FakeNetns } from './kernel/netns.ts'
+import type { Clock, Namespace } from './kernel/state.ts'
+import { type StepHook, Steps } from './kernel/steps.ts'
+import { freshConf } from './kernel/sysctls.ts'
+import { FakeNft, type NftDump } from './nft.ts'
 
 export type FakeKernelOptions = {
   readonly bootId?: string

@@ -7,8 +7,8 @@ import {
   networkOf,
   sameAddress,
   sameCidr,
-} from '../../core/address.ts'
-import type { Route, Way } from '../kernel.ts'
+} from '../../../src/core/address.ts'
+import type { Route, Way } from '../../../src/kernel/kernel.ts'
 import {
   AddressFlag,
   type FakeLink,

@@ -1,7 +1,4 @@
 import { Fault } from '../../src/core/errors.ts'
-import { createFakeFiles, type FakeFiles, type FakeFilesOptions, Killed } from '../../src/core/fake_files.ts'
-import { Steps } from '../../src/kernel/fake/steps.ts'
-import { createFakeKernel, type FakeKernel, type FakeKernelOptions } from '../../src/kernel/fake.ts'
 import { runPlugin } from '../../src/verbs/plugin.ts'
 import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
 import {
@@ -10,8 +7,11 @@ import {
   DELEGATE_PATH,
   type FakeDelegate,
   type FakePlugins,
-} from './fake_delegate.ts'
-import { type NodeSnapshot, residueOf, snapshotOf } from './fake_residue.ts'
+} from './delegate.ts'
+import { createFakeFiles, type FakeFiles, type FakeFilesOptions, Killed } from './files.ts'
+import { Steps } from './kernel/steps.ts'
+import { createFakeKernel, type FakeKernel, type FakeKernelOptions } from './kernel.ts'
+import { type NodeSnapshot, residueOf, snapshotOf } from './residue.ts'
 
 export type { FakePlugins }
 

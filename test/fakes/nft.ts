@@ -1,5 +1,4 @@
-import { during } from '../core/errors.ts'
-import { refusal } from './fake/steps.ts'
+import { during } from '../../src/core/errors.ts'
 import {
   isRemoval,
   type NftChain,
@@ -13,8 +12,9 @@ import {
   type NftOwnElementRef,
   type NftRule,
   type NftTableRef,
-} from './nftables/commands.ts'
-import { describeNftCommand } from './nftables/describe.ts'
+} from '../../src/kernel/nftables/commands.ts'
+import { describeNftCommand } from '../../src/kernel/nftables/describe.ts'
+import { refusal } from './kernel/steps.ts'
 
 type Table = {
   readonly family: NftFamily

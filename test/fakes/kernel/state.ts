@@ -1,6 +1,12 @@
-import { type Address, sameAddress } from '../../core/address.ts'
-import type { Mac } from '../../core/mac.ts'
-import { type Link, type LinkAddress, type LinkRef, AddressFlag as PortFlag, type Route } from '../kernel.ts'
+import { type Address, sameAddress } from '../../../src/core/address.ts'
+import type { Mac } from '../../../src/core/mac.ts'
+import {
+  type Link,
+  type LinkAddress,
+  type LinkRef,
+  AddressFlag as PortFlag,
+  type Route,
+} from '../../../src/kernel/kernel.ts'
 import { refusal } from './steps.ts'
 
 /** The fake's own memory of a namespace. Plain data; the rules are in the files beside this one. */

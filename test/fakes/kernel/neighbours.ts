@@ -1,5 +1,5 @@
-import { type Address, sameAddress } from '../../core/address.ts'
-import type { Neighbour } from '../kernel.ts'
+import { type Address, sameAddress } from '../../../src/core/address.ts'
+import type { Neighbour } from '../../../src/kernel/kernel.ts'
 import { type Namespace, requireLink } from './state.ts'
 import { refusal } from './steps.ts'
 import { assertIpv6 } from './sysctls.ts'

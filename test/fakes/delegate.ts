@@ -1,6 +1,6 @@
 import type { PluginRunner } from '../../src/cni/delegate.ts'
 import { Fault } from '../../src/core/errors.ts'
-import type { Steps } from '../../src/kernel/fake/steps.ts'
+import type { Steps } from './kernel/steps.ts'
 
 export const DELEGATE = 'strict-ipam'
 export const DELEGATE_PATH = '/opt/cni/bin'

@@ -1,5 +1,5 @@
-import type { Mac } from '../../core/mac.ts'
-import type { Change, PortOptions } from '../kernel.ts'
+import type { Mac } from '../../../src/core/mac.ts'
+import type { Change, PortOptions } from '../../../src/kernel/kernel.ts'
 import { addressesOnDown, addressesOnUp, dropAllAddresses, dropIpv6, makeLinkLocals } from './addresses.ts'
 import { dropRoutesOf } from './routes.ts'
 import {

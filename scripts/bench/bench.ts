@@ -1,25 +1,25 @@
 import { writeFileSync } from 'node:fs'
-import { quote } from '../src/core/shell.ts'
-import { fillPluginDirectory } from '../test/support/plugin.ts'
-import { run } from '../test/support/private_namespaces.ts'
-import { enterSandbox } from '../test/support/sandbox.ts'
-import { drawingOf } from './benchmark/drawing.ts'
-import { describeMachine } from './benchmark/machine.ts'
-import { HELP, OptionError, parseOptions } from './benchmark/options.ts'
-import { plan } from './benchmark/plan.ts'
-import { runExperiment } from './benchmark/rounds.ts'
-import { subjectsOf } from './benchmark/subjects.ts'
-import { type Finding, findingsOf, tableOf, verdictOf } from './benchmark/tables.ts'
+import { quote } from '../../src/core/shell.ts'
+import { fillPluginDirectory } from '../../test/support/plugin.ts'
+import { run } from '../../test/support/private_namespaces.ts'
+import { enterSandbox } from '../../test/support/sandbox.ts'
+import { drawingOf } from './drawing.ts'
+import { describeMachine } from './machine.ts'
+import { HELP, OptionError, parseOptions } from './options.ts'
+import { plan } from './plan.ts'
+import { runExperiment } from './rounds.ts'
+import { subjectsOf } from './subjects.ts'
+import { type Finding, findingsOf, tableOf, verdictOf } from './tables.ts'
 
 const PLUGINS = '/run/bench-plugins'
 
-/** scripts/bench has put this process into a process namespace; here it gets a network and mounts of its own. */
+/** scripts/bench/run has put this process into a process namespace; here it gets a network and mounts of its own. */
 async function main(): Promise<void> {
   const cwd = process.env['BOWLINE_BENCH_CWD'] ?? process.cwd()
   const options = parseOptions(process.argv.slice(2), cwd)
   if (options.help) return console.log(HELP)
   const store = process.env['BOWLINE_BENCH_STORE']
-  if (!store) throw new Error('there is no place for leases: run scripts/bench, which makes one')
+  if (!store) throw new Error('there is no place for leases: run scripts/bench/run, which makes one')
   enterSandbox()
   run(`mount -t tmpfs tmpfs /run; mkdir -p /run/netns /run/lock ${PLUGINS}
     mount --bind ${quote(store)} /var/lib/cni`)

@@ -1,4 +1,4 @@
-import type { Change, PortVlan } from '../kernel.ts'
+import type { Change, PortVlan } from '../../../src/kernel/kernel.ts'
 import { type FakeLink, type Namespace, requireLink, type VlanTable } from './state.ts'
 import { refusal } from './steps.ts'
 

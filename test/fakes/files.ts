@@ -1,5 +1,5 @@
-import { Code, Fault } from './errors.ts'
-import type { FileLock, Files, LockKind } from './files.ts'
+import { Code, Fault } from '../../src/core/errors.ts'
+import type { FileLock, Files, LockKind } from '../../src/core/files.ts'
 
 /**
  * One call of the port, as the hook sees it: before it takes effect, after, and for those that write whole files also

@@ -8,9 +8,9 @@ import {
   parseCidr,
   sameAddress,
   sameCidr,
-} from '../../core/address.ts'
-import { macBytes } from '../../core/mac.ts'
-import type { Change } from '../kernel.ts'
+} from '../../../src/core/address.ts'
+import { macBytes } from '../../../src/core/mac.ts'
+import type { Change } from '../../../src/kernel/kernel.ts'
 import { addPrefixRoute, dropRoutes, dropRoutesOf, forgetSource } from './routes.ts'
 import {
   AddressFlag,

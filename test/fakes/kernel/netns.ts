@@ -1,7 +1,6 @@
-import { type Address, type Family, formatAddress, isDefaultRoute } from '../../core/address.ts'
-import { during, Fault } from '../../core/errors.ts'
-import { Killed } from '../../core/fake_files.ts'
-import { describeChange } from '../describe.ts'
+import { type Address, type Family, formatAddress, isDefaultRoute } from '../../../src/core/address.ts'
+import { during, Fault } from '../../../src/core/errors.ts'
+import { describeChange } from '../../../src/kernel/describe.ts'
 import type {
   Change,
   Link,
@@ -13,7 +12,8 @@ import type {
   PortVlan,
   Route,
   Way,
-} from '../kernel.ts'
+} from '../../../src/kernel/kernel.ts'
+import { Killed } from '../files.ts'
 import { addAddress, dropIpv6, makeLinkLocals, removeAddress } from './addresses.ts'
 import { createBridge, createVeth, createVlan, removeLink, setLink } from './links.ts'
 import { removeNeighbour, setNeighbour } from './neighbours.ts'

@@ -1,4 +1,4 @@
-import { formatAddress, formatCidr } from '../../core/address.ts'
+import { formatAddress, formatCidr } from '../../../src/core/address.ts'
 import type { FakeLink, FakeRoute, Namespace, VlanTable } from './state.ts'
 import { showLink } from './state.ts'
 import { changedConf } from './sysctls.ts'
