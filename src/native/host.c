@@ -91,8 +91,9 @@ static void catch_crashes(void) {
   struct sigaction action = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK | (int)SA_RESETHAND};
   sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof stack}, NULL);
   for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaction(signals[i], &action, NULL);
-  /* A reader that went away is an error of write, not the end of the process. */
+  /* A reader that went away and a file that may not grow are errors of write, not the end of the process. */
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
 }
 
 /* An exception that nobody caught. Out of memory there may be no exception, or none that can be printed. */

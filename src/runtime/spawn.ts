@@ -9,7 +9,8 @@ type Pipe = { readonly reader: number; readonly writer: number }
 
 const EINTR = 4
 const EAGAIN = 11
-const SIGPIPE = 13
+/** Those that host.c ignores: SIGPIPE and SIGXFSZ. */
+const IGNORED = [13, 25]
 const SIGCHLD = 17
 const SIGKILL = 9
 const O_NONBLOCK = 0o4000
@@ -86,7 +87,8 @@ class Child {
   #become(exec: () => number, stdin: number, stdout: number, failure: number): void {
     const { syscall } = this.#calls
     // Ignored signals stay ignored across an exec; the program is to find what it would find under its own caller.
-    syscall(this.#number.rt_sigaction, SIGPIPE, new Uint8Array(SIGNAL_ACTION_BYTES), 0, SIGNAL_SET_BYTES)
+    for (const signal of IGNORED)
+      syscall(this.#number.rt_sigaction, signal, new Uint8Array(SIGNAL_ACTION_BYTES), 0, SIGNAL_SET_BYTES)
     syscall(this.#number.dup3, stdin, 0, 0)
     syscall(this.#number.dup3, stdout, 1, 0)
     const errno = -exec()
