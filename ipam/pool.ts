@@ -84,6 +84,8 @@ export interface Pool extends PoolView {
   take(owner: Owner, leases: readonly Lease[]): void
   /** Frees those of these addresses that the owner holds; goes on after a failure, then throws. */
   release(owner: Owner, addresses: readonly Address[]): void
+  /** The same for leases of many owners. */
+  releaseEach(leases: readonly { readonly owner: Owner; readonly address: Address }[]): void
   /** Frees all that the owner holds, by reading every lease, and returns it. For a DEL without a record. */
   releaseAll(owner: Owner): Address[]
   close(): void
@@ -160,9 +162,13 @@ class LockedPool implements Pool {
   }
 
   release(owner: Owner, addresses: readonly Address[]): void {
+    this.releaseEach(addresses.map((address) => ({ owner, address })))
+  }
+
+  releaseEach(leases: readonly { readonly owner: Owner; readonly address: Address }[]): void {
     const freed: Address[] = []
     const faults = collectFaults(
-      addresses.map((address) => () => {
+      leases.map(({ owner, address }) => () => {
         if (this.#free(owner, address)) freed.push(address)
       }),
     )

@@ -28,7 +28,7 @@
 
 extern char **environ;
 
-enum { CNI_INTERNAL = 999, MAX_ARGUMENTS = 7, MAX_SAFE_POWER = 53, MAX_STACK = 4 << 20, MIN_STACK = 64 << 10 };
+enum { MAX_ARGUMENTS = 7, MAX_STACK = 4 << 20 /* bytes */, MIN_STACK = 64 << 10, GC_THRESHOLD = 32 << 20 };
 
 /* ---- failure: a CNI error on stdout, whatever happens */
 
@@ -102,6 +102,7 @@ static _Noreturn void fail_with_exception(JSContext *context) {
   const char *message = JS_ToCString(context, exception);
   JSValue trace = JS_IsObject(exception) ? JS_GetPropertyStr(context, exception, "stack") : JS_UNDEFINED;
   const char *stack = JS_IsString(trace) ? JS_ToCString(context, trace) : NULL;
+  if (!is_intact()) fail(damaged, reinstall);
   if (!message) fail("out of memory", "Raise the limit on the address space or memory of this process.");
   fail(message, stack ? stack : "");
 }
@@ -252,8 +253,8 @@ static JSContext *create_context(void) {
   JSContext *context = runtime ? JS_NewContextRaw(runtime) : NULL;
   if (!context) fail("out of memory", "The engine could not be started.");
   limit_stack(runtime);
-  /* Each call is over before there is any garbage worth the search for cycles. */
-  JS_SetGCThreshold(runtime, (size_t)-1);
+  /* The search for cycles writes to all of the image: only a call that needs much memory is worth it. */
+  JS_SetGCThreshold(runtime, GC_THRESHOLD);
   JS_SetModuleLoaderFunc(runtime, NULL, load_module, NULL);
   if (JS_AddIntrinsicBaseObjects(context) || JS_AddIntrinsicRegExp(context) || JS_AddIntrinsicJSON(context) || JS_AddIntrinsicMapSet(context) || JS_AddIntrinsicTypedArrays(context) ||
       JS_AddIntrinsicPromise(context) || JS_AddIntrinsicBigInt(context))

@@ -95,13 +95,11 @@ export function freeStrayLeases({ config }: Call, ports: Ports, valid: ValidAtta
       .filter(
         ({ containerId, ifName }) => !valid.has(containerId, ifName) && !isRecorded(containerId, ifName),
       )
-    const faults = collectFaults(
-      strays.map(
-        ({ containerId, ifName = '', address }) =>
-          () =>
-            pool.release({ containerId, ifName }, [address]),
-      ),
-    )
+    const leases = strays.map(({ containerId, ifName = '', address }) => ({
+      owner: { containerId, ifName },
+      address,
+    }))
+    const faults = collectFaults([() => pool.releaseEach(leases)])
     throwCollected(faults, `leases of network ${network}`, 'GC')
   })
 }
