@@ -21,7 +21,8 @@ function main(): void {
   try {
     const executable = makeExecutable(target, root, work)
     mkdirSync(`${root}${dist}`, { recursive: true })
-    writeFileSync(`${work}/bowline`, executable, { mode: 0o755 })
+    // Until a file is on the disk, the kernel counts the pages that it is mapped from as memory of whoever runs it.
+    writeFileSync(`${work}/bowline`, executable, { mode: 0o755, flush: true })
     renameSync(`${work}/bowline`, `${root}${dist}/bowline`)
     symlinkSync('bowline', `${work}/bowline-ipam`)
     renameSync(`${work}/bowline-ipam`, `${root}${dist}/bowline-ipam`)
