@@ -6,6 +6,13 @@ import { textBytes } from './utf8.ts'
 
 type Calls = Pick<Runtime, 'arch' | 'syscall' | 'addressOf'>
 type Pipe = { readonly reader: number; readonly writer: number }
+/** Arrays of pointers, and the texts that they lead to. */
+type Exec = {
+  readonly texts: readonly Uint8Array[]
+  readonly program: Uint8Array
+  readonly argv: Uint8Array
+  readonly envp: Uint8Array
+}
 
 const EINTR = 4
 const EAGAIN = 11
@@ -60,15 +67,17 @@ class Child {
     }
   }
 
-  /** What the child needs is laid out before it exists: all that it does afterwards is system calls. */
-  #prepareExec(): () => number {
+  /**
+   * What the child needs is laid out before it exists: all that it does afterwards is system calls. The texts must be held as long
+   * as pointers lead to them.
+   */
+  #prepareExec(): Exec {
     const { path, env } = this.#request
     const texts = [path, ...Object.entries(env).map(([key, value]) => `${key}=${value}`)].map((text) =>
       textBytes(`${text}\0`),
     )
     const [program = new Uint8Array(), ...variables] = texts
-    const [argv, envp] = [this.#pointers([program]), this.#pointers(variables)]
-    return () => this.#calls.syscall(this.#number.execve, program, argv, envp)
+    return { texts, program, argv: this.#pointers([program]), envp: this.#pointers(variables) }
   }
 
   /** Addresses as an array for the kernel, closed by a null. */
@@ -84,14 +93,14 @@ class Child {
   }
 
   /** In the child. Never returns. */
-  #become(exec: () => number, stdin: number, stdout: number, failure: number): void {
+  #become({ program, argv, envp }: Exec, stdin: number, stdout: number, failure: number): void {
     const { syscall } = this.#calls
     // Ignored signals stay ignored across an exec; the program is to find what it would find under its own caller.
     for (const signal of IGNORED)
       syscall(this.#number.rt_sigaction, signal, new Uint8Array(SIGNAL_ACTION_BYTES), 0, SIGNAL_SET_BYTES)
     syscall(this.#number.dup3, stdin, 0, 0)
     syscall(this.#number.dup3, stdout, 1, 0)
-    const errno = -exec()
+    const errno = -syscall(this.#number.execve, program, argv, envp)
     syscall(this.#number.write, failure, new Uint8Array([errno & 0xff, errno >> 8]), 2)
     syscall(this.#number.exit_group, EXEC_FAILED)
   }

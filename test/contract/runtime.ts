@@ -132,6 +132,16 @@ export const RUNTIME_CASES: readonly RuntimeCase[] = [
     expected: { end: 'exit', exitCode: 3, stdout: 'in é\na b-é 0\n' },
   },
   {
+    name: 'a program gets the whole of a large environment',
+    run: (runtime) => {
+      const env = Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`V${i}`, `${i}`.repeat(50)]))
+      const end = spawn(runtime, { path: script(runtime, 'exec /usr/bin/env'), env })
+      const lines = 'stdout' in end ? readText(end.stdout).split('\n') : []
+      return Object.entries(env).filter(([key, value]) => !lines.includes(`${key}=${value}`))
+    },
+    expected: [],
+  },
+  {
     name: 'input and output larger than a pipe pass at the same time',
     run: (runtime) => {
       const end = spawn(runtime, { path: script(runtime, 'cat'), stdin: 'x'.repeat(300_000) })
