@@ -59,6 +59,8 @@ export type FakeNode = {
   isDue(): boolean
   /** All steps that were begun, in words: what of the kernel and the disk was touched. */
   history(): readonly string[]
+  /** The numbers of the steps that this fault in this phase would have met, had it been planned. */
+  metBy(how: Stop, phase: Phase): readonly number[]
   /** The step for which something was planned last, in words; empty if it has not come. */
   where(): string
   /** The next process, after a kill or not. */
@@ -191,6 +193,7 @@ type Plan = {
 /** Counts the steps of all fakes of a node and does what is planned for them. */
 function createSchedule() {
   const history: string[] = []
+  const phases: { readonly step: number; readonly phase: Phase; readonly isFile: boolean }[] = []
   let count = 0
   let dead = false
   let where = ''
@@ -214,12 +217,16 @@ function createSchedule() {
     isDue: () => plans.length > 0,
     where: () => where,
     history: () => history,
+    metBy: (how: Stop, phase: Phase) =>
+      phases
+        .filter((one) => one.phase === phase && !(one.isFile && isAnswerOnly(how, phase)))
+        .map(({ step }) => step),
     stopAt(n: number, how: Stop, phase: Phase = 'before'): void {
       const stop = () => {
         if (how !== 'SIGKILL') throw new Fault(`the test: ${how}`, { errno: how })
         dead = true
       }
-      plan(n, phase, stop, how !== 'SIGKILL' && phase === 'after')
+      plan(n, phase, stop, isAnswerOnly(how, phase))
     },
     beforeStep(hook: (what: string) => void): void {
       watcher = hook
@@ -234,6 +241,7 @@ function createSchedule() {
         watcher(step.what)
         if (refused?.pattern.test(step.what)) throw new Fault('the test', { errno: refused.errno })
       }
+      phases.push({ step: count, phase: step.phase, isFile: step.isFile })
       const due = plans.find(
         ({ at, phase, answerOnly }) => at === count && phase === step.phase && !(step.isFile && answerOnly),
       )
@@ -246,6 +254,10 @@ function createSchedule() {
       dead = false
     },
   }
+}
+
+function isAnswerOnly(how: Stop, phase: Phase): boolean {
+  return how !== 'SIGKILL' && phase === 'after'
 }
 
 type StepWords = { readonly phase: Phase; readonly what: string; readonly isFile: boolean }

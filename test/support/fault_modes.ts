@@ -20,9 +20,8 @@ export const MODES: Readonly<Record<string, object>> = {
 /** The other pod, where there is one. */
 export const NEIGHBOUR = { containerId: 'c2', netns: NETNS_2 }
 
-/** What a call may find. A neighbour must be whole at the end, whatever happens to the call. */
+/** What a call may find but an empty node. A neighbour must be whole at the end, whatever happens to the call. */
 export const SITUATIONS: Readonly<Record<string, (config: object) => FakeNode>> = {
-  'an empty node': () => createFakeNode(),
   'a disk on which every file has a name': () => createFakeNode({ anonymous: false }),
   'a node with another pod': (config) => {
     const node = createFakeNode()

@@ -17,7 +17,8 @@ describe.each(Object.entries(MODES))('%s', (_, config) => {
   const blow = (command: string, how: string): Blow => ({
     call: (node) => node.call(command, { config: gcConfig(config) }),
     how,
-    stride: command === 'ADD' ? STRIDE : Math.ceil(STRIDE / 2),
+    // Of a removal's steps only every third changes something, and SIGKILL is tried at those alone.
+    stride: Math.ceil(STRIDE / (how === 'SIGKILL' && command !== 'ADD' ? 3 : 2)),
   })
   const withPod = (): FakeNode => {
     const node = createFakeNode()
@@ -40,7 +41,7 @@ describe.each(Object.entries(MODES))('%s', (_, config) => {
       expectSuccess(struck, last, { config: gcConfig(config) })
       expectNothing(struck)
     })
-    expect(pairs).toBeGreaterThan(10)
+    expect(pairs).toBeGreaterThan(5)
   })
 
   it('ADD is killed, ADD is killed, ADD: the attachment is whole', () => {

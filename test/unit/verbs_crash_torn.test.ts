@@ -28,7 +28,8 @@ describe.each(Object.entries({ l3: L3, l2: L2 }))('%s', (_, config) => {
         return node
       }
       const add = (node: FakeNode) => node.call('ADD', { config })
-      atEachStep(begin, add, KILLS, ({ node, answer, where }) => {
+      // Which file is torn goes by the number of the step.
+      atEachStep(begin, add, { ...KILLS, everyStep: true }, ({ node, answer, where }) => {
         const paths = Object.keys(node.files.dump()).filter((path) => !path.endsWith('/'))
         const path = paths[node.steps() % paths.length] ?? ''
         // What was made later reaches the disk later: without its record there is no lease.

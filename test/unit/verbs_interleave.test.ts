@@ -12,6 +12,7 @@ import {
   NETNS_2,
 } from '../fakes/node.ts'
 import { gcConfig } from '../support/fault_modes.ts'
+import { stateOf } from '../support/fault_sweep.ts'
 import {
   addressesOf,
   expectNothing,
@@ -46,6 +47,14 @@ type Encounter = {
 }
 
 const MAX_STEPS = 600
+
+const SAME = [
+  'ADD and ADD',
+  'ADD and ADD of one container',
+  'DEL and DEL',
+  'DEL and DEL of the same',
+  'GC and GC',
+]
 
 describe.each([
   ['l3', L3],
@@ -97,11 +106,12 @@ describe.each([
     ['GC and GC', { there: [one, two, stale], acts: [gc(two), gc(two)], live: [two] }],
   ]
 
-  describe.each(encounters)('%s', (_name, { there = [], acts: [first, second], live }) => {
+  describe.each(encounters)('%s', (name, { there = [], acts: [first, second], live }) => {
     it.each([
       ['the second within the first', first, second],
-      ['the first within the second', second, first],
-    ])('%s', (_order, outer, inner) => {
+      // Two acts that differ by nothing, or by the name of the pod, meet in one order only.
+      ...(SAME.includes(name) ? [] : [['the first within the second', second, first] as const]),
+    ] as const)('%s', (_order, outer, inner) => {
       const meetings = atEachMeeting(there, outer, inner, (subject, added) => {
         const lives = [...added].filter(([pod]) => live.includes(pod))
         expect(lives.length, subject.where).toBe(live.length)
@@ -116,13 +126,17 @@ describe.each([
   })
 })
 
-/** Lets `inner` run as a whole before each step of `outer`, on a fresh node each time; then calls again who was told to. */
+/**
+ * Lets `inner` run as a whole before each step of `outer`, on a fresh node each time; then calls again who was told to.
+ * Verifies each outcome that differs from those before.
+ */
 function atEachMeeting(
   there: readonly Pod[],
   outer: Act,
   inner: Act,
   verify: (subject: Subject, added: Added) => void,
 ): number {
+  const seen = new Set<string>()
   for (let step = 1; step < MAX_STEPS; step++) {
     const node = createFakeNode()
     const added: Added = new Map()
@@ -137,7 +151,9 @@ function atEachMeeting(
     const subject = { node, where: `${inner.command} ${node.where()} of ${outer.command}` }
     settle(subject, inner, answer, added)
     settle(subject, outer, outerAnswer, added)
-    verify(subject, added)
+    const outcome = JSON.stringify([stateOf(node), [...added]])
+    if (!seen.has(outcome)) verify(subject, added)
+    seen.add(outcome)
   }
   throw new Error(`the call has more than ${MAX_STEPS} steps`)
 }
