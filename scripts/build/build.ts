@@ -38,7 +38,10 @@ function main(): void {
 try {
   main()
 } catch (error) {
-  if (!(error instanceof ExecaSyncError)) throw error
-  console.error(`build: ${error.shortMessage}\n${error.stderr ?? ''}`)
+  if (!(error instanceof Error)) throw error
+  const isMissing = 'code' in error && error.code === 'ENOENT'
+  console.error(`build: ${error instanceof ExecaSyncError ? error.shortMessage : error.message}`)
+  if (isMissing) console.error('build: A program is missing that the build needs; run: scripts/setup build')
+  if (error instanceof ExecaSyncError && error.stderr) console.error(error.stderr)
   process.exitCode = 1
 }

@@ -48,6 +48,7 @@ export function buildEngine(compiler: string, flags: readonly string[]): Engine 
       VERSION,
       SHA256,
       JSON.stringify(CHANGES),
+      'without paths',
       compiler,
       compilerVersion(compiler),
       ...flags,
@@ -57,8 +58,17 @@ export function buildEngine(compiler: string, flags: readonly string[]): Engine 
   const objects = join(cacheDirectory(), 'engine', `objects-${key}`)
   if (!existsSync(objects)) {
     whole(objects, (work) => {
+      // Its assertions name the file: without where that lies, or the executable would differ from one machine to the next.
+      const quiet = ['-w', `-ffile-prefix-map=${source}=quickjs-ng`]
       for (const name of SOURCES) {
-        execaSync(compiler, [...flags, '-w', '-c', join(source, `${name}.c`), '-o', join(work, `${name}.o`)])
+        execaSync(compiler, [
+          ...flags,
+          ...quiet,
+          '-c',
+          join(source, `${name}.c`),
+          '-o',
+          join(work, `${name}.o`),
+        ])
       }
     })
   }

@@ -63,7 +63,7 @@ function chooseNetwork(l2: boolean, plugin: string | undefined): Network {
   if (!plugin) return { program: BOWLINE, config }
   const program = plugin.includes('/') ? plugin : join(CACHE, 'plugins', plugin)
   if (!existsSync(program))
-    stop(`there is no ${program}`, 'Run scripts/setup test, which builds the reference plugins.')
+    stop(`there is no ${program}`, 'Run scripts/setup bench, which builds the reference plugins.')
   const ipam = { ...(config['ipam'] as object), type: 'host-local' }
   return { program, config: { ...config, type: plugin.split('/').at(-1), ipam, ipMasqBackend: 'nftables' } }
 }
@@ -168,7 +168,8 @@ async function proveNothingIsLeft({ program }: Network): Promise<void> {
   const count = Object.values(left).flat().length
   if (count && program === BOWLINE)
     stop(`${count} things are left`, 'That is a bug: run scripts/test and report it.')
-  console.log(green(`\n${count ? 'Done.' : 'Nothing is left.'}`))
+  const nothing = bridges.length ? 'Nothing but the bridge is left.' : 'Nothing is left.'
+  console.log(green(`\n${count ? 'Done.' : nothing}`))
 }
 
 async function step<T>(text: string, work: () => T | Promise<T>): Promise<T> {

@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { execaSync } from 'execa'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { cacheDirectory } from '../../scripts/build/engine.ts'
 import { makeExecutable } from '../../scripts/build/executable.ts'
 import { NATIVE } from '../../scripts/build/targets.ts'
 import { BOWLINE, pluginConfigOf, readConflist } from '../support/plugin.ts'
@@ -158,6 +159,11 @@ describe('an executable that is not as it was built', () => {
 })
 
 describe('two builds', () => {
+  it('can be equal on two machines: no path of this one is in them', () => {
+    const bytes = readFileSync(BOWLINE)
+    expect([cacheDirectory(), ROOT].filter((path) => bytes.includes(path))).toEqual([])
+  })
+
   it('of the same sources, in other directories, give the same bytes', () => {
     const [one, two] = ['one', 'another-longer-name'].map((name) => {
       mkdirSync(join(work, name))
