@@ -15,6 +15,8 @@ export const RULES = {
     'a folder without a rank has no place in the order; give it one in test/support/layers.ts and in the design',
   linux: 'all else runs on the port, in memory as well as on Linux: only src/main.ts puts the real kernel in',
   double: 'test/ holds fakes, doubles and tests; in the product they would be dead weight, or a lie',
+  runtime:
+    'the sources run in the executable and in Bun: what a runtime must offer stands in src/runtime, and only bun.ts knows Bun and Node',
   unresolved:
     'an import must name a source file of ours with its ending, or a package; anything else breaks the build',
   cycle: 'files in a cycle can only be understood together, and load in an order that nobody chose',
@@ -46,6 +48,7 @@ const RANKS: Readonly<Record<string, number>> = {
   'src/main.ts': 5,
 }
 const LINUX = 'src/kernel/linux'
+const BUN = 'src/runtime/bun.ts'
 const MAX_FILE_LINES = 400
 const MAX_FUNCTION_LINES = 70
 const BAD_WORDS = ['util', 'utils', 'helper', 'helpers', 'common', 'manager', 'managers']
@@ -89,6 +92,8 @@ type ParsedFile = {
   readonly functions: readonly Span[]
   readonly names: readonly { readonly name: string; readonly line: number }[]
   readonly defaultExports: readonly number[]
+  /** Where Bun or Node is named: their modules, `Bun`, `process`, `Buffer`. */
+  readonly runtimeNames: readonly { readonly name: string; readonly line: number }[]
 }
 /** A node of the syntax tree (ESTree with TypeScript), of which only the fields in use are named. */
 type Node = { readonly type: string; readonly start: number; readonly end: number } & Record<string, unknown>
@@ -114,6 +119,10 @@ function parse({ path, text }: SourceFile): ParsedFile {
       return name === undefined ? [] : [{ name, line: lineAt(node.start) }]
     }),
     defaultExports: nodes.filter(isDefaultExport).map(({ start }) => lineAt(start)),
+    runtimeNames: nodes.flatMap((node) => {
+      const name = runtimeNameOf(node)
+      return name === undefined ? [] : [{ name, line: lineAt(node.start) }]
+    }),
   }
 }
 
@@ -133,6 +142,11 @@ function specifierOf(node: Node): string | undefined {
   const source = node.type === 'TSExternalModuleReference' ? node['expression'] : node['source']
   if (!/^(Import|Export|TSImportType|TSExternalModule)/.test(node.type) || !isNode(source)) return undefined
   return typeof source['value'] === 'string' ? source['value'] : '(computed)'
+}
+
+function runtimeNameOf(node: Node): string | undefined {
+  const name = node.type === 'Identifier' ? String(node['name']) : (specifierOf(node) ?? '')
+  return /^(Bun|process|Buffer|__dirname|require|(bun|node):.*)$/.test(name) ? name : undefined
 }
 
 function isFunction({ type }: Node): boolean {
@@ -195,6 +209,9 @@ function checkShape(file: ParsedFile): Finding[] {
   const findings: Finding[] = []
   if (layerOf(path) === undefined) findings.push({ rule: 'unranked', where: path, what: 'has no rank' })
   if (/(^|\/)index\.ts$/.test(path)) findings.push({ rule: 'index', where: path, what: 'is an index' })
+  for (const { name, line } of path === BUN ? [] : file.runtimeNames) {
+    findings.push({ rule: 'runtime', where: `${path}:${line}`, what: `names ${name}` })
+  }
   for (const line of defaultExports) {
     findings.push({ rule: 'defaultExport', where: `${path}:${line}`, what: 'exports a default' })
   }

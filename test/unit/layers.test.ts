@@ -107,6 +107,16 @@ describe('the layer check', () => {
     }
   })
 
+  it.each([
+    ['a module of Node', "import { readFileSync } from 'node:fs'\nexport const x = readFileSync"],
+    ['a module of Bun', "import { dlopen } from 'bun:ffi'\nexport const x = dlopen"],
+    ['Bun', 'export const x = Bun.nanoseconds()'],
+    ['process', "export const x = process.env['A']"],
+  ])('lets only the runtime for Bun name %s', (_, text) => {
+    expect(broken(['src/core/a.ts', text])).toEqual(expect.arrayContaining(['runtime']))
+    expect(broken(['src/runtime/bun.ts', text])).toEqual([])
+  })
+
   it('refuses a folder without a rank', () => {
     expect(broken(empty('src/extras/a.ts'))).toEqual(['unranked'])
   })
