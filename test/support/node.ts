@@ -1,19 +1,21 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { NodeShell } from './node_shell.ts'
 import { type PluginAnswer, type PluginCall, runPlugin } from './plugin.ts'
 import { run } from './private_namespaces.ts'
 import {
   clearNode,
   createNetns,
   filesBelow,
+  type LinkJson,
   links,
   type Netns,
+  parseRuleset,
   type Residue,
-  residue,
-  runIn,
+  residueOf,
 } from './sandbox.ts'
 
 /** Settings of the whole node that an ADD may turn on. */
-export const FORWARDING = ['ipv4/ip_forward', 'ipv6/conf/all/forwarding']
+export const FORWARDING = ['/proc/sys/net/ipv4/ip_forward', '/proc/sys/net/ipv6/conf/all/forwarding']
 
 /** What a plugin is called with on a node; the pod's namespace is given by its number. */
 export type NodeCall = Omit<PluginCall, 'inside' | 'netns'> & {
@@ -63,9 +65,11 @@ export async function createNode(name: string, podCount = 1): Promise<TestNode> 
   const network = createNetns(name)
   const root = `/run/nodes/${name}`
   run(`mkdir -p ${root}/var/lib/cni`)
-  // The pods must be there before, as mounts that are made later do not show in it.
-  const mounts = await holdMounts(`mount --bind ${root}/var/lib /var/lib`)
-  const inside = ['nsenter', `--net=${network.path}`, `--mount=${mounts}`, '--']
+  // The pods must be there before, as mounts that are made later do not show in it. (To mount the namespace itself on a file
+  // fails at times on Linux 6.18: it compares numbers of namespaces that do not rise with time any more.)
+  const shell = new NodeShell(network)
+  await shell.run(`mount --bind ${root}/var/lib /var/lib`)
+  const inside = ['nsenter', `--net=${network.path}`, `--mount=/proc/${shell.pid}/ns/mnt`, '--']
   const place = ({ pod, ...call }: NodeCall): PluginCall => ({
     ...call,
     inside,
@@ -78,15 +82,23 @@ export async function createNode(name: string, podCount = 1): Promise<TestNode> 
     place,
     call: (call) => runPlugin(place(call)),
     record: (containerId) => findRecord(`${root}/var/lib/cni/bowline`, containerId),
-    left: () => residue({ netns: network, root }),
+    async left() {
+      const seen = await shell.run('ip -j -d address\nnft -j list ruleset')
+      const [links = '[]', ruleset = ''] = seen.split('\n')
+      return residueOf(
+        JSON.parse(links) as LinkJson[],
+        parseRuleset(ruleset),
+        filesBelow(`${root}/var/lib/cni`),
+      )
+    },
     inPods: () => linksIn(pods),
-    forwarding: () => runIn(network, 'cat', ...FORWARDING.map((key) => `/proc/sys/net/${key}`)),
+    forwarding: () => shell.run(`cat ${FORWARDING.join(' ')}`),
     keepStore: () => void run(`cp -a ${root}/var/lib/cni/. ${root}/kept`),
-    renew: (options) => renew(network, root, options),
+    renew: (options) => renew(shell, root, options),
     async clear() {
       run(`rm -rf ${root}/kept; mkdir ${root}/kept`)
       await clearNode({ netns: network, root })
-      await renew(network, root)
+      await renew(shell, root)
     },
   }
 }
@@ -112,22 +124,6 @@ export async function onEach<W, T>(
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
 }
 
-/**
- * A mount namespace, held by a process that ends with this one. (To mount it on a file fails at times on Linux 6.18: it
- * compares numbers of namespaces that do not rise with time any more.)
- */
-async function holdMounts(mount: string): Promise<string> {
-  const unshare = ['unshare', '--mount', '--propagation', 'private']
-  const holder = Bun.spawn(
-    ['setpriv', '--pdeathsig', 'KILL', ...unshare, 'sh', '-ec', `${mount}; echo ready; exec sleep infinity`],
-    { stdin: 'ignore', stdout: 'pipe', stderr: 'inherit' },
-  )
-  const { value } = await holder.stdout.getReader().read()
-  if (!value) throw new Error(`failed in a new mount namespace: ${mount}`)
-  holder.unref()
-  return `/proc/${holder.pid}/ns/mnt`
-}
-
 function findRecord(directory: string, containerId: string) {
   return filesBelow(directory)
     .filter((name) => /\/[0-9a-f]{32}$/.test(name))
@@ -143,12 +139,21 @@ async function linksIn(pods: readonly Netns[]): Promise<string[]> {
   return found.flat().filter((text) => !text.endsWith(' lo'))
 }
 
-async function renew(network: Netns, root: string, { bridge, keepForwarding }: Renewal = {}): Promise<void> {
-  const store = `${root}/var/lib/cni`
+async function renew(
+  shell: NodeShell,
+  root: string,
+  { bridge, keepForwarding }: Renewal = {},
+): Promise<void> {
+  const [store, kept] = [`${root}/var/lib/cni`, `${root}/kept`]
+  rmSync(store, { recursive: true })
+  if (readdirSync(kept).length === 0) mkdirSync(store)
   const commands = [
+    ...(existsSync(store) ? [] : [`cp -a ${kept} ${store}`]),
     ...(bridge ? [`ip link delete ${bridge} 2>/dev/null || true`] : []),
-    ...(keepForwarding ? [] : FORWARDING.map((key) => `echo 0 > /proc/sys/net/${key}`)),
-    `rm -rf ${store}; cp -a ${root}/kept ${store}`,
+    // To write the value that is there costs as much as a change.
+    ...(keepForwarding
+      ? []
+      : FORWARDING.map((path) => `read -r is < ${path} || :; [ "$is" = 0 ] || echo 0 > ${path}`)),
   ]
-  await runIn(network, 'sh', '-ec', commands.join('\n'))
+  if (commands.length > 0) await shell.run(commands.join('\n'))
 }

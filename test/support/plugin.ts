@@ -89,7 +89,7 @@ export function spawnPlugin(call: PluginCall, stdin: 'pipe' | Uint8Array<ArrayBu
     stdout: 'pipe',
     stderr: 'pipe',
     env: environmentOf(call),
-    timeout: call.timeoutMs ?? 30_000,
+    timeout: call.timeoutMs ?? 60_000,
     killSignal: 'SIGKILL',
     ...(call.abort && { signal: call.abort }),
   })

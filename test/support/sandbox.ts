@@ -1,7 +1,6 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { basename, join, relative } from 'node:path'
-import { execa } from 'execa'
 import { enterPrivateNamespaces, run } from './private_namespaces.ts'
 
 /*
@@ -54,7 +53,23 @@ export function createOutside(): Outside {
 export async function runIn(netns: Netns | undefined, command: string, ...args: string[]): Promise<string> {
   const prefix = netns ? [`--net=${netns.path}`, '--', command] : [command]
   const [program = command, ...rest] = netns ? ['nsenter', ...prefix] : prefix
-  return (await execa(program, [...rest, ...args], { timeout: 30_000 })).stdout
+  // Not by execa, which would take more time than such a program does.
+  const child = Bun.spawn([program, ...rest, ...args], {
+    stdin: 'ignore',
+    stdout: 'pipe',
+    stderr: 'pipe',
+    timeout: 30_000,
+  })
+  const [stdout, stderr, exitCode] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ])
+  if (exitCode !== 0) {
+    const problem = `${[program, ...rest, ...args].join(' ')}: exit code ${exitCode}\n${stderr}`
+    throw Object.assign(new Error(problem), { stdout })
+  }
+  return stdout.replace(/\n$/, '')
 }
 
 /** What `ip -j -d` prints of a link, as far as tests look at it. */

@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { L2, L3 } from '../fakes/node.ts'
@@ -25,6 +25,11 @@ const ATTACHMENTS = Number(process.env['BOWLINE_CHURN'] ?? 2500)
 const RUNTIMES = 6
 const GC_EVERY = 100
 const STATE = '/var/lib/cni'
+/** Bytes of an address, and of the 64 that were released last. */
+const BOUNDS: readonly (readonly [RegExp, number])[] = [
+  [/\/last_reserved_ip\.\d+$/, 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'.length],
+  [/\/order$/, 4096],
+]
 
 const seed = chooseSeed()
 const random = randomNumbers(seed)
@@ -133,17 +138,17 @@ async function die(
       containerId,
     )
   }
-  run(`[ -e /run/netns/pod${runtime} ] || ip netns add pod${runtime}`)
+  if (!existsSync(`/run/netns/pod${runtime}`)) createNetns(`pod${runtime}`)
 }
 
-/** One call in six is killed at a random moment; most of a call takes less than 30 ms. */
+/** One call in six is killed at a random moment; most calls take less than 15 ms. */
 async function maybeKilled(call: PluginCall): Promise<PluginAnswer> {
   if (!chance(17)) {
     count(call.command)
     return runPlugin(call)
   }
   const child = spawnPlugin(call, inputOf(call))
-  await sleep(random(0, 30))
+  await sleep(random(0, 15))
   child.kill('SIGKILL')
   const answer = await answerOf(child)
   count(answer.signal ? `${call.command} killed` : `${call.command} that a kill missed`)
@@ -170,11 +175,14 @@ function kernelObjects(): string[] {
     ip neigh; nft list ruleset; ls /run/netns`).split('\n')
 }
 
-/** Every file of the store but the locks, with its size in bytes; the length of an address is no growth. */
-function storeFiles(): [path: string, size: number | string][] {
+/** Every file of the store but the locks, with its size in bytes, or the most that it may have. */
+function storeFiles(): [path: string, size: string][] {
   const files = filesBelow(STATE).filter((path) => !path.includes('/.locks/'))
-  const sizeOf = (path: string) => statSync(`${STATE}/${path}`).size
-  return files.map((path) => [path, path.includes('last_reserved_ip') ? 'an address' : sizeOf(path)])
+  return files.map((path) => {
+    const { size } = statSync(`${STATE}/${path}`)
+    const [, bound] = BOUNDS.find(([name]) => name.test(path)) ?? []
+    return [path, bound && size <= bound ? `up to ${bound}` : `${size}`]
+  })
 }
 
 /** See src/core/errors.ts. */
