@@ -2,6 +2,7 @@ import { addressBytes, bitsOf, type Cidr, type Family, formatCidr, networkOf } f
 import { quote } from '../core/shell.ts'
 import { distinct, textBytes } from '../core/text.ts'
 import {
+  CONNTRACK_DNAT,
   ConntrackState,
   type FirewallChain,
   type FirewallFamily,
@@ -42,6 +43,8 @@ type Flow = {
   readonly subnet?: Cidr
   readonly hook: Hook
   readonly packet: FirewallPacket
+  /** The link that all of it passes, where the addresses may be those of the node. */
+  readonly uplink?: string
 }
 
 /**
@@ -65,12 +68,11 @@ export function firewallFindings(
     })
     const [first] = stopped
     if (!first) return []
-    const subnets = distinct(
-      stopped.flatMap(({ subnet }) => subnet ?? []),
-      formatCidr,
-    )
     const commands = first.subnet
-      ? subnets.flatMap((subnet) => acceptSubnet(chain, subnet))
+      ? distinct(
+          stopped.flatMap((flow) => acceptFlow(chain, flow)),
+          (command) => command,
+        )
       : acceptPort(chain, spec.hostIfName)
     return [finding(`${describe(chain)} drops ${first.what}`, ...commands)]
   })
@@ -116,10 +118,9 @@ function routedFlows(spec: PodSpec, entry: Link | undefined, ways: readonly WayO
     const known = { protocolFamily: byte(PROTOCOL_FAMILY[family]) }
     const sent = { ...known, ...input(inside), networkHeader: header(family, { source: subnet }) }
     const seen = { ...known, ...output(outside) }
-    const isNew = { conntrackState: word(ConntrackState.new) }
-    const answered = {
+    const isNew = { conntrackState: word(ConntrackState.new), conntrackStatus: bits(0, CONNTRACK_DNAT) }
+    const got = {
       ...known,
-      ...input(outside),
       ...output(inside),
       networkHeader: header(family, { destination: subnet }),
       conntrackState: word(ConntrackState.established),
@@ -128,9 +129,17 @@ function routedFlows(spec: PodSpec, entry: Link | undefined, ways: readonly WayO
       ...output(inside),
       networkHeader: header(family, { source: subnet, destination: subnet }),
     }
+    // Where the node masquerades, the addresses are its own on that side.
+    const masked = uplink && { uplink: uplink.name }
+    const what = `what ${text} sends`
+    const answers = `the answers to ${text}`
     return [
-      { what: `what ${text} sends`, subnet, hook: 'forward', packet: { ...sent, ...seen, ...isNew } },
-      { what: `the answers to ${text}`, subnet, hook: 'forward', packet: answered },
+      { what, subnet, hook: 'forward', packet: { ...sent, ...seen, ...isNew } },
+      { what: answers, subnet, hook: 'forward', packet: { ...got, ...input(outside) } },
+      { what, subnet, hook: 'prerouting', packet: sent },
+      { what: answers, subnet, hook: 'prerouting', packet: { ...known, ...input(outside) }, ...masked },
+      { what, subnet, hook: 'postrouting', packet: { ...seen, ...isNew }, ...masked },
+      { what: answers, subnet, hook: 'postrouting', packet: got },
       ...(spec.mode === 'l3'
         ? [
             {
@@ -208,16 +217,31 @@ function describe({ via, family, table, name: chain }: FirewallChain): string {
 }
 
 /** In front of all rules: whatever the chain does with a packet that it decides later is of no account then. */
-function acceptSubnet({ via, family, table, name: chain }: FirewallChain, subnet: Cidr): string[] {
-  const text = formatCidr(subnet)
+function acceptFlow(chain: FirewallChain, { hook, subnet, uplink }: Flow): string[] {
+  if (!subnet) return []
+  const isSource = hook !== 'postrouting'
+  const isDestination = hook !== 'prerouting'
+  const rules = uplink
+    ? [isSource ? [`iifname "${uplink}"`, `-i ${uplink}`] : [`oifname "${uplink}"`, `-o ${uplink}`]]
+    : [...(isSource ? [acceptedEnd('s', subnet)] : []), ...(isDestination ? [acceptedEnd('d', subnet)] : [])]
+  return rules.map(([words, options]) => insertCommand(chain, words ?? '', options ?? ''))
+}
+
+/** The source or the destination, in the words of nft and of iptables. */
+function acceptedEnd(end: 's' | 'd', subnet: Cidr): [words: string, options: string] {
   const protocol = subnet.address.family === 4 ? 'ip' : 'ip6'
-  if (via === 'nftables') {
-    const insert = `insert rule ${family} ${table} ${chain} ${protocol}`
-    return ['saddr', 'daddr'].map((field) => `nft ${quote(`${insert} ${field} ${text} accept`)}`)
-  }
-  return ['-s', '-d'].map(
-    (option) => `${legacyTool(family)} -t ${table} -I ${chain} ${option} ${text} -j ACCEPT`,
-  )
+  const text = formatCidr(subnet)
+  return [`${protocol} ${end}addr ${text}`, `-${end} ${text}`]
+}
+
+function insertCommand(
+  { via, family, table, name: chain }: FirewallChain,
+  words: string,
+  options: string,
+): string {
+  return via === 'nftables'
+    ? `nft ${quote(`insert rule ${family} ${table} ${chain} ${words} accept`)}`
+    : `${legacyTool(family)} -t ${table} -I ${chain} ${options} -j ACCEPT`
 }
 
 /** Not by the bridge (`meta ibrname`), which not every kernel can tell. */
@@ -293,6 +317,11 @@ function word(value: number): KnownBits {
   const bytes = new Uint8Array(4)
   new DataView(bytes.buffer).setUint32(0, value, true)
   return whole(bytes)
+}
+
+/** A word of which only these bits are known. */
+function bits(value: number, known: number): KnownBits {
+  return { value: word(value).value, known: word(known).value }
 }
 
 function whole(value: Uint8Array): KnownBits {

@@ -117,6 +117,50 @@ const BOTH: readonly Stopped[] = [
     OUTSIDE_4,
   ],
   [
+    'a table lets pass what is in its sets and maps, and drops all else',
+    nft('inet', 'forward', 'drop', [
+      'ct state vmap { established : accept, related : accept, invalid : drop }',
+      'iifname { "docker0", "lo" } accept',
+      'ct status dnat accept',
+      'ip saddr { 10.2.0.0/16, 192.168.0.0-192.168.3.77 } accept',
+      'iifname . oifname { "lan0" . "up0" } accept',
+    ]),
+    /nftables chain block of table inet theirs drops what 10\.1\.0\.0\/24 sends/,
+    OUTSIDE_4,
+  ],
+  [
+    'a table drops what comes from a set',
+    nft('ip', 'forward', 'accept', [
+      'iifname != { "docker0", "lo" } ip saddr { 10.0.0.0/8, 172.16.0.0/12 } drop',
+    ]),
+    /nftables chain block of table ip theirs drops what 10\.1\.0\.0\/24 sends/,
+    OUTSIDE_4,
+  ],
+  [
+    'a table drops before the routing',
+    nft('inet', 'prerouting', 'drop', ['iifname { "lo", "up0" } accept']),
+    /nftables chain block of table inet theirs drops what 10\.1\.0\.0\/24 sends/,
+    OUTSIDE_4,
+  ],
+  [
+    'iptables of the older kind drops the answers before the routing',
+    'iptables-legacy -t raw -A PREROUTING -i up0 -j DROP',
+    /chain PREROUTING of table raw of iptables-legacy drops the answers to 10\.1\.0\.0\/24/,
+    OUTSIDE_4,
+  ],
+  [
+    'a table drops behind the routing',
+    nft('ip6', 'postrouting', 'drop', ['oifname "lo" accept']),
+    /nftables chain block of table ip6 theirs drops what fd00:1::\/64 sends/,
+    OUTSIDE_6,
+  ],
+  [
+    'ip6tables of the older kind drops behind the routing',
+    'ip6tables-legacy -t mangle -P POSTROUTING DROP',
+    /chain POSTROUTING of table mangle of ip6tables-legacy drops/,
+    OUTSIDE_6,
+  ],
+  [
     'a table drops the answers',
     nft('ip', 'forward', 'accept', ['iifname "up0" drop']),
     /nftables chain block of table ip theirs drops the answers to 10\.1\.0\.0\/24/,
@@ -304,6 +348,11 @@ describe('CHECK passes where a policy drops, and a rule accepts', () => {
     [
       'drops for one port',
       'iptables-nft -A FORWARD -p tcp --dport 25 -j REJECT; iptables-legacy -A FORWARD -p udp -j DROP',
+    ],
+    [
+      'drops before the routing what others send',
+      `iptables-legacy -t raw -A PREROUTING -m rpfilter --invert -j DROP; iptables-legacy -t raw -A PREROUTING -i docker0 -j DROP
+       ${nft('inet', 'prerouting', 'accept', ['fib saddr . iif oif missing drop', 'ct state invalid drop'])}`,
     ],
     ['drops of what is invalid', 'iptables-nft -A FORWARD -m conntrack --ctstate INVALID -j DROP'],
     ['drops in other hooks', 'iptables-nft -P INPUT DROP; iptables-legacy -P OUTPUT ACCEPT'],

@@ -49,7 +49,7 @@ describe('the chains of nftables', () => {
         'protocolFamily[0]=02 networkHeader[12]&fffff000=0a010000 return',
         'protocolFamily[0]=0a networkHeader[24]!fd000000000000000000000000000001 drop',
         'transport[0]=06 ? accept',
-        'unknown',
+        '? unknown',
       ],
       'ip filter FORWARD forward accept': [`inputLink[0]=${name('veth', 4)} goto X`],
       'ip filter X': ['conntrackState[0]&08000000!00000000 drop'],

@@ -35,7 +35,7 @@ export type FirewallTest = {
 }
 
 /**
- * Names are 16 bytes, padded with NUL; indexes and `conntrackState` are 32-bit numbers of this machine; `transport` is the
+ * Names are 16 bytes, padded with NUL; indexes, `conntrackState` and `conntrackStatus` are 32-bit numbers of this machine; `transport` is the
  * number of a protocol. `unknown` is all that we don't read.
  */
 export type PacketField =
@@ -47,12 +47,16 @@ export type PacketField =
   | 'outputBridge'
   | 'protocolFamily'
   | 'conntrackState'
+  | 'conntrackStatus'
   | 'transport'
   | 'networkHeader'
   | 'unknown'
 
 /** Bits of `conntrackState`. Source: linux/netfilter/nf_conntrack_common.h. */
 export const ConntrackState = { established: 2, new: 8 } as const
+
+/** Bits of `conntrackStatus`: IPS_DST_NAT. Source: the same. */
+export const CONNTRACK_DNAT = 32
 
 /** What one field of a packet is known to have: the bits of `value` where `known` has ones. */
 export type KnownBits = { readonly value: Uint8Array; readonly known: Uint8Array }

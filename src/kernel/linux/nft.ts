@@ -22,7 +22,8 @@ import { describeChain, describeElement, describeMap, describeNftCommand } from 
 import { readElements } from '../nftables/element.ts'
 import { type NftAnswer, type NftRefusal, readAnswer, readBatchNews } from '../nftables/reply.ts'
 import { holdsRules } from '../nftables/rules.ts'
-import { decodeRuleset, RULESET_DUMPS } from '../nftables/ruleset.ts'
+import { decodeRuleset, RULESET_DUMPS, setDump } from '../nftables/ruleset.ts'
+import { decodeSetElements, type SetElement } from '../nftables/set_elements.ts'
 import { errnoName } from './errno.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
 import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
@@ -116,7 +117,12 @@ export function nftRuleset(): FirewallChain[] {
     RULESET_DUMPS.chains,
     RULESET_DUMPS.rules,
   ].map((request) => dump(request, 'list the ruleset'))
-  return decodeRuleset(tables, chains, rules)
+  const sets = new Map<string, SetElement[] | undefined>()
+  return decodeRuleset(tables, chains, rules, (family, table, set) => {
+    const key = [family, table, set].join(' ')
+    if (!sets.has(key)) sets.set(key, decodeSetElements(dump(setDump(family, table, set), `list set ${set}`)))
+    return sets.get(key)
+  })
 }
 
 /** The bodies of all answers; none when what is asked about is missing. */

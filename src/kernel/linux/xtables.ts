@@ -11,7 +11,7 @@ import { getOption, openRawSocket } from './net.ts'
 const NAMES = { 4: '/proc/thread-self/net/ip_tables_names', 6: '/proc/thread-self/net/ip6_tables_names' }
 const NAMES_BYTES = 1024
 /** Those whose rules may drop what is forwarded. */
-const TABLES = ['mangle', 'filter', 'security']
+const TABLES = ['raw', 'mangle', 'filter', 'security']
 /** Of the options: SOL_IP, SOL_IPV6. */
 const LEVEL = { 4: 0, 6: 41 }
 const GET_INFO = 64

@@ -17,20 +17,34 @@ import {
   LookupAttr,
   MetaAttr,
   PayloadAttr,
-  Verdict,
-  VerdictAttr,
 } from './protocol.ts'
+import type { SetElement } from './set_elements.ts'
+import { verdictOf } from './verdict.ts'
 
 type Attributes = Map<number, Uint8Array>
 
+/** Returns the elements of a set of the rule's table; undefined if it can't be read. */
+export type ElementsOf = (set: string) => readonly SetElement[] | undefined
+
 /** What a register holds: bytes of a packet, after a mask. */
 type Loaded = { readonly field: PacketField; readonly offset: number; readonly mask?: Uint8Array }
+
+const NOT_READ: Loaded = { field: 'unknown', offset: 0 }
+/** A rule with sets becomes several; the bound of their number. */
+const MAX_RULES = 256
+/** In words, of which the first register of 16 bytes has four: NFT_REG_1 and NFT_REG32_00. */
+const FIRST_WORD = 8
+const WORDS = 4
 
 const REGISTER_VERDICT = 0
 const NETWORK_HEADER = 1
 const CMP_EQ = 0
 const CMP_NEQ = 1
-const CT_STATE = 0
+/** NFT_CT_*. */
+const CT_KEYS: Record<number, PacketField> = { 0: 'conntrackState', 2: 'conntrackStatus' }
+const LOOKUP_FLAGS = 5
+/** NFT_LOOKUP_F_INV. */
+const INVERTED = 1
 /** NFT_META_*. Source: linux/netfilter/nf_tables.h. */
 const META: Record<number, PacketField> = {
   4: 'inputIndex',
@@ -57,31 +71,38 @@ const VERDICTS: Record<string, FirewallVerdict> = {
   synproxy: { kind: 'unknown' },
 }
 
-/** Reads the expressions of a rule: the tests that we know how to read, and its verdict. */
-export function decodeRule(expressions: Uint8Array): FirewallRule {
-  const rule = new RuleReader()
+/**
+ * Reads the expressions of a rule: the tests that we know how to read, and its verdict. One that asks a set becomes a rule for
+ * each of its elements.
+ */
+export function decodeRule(expressions: Uint8Array, elementsOf: ElementsOf): FirewallRule[] {
+  const reader = new RuleReader(elementsOf)
   for (const [type, element] of listAttributes(expressions)) {
     if (type !== ListAttr.element) continue
     const attributes = readAttributes(element)
     const name = readString(attributes.get(ExpressionAttr.name) ?? new Uint8Array())
-    rule.read(name, readAttributes(attributes.get(ExpressionAttr.data) ?? new Uint8Array()))
+    reader.read(name, readAttributes(attributes.get(ExpressionAttr.data) ?? new Uint8Array()))
   }
-  return rule
+  return reader.rules
 }
 
-class RuleReader implements FirewallRule {
-  readonly tests: FirewallTest[] = []
-  verdict: FirewallVerdict = { kind: 'continue' }
+class RuleReader {
+  rules: FirewallRule[] = [{ tests: [], verdict: { kind: 'continue' } }]
   readonly #registers = new Map<number, Loaded>()
+  readonly #elementsOf: ElementsOf
+
+  constructor(elementsOf: ElementsOf) {
+    this.#elementsOf = elementsOf
+  }
 
   read(name: string, data: Attributes): void {
     const number = (type: number): number | undefined => readU32be(data.get(type))
     const verdict = VERDICTS[name]
-    if (verdict) this.verdict = verdict
+    if (verdict) this.#decide(verdict)
     else if (name === 'meta') {
       if (!data.has(META_SOURCE)) this.#load(number(MetaAttr.target), META[number(MetaAttr.key) ?? -1])
     } else if (name === 'ct') {
-      this.#load(number(CT.target), number(CT.key) === CT_STATE ? 'conntrackState' : undefined)
+      this.#load(number(CT.target), CT_KEYS[number(CT.key) ?? -1])
     } else if (name === 'payload') {
       const isNetwork = number(PayloadAttr.base) === NETWORK_HEADER
       this.#load(
@@ -94,10 +115,51 @@ class RuleReader implements FirewallRule {
     else if (name === 'immediate') this.#set(data)
     else if (name === 'match') this.#match(data)
     else if (name === 'target')
-      this.verdict = targetVerdict(readString(data.get(COMPAT.name) ?? new Uint8Array()))
-    else if (name === 'lookup' && number(LookupAttr.target) === REGISTER_VERDICT) {
-      this.verdict = { kind: 'unknown' }
-    } else if (!NEUTRAL.includes(name)) this.tests.push(UNKNOWN_TEST)
+      this.#decide(targetVerdict(readString(data.get(COMPAT.name) ?? new Uint8Array())))
+    else if (name === 'lookup') this.#look(data)
+    else if (!NEUTRAL.includes(name)) this.#test(UNKNOWN_TEST)
+  }
+
+  #decide(verdict: FirewallVerdict): void {
+    this.rules = this.rules.map(({ tests }) => ({ tests, verdict }))
+  }
+
+  #test(test: FirewallTest): void {
+    this.rules = this.rules.map(({ tests, verdict }) => ({ tests: [...tests, test], verdict }))
+  }
+
+  /** A set that can't be read may hold anything. */
+  #look(data: Attributes): void {
+    const isMap = readU32be(data.get(LookupAttr.target)) === REGISTER_VERDICT
+    const elements = this.#elementsFor(data)
+    const loaded = this.#registers.get(readU32be(data.get(LookupAttr.source)) ?? -1)
+    if (!elements || !loaded) {
+      this.#test(UNKNOWN_TEST)
+      if (isMap) this.#decide({ kind: 'unknown' })
+    } else if ((readU32be(data.get(LOOKUP_FLAGS)) ?? 0) & INVERTED) {
+      for (const { value, mask } of elements)
+        this.#test({ ...loaded, value, ...(mask && { mask }), isEqual: false })
+    } else {
+      this.rules = this.rules.flatMap(({ tests, verdict: before }) =>
+        elements.map(({ value, mask, verdict = before }) => ({
+          tests: [...tests, { ...loaded, value, ...(mask && { mask }), isEqual: true }],
+          verdict,
+        })),
+      )
+    }
+  }
+
+  /** Not of a set whose keys are of several fields: these are in the registers behind. */
+  #elementsFor(data: Attributes): readonly SetElement[] | undefined {
+    const source = readU32be(data.get(LookupAttr.source)) ?? -1
+    const loaded = this.#registers.get(source)
+    const word = wordOf(source)
+    const isOfSeveral = [...this.#registers.keys()].some(
+      (one) => wordOf(one) > word && wordOf(one) < word + WORDS,
+    )
+    if (!loaded || loaded.field === 'unknown' || loaded.mask || isOfSeveral) return undefined
+    const elements = this.#elementsOf(readString(data.get(LookupAttr.set) ?? new Uint8Array()))
+    return elements && elements.length * this.rules.length <= MAX_RULES ? elements : undefined
   }
 
   #load(register: number | undefined, field: PacketField = 'unknown', offset = 0): void {
@@ -109,7 +171,7 @@ class RuleReader implements FirewallRule {
     const mask = bytesOf(data.get(BitwiseAttr.mask))
     const xor = bytesOf(data.get(BitwiseAttr.xor))
     const isPlain = loaded && !loaded.mask && mask && !xor?.some((byte) => byte !== 0)
-    const masked: Loaded = isPlain ? { ...loaded, mask } : { field: 'unknown', offset: 0 }
+    const masked: Loaded = isPlain ? { ...loaded, mask } : NOT_READ
     this.#registers.set(readU32be(data.get(BitwiseAttr.target)) ?? -1, masked)
   }
 
@@ -117,13 +179,13 @@ class RuleReader implements FirewallRule {
     const loaded = this.#registers.get(readU32be(data.get(CmpAttr.source)) ?? -1)
     const operator = readU32be(data.get(CmpAttr.operator))
     const value = bytesOf(data.get(CmpAttr.data))
-    if (!loaded || !value || (operator !== CMP_EQ && operator !== CMP_NEQ)) this.tests.push(UNKNOWN_TEST)
-    else this.tests.push({ ...loaded, value, isEqual: operator === CMP_EQ })
+    if (!loaded || !value || (operator !== CMP_EQ && operator !== CMP_NEQ)) this.#test(UNKNOWN_TEST)
+    else this.#test({ ...loaded, value, isEqual: operator === CMP_EQ })
   }
 
   #set(data: Attributes): void {
     const register = readU32be(data.get(ImmediateAttr.register))
-    if (register === REGISTER_VERDICT) this.verdict = verdictOf(data.get(ImmediateAttr.data))
+    if (register === REGISTER_VERDICT) this.#decide(verdictOf(data.get(ImmediateAttr.data)))
     else this.#load(register)
   }
 
@@ -132,7 +194,7 @@ class RuleReader implements FirewallRule {
     const name = readString(data.get(COMPAT.name) ?? new Uint8Array())
     const info = data.get(COMPAT.info) ?? new Uint8Array()
     const test = matchTest(name, readU32be(data.get(COMPAT.revision)) ?? 0, info)
-    if (test) this.tests.push(test)
+    if (test) this.#test(test)
   }
 }
 
@@ -140,25 +202,7 @@ function bytesOf(data: Uint8Array | undefined): Uint8Array | undefined {
   return data && readAttributes(data).get(DataAttr.value)
 }
 
-function verdictOf(data: Uint8Array | undefined): FirewallVerdict {
-  const verdict = readAttributes(
-    readAttributes(data ?? new Uint8Array()).get(DataAttr.verdict) ?? new Uint8Array(),
-  )
-  const chain = readString(verdict.get(VerdictAttr.chain) ?? new Uint8Array())
-  switch (readU32be(verdict.get(VerdictAttr.code))) {
-    case Verdict.drop:
-      return { kind: 'drop' }
-    case Verdict.accept:
-      return { kind: 'accept' }
-    case Verdict.return:
-      return { kind: 'return' }
-    case Verdict.continue:
-      return { kind: 'continue' }
-    case Verdict.jump:
-      return { kind: 'jump', chain }
-    case Verdict.goto:
-      return { kind: 'goto', chain }
-    default:
-      return { kind: 'unknown' }
-  }
+/** The number of a register's first word. */
+function wordOf(register: number): number {
+  return register < FIRST_WORD ? FIRST_WORD + (register - 1) * WORDS : register
 }

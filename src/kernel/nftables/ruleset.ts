@@ -2,6 +2,7 @@ import type { FirewallChain, FirewallFamily, Hook } from '../firewall/chain.ts'
 import { type MessageWriter, readAttributes, readString, readU32be } from '../netlink/message.ts'
 import {
   ChainAttr,
+  ElementListAttr,
   HOOK_NUMBERS,
   HookAttr,
   Msg,
@@ -12,6 +13,7 @@ import {
   TableAttr,
 } from './protocol.ts'
 import { decodeRule } from './read_rule.ts'
+import type { SetElement } from './set_elements.ts'
 
 type Attributes = Map<number, Uint8Array>
 type Dump = { request: number; reply: number; body: (writer: MessageWriter) => unknown }
@@ -34,11 +36,15 @@ export const RULESET_DUMPS = {
   rules: dumpOf(Msg.getRule, Msg.newRule),
 }
 
+/** Returns the elements of a set; undefined if it can't be read. */
+export type SetReader = (family: FirewallFamily, table: string, set: string) => SetElement[] | undefined
+
 /** The chains of the tables that are in force, from the bodies of those three dumps. */
 export function decodeRuleset(
   tables: readonly Uint8Array[],
   chains: readonly Uint8Array[],
   rules: readonly Uint8Array[],
+  elementsOf: SetReader = () => undefined,
 ): FirewallChain[] {
   const dormant = new Set(tables.flatMap(dormantTable))
   const expressions = new Map<string, Uint8Array[]>()
@@ -56,9 +62,27 @@ export function decodeRuleset(
     if (!family || dormant.has(keyOf(body, attributes.get(ChainAttr.table)))) return []
     const key = keyOf(body, attributes.get(ChainAttr.table), attributes.get(ChainAttr.name))
     const base = baseOf(attributes)
-    const own = (expressions.get(key) ?? []).map(decodeRule)
+    const own = (expressions.get(key) ?? []).flatMap((rule) =>
+      decodeRule(rule, (set) => elementsOf(family, table, set)),
+    )
     return [{ via: 'nftables', family, table, name, ...(base && { base }), rules: own }]
   })
+}
+
+/** Asks for all elements of a set of anybody's. */
+export function setDump(family: FirewallFamily, table: string, set: string): Dump {
+  const number = Object.entries(FAMILIES).find(([, one]) => one === family)?.[0]
+  return {
+    request: (NFNL_SUBSYS_NFTABLES << 8) | Msg.getElement,
+    reply: (NFNL_SUBSYS_NFTABLES << 8) | Msg.newElement,
+    body: (writer) =>
+      writer
+        .u8(Number(number))
+        .u8(0)
+        .u16be(0)
+        .attributeString(ElementListAttr.table, table)
+        .attributeString(ElementListAttr.set, set),
+  }
 }
 
 function dumpOf(request: number, reply: number): Dump {
