@@ -184,7 +184,7 @@ export type PolicyRule = {
 
 /**
  * What the kernel does with a packet: `local` takes it in, `none` has no route for it, `blackhole`, `unreachable` and
- * `prohibit` drop it by a route or a rule.
+ * `prohibit` drop it by a route or a rule; `throw` ends the search of its table.
  */
 export type WayType =
   | 'unicast'
@@ -193,6 +193,7 @@ export type WayType =
   | 'blackhole'
   | 'unreachable'
   | 'prohibit'
+  | 'throw'
   | 'none'
   | 'other'
 

@@ -61,10 +61,11 @@ export function compareChained(kernel: Kernel, spec: PodSpec, ifIndex: number): 
   ]
 }
 
-/** What is missing of ours explains where packets go: then nothing is said of that. */
+/** What is missing of ours explains where packets go: then only a route for this very address is named. */
 function compareWayThere(host: Netns, spec: PodSpec, end: Link, missing: readonly string[]): string[] {
-  if (missing.length > 0 || !end.up) return []
-  return compareDelivery(host, spec, spec.bridge ? gatewayLink(host, spec.bridge) : end)
+  if (!end.up) return []
+  const link = spec.bridge ? gatewayLink(host, spec.bridge) : end
+  return compareDelivery(host, spec, link, missing.length > 0)
 }
 
 /** The host end, or what the pod's end leads to, if that is shown to be the host end under another name. */

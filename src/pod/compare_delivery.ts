@@ -10,16 +10,28 @@ const MAIN_TABLE = 254
 
 /**
  * Where the node sends what is for the pod, if that is not `link`, with what is in the way. Of a link in a VRF nothing is
- * said: the kernel looks elsewhere than where it was asked.
+ * said: the kernel looks elsewhere than where it was asked. `isMissing`: where routes of ours are, a wider one takes their
+ * place and is no finding.
  */
-export function compareDelivery(host: Netns, spec: PodSpec, link: Link | undefined): string[] {
+export function compareDelivery(
+  host: Netns,
+  spec: PodSpec,
+  link: Link | undefined,
+  isMissing = false,
+): string[] {
   if (!link || (spec.bridge && link.master !== undefined)) return []
   const addresses = deliveredAddresses(spec)
   const ways = addresses.length > 0 ? host.ways(addresses) : []
   return addresses.flatMap((address, i) => {
     const way = ways[i]
-    return !way || leadsTo(way, link) ? [] : [astray(host, spec, link, address, way)]
+    if (!way || leadsTo(way, link) || (isMissing && !isRival(host, address, way))) return []
+    return [astray(host, spec, link, address, way)]
   })
+}
+
+function isRival(host: Netns, address: Address, way: Way): boolean {
+  const found = way.type === 'unicast' ? way : dropping(host, address, way)
+  return found !== undefined && isExact(found)
 }
 
 function astray(host: Netns, spec: PodSpec, link: Link, address: Address, way: Way): string {
@@ -27,14 +39,13 @@ function astray(host: Netns, spec: PodSpec, link: Link, address: Address, way: W
   // A route can't help, and the node may need its address.
   if (isOwn(way) || isPending(host, address, way))
     return finding(`${what}: ${describeOwn(host, address, way)}`)
-  const culprit = way.type === 'unicast' || way.type === 'none' ? way : dropping(host, address, way)
-  if (!culprit) return finding(`${what}: a policy rule drops it (ip rule show)`)
-  const route = describeWay(host, culprit)
+  const culprit = way.type === 'unicast' ? way : dropping(host, address, way)
   const place = hostPlace(host)
+  const ours = addRoute(place, link.name, { dst: hostCidr(address) })
+  if (!culprit && way.type === 'none')
+    return finding(`${what}: no route leads there`, ...(spec.mode === 'l2' ? [ours] : []))
+  if (!culprit) return finding(`${what}: a policy rule drops it (ip rule show)`)
   const isPassable = spec.mode === 'l2' && !isExact(culprit) && (culprit.table ?? MAIN_TABLE) === MAIN_TABLE
-  if (isPassable) {
-    const why = culprit.type === 'none' ? 'no route leads there' : `route ${route} comes first`
-    return finding(`${what}: ${why}`, addRoute(place, link.name, { dst: hostCidr(address) }))
-  }
-  return finding(`${what}: route ${route} comes first`, removeWay(host, culprit))
+  const why = `route ${describeWay(host, culprit)} comes first`
+  return finding(`${what}: ${why}`, isPassable ? ours : removeWay(host, culprit))
 }

@@ -86,7 +86,7 @@ function clearWay(
     else if (!hasHostRoute && yieldsToHostRoute(host, ip, way, others)) {
       addHostRoute(host, ip, delivery.link, others, undo)
       hasHostRoute = true
-    } else if (isUnused(ip, way, delivery)) return
+    } else if (isUnused(ip, way, delivery) && !isThrown(host, address, way)) return
     else break
     way = host.ways([address])[0]
   }
@@ -166,6 +166,12 @@ function isUnused({ cidr }: PodIp, { type, dst }: Way, { byHostRoute }: Delivery
   return type === 'none' || (type === 'unicast' && (dst?.prefix ?? own) < own)
 }
 
+/** Whether a `throw` route for the very address stands before ours: it ends the search of the table without an answer. */
+function isThrown(host: Netns, address: Address, way: Way): boolean {
+  const thrower = way.type === 'none' ? dropping(host, address, way) : undefined
+  return thrower !== undefined && isExact(thrower)
+}
+
 function inTheWay(host: Netns, address: Address, way: Way): Fault {
   const found = way.type === 'unicast' ? way : dropping(host, address, way)
   if (found) return foreignFault(host, address, found, 'send what is for it to a pod')
@@ -175,10 +181,15 @@ function inTheWay(host: Netns, address: Address, way: Way): Fault {
   })
 }
 
-/** The kernel does not tell which route drops a packet: the narrowest of that type, as far as one is there. */
+/**
+ * The kernel does not tell which route drops a packet: the narrowest of that type, as far as one is there. Where no route is
+ * found it may be one that ends the search of the main table, in which ours are.
+ */
 export function dropping(host: Netns, address: Address, { type }: Way): Way | undefined {
+  if (type === 'unicast') return undefined
   return host
     .allWays(address.family)
-    .filter((one) => one.type === type && one.dst && contains(one.dst, address))
+    .filter((one) => (type === 'none' ? one.type === 'throw' && one.table === MAIN_TABLE : one.type === type))
+    .filter(({ dst }) => dst && contains(dst, address))
     .sort((a, b) => (b.dst?.prefix ?? 0) - (a.dst?.prefix ?? 0))[0]
 }

@@ -104,6 +104,11 @@ const TAKEN: Record<string, Case> = {
     range: ofPods,
     route: (family) => `blackhole ${host(family)}`,
   },
+  'an address for which the search of the table ends': {
+    before: (family) => `ip route add throw ${host(family)}`,
+    range: ofPods,
+    route: (family) => `throw ${host(family)}`,
+  },
   'an address that a policy rule drops': {
     before: (family) => `ip -${family.family} rule add to ${host(family)} prohibit`,
     range: ofPods,
@@ -179,6 +184,9 @@ describe('CHECK', () => {
   const ASTRAY: Record<string, (family: NodeFamily) => string> = {
     'a route to the pod by another link': (family) => inFront(family, `${host(family)} dev old0`),
     'a route that drops what is for the pod': (family) => inFront(family, `blackhole ${host(family)}`),
+    'a route that ends the search of the table': (family) => inFront(family, `throw ${host(family)}`),
+    'a route that drops it in place of ours': (family) =>
+      `ip -${family.family} route flush exact ${host(family)}; ip route add blackhole ${host(family)}`,
     'a policy rule with a table of its own': (family) =>
       `ip route add ${host(family)} dev old0 table 100; ip -${family.family} rule add to ${host(family)} lookup 100`,
   }
@@ -192,7 +200,7 @@ describe('CHECK', () => {
       run(before(family))
       const { output } = await call('CHECK', checked)
       expect(output).toMatchObject({ code: 102 })
-      expect(output.msg).toContain(`what the node sends to ${family.first} does not leave by`)
+      expect(output.details).toContain(`what the node sends to ${family.first} does not leave by`)
       for (const [, command = ''] of (output.details ?? '').matchAll(/\[run: (.*?)\]/g)) run(command)
       await expectReachable(family, family.first)
     },

@@ -16,6 +16,7 @@ const TYPES: readonly (WayType | undefined)[] = [
   'blackhole',
   'unreachable',
   'prohibit',
+  'throw',
 ]
 
 /** EINVAL, EHOSTUNREACH, EACCES: how it refuses a question by the type of the route. ENETUNREACH: it has none. */
