@@ -100,12 +100,14 @@ describe('a pod with macspoofchk', () => {
 
   it('does not bind the pods of a network without the key', async () => {
     await call('ADD', podA)
-    await call('ADD', podB, { name: 'free', macspoofchk: false })
+    const ipam = { type: 'bowline-ipam', ranges: [[{ subnet: '10.1.0.0/24', rangeStart: '10.1.0.100' }]] }
+    const free = { name: 'free', macspoofchk: false, ipam }
+    expect(await call('ADD', podB, free)).toMatchObject({ exitCode: 0 })
     const listener = await listenForFrames(podA, 'eth0')
     await sendFrame(podB, 'eth0', SPOOFED)
     expect(await listener.hearUntil(SPOOFED)).toEqual([SPOOFED])
     await listener.stop()
-    await call('DEL', podB, { name: 'free' })
+    await call('DEL', podB, free)
   })
 })
 

@@ -42,7 +42,7 @@ import {
   Rtm,
   TABLE_LOCAL,
 } from '../netlink/rtnetlink.ts'
-import { decodeWay, refusedWay, writeWayQuestion } from '../netlink/ways.ts'
+import { decodeWay, refusedWay, writeHopQuestion, writeWayQuestion } from '../netlink/ways.ts'
 import { errnoName } from './errno.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
@@ -153,7 +153,7 @@ export class LinuxNetns implements Netns {
     let index: number | undefined
     const [ack] = this.#open().exchange(
       1,
-      (writer, seq) => writeWayQuestion(writer, address, seq),
+      (writer, seq) => writeHopQuestion(writer, address, seq),
       ({ type, body }) => {
         if (type === Rtm.newRoute) index = decodeRoutes(body)[0]?.linkIndex
       },

@@ -32,6 +32,23 @@ const REFUSALS: Readonly<Record<number, WayType>> = {
  * the wish.
  */
 export function writeWayQuestion(writer: MessageWriter, address: Address, seq: number): void {
+  const flags = address.family === 4 ? RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH : RTM_F_FIB_MATCH
+  writeQuestion(writer, address, { seq, flags })
+}
+
+/**
+ * Asks for the one next hop that the kernel chooses for a packet. The answer names its link also where an entry shows the
+ * number of a next hop object only.
+ */
+export function writeHopQuestion(writer: MessageWriter, address: Address, seq: number): void {
+  writeQuestion(writer, address, { seq, flags: 0 })
+}
+
+function writeQuestion(
+  writer: MessageWriter,
+  address: Address,
+  { seq, flags }: { readonly seq: number; readonly flags: number },
+): void {
   const bytes = addressBytes(address)
   writer.begin(Rtm.getRoute, NLM_F_REQUEST | NLM_F_ACK, seq)
   writer
@@ -39,7 +56,7 @@ export function writeWayQuestion(writer: MessageWriter, address: Address, seq: n
     .u8(8 * bytes.length)
     .u16(0)
     .u32(0)
-    .u32(address.family === 4 ? RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH : RTM_F_FIB_MATCH)
+    .u32(flags)
   writer.attribute(Rta.dst, bytes).end()
 }
 
