@@ -1,8 +1,6 @@
 /** CNI error codes. Source: the CNI specification 1.1.0, section "Error"; 100 and up are ours. */
 export const Code = {
   incompatibleVersion: 1,
-  unsupportedField: 2,
-  unknownContainer: 3,
   invalidEnvironment: 4,
   io: 5,
   decode: 6,

@@ -26,8 +26,6 @@ export function describeChange(change: Change): string {
       return 'make a route again'
     case 'setNeighbour':
       return `set neighbour ${formatAddress(change.neighbour.address)} to ${change.neighbour.mac}`
-    case 'removeNeighbour':
-      return `remove neighbour ${formatAddress(change.address)}`
     case 'addPortVlan':
       return `add VLAN ${vlanText(change.vlan)} to port ${change.linkIndex}`
     case 'removePortVlan':

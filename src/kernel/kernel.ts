@@ -283,7 +283,6 @@ export type Change =
   | { readonly op: 'restoreRoute'; readonly entry: Uint8Array }
   /** A permanent neighbour, made or replaced. */
   | { readonly op: 'setNeighbour'; readonly neighbour: Neighbour }
-  | { readonly op: 'removeNeighbour'; readonly linkIndex: number; readonly address: Address }
   | {
       readonly op: 'addPortVlan'
       readonly linkIndex: number

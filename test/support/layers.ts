@@ -96,7 +96,10 @@ type ParsedFile = {
   readonly runtimeNames: readonly { readonly name: string; readonly line: number }[]
 }
 /** A node of the syntax tree (ESTree with TypeScript), of which only the fields in use are named. */
-type Node = { readonly type: string; readonly start: number; readonly end: number } & Record<string, unknown>
+export type Node = { readonly type: string; readonly start: number; readonly end: number } & Record<
+  string,
+  unknown
+>
 
 function parse({ path, text }: SourceFile): ParsedFile {
   const lineAt = (offset: number) => text.slice(0, offset).split('\n').length
@@ -133,7 +136,7 @@ function* walk(node: Node): Generator<Node> {
   }
 }
 
-function isNode(value: unknown): value is Node {
+export function isNode(value: unknown): value is Node {
   return typeof value === 'object' && value !== null && typeof (value as Node).type === 'string'
 }
 

@@ -121,10 +121,6 @@ export const REQUESTS: readonly (readonly [ip: string, change: Change])[] = [
   ['ip neigh replace 10.1.0.9 lladdr 02:00:00:00:00:02 nud permanent dev v0', setNeighbour('10.1.0.9')],
   ['ip neigh replace fd00::9 lladdr 02:00:00:00:00:02 nud permanent dev v0', setNeighbour('fd00::9')],
   [
-    'ip neigh del 10.1.0.9 dev v0',
-    { op: 'removeNeighbour', linkIndex: VETH, address: parseAddress('10.1.0.9') },
-  ],
-  [
     'bridge vlan add dev v0 vid 5 pvid untagged master',
     { op: 'addPortVlan', linkIndex: VETH, vlan: vlans(5, 5, { pvid: true, untagged: true }) },
   ],

@@ -12,7 +12,6 @@ const WORDS: Record<string, string> = {
   'ip addr del fd00::2/64 dev v0': 'remove address fd00::2/64 from link 7',
   'ip -6 route append default via fd00::1 dev v0': 'add route ::/0 via fd00::1',
   'ip route append 10.2.0.0/24 dev v0 scope host': 'add route 10.2.0.0/24',
-  'ip neigh del 10.1.0.9 dev v0': 'remove neighbour 10.1.0.9',
   'bridge vlan add dev v0 vid 10-20 master': 'add VLAN 10-20 to port 7',
 }
 

@@ -120,9 +120,6 @@ export function writeChange(writer: MessageWriter, change: Change, seq: number, 
       writer.attribute(Nda.lladdr, macBytes(mac))
       break
     }
-    case 'removeNeighbour':
-      writeNeighbour(begin(Rtm.delNeigh), change.linkIndex, change.address)
-      break
     case 'addPortVlan':
       writePortVlan(begin(Rtm.setLink), change)
       break

@@ -11,7 +11,6 @@ export const Rtm = {
   delRoute: 25,
   getRoute: 26,
   newNeigh: 28,
-  delNeigh: 29,
   getNeigh: 30,
   newRule: 32,
   getRule: 34,

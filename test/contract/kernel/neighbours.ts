@@ -31,22 +31,10 @@ export function neighbourSentences(lab: () => Lab): void {
       expect(neighboursOf(a, linkIndex, address)).toEqual([])
     })
 
-    it('can be removed, and are refused with ENOENT when they are not there', () => {
-      const { a } = lab()
-      const linkIndex = lab().livePair().near.index
-      a.apply([
-        { op: 'setNeighbour', neighbour: { address, mac: MAC.far, linkIndex } },
-        { op: 'removeNeighbour', linkIndex, address },
-      ])
-      expect(neighboursOf(a, linkIndex, address)).toEqual([])
-      expect(errnoOf(() => a.apply([{ op: 'removeNeighbour', linkIndex, address }]))).toBe('ENOENT')
-    })
-
     it('are refused with ENODEV on a link that does not exist', () => {
       const { a } = lab()
       const neighbour = { address, mac: MAC.far, linkIndex: 4711 }
       expect(errnoOf(() => a.apply([{ op: 'setNeighbour', neighbour }]))).toBe('ENODEV')
-      expect(errnoOf(() => a.apply([{ op: 'removeNeighbour', linkIndex: 4711, address }]))).toBe('ENODEV')
     })
 
     it('are those of one link only', () => {

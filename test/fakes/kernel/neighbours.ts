@@ -1,7 +1,6 @@
-import { type Address, sameAddress } from '../../../src/core/address.ts'
+import { sameAddress } from '../../../src/core/address.ts'
 import type { Neighbour } from '../../../src/kernel/kernel.ts'
 import { type Namespace, requireLink } from './state.ts'
-import { refusal } from './steps.ts'
 import { assertIpv6 } from './sysctls.ts'
 
 /** Makes or replaces a permanent neighbour; the link may be down. Refusals: ENODEV, EINVAL where IPv6 is disabled. */
@@ -10,12 +9,4 @@ export function setNeighbour(namespace: Namespace, { linkIndex, address, mac }: 
   if (address.family === 6) assertIpv6(link, 'EINVAL')
   const others = link.neighbours.filter((one) => !sameAddress(one.address, address))
   link.neighbours = [...others, { address, mac }]
-}
-
-/** Refusals: ENODEV without the link, ENOENT without the neighbour. */
-export function removeNeighbour(namespace: Namespace, linkIndex: number, address: Address): void {
-  const link = requireLink(namespace, { index: linkIndex })
-  const others = link.neighbours.filter((one) => !sameAddress(one.address, address))
-  if (others.length === link.neighbours.length) throw refusal('ENOENT')
-  link.neighbours = others
 }

@@ -16,7 +16,7 @@ import type {
 import { Killed } from '../files.ts'
 import { addAddress, dropIpv6, makeLinkLocals, removeAddress } from './addresses.ts'
 import { createBridge, createVeth, createVlan, removeLink, setLink } from './links.ts'
-import { removeNeighbour, setNeighbour } from './neighbours.ts'
+import { setNeighbour } from './neighbours.ts'
 import { addPortVlan, portVlansOf, removePortVlan } from './port_vlans.ts'
 import { addRoute, bestRoutes, removeRoute, routeTo, showRoute, wayOf, wayTo } from './routes.ts'
 import { findLink, type Namespace, showLink } from './state.ts'
@@ -219,9 +219,6 @@ export class FakeNetns implements Netns {
         throw refusal('EOPNOTSUPP', 'the fake has no routes in the form of the kernel')
       case 'setNeighbour':
         setNeighbour(namespace, change.neighbour)
-        break
-      case 'removeNeighbour':
-        removeNeighbour(namespace, change.linkIndex, change.address)
         break
       case 'addPortVlan':
         addPortVlan(namespace, change, vlans)
