@@ -79,7 +79,10 @@ const REFUSED: readonly Case[] = [
     async run(subject, version) {
       for (const [i, network] of [bridged, routed].entries()) {
         const pod = createPod(`pod${i}`)
-        const ipam = { ...ipamOf(subject), ranges: [[{ subnet: SUBNET4, gateway: '169.254.1.1' }]] }
+        const ipam = {
+          ...ipamOf(subject),
+          ranges: [[{ subnet: `10.${i + 1}.0.0/24`, gateway: '169.254.1.1' }]],
+        }
         const { exitCode, output } = await invoke(
           'ADD',
           network(subject, version, { ipam, name: `net${i}` }),
