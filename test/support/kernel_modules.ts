@@ -1,6 +1,4 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { CACHE } from './plugin.ts'
 
 /** The distribution's kernel as scripts/setup has unpacked it. */
 export type GuestKernel = {
@@ -12,8 +10,8 @@ export type GuestKernel = {
   readonly modules: string
 }
 
-/** The newest kernel in the cache. Throws an Error that says how to get one. */
-export function findGuestKernel(root = join(CACHE, 'debian')): GuestKernel {
+/** The newest kernel below `root`. Throws an Error that says how to get one. */
+export function findGuestKernel(root: string): GuestKernel {
   const names = existsSync(`${root}/boot`) ? readdirSync(`${root}/boot`) : []
   const releases = names.flatMap((name) => /^vmlinuz-(.*)/.exec(name)?.[1] ?? [])
   const release = releases.toSorted((a, b) => a.localeCompare(b, 'en', { numeric: true })).at(-1)

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { execaSync } from 'execa'
 import { afterAll, afterEach, beforeAll } from 'vitest'
 import { findGuestKernel, type GuestKernel } from './kernel_modules.ts'
+import { AMD64, type Architecture } from './vm_architecture.ts'
 import { type MoreFiles, writeGuestImage } from './vm_image.ts'
 import { assertQemu, type GuestAnswer, VmProcess } from './vm_process.ts'
 
@@ -46,19 +47,25 @@ export type VmHost = {
 }
 
 /**
- * Prepares virtual machines for a test file; call it at the top level or in a `describe`. After the last test all are
- * ended and their files removed. After a test that failed, the
- * end of the console of the last machine is printed.
+ * Prepares virtual machines for a test file; call it at the top level or in a `describe`. After the last test all are ended and
+ * their files removed. After a test that failed, the end of the console of the last machine is printed.
  */
-export function useVms({ more = {} }: { more?: MoreFiles } = {}): VmHost {
+export function useVms({
+  architecture = AMD64,
+  more = {},
+}: {
+  architecture?: Architecture
+  more?: MoreFiles
+} = {}): VmHost {
   const machines: VmProcess[] = []
   let work = ''
+  let image = ''
   let kernel: GuestKernel
   beforeAll(() => {
-    assertQemu()
-    kernel = findGuestKernel()
+    assertQemu(architecture)
+    kernel = findGuestKernel(architecture.debian)
     work = mkdtempSync(join(tmpdir(), 'bowline-vm-'))
-    writeGuestImage(`${work}/image`, kernel, more)
+    image = writeGuestImage(work, architecture, kernel, more)
   })
   afterEach(({ task }) => {
     if (task.result?.state === 'fail') console.log(machines.at(-1)?.consoleEnd())
@@ -71,7 +78,7 @@ export function useVms({ more = {} }: { more?: MoreFiles } = {}): VmHost {
     boot({ disk, mountOptions, parameters = [] } = {}) {
       const console = `${work}/console-${machines.length}`
       const optional = { ...(disk && { disk: disk.path }), ...(mountOptions && { mountOptions }), parameters }
-      const machine = new VmProcess({ kernel: kernel.image, image: `${work}/image`, console, ...optional })
+      const machine = new VmProcess({ architecture, kernel: kernel.image, image, console, ...optional })
       machines.push(machine)
       return untilReady(machine)
     },

@@ -3,25 +3,9 @@ import { join, resolve } from 'node:path'
 import { execaSync } from 'execa'
 import { type CpioEntry, writeCpio } from './cpio.ts'
 import { type GuestKernel, moduleFiles } from './kernel_modules.ts'
-import { BOWLINE, CACHE } from './plugin.ts'
+import { CACHE } from './plugin.ts'
+import type { Architecture } from './vm_architecture.ts'
 
-/** Programs of this machine that the virtual machine has as well, with the libraries that they need. */
-const PROGRAMS = [
-  'bash',
-  'bridge',
-  'curl',
-  'ip',
-  'ip6tables-save',
-  'iptables-save',
-  'mount',
-  'nft',
-  'nsenter',
-  'ping',
-  'sh',
-  'umount',
-  'unshare',
-]
-const REFERENCE_PLUGINS = ['bridge', 'host-local', 'loopback', 'portmap', 'ptp', 'static', 'tuning', 'vlan']
 const MODULES = [
   ...['virtio_pci', 'virtio_blk', 'virtio_console', 'crc32c_generic', 'ext4', 'veth', 'dummy'],
   ...['kernel/net/802/', 'kernel/net/8021q/', 'kernel/net/bridge/', 'kernel/net/ipv4/', 'kernel/net/ipv6/'],
@@ -32,21 +16,28 @@ const MODULES = [
 export type MoreFiles = Readonly<Record<string, string | Uint8Array>>
 
 /**
- * Writes the first file system of the virtual machine, all of which stays in its memory: busybox, our plugin and the
- * reference plugins in /opt/cni/bin, programs and libraries of this machine, the modules of its kernel, and `more`.
+ * Writes the first file system of the virtual machine to `work`, all of which stays in its memory: busybox, our plugin and the
+ * reference plugins in /opt/cni/bin, programs and their libraries, the modules of its kernel, and `more`. Returns its path.
  */
-export function writeGuestImage(path: string, kernel: GuestKernel, more: MoreFiles = {}): void {
+export function writeGuestImage(
+  work: string,
+  architecture: Architecture,
+  kernel: GuestKernel,
+  more: MoreFiles = {},
+): string {
+  const path = `${work}/image`
   writeCpio(
     path,
     new Map<string, CpioEntry>([
-      ...busybox(),
-      ...programs(),
-      ...plugins(),
+      ...busybox(architecture),
+      ...programs(architecture),
+      ...plugins(architecture),
       ...modules(kernel),
       ...Object.entries(more).map(([name, content]) => file(name, content)),
       file('init', resolve(import.meta.dirname, 'guest/init')),
     ]),
   )
+  return path
 }
 
 type Entry = [path: string, entry: CpioEntry]
@@ -59,12 +50,12 @@ function link(path: string, target: string): Entry {
   return [path, { kind: 'link', target }]
 }
 
-function busybox(): Entry[] {
-  const source = join(CACHE, 'debian/bin/busybox')
-  const applets = execaSync(source, ['--list']).stdout.split('\n')
+function busybox({ debian, emulator, programs }: Architecture): Entry[] {
+  const source = programIn(debian, 'busybox')
+  const applets = outputOf([...emulator, source, '--list']).split('\n')
   return [
     ...applets
-      .filter((applet) => ![...PROGRAMS, 'busybox'].includes(applet))
+      .filter((applet) => ![...programs, 'busybox'].includes(applet))
       .map((applet) => link(`bin/${applet}`, 'busybox')),
     file('bin/busybox', source),
     // Where the kernel looks for it when it needs a module.
@@ -72,27 +63,40 @@ function busybox(): Entry[] {
   ]
 }
 
-function programs(): Entry[] {
-  const sources = PROGRAMS.map((name) => realpathSync(execaSync('sh', ['-c', `command -v ${name}`]).stdout))
-  const libraries = new Set([...sources, BOWLINE].flatMap(librariesOf))
+function programs(architecture: Architecture): Entry[] {
+  const { root, programs } = architecture
+  const sources = programs.map((name) => programIn(root, name))
+  const libraries = new Set(sources.flatMap((source) => librariesOf(architecture, source)))
   return [
-    ...PROGRAMS.map((name, i) => file(`bin/${name}`, sources[i] ?? '')),
-    ...[...libraries].map((library) => file(library.slice(1), library)),
+    ...programs.map((name, i) => file(`bin/${name}`, sources[i] ?? '')),
+    ...[...libraries].map((library) => file(library.slice(1), root + library)),
   ]
 }
 
-/** The paths as the program has them: `NAME => PATH (ADDRESS)`, and `PATH (ADDRESS)` for the loader. */
-function librariesOf(program: string): string[] {
-  // It fails for a program that needs none.
-  const { stdout } = execaSync('ldd', [program], { reject: false })
-  return stdout.split('\n').flatMap((line) => /(?:=> |^\s+)(\/\S+) \(0x/.exec(line)?.[1] ?? [])
+function programIn(root: string, name: string): string {
+  // Of a program in two places, the one in sbin is a link, which would lead to a file of this machine.
+  const directories = ['/usr/bin', '/bin', '/usr/sbin', '/sbin'].map((directory) => root + directory)
+  const found = Bun.which(name, root === '' ? {} : { PATH: directories.join(':') })
+  if (found) return realpathSync(found)
+  throw new Error(`there is no ${name} in ${root}/: run scripts/setup test`)
 }
 
-function plugins(): Entry[] {
+/** Lists what a program loads, by the paths that it has there: `NAME => PATH (ADDRESS)`, and `PATH (ADDRESS)` for the loader. */
+export function librariesOf({ lister }: Architecture, program: string): string[] {
+  return outputOf([...lister, program])
+    .split('\n')
+    .flatMap((line) => /(?:=> |^\s+)(\/\S+) \(0x/.exec(line)?.[1] ?? [])
+}
+
+function outputOf([command = '', ...args]: readonly string[]): string {
+  return execaSync(command, args).stdout
+}
+
+function plugins({ referencePlugins, bowline }: Architecture): Entry[] {
   const directory = 'opt/cni/bin'
   return [
-    ...REFERENCE_PLUGINS.map((name) => file(`${directory}/${name}`, join(CACHE, 'plugins', name))),
-    file(`${directory}/bowline`, BOWLINE),
+    ...referencePlugins.map((name) => file(`${directory}/${name}`, join(CACHE, 'plugins', name))),
+    file(`${directory}/bowline`, bowline()),
     link(`${directory}/bowline-ipam`, 'bowline'),
     // Where suites look for the reference plugins.
     link('opt/cni/plugins', 'bin'),

@@ -1,8 +1,10 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
+import type { Architecture } from './vm_architecture.ts'
 
-/** What QEMU is to run. All are paths but the mount options. */
+/** What QEMU is to run. */
 export type VmFiles = {
+  readonly architecture: Architecture
   readonly kernel: string
   readonly image: string
   /** The file that the console is written to. */
@@ -20,12 +22,10 @@ const CONSOLE_LINES = 40
 /** The header of an answer is shorter. */
 const MAX_HEADER_BYTES = 100
 
-const QEMU = 'qemu-system-x86_64'
-
 /** Throws an Error that says how to get QEMU when it is not there. */
-export function assertQemu(): void {
-  if (Bun.which(QEMU)) return
-  throw new Error(`there is no ${QEMU}: run scripts/setup test, or install the package qemu-system-x86`)
+export function assertQemu({ qemu, qemuPackage }: Architecture): void {
+  if (Bun.which(qemu)) return
+  throw new Error(`there is no ${qemu}: run scripts/setup test, or install the package ${qemuPackage}`)
 }
 
 /** A running QEMU, and the conversation with the machine's first process (test/support/guest/init). */
@@ -40,7 +40,7 @@ export class VmProcess {
   constructor(files: VmFiles) {
     this.#console = files.console
     // It ends with this process, whichever way this process ends.
-    this.#qemu = spawn('setpriv', ['--pdeathsig', 'KILL', QEMU, ...argumentsOf(files)])
+    this.#qemu = spawn('setpriv', ['--pdeathsig', 'KILL', files.architecture.qemu, ...argumentsOf(files)])
     this.#qemu.stdout.on('data', (bytes: Buffer) => {
       this.#received = Buffer.concat([this.#received, bytes])
       this.#wake()
@@ -105,17 +105,15 @@ export class VmProcess {
 
 /** The virtual serial port is QEMU's own standard input and output. */
 function argumentsOf(files: VmFiles): string[] {
-  const { kernel, image, console, disk, mountOptions } = files
+  const { architecture, kernel, image, console, disk, mountOptions } = files
   const parameters = [
-    // Without `tsc=reliable` each look at the clock leaves the emulated processor.
-    ...['console=ttyS0', 'quiet', 'loglevel=5', 'panic=-1', 'tsc=reliable'],
+    ...['quiet', 'loglevel=5', 'panic=-1', ...architecture.parameters],
     ...(mountOptions ? [`disk=${mountOptions}`] : []),
     ...(files.parameters ?? []),
   ]
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-    // `max`: our executable needs AVX2.
-    ...['-accel', 'tcg', '-cpu', 'max', '-smp', '2', '-m', '1536'],
+    ...['-accel', 'tcg', ...architecture.machine, '-smp', '2', '-m', '1536'],
     ...['-kernel', kernel, '-initrd', image, '-append', parameters.join(' ')],
     ...['-serial', `file:${console}`, '-chardev', 'stdio,id=agent'],
     ...['-device', 'virtio-serial-pci', '-device', 'virtserialport,chardev=agent'],
