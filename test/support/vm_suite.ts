@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import type { Vm } from './vm.ts'
-import type { MoreFiles } from './vm_image.ts'
+import { AMD64 } from './vm_architecture.ts'
+import { librariesOf, type MoreFiles } from './vm_image.ts'
 import { LOAD_NFTABLES } from './vm_node.ts'
 
 /** Longer than any suite takes, on a machine that has much else to do. */
@@ -12,7 +13,11 @@ export type SuiteOutcome = { readonly passed: number; readonly failed: number; r
 /** For `useVms`: suites below test/, such as `system/linux_kernel`, and Bun, whose own test runner takes the place of vitest. */
 export async function suiteFiles(names: readonly string[]): Promise<MoreFiles> {
   const suites = names.map(async (name) => [`suites/${name}.test.js`, await bundle(name)] as const)
-  return { 'bin/bun': process.execPath, ...Object.fromEntries(await Promise.all(suites)) }
+  const libraries = librariesOf(AMD64, process.execPath).map((path) => [path.slice(1), path])
+  return {
+    'bin/bun': process.execPath,
+    ...Object.fromEntries([...libraries, ...(await Promise.all(suites))]),
+  }
 }
 
 /** One script of a suite and of all that it imports. */
