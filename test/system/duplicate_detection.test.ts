@@ -25,6 +25,11 @@ const CONFIG = {
 /** The first address that the pool gives. */
 const FIRST = 'fd00:1::2'
 
+/** The kernel says a moment later that a bridge is up, and has its own address only once no other machine has it. */
+const untilReady = `for _ in $(seq 500); do
+    ip -6 -br addr show br0 up scope link -tentative | grep -q 'UP.*fe80' && exit; sleep 0.02
+  done; exit 1`
+
 let pod: Netns
 
 beforeAll(enterSandbox)
@@ -35,7 +40,8 @@ beforeEach(async () => {
   createNetns('machine')
   run(`ip link add br0 address 02:00:00:00:00:99 type bridge; ip link set br0 up
     ip link add port type veth peer name eth0 netns machine; ip link set port master br0 up
-    ip -n machine link set eth0 up`)
+    ip -n machine link set eth0 up
+    ${untilReady}`)
 })
 
 afterEach(async () => {
