@@ -2,7 +2,8 @@ import { join } from 'node:path'
 import { credentials, loadPackageDefinition, type ServiceClientConstructor } from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
 
-const CALL_TIMEOUT_MS = 60_000
+/** The kubelet's own. The kernel changes links one at a time on the whole machine, and others may have many to remove. */
+const CALL_TIMEOUT_MS = 120_000
 
 export type PodSandboxConfig = {
   readonly metadata: {
