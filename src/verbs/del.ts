@@ -16,7 +16,8 @@ export function del(call: Call, ports: Ports): void {
   const id = attachmentIdOf(call)
   withAttachmentLock(call, ports, () => {
     const record = soundRecord(ports, id)
-    const type = record?.delegate ?? delegateOf(call.config)
+    // Of an attachment that we made the record says who gave the addresses, whatever the config names by now.
+    const type = record?.mode ? record.delegate : (record?.delegate ?? delegateOf(call.config))
     const { faults, isLinkGone } = record ? removeOwn(call, ports, record) : removeWithoutRecord(call, ports)
     const more = type && isLinkGone ? collectFaults([() => runDelegate(call, ports, type, 'DEL')]) : []
     throwCollected([...faults, ...more], id.containerId)

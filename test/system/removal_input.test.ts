@@ -89,6 +89,15 @@ it.each(Object.entries(MEMBERS))('DEL and GC take %s', async (_, member) => {
   await expectNothing()
 })
 
+it.each([L2, L3])(
+  'DEL asks no IPAM plugin that the config names since, for ours gave the addresses',
+  async (network) => {
+    expectSuccess(await call('ADD', network))
+    expectSuccess(await call('DEL', withMember(network, '"ipam":{"type":"nowhere"}')))
+    await expectNothing()
+  },
+)
+
 it('DEL finds the dataDir in an ipam that is too deep to be read whole', async () => {
   const dataDir = '/var/lib/cni/elsewhere'
   const ipam = { type: 'bowline-ipam', dataDir, ranges: L3.ipam.ranges }
