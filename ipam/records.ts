@@ -27,6 +27,13 @@ export interface Records {
   tryLock(id: AttachmentId): RecordLock | undefined
   /** The lock of a bridge by its name, with the locks of attachments. Throws as `lock` does. */
   lockBridge(name: string, timeoutMs: number, kind: LockKind): FileLock
+  /** The lock of masquerading, held by who changes it. On a disk that can't be written nobody holds it. */
+  lockMasquerade(timeoutMs: number): FileLock
+  /** Runs `work` between a written sign that masquerading is being removed and the end of that sign. */
+  announceRemoval(work: () => void): void
+  isRemovalAnnounced(): boolean
+  /** Whether that lock was ever taken: else nothing on this node was masqueraded. */
+  hasMasqueraded(): boolean
   /** The same for an attachment of which only the key is known, see `deriveNames`. The first few digits will do. */
   tryLockKey(key: string): RecordLock | undefined
   /** Undefined when nothing is written of this attachment. Ask `isDamaged` before any use. */
@@ -106,8 +113,34 @@ class RecordStore implements Records {
   }
 
   lockBridge(name: string, timeoutMs: number, kind: LockKind): FileLock {
-    const path = `${this.#dir}/${LOCKS}/bridge-${name}`
-    return this.#withDirectory(`${this.#dir}/${LOCKS}`, () => this.#files.lock(path, timeoutMs, kind))
+    return this.#lockFile(`bridge-${name}`, timeoutMs, kind)
+  }
+
+  lockMasquerade(timeoutMs: number): FileLock {
+    return lockOrNobodys(() => this.#lockFile(MASQUERADE, timeoutMs))
+  }
+
+  announceRemoval(work: () => void): void {
+    const path = `${this.#dir}/${LOCKS}/${REMOVAL}`
+    try {
+      this.#files.create(path, '')
+    } catch (error) {
+      // A disk that has no room for the sign has none for the record of an attachment that would need it.
+      if (!isErrno(error, 'EEXIST', 'ENOENT', 'ENOSPC', 'EDQUOT', 'EROFS')) throw error
+    }
+    try {
+      work()
+    } finally {
+      this.#files.remove(path)
+    }
+  }
+
+  isRemovalAnnounced(): boolean {
+    return this.#files.read(`${this.#dir}/${LOCKS}/${REMOVAL}`) !== undefined
+  }
+
+  hasMasqueraded(): boolean {
+    return this.#files.read(`${this.#dir}/${LOCKS}/${MASQUERADE}`) !== undefined
   }
 
   read(id: AttachmentId): AttachmentRecord | DamagedRecord | undefined {
@@ -203,16 +236,20 @@ class RecordStore implements Records {
    * Two attachments that share one by chance wait for each other, no more.
    */
   #lockKey(key: string, timeoutMs: number): RecordLock {
-    const path = `${this.#dir}/${LOCKS}/${key.slice(0, LOCK_DIGITS)}`
-    return lockOrNobodys(() =>
-      this.#withDirectory(`${this.#dir}/${LOCKS}`, () => this.#files.lock(path, timeoutMs)),
-    )
+    return lockOrNobodys(() => this.#lockFile(key.slice(0, LOCK_DIGITS), timeoutMs))
+  }
+
+  #lockFile(name: string, timeoutMs: number, kind?: LockKind): FileLock {
+    const dir = `${this.#dir}/${LOCKS}`
+    return this.#withDirectory(dir, () => this.#files.lock(`${dir}/${name}`, timeoutMs, kind))
   }
 }
 
 /** No network can have a name that begins with a dot. */
 const LOCKS = '.locks'
 const LOCK_DIGITS = 3
+const MASQUERADE = 'masquerade'
+const REMOVAL = 'masquerade-removal'
 
 /** A record counts only in its own place: the one that its own fields lead to. */
 function soundRecord(text: string, network: string, key: string): AttachmentRecord | undefined {

@@ -1,5 +1,4 @@
 import { runtime } from '#runtime'
-import { type Cidr, formatCidr } from './address.ts'
 import { type Mac, macFromHash } from './mac.ts'
 import { textBytes } from './text.ts'
 
@@ -56,16 +55,6 @@ export function deriveBridgeMac(bridge: string, bootId: string): Mac {
 /** The name of the host's end for an attachment of which only the key is known, see `DerivedNames`. */
 export function hostIfNameOf(key: string): string {
   return `veth${key.slice(0, 11)}`
-}
-
-/** The nftables chain for one subnet of a network: the network's prefix and 8 hex digits. */
-export function subnetChainName(network: string, subnet: Cidr): string {
-  return `${networkChainPrefix(network)}${sha256(formatCidr(subnet)).slice(0, 8)}`
-}
-
-/** How the names of all chains of a network begin, and of no other network: `net-`, 8 hex digits, `-`. */
-export function networkChainPrefix(network: string): string {
-  return `net-${sha256(network).slice(0, 8)}-`
 }
 
 /** Whether the text has the characters of network names and container ids. Source: CNI specification 1.1.0, section 1. */

@@ -12,7 +12,6 @@ import { refuseForeignRouted, refuseUsedAddresses } from './foreign.ts'
 import { ensureForwarding } from './forwarding.ts'
 import { enableHostIpv6, enableLoopbackIpv6, enablePodIpv6 } from './ipv6.ts'
 import { ensureMacCheck, removeMacCheck } from './mac_check.ts'
-import { ensureMasquerade, removeMasquerade } from './masquerade.ts'
 import { assertSubnets } from './next_hop.ts'
 import type { Others } from './others.ts'
 import { hostEndIn, isHostEnd } from './own_interface.ts'
@@ -43,7 +42,7 @@ export function attachPod(
   if (spec.bridge?.isGateway) assertSubnets(spec.ips)
   const plan = planPod(spec)
   if (spec.mode === 'l3') refuseForeignRouted(host, spec, ways, others)
-  else if (!spec.masquerade) refuseUsedAddresses(spec, others)
+  else refuseUsedAddresses(spec, others)
   // First: a node that can't forward is found out before anything is made.
   ensureForwarding(host, spec, others, undo)
   const links = spec.bridge
@@ -52,7 +51,7 @@ export function attachPod(
   configureHostEnd(host, spec, plan, links.host, others, undo)
   configurePodEnd(netns, spec, plan, links.pod)
   if (detectsDuplicates(spec)) awaitDetection(kernel, netns, links.pod)
-  if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, others, undo)
+  masquerade(spec, others, undo)
   // Last, so that most of the wait is over by now.
   if (spec.podUp) settle(kernel, links.host, addedAddresses(host, netns, plan))
   return links
@@ -242,10 +241,10 @@ function detectsDuplicates({ ips, duplicateDetection }: PodSpec): boolean {
   return duplicateDetection && familiesOf(ips).includes(6)
 }
 
-/** Masquerades the pod's addresses. */
-export function masquerade(kernel: Kernel, spec: PodSpec, { yields }: Others, undo: UndoStack): void {
+/** Masquerades the pod's subnets, or ends that where the config does not say so any more. */
+export function masquerade(spec: PodSpec, others: Others, undo: UndoStack): void {
   const cidrs = spec.ips.map(({ cidr }) => cidr)
-  const addresses = cidrs.map(({ address }) => address)
-  undo.push(() => removeMasquerade(kernel, spec.id.network, addresses))
-  during('masquerade the pod', () => ensureMasquerade(kernel, spec.id, cidrs, yields))
+  if (cidrs.length === 0) return
+  if (spec.masquerade) during('masquerade the pod', () => others.ensureMasquerade(cidrs, undo))
+  else during('end the masquerading of the subnet', () => others.endMasquerade(cidrs, undo))
 }

@@ -37,7 +37,7 @@ export function attachChained(
     ensureDelivery(host, spec, { link, byHostRoute: true }, now, others, undo)
     return there
   })
-  if (spec.masquerade && spec.ips.length > 0) masquerade(kernel, spec, others, undo)
+  masquerade(spec, others, undo)
   return ready
 }
 

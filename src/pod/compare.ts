@@ -127,7 +127,7 @@ function comparePair(inPod: Place, onHost: Place, { mtu = 0 }: PodSpec, pod: Lin
 function compareNft(kernel: Kernel, spec: PodSpec): string[] {
   const cidrs = spec.ips.map(({ cidr }) => cidr)
   const missing: MissingNft[] = [
-    ...(spec.masquerade && cidrs.length > 0 ? missingMasquerade(kernel, spec.id, cidrs) : []),
+    ...(spec.masquerade && cidrs.length > 0 ? missingMasquerade(kernel, spec.id.network, cidrs) : []),
     ...(spec.bridge?.checkMac ? missingMacCheck(kernel, spec) : []),
   ]
   return missing.map(({ what, commands }) => finding(what, ...(commands.length > 0 ? [nft(commands)] : [])))

@@ -45,7 +45,7 @@ export function refuseForeignRouted(
 
 /**
  * Refuses an address that a pod of another network has, for a pod on a bridge: both may be on the same, and no route tells
- * them apart. Where pods are masqueraded the kernel has one element for each address, and says so itself.
+ * them apart.
  */
 export function refuseUsedAddresses({ ips }: PodSpec, others: Others): void {
   for (const { cidr } of ips) {

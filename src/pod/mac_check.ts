@@ -70,7 +70,7 @@ export function missingMacCheck(kernel: Kernel, { id, hostIfName, podMac }: Guar
 
 function missingElement(kernel: Kernel, names: Names, mac: Mac, add: NftCommand): MissingNft[] {
   const ref = elementRef(names)
-  if (kernel.hasNftElement({ ...ref, ofChains: chainName(names) })) return []
+  if (kernel.hasNftElement({ ...ref, ofChain: chainName(names) })) return []
   const isThere = kernel.hasNftElement(ref)
   const wrong = isThere ? 'leads elsewhere' : 'is missing'
   return [
@@ -88,7 +88,7 @@ function missingElement(kernel: Kernel, names: Names, mac: Mac, add: NftCommand)
 export function removeMacCheck(kernel: Kernel, names: Names): void {
   const chain = { ...TABLE, chain: chainName(names) }
   const isDerived = names.hostIfName === hostIfNameOf(names.key)
-  const element = { ...elementRef(names), ...(!isDerived && { ofChains: chain.chain }) }
+  const element = { ...elementRef(names), ...(!isDerived && { ofChain: chain.chain }) }
   const removeChain: NftCommand[] = [
     { op: 'flushChain', ...chain },
     { op: 'removeChain', ...chain },

@@ -1,41 +1,34 @@
 import {
-  type Address,
   addressBytes,
   addressFromBytes,
   type Cidr,
+  contains,
   type Family,
-  formatAddress,
   formatCidr,
   networkOf,
+  sameCidr,
 } from '../core/address.ts'
-import { Code, Fault, ignoring, isErrno } from '../core/errors.ts'
-import type { FileLock } from '../core/files.ts'
-import { type AttachmentId, networkChainPrefix, ownerText, subnetChainName } from '../core/names.ts'
+import { ignoring } from '../core/errors.ts'
+import { distinct } from '../core/text.ts'
 import type { Kernel } from '../kernel/kernel.ts'
-import type {
-  NftChain,
-  NftCommand,
-  NftElement,
-  NftElementRef,
-  NftExpression,
-} from '../kernel/nftables/commands.ts'
+import type { NftChain, NftCommand, NftElementRef, NftExpression } from '../kernel/nftables/commands.ts'
 import { compileChain, type MissingNft } from './nft_frame.ts'
 
 /*
- * Masquerade costs a packet one map look-up, however many pods there are:
- *   postrouting: ip saddr vmap @masquerade4      (and the same for family 6)
- *   masquerade4: 10.1.0.5 : goto net-…           one element a pod address
- *   net-…:       ip daddr 10.1.0.0/24 return; ip daddr 224.0.0.0/4 return; masquerade     one chain a subnet
- * An ADD is one element, sent alone; only when the kernel misses the rest (ENOENT) is everything sent.
- * The maps are one for all networks: the name of the chain tells whose an element is, the comment for which pod.
+ * Masquerading is said once a subnet, however many pods are in it:
+ *   masquerade-pods:    ip saddr vmap @subnets4      one look-up a packet (and the same for family 6)
+ *   subnets4:           10.1.0.0/24 : goto subnet-10.1.0.0/24
+ *   subnet-10.1.0.0/24: ip daddr 10.1.0.0/24 return; ip daddr 224.0.0.0/4 return; masquerade
+ * An ADD asks for the element of its subnet, and writes only if it is missing. The kernel takes no prefix that overlaps
+ * another one: of two subnets, one within the other, the map has the wider.
  */
 const TABLE = 'bowline'
 const SOURCE_NAT = 100
 const FAMILIES: readonly Family[] = [4, 6]
-const MAPS = { 4: 'masquerade4', 6: 'masquerade6' }
+const MAPS = { 4: 'subnets4', 6: 'subnets6' }
 const BASE: NftChain = {
   table: TABLE,
-  chain: 'postrouting',
+  chain: 'masquerade-pods',
   hook: { type: 'nat', hook: 'postrouting', priority: SOURCE_NAT },
   rules: FAMILIES.map((family) => [{ match: 'saddrVmap', family, map: MAPS[family] }]),
 }
@@ -44,137 +37,146 @@ const MULTICAST: Record<Family, Cidr> = {
   4: { address: { family: 4, value: 0xe0n << 24n }, prefix: 4 },
   6: { address: { family: 6, value: 0xffn << 120n }, prefix: 8 },
 }
-/** What the kernel says of an address that has an element which goes elsewhere. */
-const TAKEN = ['EEXIST', 'EBUSY']
+const CHAIN_PREFIX = 'subnet-'
+const COMMENT_PREFIX = 'network '
+/** Characters of a network's name in a comment: the kernel keeps no more than 127 bytes. */
+const MAX_NAME = 119
 
-/** The masquerading of one address, as the kernel has it. */
-export type Masqueraded = {
-  readonly address: Address
-  /** See `subnetChainName`. */
-  readonly chain: string
-  /** `CONTAINER IFNAME` of the pod that it was made for. */
-  readonly comment: string
+/** A subnet that is masqueraded, and the network that it was made for; other networks may share it. */
+export type MasqueradedSubnet = { readonly subnet: Cidr; readonly network: string }
+
+/** Returns the subnet of an address, with the name of its network as far as the kernel keeps it. */
+export function masqueradedSubnet(cidr: Cidr, network: string): MasqueradedSubnet {
+  return { subnet: networkOf(cidr), network: network.slice(0, MAX_NAME) }
+}
+
+/** Returns whether each of these addresses (with the prefix of its subnet) has an element for its very subnet. */
+export function isMasqueraded(kernel: Kernel, cidrs: readonly Cidr[]): boolean {
+  return cidrs.every((cidr) => {
+    const subnet = networkOf(cidr)
+    return kernel.hasNftElement({ ...elementRef(subnet), ofChain: chainName(subnet) })
+  })
+}
+
+/** Returns all subnets that are masqueraded on the node. */
+export function listMasquerade(kernel: Kernel): MasqueradedSubnet[] {
+  const elements = FAMILIES.flatMap((family) => kernel.nftElements({ table: TABLE, map: MAPS[family] }))
+  return elements.flatMap(({ key, goto, comment = '' }) => {
+    if (!goto.startsWith(CHAIN_PREFIX)) return []
+    const prefix = Number(goto.slice(goto.lastIndexOf('/') + 1))
+    return [
+      { subnet: { address: addressFromBytes(key), prefix }, network: comment.slice(COMMENT_PREFIX.length) },
+    ]
+  })
 }
 
 /**
- * Asked when an address is masqueraded for another network already. Undefined: that pod may live. Else nobody has a
- * use for it any more, and nobody will work on that pod until the lock is released.
+ * Masquerades the wanted subnets in place of the present ones, in one transaction. `more` are commands that go with it.
+ * The caller holds the lock of masquerading.
  */
-export type Yield = (element: Masqueraded) => FileLock | undefined
-
-/**
- * Masquerades what these addresses (with the prefix of their subnet) send out of their subnet. Idempotent. Throws a
- * Fault (`Code.addressInUse`) when one is masqueraded for a pod of another network that may live.
- */
-export function ensureMasquerade(
+export function replaceMasquerade(
   kernel: Kernel,
-  id: AttachmentId,
-  cidrs: readonly Cidr[],
-  yields: Yield,
+  present: readonly MasqueradedSubnet[],
+  wanted: readonly MasqueradedSubnet[],
+  more: readonly NftCommand[] = [],
 ): void {
-  try {
-    kernel.nft(cidrs.map((cidr) => addElement(id, cidr)))
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) addWithFrame(kernel, id, cidrs, yields)
-    else if (isErrno(error, ...TAKEN)) takeOver(kernel, id, cidrs, yields)
-    else throw error
-  }
+  const outer = outermost(wanted)
+  const gone = present.filter((one) => !outer.some((other) => isSame(one, other)))
+  const missing = outer.filter((one) => !present.some((other) => isSame(one, other)))
+  const unused = gone.filter(({ subnet }) => !outer.some((other) => sameCidr(other.subnet, subnet)))
+  kernel.nft([
+    ...gone.map(({ subnet }): NftCommand => ({ op: 'removeElement', ...elementRef(subnet) })),
+    ...(missing.length > 0 ? compileBase() : []),
+    ...missing.flatMap((one) => [...compileChain(subnetChain(one.subnet)), addElement(one)]),
+    ...unused.flatMap(({ subnet }) => removeChain(chainName(subnet))),
+    ...more,
+  ])
 }
 
-/** Takes those elements of these addresses away that are the network's. What is gone already is no error. */
-export function removeMasquerade(kernel: Kernel, network: string, addresses: readonly Address[]): void {
-  const ofChains = networkChainPrefix(network)
-  for (const address of addresses) {
-    ignoring(['ENOENT'], () => kernel.nft([{ op: 'removeElement', ...elementRef(address), ofChains }]))
-  }
-}
-
-/** All that is masqueraded for a network, by looking at every element of the node. */
-export function listMasquerade(kernel: Kernel, network: string): Masqueraded[] {
-  return listElements(kernel).filter(({ chain }) => chain.startsWith(networkChainPrefix(network)))
+/** Returns whether the node has what all subnets have in common. */
+export function hasMasquerade(kernel: Kernel): boolean {
+  return kernel.hasNftChain(BASE)
 }
 
 /**
- * Takes away what is masqueraded for an attachment of which nothing is written, by looking at every element. A comment that
- * was cut may be another pod's: that element is left to GC. So may be one that was there already when another pod got the
- * address, which `isClaimed` tells.
+ * Removes what all subnets have in common, and the table when nothing else is in it; before that the chains of these
+ * subnets, in case that somebody has removed their elements. The caller holds the lock of masquerading.
  */
-export function removeUnrecordedMasquerade(
-  kernel: Kernel,
-  id: AttachmentId,
-  isClaimed: (address: Address) => boolean,
-): void {
-  if (commentOf(id) !== ownerText(id)) return
-  const own = listMasquerade(kernel, id.network).filter(
-    ({ comment, address }) => comment === commentOf(id) && !isClaimed(address),
-  )
-  removeMasquerade(
-    kernel,
-    id.network,
-    own.map(({ address }) => address),
-  )
-}
-
-/** Takes away what no pod uses any more: of these chains, and the table when nothing else is in it. */
-export function removeUnusedFrame(kernel: Kernel, chains: readonly string[]): void {
-  for (const chain of new Set(chains)) {
-    ignoring(['ENOENT', 'EBUSY'], () =>
-      kernel.nft([
-        { op: 'flushChain', table: TABLE, chain },
-        { op: 'removeChain', table: TABLE, chain },
-      ]),
-    )
+export function removeUnusedMasquerade(kernel: Kernel, subnets: readonly Cidr[]): void {
+  for (const name of new Set(subnets.map((cidr) => chainName(networkOf(cidr))))) {
+    ignoring(['ENOENT', 'EBUSY'], () => kernel.nft(removeChain(name)))
   }
   ignoring(['ENOENT', 'EBUSY'], () =>
     kernel.nft([
-      { op: 'flushChain', table: TABLE, chain: BASE.chain },
-      { op: 'removeChain', table: TABLE, chain: BASE.chain },
-      ...FAMILIES.map((family): NftCommand => ({ op: 'removeMap', table: TABLE, map: MAPS[family] })),
+      ...removeChain(BASE.chain),
+      ...FAMILIES.map(
+        (family): NftCommand => ({ op: 'removeMap', table: TABLE, map: MAPS[family], elements: true }),
+      ),
       { op: 'removeTable', table: TABLE },
     ]),
   )
 }
 
-/** What of the masquerading of these addresses is missing, in the order in which it has to be made. */
-export function missingMasquerade(kernel: Kernel, id: AttachmentId, cidrs: readonly Cidr[]): MissingNft[] {
-  const ofChains = networkChainPrefix(id.network)
-  const chains = new Map(cidrs.map((cidr) => [formatCidr(networkOf(cidr)), subnetChain(id.network, cidr)]))
+/** Returns what of the masquerading of these addresses is missing, in the order in which it has to be made. */
+export function missingMasquerade(kernel: Kernel, network: string, cidrs: readonly Cidr[]): MissingNft[] {
+  const present = listMasquerade(kernel)
+  const subnets = outermost([...present, ...cidrs.map((cidr) => masqueradedSubnet(cidr, network))]).filter(
+    ({ subnet }) => cidrs.some(({ address }) => contains(subnet, address)),
+  )
+  const base = {
+    what: 'the rules that masquerade pods are missing in table inet bowline',
+    commands: compileBase(),
+  }
   return [
-    ...(kernel.hasNftChain(BASE)
-      ? []
-      : [
-          {
-            what: 'the rules that masquerade pods are missing in table inet bowline',
-            commands: compileBase(),
-          },
-        ]),
-    ...[...chains]
-      .filter(([, chain]) => !kernel.hasNftChain(chain))
-      .map(([subnet, chain]) => ({
-        what: `the rules that masquerade ${subnet} are missing in nftables chain ${chain.chain}`,
-        commands: compileChain(chain),
-      })),
-    ...cidrs
-      .filter((cidr) => !kernel.hasNftElement({ ...elementRef(cidr.address), ofChains }))
-      .map((cidr) => missingElement(kernel, id, cidr)),
+    ...(kernel.hasNftChain(BASE) ? [] : [base]),
+    ...subnets.flatMap((one) => missingSubnet(kernel, present, one)),
   ]
 }
 
-/** What another network has with this address can't be added beside, and is not ours to take away. */
-function missingElement(kernel: Kernel, id: AttachmentId, cidr: Cidr): MissingNft {
-  const isOfAnother = kernel.hasNftElement(elementRef(cidr.address))
-  const why = isOfAnother ? 'belongs to another network' : 'is missing'
-  return {
-    what: `${formatAddress(cidr.address)} is not masqueraded: its nftables element ${why}`,
-    commands: isOfAnother ? [] : [addElement(id, cidr)],
-  }
+function missingSubnet(
+  kernel: Kernel,
+  present: readonly MasqueradedSubnet[],
+  one: MasqueradedSubnet,
+): MissingNft[] {
+  const chain = subnetChain(one.subnet)
+  const text = formatCidr(one.subnet)
+  const within = present.filter(({ subnet }) => contains(one.subnet, subnet.address))
+  return [
+    ...(kernel.hasNftChain(chain)
+      ? []
+      : [
+          {
+            what: `the rules that masquerade ${text} are missing in nftables chain ${chain.chain}`,
+            commands: compileChain(chain),
+          },
+        ]),
+    ...(within.some(({ subnet }) => sameCidr(subnet, one.subnet))
+      ? []
+      : [
+          {
+            what: `${text} is not masqueraded: its nftables element is missing`,
+            commands: [
+              ...within.map(({ subnet }): NftCommand => ({ op: 'removeElement', ...elementRef(subnet) })),
+              addElement(one),
+            ],
+          },
+        ]),
+  ]
 }
 
-function compileFrame(network: string, cidrs: readonly Cidr[]): NftCommand[] {
-  return [...compileBase(), ...cidrs.flatMap((cidr) => compileChain(subnetChain(network, cidr)))]
+/** Prefixes are disjoint, or one holds the other: the widest of each hold all of them. The first of two equal ones counts. */
+function outermost(all: readonly MasqueradedSubnet[]): MasqueradedSubnet[] {
+  const unique = distinct(all, ({ subnet }) => formatCidr(subnet))
+  return unique.filter(
+    ({ subnet }) =>
+      !unique.some((one) => one.subnet.prefix < subnet.prefix && contains(one.subnet, subnet.address)),
+  )
 }
 
-/** What all networks have in common. */
+function isSame(a: MasqueradedSubnet, b: MasqueradedSubnet): boolean {
+  return a.network === b.network && sameCidr(a.subnet, b.subnet)
+}
+
 function compileBase(): NftCommand[] {
   return [
     { op: 'ensureTable', table: TABLE },
@@ -184,6 +186,7 @@ function compileBase(): NftCommand[] {
         table: TABLE,
         map: MAPS[family],
         key: family === 4 ? 'ipv4_addr' : 'ipv6_addr',
+        interval: true,
       }),
     ),
     ...compileChain(BASE),
@@ -191,86 +194,41 @@ function compileBase(): NftCommand[] {
 }
 
 /** What leaves a subnet. What stays in it, and multicast, keeps its source. */
-function subnetChain(network: string, cidr: Cidr): NftChain {
+function subnetChain(subnet: Cidr): NftChain {
   return {
     table: TABLE,
-    chain: subnetChainName(network, networkOf(cidr)),
+    chain: chainName(subnet),
     rules: [
-      [daddr(networkOf(cidr)), { verdict: 'return' }],
-      [daddr(MULTICAST[cidr.address.family]), { verdict: 'return' }],
+      [daddr(subnet), { verdict: 'return' }],
+      [daddr(MULTICAST[subnet.address.family]), { verdict: 'return' }],
       [{ verdict: 'masquerade' }],
     ],
   }
 }
 
-function addWithFrame(kernel: Kernel, id: AttachmentId, cidrs: readonly Cidr[], yields: Yield): void {
-  try {
-    kernel.nft([...compileFrame(id.network, cidrs), ...cidrs.map((cidr) => addElement(id, cidr))])
-  } catch (error) {
-    if (!isErrno(error, ...TAKEN)) throw error
-    takeOver(kernel, id, cidrs, yields)
-  }
+/** Colons are for nft: a person could not type the name of the chain. */
+function chainName(subnet: Cidr): string {
+  return `${CHAIN_PREFIX}${formatCidr(subnet).replaceAll(':', '-')}`
 }
 
-/**
- * An element that points elsewhere: of our own network it is left by an attachment that is gone, for a network gives
- * an address once. Of another network it may be a live pod's. Out with it and in with ours, in one transaction.
- */
-function takeOver(kernel: Kernel, id: AttachmentId, cidrs: readonly Cidr[], yields: Yield): void {
-  const wanted = new Set(cidrs.map(({ address }) => formatAddress(address)))
-  const present = listElements(kernel).filter(({ address }) => wanted.has(formatAddress(address)))
-  const locks: FileLock[] = []
-  try {
-    for (const element of present.filter(({ chain }) => !chain.startsWith(networkChainPrefix(id.network)))) {
-      const lock = yields(element)
-      if (!lock) throw foreignElement(element)
-      locks.push(lock)
-    }
-    kernel.nft([
-      ...compileFrame(id.network, cidrs),
-      ...present.map(({ address }): NftCommand => ({ op: 'removeElement', ...elementRef(address) })),
-      ...cidrs.map((cidr) => addElement(id, cidr)),
-    ])
-  } finally {
-    for (const lock of locks) lock.release()
-  }
+function removeChain(chain: string): NftCommand[] {
+  return [
+    { op: 'flushChain', table: TABLE, chain },
+    { op: 'removeChain', table: TABLE, chain },
+  ]
 }
 
-function foreignElement({ address, chain, comment }: Masqueraded): Fault {
-  const text = formatAddress(address)
-  return new Fault(
-    `${text} is masqueraded for ${comment || 'a pod'} of another network of this node (nftables chain ${chain})`,
-    {
-      code: Code.addressInUse,
-      cure: 'Give each network a subnet of its own, or call GC for the other network if its pods are gone.',
-    },
-  )
-}
-
-function listElements(kernel: Kernel): Masqueraded[] {
-  const elements = FAMILIES.flatMap((family) => kernel.nftElements({ table: TABLE, map: MAPS[family] }))
-  return elements.map(({ key, goto, comment = '' }: NftElement) => ({
-    address: addressFromBytes(key),
-    chain: goto,
-    comment,
-  }))
-}
-
-function commentOf(id: AttachmentId): string {
-  return ownerText(id).slice(0, 120)
-}
-
-function addElement(id: AttachmentId, cidr: Cidr): NftCommand {
+function addElement({ subnet, network }: MasqueradedSubnet): NftCommand {
   return {
     op: 'addElement',
-    ...elementRef(cidr.address),
-    goto: subnetChainName(id.network, networkOf(cidr)),
-    comment: commentOf(id),
+    ...elementRef(subnet),
+    goto: chainName(subnet),
+    comment: `${COMMENT_PREFIX}${network}`,
   }
 }
 
-function elementRef(address: Address): NftElementRef {
-  return { table: TABLE, map: MAPS[address.family], key: addressBytes(address) }
+function elementRef({ address, prefix }: Cidr): NftElementRef {
+  return { table: TABLE, map: MAPS[address.family], key: addressBytes(address), prefix }
 }
 
 function daddr({ address, prefix }: Cidr): NftExpression {

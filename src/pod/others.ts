@@ -1,7 +1,7 @@
-import type { Address } from '../core/address.ts'
+import type { Address, Cidr } from '../core/address.ts'
 import type { FileLock, LockKind } from '../core/files.ts'
+import type { UndoStack } from '../core/undo.ts'
 import type { Link } from '../kernel/kernel.ts'
-import type { Yield } from './masquerade.ts'
 
 /** What one attachment must know of the others on this node. */
 export type Others = {
@@ -20,6 +20,8 @@ export type Others = {
   isOwnLink(link: Link): boolean
   /** Writes down, before it is made, that this attachment has a route of its own to the address over the link. */
   noteHostRoute(linkName: string, address: Address): void
-  /** Whether the pod of another network that has the masquerading of an address can do without. */
-  readonly yields: Yield
+  /** Masquerades the subnets of these addresses, which all pods in them share. */
+  ensureMasquerade(cidrs: readonly Cidr[], undo: UndoStack): void
+  /** Ends what an earlier config of this network said of them. */
+  endMasquerade(cidrs: readonly Cidr[], undo: UndoStack): void
 }

@@ -18,7 +18,7 @@ import { addChained } from './chain.ts'
 import { withPodNetns } from './pod_netns.ts'
 import type { Ports } from './ports.ts'
 import { othersOf } from './reaper.ts'
-import { recordsOf, removeDelegatedFrames, withAttachmentLock } from './records.ts'
+import { recordsOf, withAttachmentLock } from './records.ts'
 import { releaseUnrecorded, removeWithDelegated } from './remove.ts'
 import { bridgeNameOf, specOf } from './spec_of.ts'
 import { removeUnrecorded, throwCollected, withUnwound } from './unmake.ts'
@@ -74,7 +74,6 @@ function addLocked(call: Call, ports: Ports, netns: Netns, previous: CniResult |
 /** What an ADD that was killed has left; the addresses that it had from us it gets again. */
 function removeRemains(call: Call, ports: Ports, record: AttachmentRecord): void {
   throwCollected(removeWithDelegated(call, ports, record), record.containerId)
-  removeDelegatedFrames(ports, record)
 }
 
 /** A record that can't be trusted, after a power failure perhaps: what the derived names and the leases show goes. */

@@ -22,14 +22,14 @@ import {
 } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
-import { removeMasquerade } from '../pod/masquerade.ts'
 import { assertGateways, assertPodAddresses } from '../pod/next_hop.ts'
 import type { PodIp, PodRoute } from '../pod/spec.ts'
 import { askWays, ownAddressFault, ownOnes, ownPrefix, type Ways } from '../pod/ways.ts'
 import { attachmentIdOf, type Call, dataDirOf, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
+import { forgetRecord } from './forget.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
 import { reaperOf } from './reaper.ts'
-import { forgetRecord, recordsOf } from './records.ts'
+import { recordsOf } from './records.ts'
 
 /** What IPAM gave, and the record in which it is written down by now. */
 export type Acquired = {
@@ -275,21 +275,11 @@ function writeRecord(ports: Ports, record: AttachmentRecord, undo: UndoStack): A
   return record
 }
 
-/**
- * Frees the addresses that a record names, as far as they are still held by its attachment. Of those that nobody holds
- * the masquerading goes, which `removeFromKernel` has left: while the pool is locked, nobody takes them.
- */
+/** Frees the addresses that a record names, as far as they are still held by its attachment. */
 export function releaseLeases(ports: Ports, record: AttachmentRecord): void {
-  const { leases, network, masquerade } = record
+  const { leases, network } = record
   if (!leases || leases.addresses.length === 0) return
-  withPool(ports, network, leases.dataDir, (pool) => {
-    const addresses = leases.addresses.map(parseAddress)
-    if (masquerade && record.bootId === ports.kernel.bootId()) {
-      const ownerless = addresses.filter((address) => pool.ownership(record, address) === 'nobody')
-      removeMasquerade(ports.kernel, network, ownerless)
-    }
-    pool.release(record, addresses)
-  })
+  withPool(ports, network, leases.dataDir, (pool) => pool.release(record, leases.addresses.map(parseAddress)))
 }
 
 /** The routes of a config or a record, which have been checked when it was read, as values. */

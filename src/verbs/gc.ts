@@ -3,18 +3,18 @@ import { isDamaged } from '../../ipam/records.ts'
 import { type ValidAttachments, validAttachments } from '../cni/valid_attachments.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
 import { removeUnusedMacFrame } from '../pod/mac_check.ts'
-import { removeUnusedFrame } from '../pod/masquerade.ts'
 import { type HostLinks, hostLinksOf } from '../pod/own_interface.ts'
 import { type Call, delegateOf, runDelegate } from './call.ts'
+import { forgetRecord } from './forget.ts'
 import {
   freeStrayLeases,
   removeDamaged,
-  removeStrayElements,
   removeStrayLinks,
   removeStrayMacChecks,
+  removeStrayMasquerade,
 } from './gc_strays.ts'
 import type { Ports } from './ports.ts'
-import { configuredChains, forgetRecord, recordsOf } from './records.ts'
+import { recordsOf } from './records.ts'
 import { removeWithDelegated } from './remove.ts'
 import { throwCollected } from './unmake.ts'
 
@@ -26,7 +26,6 @@ export function gc(call: Call, ports: Ports): void {
   const valid = validAttachments(call.config)
   const network = call.config.name
   const type = delegateOf(call.config)
-  const chains: string[] = []
   const strayLinks = collectFaults([() => removeStrayLinks(ports, network, valid)])
   const faults = [
     ...collectStale(call, ports, valid, () => true),
@@ -35,10 +34,10 @@ export function gc(call: Call, ports: Ports): void {
     ...collectFaults([
       // Without a word on addresses in the config, leases of this name are another plugin's. Those of links stay held.
       () => call.config.ipam && !type && strayLinks.length === 0 && freeStrayLeases(call, ports, valid),
-      () => chains.push(...removeStrayElements(ports, network, valid)),
+      () => removeStrayMasquerade(ports, network, valid),
       () => removeStrayMacChecks(ports),
       () => type && runDelegate(call, ports, type, 'GC'),
-      () => removeFrame(ports, network, [...chains, ...configuredChains(call)]),
+      () => recordsOf(ports).removeUnused(network) && removeUnusedMacFrame(ports.kernel),
     ]),
   ]
   throwCollected(faults, `network ${network}`, 'GC')
@@ -82,11 +81,4 @@ function collect(call: Call, ports: Ports, stale: AttachmentRecord, hostLinks: H
   } finally {
     lock.release()
   }
-}
-
-/** What the network's pods had in common; while there are records, the last of them takes it. */
-function removeFrame(ports: Ports, network: string, chains: readonly string[]): void {
-  if (!recordsOf(ports).removeUnused(network)) return
-  removeUnusedFrame(ports.kernel, chains)
-  removeUnusedMacFrame(ports.kernel)
 }

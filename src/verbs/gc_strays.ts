@@ -1,18 +1,16 @@
 import type { ValidAttachments } from '../cni/valid_attachments.ts'
-import { formatAddress } from '../core/address.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
-import { deriveNames, hostIfNameOf, ownerText } from '../core/names.ts'
+import { deriveNames, hostIfNameOf } from '../core/names.ts'
 import type { Link, Netns } from '../kernel/kernel.ts'
 import { isAliasOfNetwork, ownerOfAlias } from '../pod/alias.ts'
 import { removeLink } from '../pod/detach.ts'
 import { listMacChecks, removeMacCheck } from '../pod/mac_check.ts'
-import { ensureMasquerade, listMasquerade, removeMasquerade } from '../pod/masquerade.ts'
 import { isDerivedName, isNamedByAlias } from '../pod/own_interface.ts'
 import { withPool } from './addresses.ts'
 import type { Call } from './call.ts'
+import { removeMasquerade } from './masquerading.ts'
 import type { Ports } from './ports.ts'
-import { othersOf } from './reaper.ts'
-import { claimsOf, recordsOf } from './records.ts'
+import { recordsOf, soundRecord } from './records.ts'
 import { throwCollected } from './unmake.ts'
 
 /*
@@ -104,31 +102,11 @@ export function freeStrayLeases({ config }: Call, ports: Ports, valid: ValidAtta
   })
 }
 
-/** Masquerading that no record claims. Returns the chains that the network's elements went to. */
-export function removeStrayElements(ports: Ports, network: string, valid: ValidAttachments): string[] {
-  const { kernel } = ports
-  const elements = listMasquerade(kernel, network)
-  const claims = claimsOf(recordsOf(ports).list(network))
-  // A comment may be cut short.
-  const isValid = (comment: string) => valid.all.some((one) => ownerText(one).startsWith(comment))
-  const strays = elements.filter(
-    ({ address, comment }) => !claims.has(formatAddress(address)) && !isValid(comment),
-  )
-  const remove = strays.map(
-    ({ address }) =>
-      () =>
-        removeMasquerade(kernel, network, [address]),
-  )
-  // An ADD that has got such an address meanwhile wrote its record first, and then found the element in place.
-  const restore = () => {
-    const claimsNow = claimsOf(recordsOf(ports).list(network))
-    for (const { address } of strays) {
-      const claim = claimsNow.get(formatAddress(address))
-      if (claim) ensureMasquerade(kernel, claim.record, [claim.cidr], othersOf(ports, claim.record).yields)
-    }
-  }
-  throwCollected(collectFaults([...remove, restore]), `masquerading of network ${network}`, 'GC')
-  return elements.map(({ chain }) => chain)
+/**
+ * Masquerading that no record names. Left as it is where a valid attachment has no record: its subnet is not known.
+ */
+export function removeStrayMasquerade(ports: Ports, network: string, valid: ValidAttachments): void {
+  if (valid.all.every((one) => soundRecord(ports, { ...one, network }))) removeMasquerade(ports, network)
 }
 
 /**

@@ -4,16 +4,15 @@ import { isDamaged } from '../../ipam/records.ts'
 import type { Reaper } from '../../ipam/survey.ts'
 import { type Address, formatAddress, parseCidr } from '../core/address.ts'
 import { isErrno } from '../core/errors.ts'
-import type { FileLock } from '../core/files.ts'
-import { type AttachmentId, deriveBridgeMac, networkChainPrefix } from '../core/names.ts'
+import { type AttachmentId, deriveBridgeMac } from '../core/names.ts'
 import { distinct } from '../core/text.ts'
 import type { Link } from '../kernel/kernel.ts'
 import { isOwnAlias } from '../pod/alias.ts'
-import type { Masqueraded, Yield } from '../pod/masquerade.ts'
 import type { Others } from '../pod/others.ts'
 import { findHostEnd, hostLinksOf } from '../pod/own_interface.ts'
+import { endMasquerade, ensureMasquerade } from './masquerading.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
-import { claimsOf, recordsOf } from './records.ts'
+import { recordsOf } from './records.ts'
 import { removeFromKernel, throwCollected } from './unmake.ts'
 
 /** Judges attachments whose DEL has never come, for a pool that is full. */
@@ -27,11 +26,8 @@ export function reaperOf(ports: Ports): Reaper {
 }
 
 /** What an attachment must know of the others, from their records; `dataDir` is where its own network has its leases. */
-export function othersOf(
-  ports: Ports,
-  { network, containerId, ifName }: AttachmentId,
-  dataDir = ports.paths.dataDir,
-): Others {
+export function othersOf(ports: Ports, id: AttachmentId, dataDir = ports.paths.dataDir): Others {
+  const { network, containerId, ifName } = id
   const records = recordsOf(ports)
   const isThis = (one: AttachmentId): boolean =>
     one.network === network && one.containerId === containerId && one.ifName === ifName
@@ -52,7 +48,8 @@ export function othersOf(
       )
       records.write({ ...record, hostRoutes: { link: linkName, addresses } })
     },
-    yields: yieldOf(ports),
+    ensureMasquerade: (cidrs, undo) => ensureMasquerade(ports, id, cidrs, undo),
+    endMasquerade: (cidrs, undo) => endMasquerade(ports, id, cidrs, undo),
   }
 }
 
@@ -130,22 +127,6 @@ function isOwnLink(ports: Ports, link: Link): boolean {
 }
 
 /**
- * Judges what is masqueraded for another network: whether a record of that network still claims the address for a pod
- * that may live. What no record claims is left over, since a record is written before and removed after.
- */
-function yieldOf(ports: Ports): Yield {
-  const records = recordsOf(ports)
-  return (element) => {
-    const network = records.networks().find((name) => element.chain.startsWith(networkChainPrefix(name)))
-    const claims =
-      network === undefined ? [] : records.list(network).filter((one) => isOf(ports, one, element))
-    const [claim] = claims
-    if (!claim) return { release() {} }
-    return claims.length === 1 ? lockIfDead(ports, claim) : undefined
-  }
-}
-
-/**
  * Whether nobody will miss it: the namespace of its pod does not exist any more where it was, and neither does the
  * host's end of its link, by whatever name, which the kernel removes with the namespace. Whoever has no link (IPAM alone) is judged by
  * the namespace. An attachment of which the namespace was never known is never dead, nor one without a link whose path
@@ -170,17 +151,4 @@ function isThere(ports: Ports, { path, device, inode }: NonNullable<AttachmentRe
     // Anything else, such as a want of rights, says nothing about it.
     return !isErrno(error, 'ENOENT', 'EINVAL')
   }
-}
-
-function isOf(ports: Ports, record: AttachmentRecord, { address }: Masqueraded): boolean {
-  return record.bootId === ports.kernel.bootId() && claimsOf([record]).has(formatAddress(address))
-}
-
-function lockIfDead(ports: Ports, claim: AttachmentRecord): FileLock | undefined {
-  const records = recordsOf(ports)
-  const lock = records.tryLock(claim)
-  const now = lock && records.read(claim)
-  if (lock && (!now || (!isDamaged(now) && !mayLive(ports, now)))) return lock
-  lock?.release()
-  return undefined
 }

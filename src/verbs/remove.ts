@@ -1,6 +1,5 @@
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
-import { removeMasquerade } from '../pod/masquerade.ts'
 import type { HostLinks } from '../pod/own_interface.ts'
 import { releaseLeases, withPool } from './addresses.ts'
 import { attachmentIdOf, type Call, releaseDelegated } from './call.ts'
@@ -8,7 +7,7 @@ import type { Ports } from './ports.ts'
 import { type Removal, type RemovalContext, removeFromKernel } from './unmake.ts'
 
 /**
- * Undoes an attachment by its record: masquerading, link, leases. Goes on after a failure; but as long as the link is
+ * Undoes an attachment by its record: link, leases. Goes on after a failure; but as long as the link is
  * there, its addresses stay held, and another IPAM plugin must not free them either. The record stays: `forgetRecord`
  * takes it away once all is done.
  */
@@ -29,11 +28,8 @@ export function removeWithDelegated(
   return isLinkGone ? [...faults, ...collectFaults([() => releaseDelegated(call, ports, record)])] : faults
 }
 
-/** Frees all leases of an attachment that has no sound record, and ends the masquerading of what they held. */
+/** Frees all leases of an attachment that has no sound record. */
 export function releaseUnrecorded(call: Call, ports: Ports): void {
   const id = attachmentIdOf(call)
-  withPool(ports, id.network, call.config.ipam?.dataDir, (pool) => {
-    const freed = pool.releaseAll(id)
-    removeMasquerade(ports.kernel, id.network, freed)
-  })
+  withPool(ports, id.network, call.config.ipam?.dataDir, (pool) => pool.releaseAll(id))
 }

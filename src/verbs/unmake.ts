@@ -1,18 +1,15 @@
-import { viewPool } from '../../ipam/pool.ts'
 import type { AttachmentRecord } from '../../ipam/record.ts'
-import { type Address, formatAddress, parseAddress, parseCidr } from '../core/address.ts'
+import { parseAddress } from '../core/address.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'
-import { type AttachmentId, deriveNames } from '../core/names.ts'
+import { deriveNames } from '../core/names.ts'
 import { isOwnAlias } from '../pod/alias.ts'
 import { removeHostRoute } from '../pod/delivery.ts'
 import { leaveBridge, returnRoutes } from '../pod/detach.ts'
 import { removeMacCheck } from '../pod/mac_check.ts'
-import { removeMasquerade, removeUnrecordedMasquerade } from '../pod/masquerade.ts'
 import { type HostLinks, hostLinksOf, leadsTo, removeInterface } from '../pod/own_interface.ts'
 import { attachmentIdOf, type Call } from './call.ts'
 import { marksOf, marksOfUnrecorded, otherRecords } from './marks.ts'
 import type { Ports } from './ports.ts'
-import { claimsOf } from './records.ts'
 
 /** What was removed from the kernel. */
 export type Removal = {
@@ -25,7 +22,7 @@ export type Removal = {
 export type RemovalContext = { readonly call?: Call; readonly hostLinks?: HostLinks }
 
 /**
- * Takes away what an attachment has in the kernel, by its record: masquerading and link. Goes on after a failure. Leases
+ * Takes away what an attachment has in the kernel, by its record. Goes on after a failure. Leases
  * and the record itself stay.
  */
 export function removeFromKernel(
@@ -33,12 +30,10 @@ export function removeFromKernel(
   record: AttachmentRecord,
   { call, hostLinks = hostLinksOf(ports.kernel) }: RemovalContext = {},
 ): Removal {
-  // Before the link: the kernel then waits for its readers once for both.
-  const before = collectFaults([() => removeMasqueradeOf(ports, record)])
   const link = collectFaults([() => removeOwnLink(ports, record, call, hostLinks)])
   // After the link: at no time can the pod send unchecked.
   const after = collectFaults([() => removeHostRoutes(ports, record), () => removeMacCheckOf(ports, record)])
-  return { faults: [...before, ...link, ...after], isLinkGone: link.length === 0 }
+  return { faults: [...link, ...after], isLinkGone: link.length === 0 }
 }
 
 /**
@@ -50,10 +45,7 @@ export function removeUnrecorded(ports: Ports, call: Call): Removal {
   const id = attachmentIdOf(call)
   const marks = marksOfUnrecorded(ports, call)
   const link = collectFaults([() => removeInterface(kernel, marks, hostLinksOf(kernel))])
-  const after = collectFaults([
-    () => removeMacCheck(kernel, deriveNames(id)),
-    () => removeUnrecordedMasquerade(kernel, id, claimedBeside(ports, id)),
-  ])
+  const after = collectFaults([() => removeMacCheck(kernel, deriveNames(id))])
   return { faults: [...link, ...after], isLinkGone: link.length === 0 }
 }
 
@@ -79,37 +71,6 @@ export function withUnwound(error: unknown, faults: readonly Fault[]): unknown {
   const inner = error instanceof Error ? error.message : String(error)
   const left = faults.map(({ message }) => message).join('; ')
   return new Fault(`${inner} (and the rollback failed in part: ${left})`, { cause: error })
-}
-
-/**
- * Elements in the kernel live no longer than the boot they were made in. A record is written before the leases are taken,
- * and stays when a DEL fails: it may name addresses that are another pod's by now. Those that nobody holds are for
- * `releaseLeases`, which has the pool's lock.
- */
-function removeMasqueradeOf(ports: Ports, record: AttachmentRecord): void {
-  if (!record.masquerade || record.bootId !== ports.kernel.bootId()) return
-  const addresses = record.masquerade.map((text) => parseCidr(text).address)
-  removeMasquerade(ports.kernel, record.network, addresses.filter(ownedBy(ports, record)))
-}
-
-/** By its lease; of an address that another IPAM plugin has given, as long as no other record claims it. */
-function ownedBy(ports: Ports, record: AttachmentRecord): (address: Address) => boolean {
-  const { leases, network } = record
-  if (leases) {
-    const pool = viewPool(ports.files, { dataDir: leases.dataDir, network })
-    return (address) => pool.held(record, [address])
-  }
-  const isClaimed = claimedBeside(ports, record)
-  return (address) => !isClaimed(address)
-}
-
-/** Whether another attachment of the network is masqueraded under an address, by its record. Reads them at most once. */
-function claimedBeside(ports: Ports, id: AttachmentId): (address: Address) => boolean {
-  let claims: ReturnType<typeof claimsOf> | undefined
-  return (address) => {
-    claims ??= claimsOf(otherRecords(ports, id, [id.network]))
-    return claims.has(formatAddress(address))
-  }
 }
 
 function removeMacCheckOf(ports: Ports, record: AttachmentRecord): void {

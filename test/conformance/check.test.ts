@@ -246,11 +246,10 @@ const DAMAGES: readonly Damage[] = [
   },
   { what: 'masquerading', reference: 'unseen', spoil: () => 'nft flush ruleset', named: /masquerad/ },
   {
-    what: 'the masquerading of one address',
+    what: 'the masquerading of its address',
     reference: 'unseen',
-    spoil: () =>
-      `nft delete element inet bowline masquerade4 '{ 10.1.0.2 }' 2>/dev/null || iptables -t nat -F`,
-    named: /10\.1\.0\.2/,
+    spoil: () => 'nft flush map inet bowline subnets4 2>/dev/null || iptables -t nat -F',
+    named: /10\.1\.0\.(2|0\/24)/,
   },
 ]
 

@@ -27,6 +27,7 @@ import { createOutside, removeNetns } from '../support/sandbox.ts'
 useNode()
 
 const ADDRESSES = ['10.1.0.2', 'fd00:1::2']
+const SUBNETS = ['10.1.0.0/24', 'fd00:1::/64']
 const OUTSIDE = ['192.0.2.2', '2001:db8::2']
 
 /** A dual-stack network that masquerades. */
@@ -40,9 +41,9 @@ async function masqueradedLife(config: Config): Promise<void> {
   const pod = createPod()
   await add(config, pod)
   for (const address of OUTSIDE) expect([address, await reaches(address, pod)]).toEqual([address, true])
-  expect(rulesNaming(ADDRESSES), 'there is a rule for each address').not.toEqual([])
+  expect(rulesNaming([...ADDRESSES, ...SUBNETS]), 'there are rules').not.toEqual([])
   await done('DEL', config, pod)
-  expect(await leftovers(...ADDRESSES)).toEqual(NO_LEFTOVERS)
+  expect(await leftovers(...ADDRESSES, ...SUBNETS)).toEqual(NO_LEFTOVERS)
 }
 
 const BACKENDS = ['', 'iptables', 'nftables'] as const
@@ -74,7 +75,7 @@ const MASQUERADE: readonly Case[] = [
       const pod = createPod()
       await add(masquerading(subject, version, { ipMasq: false }), pod)
       expect(await answersAtOnce(OUTSIDE[0] ?? '', pod)).toBe(false)
-      expect(rulesNaming(ADDRESSES)).toEqual([])
+      expect(rulesNaming([...ADDRESSES, ...SUBNETS])).toEqual([])
     },
   },
   {
@@ -164,7 +165,7 @@ async function delAfterLoss(config: Config, lose: (pod: Pod) => string): Promise
   const netns = lose(pod)
   await done('DEL', config, pod, { netns })
   rmSync(pod.path, { force: true })
-  expect(await leftovers(...ADDRESSES, pod.containerId), 'nothing is left').toEqual(NO_LEFTOVERS)
+  expect(await leftovers(...ADDRESSES, ...SUBNETS, pod.containerId), 'nothing is left').toEqual(NO_LEFTOVERS)
 }
 
 const WITHOUT_NAMESPACE: readonly Case[] = LOSSES.flatMap(({ what, lose }, i): Case[] => [

@@ -1,3 +1,4 @@
+import { addressFromBytes, overlaps, sameCidr } from '../../src/core/address.ts'
 import { during } from '../../src/core/errors.ts'
 import {
   isRemoval,
@@ -24,11 +25,17 @@ type Table = {
 type Chain = { readonly hook: NftHook | undefined; rules: NftRule[] }
 type VerdictMap = {
   readonly key: NftKeyType
+  readonly interval: boolean
   readonly elements: Map<string, Target>
   /** Elements removed in the running transaction: until it is over the kernel counts them as there. */
   leaving: number
 }
-type Target = { readonly goto: string; readonly comment: string | undefined }
+type Target = {
+  readonly goto: string
+  readonly comment: string | undefined
+  /** In an interval map: the first address is the key. */
+  readonly prefix?: number
+}
 
 /** Tables (by `family name`), chains with their rules, and maps with their elements (key in hex), by name. */
 export type NftDump = Record<string, { chains: Record<string, unknown>; maps: Record<string, unknown> }>
@@ -62,9 +69,9 @@ export class FakeNft {
   }
 
   /** False as well when the table or the map is missing. */
-  has({ map, key, ofChains, ...table }: NftOwnElementRef): boolean {
+  has({ map, key, ofChain, ...table }: NftOwnElementRef): boolean {
     const found = this.#tables.get(nameOf(table))?.maps.get(map)
-    return found !== undefined && hasElement(found, key, ofChains)
+    return found !== undefined && hasElement(found, key, ofChain)
   }
 
   /** Whether the chain is there, at its hook and with its rules in this order, others between them or not. */
@@ -80,7 +87,7 @@ export class FakeNft {
     const elements = this.#tables.get(nameOf(ref))?.maps.get(ref.map)?.elements ?? new Map<string, Target>()
     return [...elements].map(([key, { goto, comment }]) => ({
       ...ref,
-      key: Uint8Array.from(key.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
+      key: bytesOf(key),
       goto,
       ...(comment !== undefined && { comment }),
     }))
@@ -132,16 +139,16 @@ function applyWithin(table: Table, command: Exclude<NftCommand, TableCommand>): 
       addRule(table, command.chain, command.rule)
       break
     case 'ensureMap':
-      ensureMap(table, command.map, command.key)
+      ensureMap(table, command)
       break
     case 'removeMap':
-      removeMap(table, command.map)
+      removeMap(table, command.map, command.elements)
       break
     case 'addElement':
       addElement(table, command)
       break
     case 'removeElement':
-      removeElement(found(table.maps, command.map), command.key, command.ofChains)
+      removeElement(found(table.maps, command.map), command.key, command.ofChain)
       break
   }
 }
@@ -192,36 +199,49 @@ function checkMasquerade({ hook }: Chain, family: NftFamily): void {
   if (hook && (hook.type !== 'nat' || hook.hook !== 'postrouting')) throw refusal('EOPNOTSUPP')
 }
 
-function ensureMap({ maps }: Table, name: string, key: NftKeyType): void {
+type EnsureMap = Extract<NftCommand, { op: 'ensureMap' }>
+
+function ensureMap({ maps }: Table, { map: name, key, interval = false }: EnsureMap): void {
   const map = maps.get(checkName(name))
-  if (map && map.key !== key) throw refusal('EEXIST')
-  if (!map) maps.set(name, { key, elements: new Map(), leaving: 0 })
+  if (map && (map.key !== key || map.interval !== interval)) throw refusal('EEXIST')
+  if (!map) maps.set(name, { key, interval, elements: new Map(), leaving: 0 })
 }
 
-function removeMap({ chains, maps }: Table, name: string): void {
+function removeMap({ chains, maps }: Table, name: string, withElements = false): void {
   const { elements, leaving } = found(maps, name)
   const rules = [...chains.values()].flatMap((chain) => chain.rules).flat()
   const used = rules.some((expression) => 'map' in expression && expression.map === name)
-  if (used || elements.size + leaving > 0) throw refusal('EBUSY')
+  if (used || (!withElements && elements.size + leaving > 0)) throw refusal('EBUSY')
   maps.delete(name)
 }
 
 /** The same element twice is no error and changes nothing; the same key with another target is EEXIST. */
-function addElement({ chains, maps }: Table, { map: name, key, goto, comment }: NftElement): void {
+function addElement({ chains, maps }: Table, { map: name, key, prefix, goto, comment }: NftElement): void {
   const map = found(maps, name)
+  if (prefix !== undefined && overlapsAny(map, key, prefix)) throw refusal('EEXIST')
   if (key.length !== KEY_BYTES[map.key]) throw refusal('EINVAL')
   if (found(chains, goto).hook) throw refusal('EOPNOTSUPP')
   const there = map.elements.get(hex(key))
   if (there && there.goto !== goto) throw refusal('EEXIST')
-  if (!there) map.elements.set(hex(key), { goto, comment })
+  if (!there) map.elements.set(hex(key), { goto, comment, ...(prefix !== undefined && { prefix }) })
 }
 
-function hasElement(map: VerdictMap, key: Uint8Array, ofChains = ''): boolean {
-  return map.elements.get(hex(key))?.goto.startsWith(ofChains) === true
+/** The same prefix twice is no overlap. */
+function overlapsAny(map: VerdictMap, key: Uint8Array, prefix: number): boolean {
+  const cidr = { address: addressFromBytes(key), prefix }
+  return [...map.elements].some(([other, target]) => {
+    const there = { address: addressFromBytes(bytesOf(other)), prefix: target.prefix ?? 0 }
+    return overlaps(cidr, there) && !sameCidr(cidr, there)
+  })
 }
 
-function removeElement(map: VerdictMap, key: Uint8Array, ofChains: string | undefined): void {
-  if (!hasElement(map, key, ofChains)) throw refusal('ENOENT')
+function hasElement(map: VerdictMap, key: Uint8Array, ofChain: string | undefined): boolean {
+  const element = map.elements.get(hex(key))
+  return element !== undefined && (ofChain === undefined || element.goto === ofChain)
+}
+
+function removeElement(map: VerdictMap, key: Uint8Array, ofChain: string | undefined): void {
+  if (!hasElement(map, key, ofChain)) throw refusal('ENOENT')
   map.elements.delete(hex(key))
   map.leaving++
 }
@@ -237,8 +257,8 @@ function found<T>(things: ReadonlyMap<string, T>, name: string): T {
   return thing
 }
 
-function showTarget({ goto, comment }: Target): string {
-  return `goto ${goto}${comment ? ` comment ${comment}` : ''}`
+function showTarget({ goto, comment, prefix }: Target): string {
+  return `${prefix === undefined ? '' : `/${prefix} `}goto ${goto}${comment ? ` comment ${comment}` : ''}`
 }
 
 function showHook(hook: NftHook | undefined): string {
@@ -266,6 +286,10 @@ function showExpression(expression: NftExpression): string {
 function sorted<T, R>(map: ReadonlyMap<string, T>, show: (value: T) => R): Record<string, R> {
   const entries = [...map].sort(([a], [b]) => (a < b ? -1 : 1))
   return Object.fromEntries(entries.map(([name, value]) => [name, show(value)]))
+}
+
+function bytesOf(hexDigits: string): Uint8Array {
+  return Uint8Array.from(hexDigits.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16))
 }
 
 function hex(bytes: Uint8Array): string {

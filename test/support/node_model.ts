@@ -1,9 +1,8 @@
 import { expect } from 'vitest'
 import type { AttachmentRecord } from '../../ipam/record.ts'
 import { parseRecord } from '../../ipam/record_format.ts'
-import { parseCidr } from '../../src/core/address.ts'
 import { Code } from '../../src/core/errors.ts'
-import { deriveNames, subnetChainName } from '../../src/core/names.ts'
+import { deriveNames } from '../../src/core/names.ts'
 import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
 import { createFakeNode, type FakeAnswer, type FakeCall, type FakeNode } from '../fakes/node.ts'
 import { gcConfig } from './fault_modes.ts'
@@ -19,16 +18,7 @@ import {
   type Who,
   type World,
 } from './node_script.ts'
-import {
-  addressOf,
-  CAPACITY,
-  EVERYBODY,
-  nameOf,
-  namesOf,
-  netnsOf,
-  SUBNETS,
-  worldConfigs,
-} from './node_worlds.ts'
+import { addressOf, CAPACITY, EVERYBODY, nameOf, namesOf, netnsOf, worldConfigs } from './node_worlds.ts'
 
 /** Plays a script on a node and holds every answer and every state against what must be. Throws when something is wrong. */
 export function playScript({ world, events }: Script): void {
@@ -336,8 +326,8 @@ class Play {
     const ofNetwork = EVERYBODY.filter((who) => who.network === network)
     const names = ofNetwork.map((who) => namesOf(who).hostIfName)
     const files = Object.entries(this.#node.files.dump()).filter(([path]) => path.includes(`/${network}/`))
-    const chain = subnetChainName(network, parseCidr(SUBNETS[network]))
-    const elements = JSON.stringify(nft).match(new RegExp(`"[0-9a-f]+":"goto ${chain}[^"]*"`, 'g')) ?? []
+    const elements =
+      JSON.stringify(nft).match(new RegExp(`"[0-9a-f]+":"[^"]* comment network ${network}"`, 'g')) ?? []
     const links = host.links.filter(({ name }) => names.includes(String(name)))
     return JSON.stringify({ files, elements, links }, undefined, 1)
   }

@@ -140,7 +140,7 @@ export type NftObject = {
   readonly elem?: readonly unknown[]
 }
 
-/** The keys of all maps and sets of our table: one for each masqueraded address. */
+/** The keys of all maps and sets of our table: one for each masqueraded subnet. */
 export async function nftElements(netns?: Netns): Promise<string[]> {
   return elementsIn(await nftRuleset(netns))
 }
@@ -229,6 +229,10 @@ function keyOfElement(element: unknown): string {
   if (Array.isArray(element)) return keyOfElement(element[0])
   if (typeof element === 'object' && element !== null && 'elem' in element) return keyOfElement(element.elem)
   if (typeof element === 'object' && element !== null && 'val' in element) return keyOfElement(element.val)
+  if (typeof element === 'object' && element !== null && 'prefix' in element) {
+    const { addr, len } = element.prefix as { addr: string; len: number }
+    return `${addr}/${len}`
+  }
   return String(element)
 }
 

@@ -12,10 +12,11 @@ import { beyond, type SystemCalls, tracePlugin } from '../support/system_calls.t
  * `sendto` is a round trip to netlink or nftables, and each `openat` a file or namespace.
  */
 const BUDGETS: Readonly<Record<string, SystemCalls>> = {
-  // One of the round trips asks who has the address and the gateway before: none of the node's own is a pod's.
+  // One of the round trips asks who has the address and the gateway before: none of the node's own is a pod's. One of the
+  // files would say that the masquerading of a subnet is being removed; one round trip asks whether the subnet has it.
   'ADD l3': {
     read: 2,
-    openat: 16,
+    openat: 17,
     statx: 13,
     ioctl: 2,
     clock_gettime: 2,
@@ -24,8 +25,8 @@ const BUDGETS: Readonly<Record<string, SystemCalls>> = {
     setns: 2,
     socket: 3,
     setsockopt: 6,
-    sendto: 10,
-    recvfrom: 12,
+    sendto: 9,
+    recvfrom: 11,
     pread64: 6,
     close: 14,
     pwrite64: 6,
@@ -51,10 +52,11 @@ const BUDGETS: Readonly<Record<string, SystemCalls>> = {
     pwrite64: 1,
     getdents64: 2,
   },
-  // Two of the round trips ask for the MTU of the way out: the routes of each family with the rules, and the link.
+  // Two of the round trips ask for the MTU of the way out: the routes of each family with the rules, and the link. Four of
+  // the files are the lease of the address in each other network: no pod of another network may have it.
   'ADD l2': {
     read: 2,
-    openat: 23,
+    openat: 28,
     statx: 18,
     ioctl: 2,
     clock_gettime: 3,
@@ -66,10 +68,11 @@ const BUDGETS: Readonly<Record<string, SystemCalls>> = {
     sendto: 14,
     recvfrom: 19,
     pread64: 10,
-    close: 20,
+    close: 22,
     pwrite64: 8,
     linkat: 3,
     write: 1,
+    getdents64: 4,
   },
   'DEL l2': {
     read: 2,

@@ -84,7 +84,7 @@ describe('a lock that its holder never lets go', () => {
       ...['10.0.0.2', 'fd00::2'].map((address) => `networks/attachment/${address}`),
       ...['10.1.0.2', 'fd00:1::2'].map((address) => `networks/pool/${address}`),
     ])
-    expect(left).toMatchObject({ links: [expect.any(String)], nftElements: ['10.0.0.2', 'fd00::2'] })
+    expect(left).toMatchObject({ links: [expect.any(String)], nftElements: ['10.0.0.0/24', 'fd00::/64'] })
     expect(left.records).toHaveLength(2)
   })
 

@@ -1,14 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { parseCidr } from '../../src/core/address.ts'
 import { parseMac } from '../../src/core/mac.ts'
-import {
-  deriveBridgeMac,
-  deriveNames,
-  isInterfaceName,
-  isPlainInterfaceName,
-  networkChainPrefix,
-  subnetChainName,
-} from '../../src/core/names.ts'
+import { deriveBridgeMac, deriveNames, isInterfaceName, isPlainInterfaceName } from '../../src/core/names.ts'
 
 const id = { network: 'net', containerId: 'box', ifName: 'eth0' }
 /** From outside: printf 'net\0box\0eth0' | sha256sum */
@@ -62,22 +54,6 @@ describe('the hardware address of a bridge', () => {
     expect(deriveBridgeMac('cni0', 'boot-1')).toBe(mac)
     expect(deriveBridgeMac('cni1', 'boot-1')).not.toBe(mac)
     expect(deriveBridgeMac('cni0', 'boot-2')).not.toBe(mac)
-  })
-})
-
-describe('the chain of a subnet', () => {
-  it('has a name of 21 characters that depends on network and subnet', () => {
-    const name = subnetChainName('net', parseCidr('10.0.0.0/24'))
-    expect(name).toMatch(/^net-[0-9a-f]{8}-[0-9a-f]{8}$/)
-    expect(subnetChainName('other', parseCidr('10.0.0.0/24'))).not.toBe(name)
-    expect(subnetChainName('net', parseCidr('10.0.0.0/25'))).not.toBe(name)
-  })
-
-  it('begins as all chains of its network do, and as none of another', () => {
-    for (const subnet of ['10.0.0.0/24', 'fd00::/64'].map(parseCidr)) {
-      expect(subnetChainName('net', subnet).startsWith(networkChainPrefix('net'))).toBe(true)
-      expect(subnetChainName('net2', subnet).startsWith(networkChainPrefix('net'))).toBe(false)
-    }
   })
 })
 

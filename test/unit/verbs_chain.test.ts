@@ -24,8 +24,8 @@ describe('ADD behind a plugin that has made the interface', () => {
     const { host, nft } = node.kernel.dump()
     expect(JSON.stringify(host.links.find(({ name }) => name === 'br0'))).toContain('10.3.0.1/24')
     expect(node.kernel.host().link({ name: 'foreign0' })?.port?.hairpin).toBe(true)
-    expect(Object.values(nft['inet bowline']?.maps['masquerade4'] ?? {})).toContainEqual({
-      '0a030005': expect.stringContaining('comment c1 eth0'),
+    expect(Object.values(nft['inet bowline']?.maps['subnets4'] ?? {})).toContainEqual({
+      '0a030000': expect.stringMatching(/goto subnet-10\.3\.0\.0\/24 comment network /),
     })
     expect(node.kernel.host().readSysctl('ipv4/ip_forward')).toBe('1')
   })

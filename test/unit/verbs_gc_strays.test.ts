@@ -41,13 +41,11 @@ function gc(node: FakeNode, config: object, valid: unknown = VALID) {
 function partsOf(node: FakeNode, containerId: string, network = 'net', ifName = 'eth0'): string[] {
   const { key, hostIfName } = deriveNames({ network, containerId, ifName })
   const { nft } = node.kernel.dump()
-  const isCommented = (table: string) =>
-    JSON.stringify(nft[table] ?? {}).includes(`comment ${containerId} ${ifName}`)
+  const isChecked = JSON.stringify(nft['bridge bowline'] ?? {}).includes(`comment ${containerId} ${ifName}`)
   const leases = Object.values(node.files.dump()).filter((text) => text === `${containerId}\r\n${ifName}`)
   return [
     ...(node.kernel.host().link({ name: hostIfName }) ? ['link'] : []),
-    ...(isCommented('inet bowline') ? ['masquerading'] : []),
-    ...(isCommented('bridge bowline') ? ['check'] : []),
+    ...(isChecked ? ['check'] : []),
     ...(leases.length > 0 ? ['leases'] : []),
     ...(node.files.list(`${RECORDS}/${network}`).includes(key) ? ['record'] : []),
   ]
@@ -55,7 +53,7 @@ function partsOf(node: FakeNode, containerId: string, network = 'net', ifName = 
 
 function wholeOf(config: object): string[] {
   const check = 'macspoofchk' in config ? ['check'] : []
-  return ['link', 'masquerading', ...check, 'leases', 'record']
+  return ['link', ...check, 'leases', 'record']
 }
 
 function recordOf(containerId: string, network = 'net'): string {
@@ -212,7 +210,7 @@ describe('GC', () => {
     expect(node.kernel.host().links()).toHaveLength(4)
   })
 
-  it('puts masquerading back that it took from an ADD which had just got the address', () => {
+  it('leaves the masquerading that an ADD needs which comes at any step of it', () => {
     // The IPAM of another program keeps no lock of ours: c2 gets the address that c1 lost, in the middle of a GC.
     const ipam = { 'other-ipam': () => ({ ips: [{ address: '10.1.0.5/24', gateway: '10.1.0.1' }] }) }
     const config = { ...L3, ipam: { type: 'other-ipam' } }
@@ -236,23 +234,6 @@ describe('GC', () => {
       ).toMatchObject({ exitCode: 0 })
     }
     throw new Error('too many steps')
-  })
-
-  it('leaves alone the masquerading of a live pod that still has the comment of one before', () => {
-    const node = createFakeNode()
-    const config = single(L3)
-    node.kernel.makeNetns(netnsOf('c2'))
-    node.call('ADD', { config })
-    node.files.remove(recordOf('c1'))
-    node.files.remove(`${LEASES}/10.1.0.7`)
-    node.kernel.removeNetns(NETNS)
-    const added = node.call('ADD', { containerId: 'c2', netns: netnsOf('c2'), config })
-    expect(partsOf(node, 'c1')).toEqual(['masquerading'])
-    expect(gc(node, config)).toMatchObject({ exitCode: 0 })
-    const checked = { ...config, prevResult: added.json }
-    expect(node.call('CHECK', { containerId: 'c2', netns: netnsOf('c2'), config: checked })).toMatchObject({
-      exitCode: 0,
-    })
   })
 
   it('harms no pod that gets the address of one whose DEL comes at any step of it', () => {

@@ -75,6 +75,15 @@ describe.each([
       ipam: { ...L3.ipam, ranges: range, routes: [] },
     },
   }
+  /** Pods of another network with a part of the same subnet. */
+  const sharing: Pod = {
+    ...other,
+    config: {
+      ...other.config,
+      ipam: { ...L3.ipam, ranges: [[{ subnet: '10.1.0.0/24', rangeStart: '10.1.0.200' }]], routes: [] },
+    },
+  }
+  const plain: Pod = { ...one, config: { ...config, ipMasq: false } }
   const add = (pod: Pod): Act => ({ command: 'ADD', pod })
   const del = (pod: Pod): Act => ({ command: 'DEL', pod })
   const check = (pod: Pod): Act => ({ command: 'CHECK', pod })
@@ -89,6 +98,22 @@ describe.each([
     ],
     ['ADD and DEL', { there: [two], acts: [add(one), del(two)], live: [one] }],
     ['ADD and DEL on another network', { there: [other], acts: [add(one), del(other)], live: [one] }],
+    [
+      'ADD and the last DEL of a network with the same subnet',
+      { there: [sharing], acts: [add(one), del(sharing)], live: [one] },
+    ],
+    [
+      'ADD and a GC of a network with the same subnet',
+      { there: [sharing], acts: [add(one), { ...gc(), pod: sharing }], live: [one] },
+    ],
+    [
+      'an ADD that fails and ADD on a network with the same subnet',
+      { acts: [{ ...add(one), fails: true }, add(sharing)], live: [sharing] },
+    ],
+    [
+      'ADD and an ADD without masquerading',
+      { there: [sharing], acts: [add(plain), del(sharing)], live: [plain] },
+    ],
     ['ADD and DEL of one container', { there: [another], acts: [add(one), del(another)], live: [one] }],
     ['an ADD that fails and ADD', { acts: [{ ...add(one), fails: true }, add(two)], live: [two] }],
     ['an ADD that fails and DEL', { there: [two], acts: [{ ...add(one), fails: true }, del(two)], live: [] }],

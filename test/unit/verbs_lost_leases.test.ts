@@ -38,7 +38,7 @@ describe('when the directory of leases was deleted', () => {
 })
 
 describe('a late DEL of a pod whose lease host-local has freed', () => {
-  it('leaves the masquerading of who has the address now', () => {
+  it('leaves the masquerading of the subnet', () => {
     const node = createFakeNode()
     const asking = { ...L3, runtimeConfig: { ips: ['10.1.0.7'] } }
     const second = { containerId: 'c2', netns: '/var/run/netns/pod2', config: asking }
@@ -47,13 +47,13 @@ describe('a late DEL of a pod whose lease host-local has freed', () => {
     node.files.remove('/var/lib/cni/networks/net/10.1.0.7')
     expect(node.call('ADD', second).exitCode).toBe(0)
     expect(node.call('DEL', { config: asking }).exitCode).toBe(0)
-    expect(masqueraded(node)).toEqual(['0a010007'])
+    expect(masqueraded(node)).toEqual(['0a010000'])
   })
 
   function masqueraded(node: FakeNode): string[] {
     const maps = node.kernel.dump().nft['inet bowline']?.maps as
-      | { masquerade4?: { elements: object } }
+      | { subnets4?: { elements: object } }
       | undefined
-    return Object.keys(maps?.masquerade4?.elements ?? {})
+    return Object.keys(maps?.subnets4?.elements ?? {})
   }
 })

@@ -87,7 +87,7 @@ describe.each([AMD64, ARM64])('on $name', (architecture) => {
         2 + shared.length,
         4,
         2,
-        4,
+        2,
       ])
       for (const pod of PODS) await call('DEL', pod)
       expect(await residueIn(vm)).toEqual({ ...NOTHING, links: [...shared] })

@@ -74,7 +74,7 @@ export function hasNftElement(ref: NftOwnElementRef): boolean {
 
 function holdsElement(ref: NftOwnElementRef): boolean {
   const { refusal, elements } = ask((seq) => encodeGetElement(ref, seq))
-  if (!refusal) return elements.some(isOfChains(ref))
+  if (!refusal) return elements.some(isOfChain(ref))
   if (errnoName(refusal.errno) === 'ENOENT') return false
   throw refusedFault(`get element ${describeElement(ref)}`, refusal)
 }
@@ -230,20 +230,20 @@ function transact(commands: readonly NftCommand[]): NftRefusal | undefined {
  */
 function foreseeRefusal(commands: readonly NftCommand[]): NftRefusal | undefined {
   for (const [index, command] of commands.entries()) {
-    const isAsked = index === 0 || (command.op === 'removeElement' && command.ofChains !== undefined)
+    const isAsked = index === 0 || (command.op === 'removeElement' && command.ofChain !== undefined)
     const question = isAsked && questionAbout(command)
     if (!question) continue
     const { refusal, elements, chainUse = 0 } = ask(question)
     if (refusal?.errno === ENOENT) return { ...refusal, index }
     if (refusal) return undefined
     if (command.op === 'removeChain' && chainUse > 0) return { index, errno: EBUSY }
-    if (command.op === 'removeElement' && !elements.some(isOfChains(command))) return { index, errno: ENOENT }
+    if (command.op === 'removeElement' && !elements.some(isOfChain(command))) return { index, errno: ENOENT }
   }
   return undefined
 }
 
-function isOfChains({ ofChains = '' }: NftOwnElementRef): (element: { goto?: string }) => boolean {
-  return ({ goto = '' }) => goto.startsWith(ofChains)
+function isOfChain({ ofChain }: NftOwnElementRef): (element: { goto?: string }) => boolean {
+  return ({ goto }) => ofChain === undefined || goto === ofChain
 }
 
 type Question = (seq: number) => Uint8Array

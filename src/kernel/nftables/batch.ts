@@ -22,6 +22,7 @@ import {
   NFNL_SUBSYS_NFTABLES,
   NFPROTO,
   NFT_DATA_VERDICT,
+  NFT_SET_INTERVAL,
   NFT_SET_MAP,
   NLM_F_NONREC,
   RuleAttr,
@@ -48,7 +49,8 @@ export function encodeNftBatch(commands: readonly NftCommand[], seq = 0): Uint8A
   for (const [index, command] of commands.entries()) {
     const ack = index === commands.length - 1 ? NLM_F_ACK : 0
     const { type, flags } = HEADS[command.op]
-    beginMessage(writer, command.family, type, flags | ack, seq + index + 1)
+    const takesAll = command.op === 'removeMap' && command.elements
+    beginMessage(writer, command.family, type, (takesAll ? 0 : flags) | ack, seq + index + 1)
     writeBody(writer, command, index + 1)
     writer.end()
   }
@@ -56,7 +58,7 @@ export function encodeNftBatch(commands: readonly NftCommand[], seq = 0): Uint8A
   return writer.finish()
 }
 
-/** Asks for one element. The answer is the element, or the refusal ENOENT; no transaction is begun. */
+/** Asks for one element; of an interval map, for the one that holds the key. The answer is the element, or the refusal ENOENT; no transaction is begun. */
 export function encodeGetElement(element: NftElementRef, seq: number): Uint8Array<ArrayBuffer> {
   const writer = new MessageWriter(256)
   beginMessage(writer, element.family, Msg.getElement, 0, seq)
@@ -174,12 +176,12 @@ function writeHook(writer: MessageWriter, hook: NftHook): void {
 /** `setId` must be unique within the batch; the kernel insists on one although we refer to maps by name. */
 function writeVerdictMap(
   writer: MessageWriter,
-  { table, map, key }: Extract<NftCommand, { op: 'ensureMap' }>,
+  { table, map, key, interval }: Extract<NftCommand, { op: 'ensureMap' }>,
   setId: number,
 ): void {
   const { type, length, bigEndian } = KEYS[key]
   writer.attributeString(SetAttr.table, table).attributeString(SetAttr.name, map)
-  writer.attributeU32be(SetAttr.flags, NFT_SET_MAP)
+  writer.attributeU32be(SetAttr.flags, NFT_SET_MAP | (interval ? NFT_SET_INTERVAL : 0))
   writer.attributeU32be(SetAttr.keyType, type).attributeU32be(SetAttr.keyLength, length)
   writer.attributeU32be(SetAttr.dataType, NFT_DATA_VERDICT).attributeU32be(SetAttr.dataLength, 0)
   writer.attributeU32be(SetAttr.id, setId)

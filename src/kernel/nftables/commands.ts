@@ -10,10 +10,17 @@ export type NftCommand =
   | ({ readonly op: 'flushChain' } & NftChainRef)
   | ({ readonly op: 'removeChain' } & NftChainRef)
   | ({ readonly op: 'addRule'; readonly rule: NftRule } & NftChainRef)
-  | ({ readonly op: 'ensureMap'; readonly map: string; readonly key: NftKeyType } & NftTableRef)
-  | ({ readonly op: 'removeMap'; readonly map: string } & NftTableRef)
+  /** With `interval`, its keys are prefixes of addresses that do not overlap. */
+  | ({
+      readonly op: 'ensureMap'
+      readonly map: string
+      readonly key: NftKeyType
+      readonly interval?: boolean
+    } & NftTableRef)
+  /** With `elements`, also one that has some: nft leaves one of its own in every interval map that it has written to. */
+  | ({ readonly op: 'removeMap'; readonly map: string; readonly elements?: true } & NftTableRef)
   | ({ readonly op: 'addElement' } & NftElement)
-  /** ENOENT if there is none. Whose it is (`ofChains`) is looked at just before the transaction. */
+  /** ENOENT if there is none. Where it leads (`ofChain`) is looked at just before the transaction. */
   | ({ readonly op: 'removeElement' } & NftOwnElementRef)
 
 /** Whether the command only takes away, so that there is nothing to do where there is nothing. */
@@ -46,10 +53,12 @@ export type NftMapRef = NftTableRef & { readonly map: string }
 export type NftElementRef = NftMapRef & {
   /** Bytes of the key: 4 or 16 of an address, 16 (padded with NUL) of an interface name. */
   readonly key: Uint8Array
+  /** The key is the first address of a prefix of this length: for interval maps, and only for them. */
+  readonly prefix?: number
 }
 
-/** With `ofChains`, an element counts only if it goes to a chain whose name begins so: else it is somebody else's. */
-export type NftOwnElementRef = NftElementRef & { readonly ofChains?: string }
+/** With `ofChain`, an element counts only if it goes to this chain: else it is somebody else's. */
+export type NftOwnElementRef = NftElementRef & { readonly ofChain?: string }
 
 /** An element of a verdict map: packets whose key matches go to the chain. Adding the same twice is no error. */
 export type NftElement = NftElementRef & { readonly goto: string; readonly comment?: string }

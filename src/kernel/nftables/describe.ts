@@ -32,7 +32,7 @@ export function describeNftCommand(command: NftCommand): string {
     case 'addRule':
       return `add rule ${describeChain(command)} ${command.rule.map(describeExpression).join(' ')}`
     case 'ensureMap':
-      return `add map ${describeMap(command)} { type ${command.key} : verdict; }`
+      return `add map ${describeMap(command)} { type ${command.key} : verdict;${command.interval ? ' flags interval;' : ''} }`
     case 'removeMap':
       return `delete map ${describeMap(command)}`
     case 'addElement':
@@ -44,11 +44,11 @@ export function describeNftCommand(command: NftCommand): string {
 
 /** `inet bowline pods { 10.1.0.5 }`, and where it leads if that is said. */
 export function describeElement(element: NftElementRef | NftElement): string {
-  const { key } = element
+  const { key, prefix } = element
   const comment =
     'comment' in element && element.comment ? ` comment "${printableComment(element.comment)}"` : ''
   const target = 'goto' in element ? `${comment} : goto ${element.goto}` : ''
-  return `${describeMap(element)} { ${describeKey(key)}${target} }`
+  return `${describeMap(element)} { ${describeKey(key)}${prefix === undefined ? '' : `/${prefix}`}${target} }`
 }
 
 export function describeChain({ chain, ...table }: NftChainRef): string {

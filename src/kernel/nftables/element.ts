@@ -1,3 +1,4 @@
+import { addressBytes, addressFromBytes, bitsOf, lastAddressOf } from '../../core/address.ts'
 import { textBytes } from '../../core/text.ts'
 import {
   listAttributes,
@@ -7,7 +8,15 @@ import {
   readU32be,
 } from '../netlink/message.ts'
 import type { NftElement, NftElementRef } from './commands.ts'
-import { DataAttr, ElementAttr, ElementListAttr, ListAttr, Verdict, VerdictAttr } from './protocol.ts'
+import {
+  DataAttr,
+  ElementAttr,
+  ElementListAttr,
+  ListAttr,
+  NFT_SET_ELEM_INTERVAL_END,
+  Verdict,
+  VerdictAttr,
+} from './protocol.ts'
 
 /** The type of a comment within user data, and its longest text in bytes without NUL. Source: libnftnl/udata.h. */
 const UDATA_COMMENT = 0
@@ -28,12 +37,30 @@ export type NftElementReply = {
 export function writeElement(writer: MessageWriter, element: NftElementRef | NftElement): void {
   writer.attributeString(ElementListAttr.table, element.table)
   writer.attributeString(ElementListAttr.set, element.map)
-  writer.nest(ElementListAttr.elements, () =>
+  writer.nest(ElementListAttr.elements, () => {
     writer.nest(ListAttr.element, () => {
-      writer.nest(ElementAttr.key, () => writer.attribute(DataAttr.value, element.key))
+      writeKey(writer, element.key)
       if ('goto' in element) writeTarget(writer, element)
-    }),
-  )
+    })
+    const end = endOf(element)
+    if (!end) return
+    writer.nest(ListAttr.element, () => {
+      writer.attributeU32be(ElementAttr.flags, NFT_SET_ELEM_INTERVAL_END)
+      writeKey(writer, end)
+    })
+  })
+}
+
+function writeKey(writer: MessageWriter, key: Uint8Array): void {
+  writer.nest(ElementAttr.key, () => writer.attribute(DataAttr.value, key))
+}
+
+/** An interval is two elements, and the second is the first key behind it: none where it ends with the address space. */
+function endOf({ key, prefix }: NftElementRef): Uint8Array | undefined {
+  if (prefix === undefined) return undefined
+  const { family, value } = lastAddressOf({ address: addressFromBytes(key), prefix })
+  const next = value + 1n
+  return next >> BigInt(bitsOf(family)) === 0n ? addressBytes({ family, value: next }) : undefined
 }
 
 /** Reads the elements in the body of an NFT_MSG_NEWSETELEM message. What makes no sense is left out. */

@@ -49,7 +49,7 @@ export const SetAttr = {
   userData: 13,
 } as const
 export const ElementListAttr = { table: 1, set: 2, elements: 3 } as const
-export const ElementAttr = { key: 1, data: 2, userData: 6 } as const
+export const ElementAttr = { key: 1, data: 2, flags: 3, userData: 6 } as const
 export const DataAttr = { value: 1, verdict: 2 } as const
 export const VerdictAttr = { code: 1, chain: 2 } as const
 export const ExpressionAttr = { name: 1, data: 2 } as const
@@ -62,7 +62,10 @@ export const CmpAttr = { source: 1, operator: 2, data: 3 } as const
 export const LookupAttr = { set: 1, source: 2, target: 3 } as const
 export const ImmediateAttr = { register: 1, data: 2 } as const
 
+export const NFT_SET_INTERVAL = 0x4
 export const NFT_SET_MAP = 0x8
+/** A flag of the element behind the last key of an interval. */
+export const NFT_SET_ELEM_INTERVAL_END = 0x1
 /** The data type of a verdict map. */
 export const NFT_DATA_VERDICT = 0xffffff00
 

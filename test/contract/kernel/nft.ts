@@ -213,17 +213,17 @@ export function nftSentences(lab: () => Lab): void {
   })
 
   describe('elements whose owner is asked for', () => {
-    const own = { ...element(), ofChains: 'net-a-' }
-    const foreign = { ...element(), ofChains: 'net-b-' }
+    const own = { ...element(), ofChain: 'net-a-1' }
+    const foreign = { ...element(), ofChain: 'net-b-1' }
     const remove = (which: typeof own): NftCommand => ({ op: 'removeElement', ...which })
     beforeEach(() => nft(...frame, ensureChain('net-a-1'), addElement('net-a-1')))
 
-    it('count only if they go to a chain of that name', () => {
+    it('count only if they go to that chain', () => {
       expect(lab().kernel.hasNftElement(own)).toBe(true)
       expect(lab().kernel.hasNftElement(foreign)).toBe(false)
     })
 
-    it('are removed only if they go to a chain of that name', () => {
+    it('are removed only if they go to that chain', () => {
       expect(refused(remove(foreign))).toBe('ENOENT')
       expect(has()).toBe(true)
       nft(remove(own))
