@@ -87,7 +87,7 @@ function clearWay(
       addHostRoute(host, ip, delivery.link, others, undo)
       hasHostRoute = true
     } else if (isUnused(ip, way, delivery) && !isThrown(host, address, way)) return
-    else break
+    else if (hasLinks(host, way)) break
     way = host.ways([address])[0]
   }
   throw inTheWay(host, address, way ?? first)
@@ -104,6 +104,11 @@ function isNobodys(host: Netns, { network }: AttachmentId, way: Way, others: Oth
   const link = host.link({ index: hop.linkIndex })
   if (!link?.up || !link.running || isAliasOfNetwork(link.alias, network)) return true
   return link.kind === 'bridge' && others.isOwnLink(link)
+}
+
+/** A link that has gone took the route along. */
+function hasLinks(host: Netns, { hops }: Way): boolean {
+  return hops.every(({ linkIndex }) => host.link({ index: linkIndex }) !== undefined)
 }
 
 function removeStale(host: Netns, { dst, hops, table, priority, entry }: Way, undo: UndoStack): void {

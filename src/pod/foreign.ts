@@ -74,6 +74,9 @@ export function refuseForeignGateway(
   }
 }
 
+/** As often as the links of a route may go while they are looked at. */
+const MAX_ASKED = 10
+
 type Judged = {
   readonly host: Netns
   readonly subnet: Cidr
@@ -92,13 +95,22 @@ function refuseForeignPod(judged: Judged, address: Address, way: Way | undefined
   if (way && !isExact(way)) refuseForeign(judged, address, way, would)
 }
 
-function refuseForeign(judged: Judged, address: Address, way: Way | undefined, would: string): void {
+function refuseForeign(
+  judged: Judged,
+  address: Address,
+  way: Way | undefined,
+  would: string,
+  asked = 1,
+): void {
   if (!way || !mayBeForeign(address, way, judged.subnet)) return
   const { host, others, carriers, gateway } = judged
   if (isPending(host, address, way)) return
   const holder = others.holderOf(address)
   if (holder) throw inUseFault(address, holder)
   const links = way.hops.map(({ linkIndex }) => host.link({ index: linkIndex }))
+  // A link that has gone took the route along: that of a pod which is deleted meanwhile.
+  if (links.includes(undefined) && asked < MAX_ASKED)
+    return refuseForeign(judged, address, host.ways([address])[0], would, asked + 1)
   const isOurs = links.every((link) => {
     return (
       link && (carriers.includes(link.index) || others.isOwnLink(link) || isPodBridge(host, link, gateway))
