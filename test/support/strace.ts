@@ -18,6 +18,11 @@ const ASKED_AGAIN = ['sendto', 'recvfrom', 'flock']
 const STOPPED = '--- stopped by SIGSTOP ---'
 /** The kernel has made the program begin the call anew: writes to settings of the network, when another one is at work. */
 const RESTARTED = '(To be restarted)'
+/**
+ * The call that is begun anew so, over and over. Traced processes that do this keep all processors from the one that they
+ * wait for, for many seconds: each time they wait 1 ms.
+ */
+const SPINNING = 'pwrite64'
 
 export type SystemCall = {
   readonly name: string
@@ -68,6 +73,7 @@ export function startTraced(call: PluginCall, ...injections: readonly Injection[
   const isStopped = injections.some(({ effect }) => effect === 'signal=STOP')
   const shown =
     injections.length === 0 || isStopped ? ['all'] : [...injections.map(({ name }) => name), PAUSE]
+  if (!injections.some(({ name }) => name === SPINNING)) effects.push(`--inject=${SPINNING}:delay_enter=1000`)
   const strace = ['strace', '-s', '400', '-o', path, `--trace=${shown.join()}`, ...effects]
   const child = spawnPlugin({ ...call, inside: [...(call.inside ?? []), ...strace] }, inputOf(call))
   const log = () => (existsSync(path) ? readFileSync(path, 'utf8') : '')
@@ -105,7 +111,7 @@ function parseTrace(log: string): Omit<Traced, 'answer'> {
   for (const text of lines) {
     const [, name] = /^(\w+)\(/.exec(text) ?? []
     if (!name || name === 'execve') continue
-    const isAgain = last.endsWith(RESTARTED) || (last.startsWith(PAUSE) && ASKED_AGAIN.includes(name))
+    const isAgain = last.includes(RESTARTED) || (last.startsWith(PAUSE) && ASKED_AGAIN.includes(name))
     last = text
     if (isAgain) calls.length = calls.findLastIndex((call) => call.name === name)
     hasRepeated ||= isAgain
