@@ -80,9 +80,7 @@ export function replaceMasquerade(
   wanted: readonly MasqueradedSubnet[],
   more: readonly NftCommand[] = [],
 ): void {
-  const outer = outermost(wanted)
-  const gone = present.filter((one) => !outer.some((other) => isSame(one, other)))
-  const missing = outer.filter((one) => !present.some((other) => isSame(one, other)))
+  const { outer, gone, missing } = compareSubnets(present, wanted)
   const unused = gone.filter(({ subnet }) => !outer.some((other) => sameCidr(other.subnet, subnet)))
   kernel.nft([
     ...gone.map(({ subnet }): NftCommand => ({ op: 'removeElement', ...elementRef(subnet) })),
@@ -91,6 +89,15 @@ export function replaceMasquerade(
     ...unused.flatMap(({ subnet }) => removeChain(chainName(subnet))),
     ...more,
   ])
+}
+
+/** Returns whether the present subnets are just those that the wanted ones need. */
+export function holdsMasquerade(
+  present: readonly MasqueradedSubnet[],
+  wanted: readonly MasqueradedSubnet[],
+): boolean {
+  const { gone, missing } = compareSubnets(present, wanted)
+  return gone.length + missing.length === 0
 }
 
 /** Returns whether the node has what all subnets have in common. */
@@ -171,6 +178,15 @@ function outermost(all: readonly MasqueradedSubnet[]): MasqueradedSubnet[] {
     ({ subnet }) =>
       !unique.some((one) => one.subnet.prefix < subnet.prefix && contains(one.subnet, subnet.address)),
   )
+}
+
+function compareSubnets(present: readonly MasqueradedSubnet[], wanted: readonly MasqueradedSubnet[]) {
+  const outer = outermost(wanted)
+  return {
+    outer,
+    gone: present.filter((one) => !outer.some((other) => isSame(one, other))),
+    missing: outer.filter((one) => !present.some((other) => isSame(one, other))),
+  }
 }
 
 function isSame(a: MasqueradedSubnet, b: MasqueradedSubnet): boolean {

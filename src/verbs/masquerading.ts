@@ -5,6 +5,7 @@ import type { UndoStack } from '../core/undo.ts'
 import { listFormer, removalOfFormer, removeFormerMaps } from '../pod/former_masquerade.ts'
 import {
   hasMasquerade,
+  holdsMasquerade,
   isMasqueraded,
   listMasquerade,
   type MasqueradedSubnet,
@@ -77,14 +78,17 @@ export function removeMasquerade(
   const isMeant = (one: MasqueradedSubnet) =>
     (one.network === '' || isSame(one, masqueradedSubnet(one.subnet, network))) &&
     (only === undefined || only.some((cidr) => sameCidr(networkOf(cidr), one.subnet)))
-  const seen = listMasquerade(kernel)
-  const isUnused = seen.length === 0 && (emptied.length > 0 || hasMasquerade(kernel))
-  if (!isUnused && !seen.some(isMeant) && listFormer(kernel).length === 0) return
+  const look = () => {
+    const present = listMasquerade(kernel)
+    const recorded = present.some(isMeant) ? recordedSubnets(ports, counts) : []
+    return { present, left: present.flatMap((one) => (isMeant(one) ? heirsOf(one, recorded) : [one])) }
+  }
+  const seen = look()
+  const isUnused = seen.present.length === 0 && (emptied.length > 0 || hasMasquerade(kernel))
+  if (!isUnused && holdsMasquerade(seen.present, seen.left) && listFormer(kernel).length === 0) return
   withMasqueradeLock(ports, () =>
     recordsOf(ports).announceRemoval(() => {
-      const present = listMasquerade(kernel)
-      const recorded = recordedSubnets(ports, counts)
-      const left = present.flatMap((one) => (isMeant(one) ? heirsOf(one, recorded) : [one]))
+      const { present, left } = look()
       if (replace(ports, present, left).length === 0) removeUnusedMasquerade(kernel, emptied)
     }),
   )

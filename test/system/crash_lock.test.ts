@@ -30,7 +30,7 @@ beforeAll(async () => {
   pods = ['held', 'free', 'one', 'two'].map(createNetns)
   const [held, free, one, two] = pods as [Netns, Netns, Netns, Netns]
   await add(HELD_ATTACHMENT, held)
-  const [lock] = readdirSync(`${STATE}/bowline/.locks`)
+  const lock = readdirSync(`${STATE}/bowline/.locks`).find((name) => /^[0-9a-f]{3}$/.test(name))
   await add(HELD_POOL, one)
   await hold(`${STATE}/bowline/.locks/${lock}`)
   await hold(`${STATE}/networks/${HELD_POOL.name}/lock`)
@@ -84,7 +84,9 @@ describe('a lock that its holder never lets go', () => {
       ...['10.0.0.2', 'fd00::2'].map((address) => `networks/attachment/${address}`),
       ...['10.1.0.2', 'fd00:1::2'].map((address) => `networks/pool/${address}`),
     ])
-    expect(left).toMatchObject({ links: [expect.any(String)], nftElements: ['10.0.0.0/24', 'fd00::/64'] })
+    expect(left.links).toEqual([expect.any(String)])
+    // As long as a record names it.
+    expect(left.nftElements).toEqual(['10.0.0.0/24', '10.1.0.0/24', 'fd00:1::/64', 'fd00::/64'])
     expect(left.records).toHaveLength(2)
   })
 
