@@ -75,12 +75,19 @@ describe.each([
       ipam: { ...L3.ipam, ranges: range, routes: [] },
     },
   }
-  /** Pods of another network with a part of the same subnet. */
+  /** A pod of another network with a part of the same subnets. */
   const sharing: Pod = {
     ...other,
     config: {
       ...other.config,
-      ipam: { ...L3.ipam, ranges: [[{ subnet: '10.1.0.0/24', rangeStart: '10.1.0.200' }]], routes: [] },
+      ipam: {
+        ...L3.ipam,
+        ranges: [
+          [{ subnet: '10.1.0.0/24', rangeStart: '10.1.0.200' }],
+          [{ subnet: 'fd00:1::/64', rangeStart: 'fd00:1::200' }],
+        ],
+        routes: [],
+      },
     },
   }
   const plain: Pod = { ...one, config: { ...config, ipMasq: false } }
