@@ -109,8 +109,10 @@ function refuseForeign(
   if (holder) throw inUseFault(address, holder)
   const links = way.hops.map(({ linkIndex }) => host.link({ index: linkIndex }))
   // A link that has gone took the route along: that of a pod which is deleted meanwhile.
-  if (links.includes(undefined) && asked < MAX_ASKED)
-    return refuseForeign(judged, address, host.ways([address])[0], would, asked + 1)
+  if (links.includes(undefined) && asked < MAX_ASKED) {
+    refuseForeign(judged, address, host.ways([address])[0], would, asked + 1)
+    return
+  }
   const isOurs = links.every((link) => {
     return (
       link && (carriers.includes(link.index) || others.isOwnLink(link) || isPodBridge(host, link, gateway))

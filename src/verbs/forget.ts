@@ -37,9 +37,14 @@ export function keepOnly(
   removeShared(ports, record)
 }
 
+/**
+ * The record of an ADD that was killed before its addresses were known names no subnet, while an ADD before it may have
+ * masqueraded one. So it is looked for on every node on which something was masqueraded.
+ */
 function removeShared(ports: Ports, { network, masquerade, macspoofchk }: AttachmentRecord): void {
   if (macspoofchk) removeUnusedMacFrame(ports.kernel)
-  if (masquerade) removeMasquerade(ports, network, { emptied: masquerade.map(parseCidr) })
+  if (!masquerade && !recordsOf(ports).hasMasqueraded()) return
+  removeMasquerade(ports, network, { emptied: (masquerade ?? []).map(parseCidr) })
 }
 
 /**

@@ -293,12 +293,12 @@ export class LinuxNetns implements Netns {
     return acks.slice(steps.length)
   }
 
-  /** Of a link that is gone there is nothing to list. */
+  /** Of a link that is gone, or a routing table that nobody has used yet, there is nothing to list. */
   #dump(what: string, request: DumpRequest): Uint8Array[] {
     const outcome = this.#open().dump(request)
     if (Array.isArray(outcome)) return outcome
     const fault = refusal(outcome, `list ${what}`)
-    if (isErrno(fault, 'ENODEV')) return []
+    if (isErrno(fault, 'ENODEV', 'ENOENT')) return []
     throw fault
   }
 
