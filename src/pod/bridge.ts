@@ -102,9 +102,7 @@ function makeReady(host: Netns, wanted: BridgeWanted, others: Others, undo: Undo
     : undefined
   const carrier = gatewayVlan ?? bridge
   enableHostIpv6(host, carrier, plan.bridgeAddresses, steps)
-  during('give the bridge its gateway addresses', () =>
-    ensureGatewayAddresses(host, carrier, plan.bridgeAddresses, wanted, others, steps),
-  )
+  ensureGatewayAddresses(host, carrier, plan.bridgeAddresses, wanted, others, steps)
   during('route the subnets by the bridge', () =>
     ensureGatewayRoutes(host, carrier, plan.bridgeRoutes, steps),
   )
@@ -152,13 +150,17 @@ export function macToKeep(host: Netns, spec: BridgeSpec, bridge: Link, end: Link
   return isOwn ? [] : [{ op: 'setLink', link: { index: bridge.index }, mac: bridge.mac }]
 }
 
-function findBridge(host: Netns, { name }: BridgeSpec): Link | undefined {
+/** The bridge, if a link has that name. Throws a Fault if that is no bridge. */
+export function findBridge(host: Netns, { name }: Pick<BridgeSpec, 'name'>): Link | undefined {
   const found = host.link({ name })
   if (!found || found.kind === 'bridge') return found
-  throw new Fault(`bridge ${JSON.stringify(name)} already exists but is a ${found.kind || 'plain device'}`, {
-    code: Code.invalidConfig,
-    cure: `Choose another name for the key "bridge", or remove that link: ip link del ${name}`,
-  })
+  throw new Fault(
+    `key "bridge": ${JSON.stringify(name)} already exists but is a ${found.kind || 'plain device'}`,
+    {
+      code: Code.invalidConfig,
+      cure: 'Set the key "bridge" to the name of a bridge, or to one that no link has, such as "cni0".',
+    },
+  )
 }
 
 function hasGatewayVlan(spec: BridgeSpec): spec is BridgeSpec & { readonly gatewayVlan: number } {

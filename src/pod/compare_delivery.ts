@@ -1,7 +1,8 @@
 import { type Address, formatAddress, hostCidr } from '../core/address.ts'
 import type { Link, Netns, Way } from '../kernel/kernel.ts'
 import { deliveredAddresses, dropping, leadsTo } from './delivery.ts'
-import { describeWay, removeWay } from './foreign.ts'
+import { describeWay, removeWay } from './describe_way.ts'
+import { mayBeLeftOver } from './foreign.ts'
 import { addRoute, finding, hostPlace } from './repair.ts'
 import type { PodSpec } from './spec.ts'
 import { describeOwn, isExact, isOwn, isPending } from './ways.ts'
@@ -47,5 +48,6 @@ function astray(host: Netns, spec: PodSpec, link: Link, address: Address, way: W
   if (!culprit) return finding(`${what}: a policy rule drops it (ip rule show)`)
   const isPassable = spec.mode === 'l2' && !isExact(culprit) && (culprit.table ?? MAIN_TABLE) === MAIN_TABLE
   const why = `route ${describeWay(host, culprit)} comes first`
-  return finding(`${what}: ${why}`, isPassable ? ours : removeWay(host, culprit))
+  if (isPassable) return finding(`${what}: ${why}`, ours)
+  return finding(`${what}: ${why}`, ...(mayBeLeftOver(host, culprit) ? [removeWay(host, culprit)] : []))
 }

@@ -4,17 +4,18 @@ import {
   type Cidr,
   contains,
   formatAddress,
-  formatCidr,
+  isDefaultRoute,
   networkOf,
   sameAddress,
 } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
-import { quote } from '../core/shell.ts'
 import type { Link, Netns, Way } from '../kernel/kernel.ts'
+import { describeWay, removeWay } from './describe_way.ts'
 import type { Others } from './others.ts'
 import { routedGateway } from './plan.ts'
+import { isWayOutRouter, livesBy, wayOutLinks, wayOutQuestions } from './routers.ts'
 import type { PodIp, PodSpec } from './spec.ts'
-import { isExact, isPending, type Ways } from './ways.ts'
+import { askWays, isExact, isPending, type Ways } from './ways.ts'
 
 /*
  * What the node reaches otherwise is not ours to take: its router must not become a local address, nor its own network a
@@ -27,7 +28,10 @@ import { isExact, isPending, type Ways } from './ways.ts'
 const CONNECTED: readonly (number | undefined)[] = [2, 9, 16]
 const TUNNELS = ['vxlan', 'geneve', 'tun', 'wireguard', 'gre', 'ipip', 'sit', 'ip6tnl', 'vti', 'xfrm']
 
-/** Refuses to route a pod (mode l3) where this would take something from the node. `ways` are those from before. */
+/**
+ * Refuses to route a pod (mode l3) where this would take something from the node. `ways` are those from before, with the
+ * way out. That the gateway is an address of the node's already proves nothing: it may be the one of its uplink.
+ */
 export function refuseForeignRouted(
   host: Netns,
   { ips }: Pick<PodSpec, 'ips'>,
@@ -37,7 +41,7 @@ export function refuseForeignRouted(
   for (const ip of ips) {
     const gateway = routedGateway(ip)
     const subnet = networkOf(ip.cidr)
-    const judged = { host, subnet, gateway, others, carriers: carriersOf(ways(gateway)) }
+    const judged = { host, subnet, gateway, others, carriers: [], uplinks: wayOutLinks(ways, gateway) }
     refuseForeign(judged, gateway, ways(gateway), 'make the gateway an address of this node')
     refuseForeignPod(judged, ip.cidr.address, ways(ip.cidr.address), 'route it to a pod')
   }
@@ -63,14 +67,19 @@ export function refuseForeignGateway(
   others: Others,
 ): void {
   const cidrs = ips.filter(({ gateway }) => gateway && sameAddress(gateway, address)).map(({ cidr }) => cidr)
-  const [way, ...podWays] = host.ways([address, ...cidrs.map((cidr) => cidr.address)])
-  const bridges = carriersOf(way).filter((index) => host.link({ index })?.kind === 'bridge')
+  const asked = [address, ...cidrs.map((cidr) => cidr.address)]
+  const ways = askWays(host, [...asked, ...wayOutQuestions(asked)])
+  const way = ways(address)
+  const would = 'make the gateway an address of this node'
+  // On a bridge that the node itself lives by, the router is a neighbour like any other.
+  if (way && isWayOutRouter(ways, address)) throw foreignFault(host, address, way, would)
+  const uplinks = wayOutLinks(ways, address)
   const subnet = networkOf({ address, prefix })
-  const judged = { host, subnet, gateway: address, others, carriers: [link.index, ...bridges] }
-  refuseForeign(judged, address, way, 'make the gateway an address of this node')
-  for (const [i, cidr] of cidrs.entries()) {
+  const judged = { host, subnet, gateway: address, others, carriers: [link.index], uplinks }
+  refuseForeign(judged, address, way, would)
+  for (const cidr of cidrs) {
     const ofPod = { ...judged, subnet: networkOf(cidr) }
-    refuseForeignPod(ofPod, cidr.address, podWays[i], `lead its subnet to ${link.name}`)
+    refuseForeignPod(ofPod, cidr.address, ways(cidr.address), `lead its subnet to ${link.name}`)
   }
 }
 
@@ -82,12 +91,10 @@ type Judged = {
   readonly subnet: Cidr
   readonly gateway: Address
   readonly others: Others
-  /** Links that carry the gateway already: what is connected to them is a subnet that the node itself is the gateway of. */
+  /** Links that are to carry the gateway: what is connected to them is a subnet of pods. */
   readonly carriers: readonly number[]
-}
-
-function carriersOf(way: Way | undefined): number[] {
-  return way?.type === 'local' ? way.hops.map(({ linkIndex }) => linkIndex) : []
+  /** Links that the node lives by: they are nobody else's, whatever their kind is. */
+  readonly uplinks: readonly number[]
 }
 
 /** What leads to the very address of a pod may be left over: that is judged once the pod has a route of its own. */
@@ -103,7 +110,7 @@ function refuseForeign(
   asked = 1,
 ): void {
   if (!way || !mayBeForeign(address, way, judged.subnet)) return
-  const { host, others, carriers, gateway } = judged
+  const { host, others, carriers, uplinks, gateway } = judged
   if (isPending(host, address, way)) return
   const holder = others.holderOf(address)
   if (holder) throw inUseFault(address, holder)
@@ -114,9 +121,8 @@ function refuseForeign(
     return
   }
   const isOurs = links.every((link) => {
-    return (
-      link && (carriers.includes(link.index) || others.isOwnLink(link) || isPodBridge(host, link, gateway))
-    )
+    if (!link || carriers.includes(link.index)) return link !== undefined
+    return !uplinks.includes(link.index) && (others.isOwnLink(link) || isPodBridge(host, link, gateway))
   })
   if (isOurs && links.length > 0) return
   if (isWider(way, address, judged.subnet) && links.every((link) => link && TUNNELS.includes(link.kind)))
@@ -124,9 +130,13 @@ function refuseForeign(
   throw foreignFault(host, address, way, would)
 }
 
-/** A bridge on which the node itself is the gateway: of another plugin, such as the one that we are to replace. */
+/**
+ * A bridge, or a VLAN link on top of one, on which the node itself is the gateway: of another plugin, such as the one that
+ * we are to replace.
+ */
 export function isPodBridge(host: Netns, link: Link, gateway: Address | undefined): boolean {
-  if (link.kind !== 'bridge' || !gateway) return false
+  const below = link.vlan?.parent === undefined ? link : host.link({ index: link.vlan.parent })
+  if (below?.kind !== 'bridge' || !gateway) return false
   return host.addresses(link.index).some(({ cidr }) => sameAddress(cidr.address, gateway))
 }
 
@@ -161,41 +171,23 @@ export function inUseFault(address: Address, holder: string): Fault {
 /** The refusal of what `would` take the address from where the node has it. */
 export function foreignFault(host: Netns, address: Address, way: Way, would: string): Fault {
   const route = describeWay(host, way)
+  const leftOver = mayBeLeftOver(host, way)
+    ? `; if that route is left over, run: ${removeWay(host, way)}`
+    : '.'
   return new Fault(
     `${formatAddress(address)}: an ADD would ${would}, and the node reaches it otherwise: by route ${route}`,
     {
       code: Code.invalidConfig,
-      cure: `Choose a subnet and a gateway that nobody else has; if that route is left over, run: ${removeWay(host, way)}`,
+      cure: `Choose a subnet and a gateway that nobody else has${leftOver}`,
     },
   )
 }
 
-/** A route as `ip route` writes it. */
-export function describeWay(host: Netns, way: Way): string {
-  const { type, dst, table, priority } = way
-  const parts = [
-    type !== 'unicast' && type,
-    dst && (dst.prefix === 0 ? 'default' : formatCidr(dst)),
-    ...(type === 'unicast' ? describeHops(host, way) : []),
-    table !== undefined && table !== MAIN_TABLE && `table ${table}`,
-    priority && `metric ${priority}`,
-  ]
-  return parts.filter(Boolean).join(' ')
+/** Nobody is told to remove what the node lives by: its way out, what is connected to that, or to any link that is up. */
+export function mayBeLeftOver(host: Netns, { dst, hops, protocol }: Way): boolean {
+  if (!dst || isDefaultRoute(dst)) return false
+  const onLink = hops.filter(({ gateway }) => !gateway)
+  const isUp = onLink.some(({ linkIndex }) => host.link({ index: linkIndex })?.up)
+  if (CONNECTED.includes(protocol) && isUp) return false
+  return !onLink.some(({ linkIndex }) => livesBy(host, linkIndex))
 }
-
-function describeHops(host: Netns, { hops, nextHopId }: Way): string[] {
-  if (nextHopId !== undefined) return [`nhid ${nextHopId}`]
-  const texts = hops.map(({ linkIndex, gateway }) => {
-    const name = host.link({ index: linkIndex })?.name ?? String(linkIndex)
-    return `${gateway ? `via ${formatAddress(gateway)} ` : ''}dev ${quote(name)}`
-  })
-  return texts.length > 1 ? texts.map((text) => `nexthop ${text}`) : texts
-}
-
-/** The command that takes a route away. */
-export function removeWay(host: Netns, way: Way): string {
-  const family = way.dst?.address.family === 6 ? '-6 ' : ''
-  return `ip ${family}route del ${describeWay(host, way)}`
-}
-
-const MAIN_TABLE = 254

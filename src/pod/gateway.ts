@@ -1,13 +1,17 @@
 import { bitsOf, type Cidr, formatCidr, overlaps, sameCidr } from '../core/address.ts'
-import { Code, Fault, ignoring, isErrno } from '../core/errors.ts'
+import { Code, during, Fault, ignoring, isErrno } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Link, LinkAddress, Netns } from '../kernel/kernel.ts'
 import { refuseForeignGateway } from './foreign.ts'
 import type { Others } from './others.ts'
 import type { PlannedRoute } from './plan.ts'
+import { livesBy } from './routers.ts'
 import type { BridgeSpec, PodIp } from './spec.ts'
 
 const SCOPE_LINK = 253
+
+/** Whose gateway it is. */
+type GatewayNeed = { readonly spec: BridgeSpec; readonly ips: readonly PodIp[] }
 
 /**
  * Puts the gateway's addresses on the bridge (or on the VLAN link that stands for it), unless that would take something
@@ -17,7 +21,7 @@ export function ensureGatewayAddresses(
   host: Netns,
   link: Link,
   wanted: readonly Cidr[],
-  { spec, ips }: { readonly spec: BridgeSpec; readonly ips: readonly PodIp[] },
+  needed: GatewayNeed,
   others: Others,
   undo: UndoStack,
 ): void {
@@ -25,12 +29,40 @@ export function ensureGatewayAddresses(
   const present = host.addresses(link.index)
   for (const cidr of wanted) {
     if (present.some((one) => sameCidr(one.cidr, cidr))) continue
-    const conflicts = present.filter((one) => inTheWay(one, cidr))
-    if (conflicts[0] && !spec.forceAddress) throw addressConflict(link, conflicts[0].cidr, cidr)
-    refuseForeignGateway(host, link, cidr, ips, others)
-    for (const { cidr: old } of conflicts) displace(host, link.index, old, undo)
-    addGateway(host, link, cidr, undo)
+    refuseGateway(host, link, cidr, present, needed, others)
+    during('give the bridge its gateway addresses', () => {
+      for (const one of present) if (inTheWay(one, cidr)) displace(host, link.index, one.cidr, undo)
+      addGateway(host, link, cidr, undo)
+    })
   }
+}
+
+/** Throws the Fault of `ensureGatewayAddresses`, for a link that may still have to be made. */
+export function refuseGateways(
+  host: Netns,
+  link: Pick<Link, 'index' | 'name'>,
+  wanted: readonly Cidr[],
+  needed: GatewayNeed,
+  others: Others,
+): void {
+  const present = link.index > 0 ? host.addresses(link.index) : []
+  for (const cidr of wanted) {
+    if (!present.some((one) => sameCidr(one.cidr, cidr)))
+      refuseGateway(host, link, cidr, present, needed, others)
+  }
+}
+
+function refuseGateway(
+  host: Netns,
+  link: Pick<Link, 'index' | 'name'>,
+  cidr: Cidr,
+  present: readonly LinkAddress[],
+  { spec, ips }: GatewayNeed,
+  others: Others,
+): void {
+  const conflict = spec.forceAddress ? undefined : present.find((one) => inTheWay(one, cidr))
+  if (conflict) throw addressConflict(host, link, conflict.cidr, cidr)
+  refuseForeignGateway(host, link, cidr, ips, others)
 }
 
 /** The gateway addresses that the link lacks. */
@@ -98,12 +130,21 @@ function inTheWay({ cidr, scope }: LinkAddress, wanted: Cidr): boolean {
   return overlaps(cidr, wanted)
 }
 
-function addressConflict(link: Link, present: Cidr, wanted: Cidr): Fault {
+function addressConflict(
+  host: Netns,
+  link: Pick<Link, 'index' | 'name'>,
+  present: Cidr,
+  wanted: Cidr,
+): Fault {
+  // Whoever takes the address away from a bridge that the node lives by cuts the node off.
+  const cure = livesBy(host, link.index)
+    ? `Choose another name for the key "bridge": the node itself lives by ${link.name}.`
+    : `Set "forceAddress": true to replace it, choose another bridge, or run: ip addr del ${formatCidr(present)} dev ${link.name}`
   return new Fault(
     `bridge ${link.name} already has ${formatCidr(present)}, which is in the way of the gateway ${formatCidr(wanted)}`,
     {
       code: Code.invalidConfig,
-      cure: `Set "forceAddress": true to replace it, choose another bridge, or run: ip addr del ${formatCidr(present)} dev ${link.name}`,
+      cure,
     },
   )
 }

@@ -113,11 +113,18 @@ function planBridged(spec: PodSpec): PodPlan {
   const { bridge, ips } = spec
   if (bridge?.isGateway) assertGateways(ips)
   const routes = wantedRoutes(spec).map((route) => podRoute(route, ips, ({ gateway }) => gateway))
+  const onLink = onLinkRoutes(ips, routes)
+  for (const route of routes) assertOnLink(route, ips, [...onLink, ...routes])
   return {
     pod: {
       addresses: ips.map(({ cidr }) => cidr),
       neighbours: [],
-      routes: distinctRoutes([...onLinkRoutes(ips, routes), ...routes]),
+      // What a next hop is reached by comes before what leads by it.
+      routes: distinctRoutes([
+        ...onLink,
+        ...routes.filter(isDirect),
+        ...routes.filter((one) => !isDirect(one)),
+      ]),
     },
     host: { addresses: [], neighbours: [], routes: [] },
     bridgeAddresses: bridge?.isGateway ? gatewayCidrs(ips) : [],
@@ -129,12 +136,32 @@ function planBridged(spec: PodSpec): PodPlan {
 function onLinkRoutes(ips: readonly PodIp[], routes: readonly PlannedRoute[]): PlannedRoute[] {
   const isUsed = (gateway: Address) =>
     routes.some((route) => route.gateway && sameAddress(route.gateway, gateway))
-  const isNear = (gateway: Address) =>
+  const gateways = ips.flatMap(({ gateway }) => gateway ?? [])
+  return gateways.filter((gateway) => !isNear(gateway, ips, routes) && isUsed(gateway)).map(linkRoute)
+}
+
+/** Whether the pod has the address on its link, by one of its own or by a route without a next hop. */
+function isNear(gateway: Address, ips: readonly PodIp[], routes: readonly PlannedRoute[]): boolean {
+  return (
     isLinkLocal6(gateway) ||
     ips.some(({ cidr }) => contains(cidr, gateway)) ||
-    routes.some((route) => !route.gateway && contains(route.dst, gateway))
-  const gateways = ips.flatMap(({ gateway }) => gateway ?? [])
-  return gateways.filter((gateway) => !isNear(gateway) && isUsed(gateway)).map(linkRoute)
+    routes.some((route) => isDirect(route) && contains(route.dst, gateway))
+  )
+}
+
+function isDirect({ gateway }: PlannedRoute): boolean {
+  return gateway === undefined
+}
+
+/** A pod on a bridge has for neighbours who is in its subnets. */
+function assertOnLink(
+  { dst, gateway }: PlannedRoute,
+  ips: readonly PodIp[],
+  routes: readonly PlannedRoute[],
+): void {
+  if (!gateway || isNear(gateway, ips, routes)) return
+  const subnets = ips.map(({ cidr }) => formatCidr(networkOf(cidr))).join(', ')
+  throw routeFault(dst, gateway, `can't be reached: it is not in ${subnets}, the subnets of the pod`)
 }
 
 function linkRoute(address: Address): PlannedRoute {

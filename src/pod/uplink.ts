@@ -19,6 +19,7 @@ const ELSEWHERE: Record<Family, readonly [first: Address, ...others: Address[]]>
     v6((0x2an << 120n) + 1n),
   ],
 }
+
 /** 0.0.0.0/0, its halves, and 2000::/3, which is all that IPv6 has given out, stand for a default route. */
 const LONGEST_WIDE_PREFIX = 3
 const MAIN_TABLE = 254
@@ -28,6 +29,11 @@ export type Sender = Pick<PodSpec, 'ips' | 'hostIfName' | 'bridge'>
 
 /** A route that leads out of the node, and the link that it leads by. */
 export type WayOut = { readonly route: Route; readonly link: Link }
+
+/** An address that the node reaches by its way out. */
+export function elsewhere(family: Family): Address {
+  return ELSEWHERE[family][0]
+}
 
 /**
  * The MTU, in bytes, of the narrowest of the ways by which the pod's packets leave the node, or undefined on a node

@@ -65,10 +65,9 @@ export function isExact({ dst }: Way): boolean {
 
 /** The refusal of an address for a pod that is one of the node's. */
 export function ownAddressFault(host: Netns, address: Address, way: Way): Fault {
-  const text = formatAddress(address)
   return new Fault(`${describeOwn(host, address, way)}: no pod can have it`, {
     code: Code.addressInUse,
-    cure: `Ask for another address, leave ${text} out of the ranges, or take it from the node: ${takeCommand(host, address, way)}`,
+    cure: `Ask for another address, or leave ${formatAddress(address)} out of the ranges; where the node has it: ${showCommand(way, address)}`,
   })
 }
 
@@ -79,10 +78,10 @@ export function describeOwn(host: Netns, address: Address, way: Way): string {
   return `${formatAddress(address)} is ${what} of the node itself${name ? `, on ${name}` : ''}`
 }
 
-function takeCommand(host: Netns, address: Address, way: Way): string {
-  return isExact(way) && way.type !== 'broadcast'
-    ? `ip addr del ${formatAddress(address)} dev ${carrierOf(host, way) ?? 'LINK'}`
-    : `ip route show table local ${formatCidr(ownPrefix(way, address))}`
+/** Only shows it: without its address the node may be cut off. */
+function showCommand(way: Way, address: Address): string {
+  const family = address.family === 6 ? '-6 ' : ''
+  return `ip ${family}route show table local ${formatCidr(ownPrefix(way, address))}`
 }
 
 function carrierOf(host: Netns, { hops: [hop] }: Way): string | undefined {

@@ -16,13 +16,16 @@ import {
   type Cidr,
   formatAddress,
   formatCidr,
+  hostCidr,
   parseAddress,
   parseCidr,
   sameAddress,
 } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
+import type { Netns } from '../kernel/kernel.ts'
 import { assertGateways, assertPodAddresses } from '../pod/next_hop.ts'
+import { routerFault, routersAmong, wayOutQuestions } from '../pod/routers.ts'
 import type { PodIp, PodRoute } from '../pod/spec.ts'
 import { askWays, ownAddressFault, ownOnes, ownPrefix, type Ways } from '../pod/ways.ts'
 import { attachmentIdOf, type Call, dataDirOf, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
@@ -143,7 +146,7 @@ function acquireFromPool(
 const MAX_ROUNDS = 1000
 
 /**
- * The leases of which no address is the node's own. Such a one is passed over; asked for by name, it is refused
+ * The leases of which no address is the node's own, or a router's. Such a one is passed over; asked for by name, it is refused
  * (`Code.addressInUse`). One round trip to the kernel, and one more for each that was passed over.
  */
 function chooseUsable(
@@ -159,20 +162,45 @@ function chooseUsable(
   for (let round = 1; ; round++) {
     const leases = chooseLeases(pool, sets, requested, avoided.length > 0 ? [] : before, avoided)
     const addresses = leases.map(({ address }) => address.address)
-    const ways = askWays(host, [...addresses, ...routedGateways(call, leases)])
-    const own = ownOnes(host, addresses, ways)
-    if (own.length === 0) return { leases, ways }
-    for (const { address, way } of own) {
+    const ways = askWays(host, [...addresses, ...alsoAsked(call, leases, addresses)])
+    const unusable = unusableOnes(host, addresses, ways)
+    if (unusable.length === 0) return { leases, ways }
+    for (const { address, prefix, fault } of unusable) {
       const isWish = requested.some((one) => sameAddress(one, address))
-      if (isWish || round === MAX_ROUNDS) throw ownAddressFault(host, address, way)
-      avoided.push(ownPrefix(way, address))
+      if (isWish || round === MAX_ROUNDS) throw fault()
+      avoided.push(prefix)
     }
   }
 }
 
-/** The gateways that each pod of mode l3 makes addresses of the node. On a bridge they are looked at when they are made. */
-function routedGateways({ config }: Call, ips: readonly { readonly gateway?: Address }[]): Address[] {
-  return config.mode === 'l3' ? ips.flatMap(({ gateway }) => gateway ?? []) : []
+type Unusable = { readonly address: Address; readonly prefix: Cidr; readonly fault: () => Fault }
+
+/** Those of the addresses that no pod can have: the node's own, and its routers'. */
+export function unusableOnes(host: Netns, addresses: readonly Address[], ways: Ways): Unusable[] {
+  const own = ownOnes(host, addresses, ways).map(({ address, way }) => ({
+    address,
+    prefix: ownPrefix(way, address),
+    fault: () => ownAddressFault(host, address, way),
+  }))
+  const routers = routersAmong(host, addresses, ways).map(({ address, way }) => ({
+    address,
+    prefix: hostCidr(address),
+    fault: () => routerFault(host, address, way),
+  }))
+  return [...own, ...routers]
+}
+
+/**
+ * The gateways that each pod of mode l3 makes addresses of the node (on a bridge they are looked at when they are made),
+ * and the way out.
+ */
+function alsoAsked(
+  { config }: Call,
+  ips: readonly { readonly gateway?: Address }[],
+  addresses: readonly Address[],
+): Address[] {
+  const gateways = config.mode === 'l3' ? ips.flatMap(({ gateway }) => gateway ?? []) : []
+  return [...gateways, ...wayOutQuestions(addresses)]
 }
 
 /** What a killed ADD held is asked for again; if somebody has it by now, any address will do. */
@@ -191,7 +219,8 @@ function chooseLeases(
   }
 }
 
-function readResolvConf(ports: Ports, path: string): string {
+/** Throws a Fault (invalid config) if the file is not there. */
+export function readResolvConf(ports: Ports, path: string): string {
   const text = ports.files.readForeign(path)
   if (text !== undefined) return text
   throw new Fault(`key "ipam.resolvConf": there is no file ${JSON.stringify(path)}`, {
@@ -230,13 +259,14 @@ function acquireFromDelegate(
   return { ips, routes: result.routes, ...(result.dns && { dns: result.dns }), record: written, ways }
 }
 
-/** Which address comes next is the delegate's choice: one of the node's own can only be refused. */
+/** Which address comes next is the delegate's choice: one of the node's own, or a router's, can only be refused. */
 function askDelegated(call: Call, { kernel }: Ports, type: string, ips: readonly PodIp[]): Ways {
   const host = kernel.host()
   const addresses = ips.map(({ cidr }) => cidr.address)
-  const ways = askWays(host, [...addresses, ...routedGateways(call, ips)])
-  for (const { address, way } of ownOnes(host, addresses, ways)) {
-    const cause = ownAddressFault(host, address, way)
+  const ways = askWays(host, [...addresses, ...alsoAsked(call, ips, addresses)])
+  const [first] = unusableOnes(host, addresses, ways)
+  if (first) {
+    const cause = first.fault()
     throw new Fault(`plugin ${type} gave an address that can't be used: ${cause.message}`, { cause })
   }
   return ways

@@ -4,23 +4,19 @@ import { poolStats } from '../../ipam/pool_stats.ts'
 import type { NetworkConfig } from '../cni/config.ts'
 import { type Address, hostCidr } from '../core/address.ts'
 import { during, isErrno } from '../core/errors.ts'
-import { bridgeFull, MAX_BRIDGE_PORTS } from '../pod/bridge.ts'
-import { refuseForeignGateway, refuseForeignRouted } from '../pod/foreign.ts'
+import { bridgeFull, findBridge, MAX_BRIDGE_PORTS } from '../pod/bridge.ts'
 import { assertForwardable } from '../pod/forwarding.ts'
-import { missingGateways } from '../pod/gateway.ts'
 import { assertIpv6Possible } from '../pod/ipv6.ts'
 import { assertAdvertisementsRefusable } from '../pod/router_advertisements.ts'
 import { askWays, ownOnes } from '../pod/ways.ts'
 import { planSets, poolPlace, poolUseOf } from './addresses.ts'
 import { type Call, dataDirOf, delegateOf, OWN_IPAM, runDelegate } from './call.ts'
+import { refuseImpossiblePods } from './first_pods.ts'
 import { withOwnIpam } from './ipam.ts'
 import { asNotAvailable } from './not_available.ts'
 import type { Ports } from './ports.ts'
-import { othersOf } from './reaper.ts'
 import { bridgeNameOf } from './spec_of.ts'
 
-/** No link has it: of the bridge that is still to be made. */
-const NO_INDEX = 0
 /** No link can have this name, so its removal is a question: may we change links, or not? */
 const NO_LINK = 'bowline/status'
 
@@ -37,7 +33,7 @@ export function status(call: Call, ports: Ports): void {
     probeSettings(config, ports, use)
     if (config.ipam?.type === OWN_IPAM) {
       refuseFullPool(config, ports, use)
-      refuseForeignRanges(config, ports, use)
+      refuseImpossiblePods(config, ports, use)
     }
     if (config.mode !== 'l3') refuseFullBridge(config, ports)
     const type = delegateOf(config)
@@ -103,37 +99,10 @@ function refuseFullPool(config: NetworkConfig, ports: Ports, use: PoolUse): void
   }
 }
 
-/** Whether the next ADD would take a gateway or a subnet that the node reaches otherwise. */
-function refuseForeignRanges(config: NetworkConfig, ports: Ports, use: PoolUse): void {
-  const host = ports.kernel.host()
-  const ranges = planSets(config, use).flatMap((set) => set.ranges)
-  const ips = ranges.map(({ subnet: { prefix }, start, gateway }) => ({
-    cidr: { address: start, prefix },
-    ...(gateway && { gateway }),
-  }))
-  // Whether a pod of another network has the first address is no matter: there may be others.
-  const others = {
-    ...othersOf(ports, { network: config.name, containerId: '', ifName: '' }),
-    holderOf: () => undefined,
-  }
-  if (config.mode === 'l3') {
-    const addresses = ips.flatMap(({ cidr, gateway }) => [cidr.address, ...(gateway ? [gateway] : [])])
-    refuseForeignRouted(host, { ips }, askWays(host, addresses), others)
-  } else if (config.isGateway || config.isDefaultGateway) {
-    const name = bridgeNameOf(config)
-    const bridge = host.link({ name }) ?? { name, index: NO_INDEX }
-    const gateways = ips.flatMap(({ cidr: { prefix }, gateway }) =>
-      gateway ? [{ address: gateway, prefix }] : [],
-    )
-    const missing = bridge.index === NO_INDEX ? gateways : missingGateways(host, bridge, gateways)
-    for (const gateway of missing) refuseForeignGateway(host, bridge, gateway, ips, others)
-  }
-}
-
 function refuseFullBridge(config: NetworkConfig, ports: Ports): void {
   const host = ports.kernel.host()
   const name = bridgeNameOf(config)
-  const bridge = host.link({ name })
+  const bridge = findBridge(host, { name })
   if (!bridge) return
   const count = host.links().filter(({ master }) => master === bridge.index).length
   if (count >= MAX_BRIDGE_PORTS) throw bridgeFull(name)

@@ -125,12 +125,13 @@ export async function expectRefusal(
   code: number,
   words: readonly string[],
   more: Partial<PluginCall> = {},
-): Promise<void> {
+): Promise<PluginAnswer['output']> {
   const before = await nodeState()
   const { output, stdout } = await call('ADD', config, 'pod-a', more)
   expect(output.code, stdout).toBe(code)
   for (const word of words) expect(`${output.msg}: ${output.details}`).toContain(word)
   expect(await nodeState()).toEqual(before)
+  return output
 }
 
 /** The routes of the node, and what of ours is there. */

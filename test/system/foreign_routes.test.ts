@@ -29,6 +29,13 @@ type Case = {
 const ofPods = ({ subnet }: NodeFamily) => ({ subnet })
 const host = ({ first, length }: NodeFamily) => `${first}/${length}`
 
+/** The uplink becomes the port of a bridge, which has the address of the node. */
+function onBridge({ node, lan, router }: NodeFamily): string {
+  const cidr = `${node}/${lan.split('/')[1]}`
+  return `ip link add lan0 type bridge; ip link set lan0 up; ip addr del ${cidr} dev up0; ip link set up0 master lan0
+    ip addr add ${cidr} dev lan0 ${node.includes(':') ? 'nodad' : ''}; ip route replace default via ${router}`
+}
+
 /** An ADD that would take something. */
 const TAKEN: Record<string, Case> = {
   'the router of the node as gateway': {
@@ -38,6 +45,21 @@ const TAKEN: Record<string, Case> = {
   'a neighbour of the node as gateway': {
     range: ({ lan, router }) => ({ subnet: lan, gateway: router.replace(/1$/, '7') }),
     route: ({ lan }) => `${lan} dev up0`,
+  },
+  "a network that the node is in with the gateway's address": {
+    range: ({ lan, node }) => ({ subnet: lan, gateway: node }),
+    route: ({ lan }) => `${lan} dev up0`,
+  },
+  'such a network without a router': {
+    before: ({ gateway, subnet }) =>
+      `ip addr add ${gateway}/${subnet.split('/')[1]} dev old0 ${gateway.includes(':') ? 'nodad' : ''}`,
+    range: ofPods,
+    route: ({ subnet }) => `${subnet} dev old0`,
+  },
+  'such a network by a bridge that the node lives by': {
+    before: onBridge,
+    range: ({ lan, node }) => ({ subnet: lan, gateway: node }),
+    route: ({ lan }) => `${lan} dev lan0`,
   },
   'a router without a network': {
     before: ({ router, node, lan, length }) =>
@@ -122,7 +144,9 @@ describe.each(Object.entries(TAKEN))(
     it.each(EVERY)('in mode %s, and names what is in the way: %o', async (mode, family) => {
       run(before?.(family) ?? ':')
       const config = network(mode, range(family))
-      await expectRefusal(config, 7, [route(family)])
+      const { details } = await expectRefusal(config, 7, [route(family)])
+      // Nobody is told to remove what the node lives by.
+      expect(details ?? '').not.toMatch(/route del (default|\S+ dev (up0|lan0))/)
       const isOfOneAddress = route(family).includes(family.first)
       expect((await call('STATUS', config)).output.code).toBe(isOfOneAddress ? undefined : 50)
     })

@@ -44,6 +44,52 @@ describe.each(Object.entries(OWN))('an address of the node %s', (what, give) => 
   })
 })
 
+/** No more than the router is known of its network: it is the lowest address that the pool has. */
+const ROUTERS: Record<string, (family: NodeFamily) => string> = {
+  'the router of the node': ({ family, node, lan, length, router }) =>
+    `ip addr del ${node}/${lan.split('/')[1]} dev up0; ip addr add ${node}/${length} dev lo
+     ip -${family} route replace default via ${router} dev up0 onlink`,
+  'one of two routers of the node': ({ family, node, lan, length, router }) =>
+    `ip addr del ${node}/${lan.split('/')[1]} dev up0; ip addr add ${node}/${length} dev lo
+     ip -${family} route replace default nexthop via ${router} dev up0 onlink nexthop via ${node}7 dev up0 onlink`,
+}
+
+describe.each(Object.entries(ROUTERS))('%s', (_, give) => {
+  const rangeOf = ({ lan, router, node }: NodeFamily) => ({
+    subnet: lan,
+    gateway: node.replace(/10$/, '99'),
+    rangeStart: router,
+  })
+
+  it.each(FAMILIES)('is passed over by the pool ($family)', async (family) => {
+    run(give(family))
+    const { output, stdout } = await call('ADD', network('l3', rangeOf(family)))
+    expect(output.ips?.[0]?.address.split('/')[0], stdout).toBe(family.router.replace(/1$/, '2'))
+  })
+
+  it.each(EVERY)('is refused by name in mode %s: %o', async (mode, family) => {
+    run(give(family))
+    const config = network(mode, rangeOf(family), { runtimeConfig: { ips: [family.router] } })
+    await expectRefusal(config, 101, [`${family.router} is a router of the node, by route default`])
+    const address = `${family.router}/${family.lan.split('/')[1]}`
+    const ipam = { type: 'static', addresses: [{ address }] }
+    await expectRefusal(network(mode, {}, { ipam }), 101, ['plugin static gave', 'is a router of the node'])
+  })
+})
+
+it.each(FAMILIES)('a router of any route is no pod of the bridge that it is on ($family)', async (family) => {
+  const { lan, node, router } = family
+  const cidr = `${node}/${lan.split('/')[1]}`
+  const [second, third, fourth] = ['2', '3', '4'].map((end) => router.replace(/1$/, end))
+  const far = family.family === 4 ? '10.9.0.0/24' : 'fd09::/64'
+  run(`ip link add lan0 type bridge; ip link set lan0 up; ip addr del ${cidr} dev up0; ip link set up0 master lan0
+    ip addr add ${cidr} dev lan0 ${node.includes(':') ? 'nodad' : ''}; ip route replace default via ${router}
+    ip route add ${far} via ${second} table 77`)
+  const config = network('l2', { subnet: lan, gateway: node }, { bridge: 'lan0', isGateway: false })
+  const given = [await call('ADD', config), await call('ADD', config, 'pod-b')]
+  expect(given.map(({ output }) => output.ips?.[0]?.address.split('/')[0])).toEqual([third, fourth])
+})
+
 it.each(FAMILIES)(
   'IPAM alone passes an address of the node over, and refuses it by name ($family)',
   async (family) => {

@@ -1,0 +1,115 @@
+import type { PoolUse } from '../../ipam/config.ts'
+import type { Range, RangeSet } from '../../ipam/range_set.ts'
+import type { NetworkConfig } from '../cni/config.ts'
+import { type Address, sameAddress } from '../core/address.ts'
+import type { Netns } from '../kernel/kernel.ts'
+import { refuseForeignRouted } from '../pod/foreign.ts'
+import { refuseGateways } from '../pod/gateway.ts'
+import { assertSubnets } from '../pod/next_hop.ts'
+import type { Others } from '../pod/others.ts'
+import { planPod } from '../pod/plan.ts'
+import { wayOutQuestions } from '../pod/routers.ts'
+import type { PodIp, PodSpec } from '../pod/spec.ts'
+import { gatewayVlanName } from '../pod/vlan.ts'
+import { askWays, type Ways } from '../pod/ways.ts'
+import { decodeRoutes, planSets, readResolvConf, unusableOnes } from './addresses.ts'
+import type { Ports } from './ports.ts'
+import { othersOf } from './reaper.ts'
+import { specOf } from './spec_of.ts'
+
+/*
+ * The first pod of each range, as far as it is known before there is one: what an ADD refuses for every pod, STATUS says
+ * before.
+ */
+
+/** No link has it: of the bridge that is still to be made. */
+const NO_INDEX = 0
+/** So many addresses of a range may be the node's own, or its routers', until it is given up. */
+const MAX_TRIED = 8
+
+/** Throws the Fault of an ADD that would be refused whatever the pod is. */
+export function refuseImpossiblePods(config: NetworkConfig, ports: Ports, use: PoolUse): void {
+  if (config.ipam?.resolvConf) readResolvConf(ports, config.ipam.resolvConf)
+  const host = ports.kernel.host()
+  const sets = planSets(config, use)
+  const { ways, ipOf } = firstPods(host, sets, config)
+  assertPlannable(config, ports, sets, ipOf)
+  const ips = sets.flatMap(({ ranges }) => ranges.flatMap((range) => ipOf(range) ?? []))
+  // Whether a pod of another network has the first address is no matter: there may be others.
+  const others = { ...othersOf(ports, noPod(config)), holderOf: () => undefined }
+  if (config.mode === 'l3') refuseForeignRouted(host, { ips }, ways, others)
+  else refuseGatewaysOf(specFor(config, ports, ips), host, config, others)
+}
+
+type FirstPods = { readonly ways: Ways; readonly ipOf: (range: Range) => PodIp | undefined }
+
+function firstPods(host: Netns, sets: readonly RangeSet[], { mode }: NetworkConfig): FirstPods {
+  const tried = new Map(
+    sets.flatMap((set) => set.ranges.map((range) => [range, firstOf(set, range)] as const)),
+  )
+  const addresses = [...tried.values()].flat()
+  const gateways = mode === 'l3' ? [...tried.keys()].flatMap(({ gateway }) => gateway ?? []) : []
+  const ways = askWays(host, [...addresses, ...gateways, ...wayOutQuestions(addresses)])
+  const unusable = unusableOnes(host, addresses, ways).map(({ address }) => address)
+  return {
+    ways,
+    ipOf: (range) => {
+      const { subnet, gateway } = range
+      const address = tried.get(range)?.find((one) => !unusable.some((other) => sameAddress(one, other)))
+      return address && { cidr: { address, prefix: subnet.prefix }, ...(gateway && { gateway }) }
+    },
+  }
+}
+
+/** The lowest addresses of a range that a pool gives. */
+function firstOf({ nextHops = [] }: RangeSet, { start, end, gateway }: Range): Address[] {
+  const kept = [...nextHops, ...(gateway ? [gateway] : [])]
+  const lowest = Array.from({ length: MAX_TRIED }, (_, i) => ({ ...start, value: start.value + BigInt(i) }))
+  return lowest.filter(
+    (address) => address.value <= end.value && !kept.some((one) => sameAddress(one, address)),
+  )
+}
+
+/** A pod gets an address of one range of each set: it is refused if none of them will do. */
+function assertPlannable(
+  config: NetworkConfig,
+  ports: Ports,
+  sets: readonly RangeSet[],
+  ipOf: FirstPods['ipOf'],
+): void {
+  const choices = Math.max(...sets.map(({ ranges }) => ranges.length))
+  let refusal: unknown
+  for (let i = 0; i < choices; i++) {
+    const ranges = sets.flatMap((set) => set.ranges[Math.min(i, set.ranges.length - 1)] ?? [])
+    const spec = specFor(
+      config,
+      ports,
+      ranges.flatMap((range) => ipOf(range) ?? []),
+    )
+    try {
+      if (spec.bridge?.isGateway) assertSubnets(spec.ips)
+      planPod(spec)
+      return
+    } catch (error) {
+      refusal ??= error
+    }
+  }
+  throw refusal
+}
+
+function specFor(config: NetworkConfig, ports: Ports, ips: readonly PodIp[]): PodSpec {
+  const routes = decodeRoutes(config.ipam?.routes)
+  return specOf(ports.kernel, noPod(config), config, { ips: [] }, { ips, routes })
+}
+
+function refuseGatewaysOf(spec: PodSpec, host: Netns, { vlan }: NetworkConfig, others: Others): void {
+  if (!spec.bridge?.isGateway) return
+  const name = vlan ? gatewayVlanName(spec.bridge.name, vlan) : spec.bridge.name
+  const link = host.link({ name }) ?? { name, index: NO_INDEX }
+  const { bridgeAddresses } = planPod({ ...spec, routes: [] })
+  refuseGateways(host, link, bridgeAddresses, { spec: spec.bridge, ips: spec.ips }, others)
+}
+
+function noPod({ name }: NetworkConfig) {
+  return { network: name, containerId: '', ifName: '' }
+}
