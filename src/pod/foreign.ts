@@ -13,7 +13,7 @@ import type { Link, Netns, Way } from '../kernel/kernel.ts'
 import { describeWay, removeWay } from './describe_way.ts'
 import type { Others } from './others.ts'
 import { routedGateway } from './plan.ts'
-import { isWayOutRouter, livesBy, wayOutLinks, wayOutQuestions } from './routers.ts'
+import { livesBy, routersAmong, wayOutLinks, wayOutQuestions } from './routers.ts'
 import type { PodIp, PodSpec } from './spec.ts'
 import { askWays, isExact, isPending, type Ways } from './ways.ts'
 
@@ -72,7 +72,7 @@ export function refuseForeignGateway(
   const way = ways(address)
   const would = 'make the gateway an address of this node'
   // On a bridge that the node itself lives by, the router is a neighbour like any other.
-  if (way && isWayOutRouter(ways, address)) throw foreignFault(host, address, way, would)
+  if (way && routersAmong(host, [address], ways).length > 0) throw foreignFault(host, address, way, would)
   const uplinks = wayOutLinks(ways, address)
   const subnet = networkOf({ address, prefix })
   const judged = { host, subnet, gateway: address, others, carriers: [link.index], uplinks }

@@ -26,10 +26,8 @@ export function ensureGatewayAddresses(
   undo: UndoStack,
 ): void {
   if (wanted.length === 0) return
-  const present = host.addresses(link.index)
-  for (const cidr of wanted) {
-    if (present.some((one) => sameCidr(one.cidr, cidr))) continue
-    refuseGateway(host, link, cidr, present, needed, others)
+  const { present, missing } = refuseGateways(host, link, wanted, needed, others)
+  for (const cidr of missing) {
     during('give the bridge its gateway addresses', () => {
       for (const one of present) if (inTheWay(one, cidr)) displace(host, link.index, one.cidr, undo)
       addGateway(host, link, cidr, undo)
@@ -42,27 +40,17 @@ export function refuseGateways(
   host: Netns,
   link: Pick<Link, 'index' | 'name'>,
   wanted: readonly Cidr[],
-  needed: GatewayNeed,
-  others: Others,
-): void {
-  const present = link.index > 0 ? host.addresses(link.index) : []
-  for (const cidr of wanted) {
-    if (!present.some((one) => sameCidr(one.cidr, cidr)))
-      refuseGateway(host, link, cidr, present, needed, others)
-  }
-}
-
-function refuseGateway(
-  host: Netns,
-  link: Pick<Link, 'index' | 'name'>,
-  cidr: Cidr,
-  present: readonly LinkAddress[],
   { spec, ips }: GatewayNeed,
   others: Others,
-): void {
-  const conflict = spec.forceAddress ? undefined : present.find((one) => inTheWay(one, cidr))
-  if (conflict) throw addressConflict(host, link, conflict.cidr, cidr)
-  refuseForeignGateway(host, link, cidr, ips, others)
+): { readonly present: readonly LinkAddress[]; readonly missing: readonly Cidr[] } {
+  const present = link.index > 0 ? host.addresses(link.index) : []
+  const missing = wanted.filter((cidr) => !present.some((one) => sameCidr(one.cidr, cidr)))
+  for (const cidr of missing) {
+    const conflict = spec.forceAddress ? undefined : present.find((one) => inTheWay(one, cidr))
+    if (conflict) throw addressConflict(host, link, conflict.cidr, cidr)
+    refuseForeignGateway(host, link, cidr, ips, others)
+  }
+  return { present, missing }
 }
 
 /** The gateway addresses that the link lacks. */

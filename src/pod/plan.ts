@@ -122,8 +122,8 @@ function planBridged(spec: PodSpec): PodPlan {
       // What a next hop is reached by comes before what leads by it.
       routes: distinctRoutes([
         ...onLink,
-        ...routes.filter(isDirect),
-        ...routes.filter((one) => !isDirect(one)),
+        ...routes.filter(({ gateway }) => !gateway),
+        ...routes.filter(({ gateway }) => gateway),
       ]),
     },
     host: { addresses: [], neighbours: [], routes: [] },
@@ -145,12 +145,8 @@ function isNear(gateway: Address, ips: readonly PodIp[], routes: readonly Planne
   return (
     isLinkLocal6(gateway) ||
     ips.some(({ cidr }) => contains(cidr, gateway)) ||
-    routes.some((route) => isDirect(route) && contains(route.dst, gateway))
+    routes.some((route) => !route.gateway && contains(route.dst, gateway))
   )
-}
-
-function isDirect({ gateway }: PlannedRoute): boolean {
-  return gateway === undefined
 }
 
 /** A pod on a bridge has for neighbours who is in its subnets. */

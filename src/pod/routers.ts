@@ -31,12 +31,6 @@ export function livesBy(host: Netns, linkIndex: number): boolean {
   return probes.some((probe) => wayOutLinks(ways, probe).includes(linkIndex))
 }
 
-/** Whether the node's way out leads by the router that has this address. */
-export function isWayOutRouter(ways: Ways, address: Address): boolean {
-  const out = ways(elsewhere(address.family))
-  return out !== undefined && leadsBy(out, address)
-}
-
 /**
  * Those of the addresses that are next hops of the node, each with a route that leads by it. All routes are asked for
  * only where an address is in the network that the node's way out begins in.
@@ -49,7 +43,10 @@ export function routersAmong(
   return addresses.flatMap((address) => {
     const out = ways(elsewhere(address.family))
     if (out && leadsBy(out, address)) return [{ address, way: out }]
-    if (!isNextToWayOut(ways(address), wayOutLinks(ways, address))) return []
+    const direct = ways(address)
+    if (direct?.type !== 'unicast' || isExact(direct)) return []
+    const links = wayOutLinks(ways, address)
+    if (!direct.hops.some(({ linkIndex, gateway }) => !gateway && links.includes(linkIndex))) return []
     const way = host.allWays(address.family).find((one) => leadsBy(one, address))
     return way ? [{ address, way }] : []
   })
@@ -65,11 +62,6 @@ export function routerFault(host: Netns, address: Address, way: Way): Fault {
       cure: `Ask for another address, or leave ${text} out of the ranges.`,
     },
   )
-}
-
-function isNextToWayOut(way: Way | undefined, links: readonly number[]): boolean {
-  if (way?.type !== 'unicast' || isExact(way)) return false
-  return way.hops.some(({ linkIndex, gateway }) => !gateway && links.includes(linkIndex))
 }
 
 function leadsBy({ hops }: Way, address: Address): boolean {

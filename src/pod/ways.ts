@@ -1,12 +1,4 @@
-import {
-  type Address,
-  bitsOf,
-  type Cidr,
-  formatAddress,
-  formatCidr,
-  hostCidr,
-  sameAddress,
-} from '../core/address.ts'
+import { type Address, bitsOf, type Cidr, formatAddress, hostCidr, sameAddress } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { Netns, Way } from '../kernel/kernel.ts'
 
@@ -67,7 +59,7 @@ export function isExact({ dst }: Way): boolean {
 export function ownAddressFault(host: Netns, address: Address, way: Way): Fault {
   return new Fault(`${describeOwn(host, address, way)}: no pod can have it`, {
     code: Code.addressInUse,
-    cure: `Ask for another address, or leave ${formatAddress(address)} out of the ranges; where the node has it: ${showCommand(way, address)}`,
+    cure: `Ask for another address, or leave ${formatAddress(address)} out of the ranges.`,
   })
 }
 
@@ -76,12 +68,6 @@ export function describeOwn(host: Netns, address: Address, way: Way): string {
   const what = way.type === 'broadcast' ? 'the broadcast address of a subnet' : 'an address'
   const name = carrierOf(host, way)
   return `${formatAddress(address)} is ${what} of the node itself${name ? `, on ${name}` : ''}`
-}
-
-/** Only shows it: without its address the node may be cut off. */
-function showCommand(way: Way, address: Address): string {
-  const family = address.family === 6 ? '-6 ' : ''
-  return `ip ${family}route show table local ${formatCidr(ownPrefix(way, address))}`
 }
 
 function carrierOf(host: Netns, { hops: [hop] }: Way): string | undefined {

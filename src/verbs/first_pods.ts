@@ -6,10 +6,9 @@ import type { Netns } from '../kernel/kernel.ts'
 import { refuseForeignRouted } from '../pod/foreign.ts'
 import { refuseGateways } from '../pod/gateway.ts'
 import { assertSubnets } from '../pod/next_hop.ts'
-import type { Others } from '../pod/others.ts'
 import { planPod } from '../pod/plan.ts'
 import { wayOutQuestions } from '../pod/routers.ts'
-import type { PodIp, PodSpec } from '../pod/spec.ts'
+import type { PodIp } from '../pod/spec.ts'
 import { gatewayVlanName } from '../pod/vlan.ts'
 import { askWays, type Ways } from '../pod/ways.ts'
 import { decodeRoutes, planSets, readResolvConf, unusableOnes } from './addresses.ts'
@@ -33,12 +32,21 @@ export function refuseImpossiblePods(config: NetworkConfig, ports: Ports, use: P
   const host = ports.kernel.host()
   const sets = planSets(config, use)
   const { ways, ipOf } = firstPods(host, sets, config)
-  assertPlannable(config, ports, sets, ipOf)
+  const id = { network: config.name, containerId: '', ifName: '' }
   const ips = sets.flatMap(({ ranges }) => ranges.flatMap((range) => ipOf(range) ?? []))
+  const routes = decodeRoutes(config.ipam?.routes)
+  const spec = specOf(ports.kernel, id, config, { ips: [] }, { ips, routes })
+  // A pod gets an address of one range of each set. With those of all it is refused only if it is with each.
+  const { bridgeAddresses } = planPod(spec)
   // Whether a pod of another network has the first address is no matter: there may be others.
-  const others = { ...othersOf(ports, noPod(config)), holderOf: () => undefined }
+  const others = { ...othersOf(ports, id), holderOf: () => undefined }
   if (config.mode === 'l3') refuseForeignRouted(host, { ips }, ways, others)
-  else refuseGatewaysOf(specFor(config, ports, ips), host, config, others)
+  if (!spec.bridge?.isGateway) return
+  if (ips.length === sets.length) assertSubnets(spec.ips)
+  const { name: bridge } = spec.bridge
+  const name = config.vlan ? gatewayVlanName(bridge, config.vlan) : bridge
+  const link = host.link({ name }) ?? { name, index: NO_INDEX }
+  refuseGateways(host, link, bridgeAddresses, { spec: spec.bridge, ips: spec.ips }, others)
 }
 
 type FirstPods = { readonly ways: Ways; readonly ipOf: (range: Range) => PodIp | undefined }
@@ -68,48 +76,4 @@ function firstOf({ nextHops = [] }: RangeSet, { start, end, gateway }: Range): A
   return lowest.filter(
     (address) => address.value <= end.value && !kept.some((one) => sameAddress(one, address)),
   )
-}
-
-/** A pod gets an address of one range of each set: it is refused if none of them will do. */
-function assertPlannable(
-  config: NetworkConfig,
-  ports: Ports,
-  sets: readonly RangeSet[],
-  ipOf: FirstPods['ipOf'],
-): void {
-  const choices = Math.max(...sets.map(({ ranges }) => ranges.length))
-  let refusal: unknown
-  for (let i = 0; i < choices; i++) {
-    const ranges = sets.flatMap((set) => set.ranges[Math.min(i, set.ranges.length - 1)] ?? [])
-    const spec = specFor(
-      config,
-      ports,
-      ranges.flatMap((range) => ipOf(range) ?? []),
-    )
-    try {
-      if (spec.bridge?.isGateway) assertSubnets(spec.ips)
-      planPod(spec)
-      return
-    } catch (error) {
-      refusal ??= error
-    }
-  }
-  throw refusal
-}
-
-function specFor(config: NetworkConfig, ports: Ports, ips: readonly PodIp[]): PodSpec {
-  const routes = decodeRoutes(config.ipam?.routes)
-  return specOf(ports.kernel, noPod(config), config, { ips: [] }, { ips, routes })
-}
-
-function refuseGatewaysOf(spec: PodSpec, host: Netns, { vlan }: NetworkConfig, others: Others): void {
-  if (!spec.bridge?.isGateway) return
-  const name = vlan ? gatewayVlanName(spec.bridge.name, vlan) : spec.bridge.name
-  const link = host.link({ name }) ?? { name, index: NO_INDEX }
-  const { bridgeAddresses } = planPod({ ...spec, routes: [] })
-  refuseGateways(host, link, bridgeAddresses, { spec: spec.bridge, ips: spec.ips }, others)
-}
-
-function noPod({ name }: NetworkConfig) {
-  return { network: name, containerId: '', ifName: '' }
 }

@@ -31,11 +31,11 @@ export function status(call: Call, ports: Ports): void {
     probeStore(ports, ports.paths.recordsDir)
     const use = poolUseOf({ mode: config.mode ?? 'l2' })
     probeSettings(config, ports, use)
+    if (config.mode !== 'l3') refuseFullBridge(config, ports)
     if (config.ipam?.type === OWN_IPAM) {
       refuseFullPool(config, ports, use)
       refuseImpossiblePods(config, ports, use)
     }
-    if (config.mode !== 'l3') refuseFullBridge(config, ports)
     const type = delegateOf(config)
     if (type) runDelegate(call, ports, type, 'STATUS')
   })

@@ -12,8 +12,9 @@ import { beyond, type SystemCalls, tracePlugin } from '../support/system_calls.t
  * `sendto` is a round trip to netlink or nftables, and each `openat` a file or namespace.
  */
 const BUDGETS: Readonly<Record<string, SystemCalls>> = {
-  // One of the round trips asks who has the address and the gateway before: none of the node's own is a pod's. One of the
-  // files would say that the masquerading of a subnet is being removed; one round trip asks whether the subnet has it.
+  // One of the round trips asks who has the address and the gateway before, and for the node's way out, one answer more of each
+  // family: none of the node's own, or of its routers', is a pod's. One of the files would say that the masquerading of a
+  // subnet is being removed; one round trip asks whether the subnet has it.
   'ADD l3': {
     read: 2,
     openat: 17,
@@ -26,7 +27,7 @@ const BUDGETS: Readonly<Record<string, SystemCalls>> = {
     socket: 3,
     setsockopt: 6,
     sendto: 9,
-    recvfrom: 11,
+    recvfrom: 12,
     pread64: 6,
     close: 14,
     pwrite64: 6,
@@ -66,7 +67,7 @@ const BUDGETS: Readonly<Record<string, SystemCalls>> = {
     socket: 3,
     setsockopt: 7,
     sendto: 14,
-    recvfrom: 19,
+    recvfrom: 21,
     pread64: 10,
     close: 22,
     pwrite64: 8,

@@ -225,3 +225,35 @@ describe('a route of a family that the pod has no address of', () => {
     expect(output.routes).toEqual([{ dst: '0.0.0.0/0', gw: '10.77.0.1' }])
   })
 })
+
+describe.each(MODES)('mode %s, before there is a pod', (name, mode) => {
+  const everywhere = { ranges: [[V4]], routes: [{ dst: '10.9.0.0/24', gw: '10.1.2.3' }] }
+  const IMPOSSIBLE: readonly (readonly [string, Keys, Keys, readonly string[]])[] = [
+    ['a next hop that no pod can reach', {}, everywhere, ['"ipam.routes"', '10.1.2.3 of 10.9.0.0/24']],
+    ['an MTU that is too small for IPv6', { mtu: 1000 }, { ranges: [[V6]] }, ['key "mtu": 1000']],
+    [
+      'a file of DNS settings that is missing',
+      {},
+      { ranges: [[V4]], resolvConf: '/nowhere' },
+      ['"/nowhere"'],
+    ],
+    ...(name === 'l2'
+      ? [['a bridge that is none', { bridge: 'lo' }, { ranges: [[V4]] }, ['key "bridge": "lo"']] as const]
+      : []),
+  ]
+
+  it.each(IMPOSSIBLE)('STATUS refuses %s as ADD does', async (_, keys, ipam, words) => {
+    for (const word of words) {
+      await expectRefused(await add({ ...mode, ...keys }, ipam), word)
+      await expectRefused(await call('STATUS', { ...mode, ...keys }, ipam), word, 50)
+    }
+  })
+})
+
+it('a next hop is reached by a route of the pod that stands behind it, and has no next hop itself', async () => {
+  const routes = [
+    { dst: '10.9.0.0/24', gw: '10.1.2.3' },
+    { dst: '10.1.2.0/24', scope: 253 },
+  ]
+  expect(await add(MODES[0][1], { ranges: [[V4]], routes })).toMatchObject({ exitCode: 0 })
+})
