@@ -26,6 +26,12 @@ const KNOWN_LAYOUT: readonly unknown[] = ['bowline-ipam', 'host-local']
  */
 export function decodeConfig(text: string): NetworkConfig {
   const raw = parseObject(text)
+  if (Array.isArray(raw['plugins']) && raw['type'] === undefined) {
+    throw new Fault('key "plugins": a list of plugins, and each is given its own part', {
+      code: Code.invalidConfig,
+      cure: 'Give one object of "plugins", with "name" and "cniVersion" of the list.',
+    })
+  }
   const type = memberOf(memberOf(raw, 'ipam'), 'type')
   const foreign = typeof type === 'string' && !KNOWN_LAYOUT.includes(type)
   const tolerance: Tolerance = {

@@ -23,6 +23,9 @@ const MIN_MTU = 68
 
 /** Throws a Fault (code 7) if keys that are valid one by one contradict each other. */
 export function assertCoherent(config: NetworkConfig): void {
+  const { ipam } = config
+  if (ipam && !ipam.type && (ipam.ranges || ipam.subnet || ipam.routes))
+    refuse('key "ipam.type" is missing', 'Set "ipam.type" to "bowline-ipam", or leave "ipam" out.')
   if (config.mode === 'l3') assertRouted(config)
   if (config.mtu && config.mtu < MIN_MTU) {
     refuse(

@@ -156,8 +156,7 @@ function assertOnLink(
   routes: readonly PlannedRoute[],
 ): void {
   if (!gateway || isNear(gateway, ips, routes)) return
-  const subnets = ips.map(({ cidr }) => formatCidr(networkOf(cidr))).join(', ')
-  throw routeFault(dst, gateway, `can't be reached: it is not in ${subnets}, the subnets of the pod`)
+  throw routeFault(dst, gateway, "can't be reached: it is in no subnet of the pod")
 }
 
 function linkRoute(address: Address): PlannedRoute {

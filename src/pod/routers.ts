@@ -4,7 +4,7 @@ import { distinct } from '../core/text.ts'
 import type { Netns, Way } from '../kernel/kernel.ts'
 import { describeWay } from './describe_way.ts'
 import { elsewhere } from './uplink.ts'
-import { askWays, isExact, type Ways } from './ways.ts'
+import { isExact, type Ways } from './ways.ts'
 
 /*
  * The routers of the node. They are in the node's own networks, whose addresses a pool may hold, and none of them is a pod's:
@@ -26,9 +26,8 @@ export function wayOutLinks(ways: Ways, { family }: Address): number[] {
 
 /** Whether the node's way out of either family leaves by the link: what is said to do to it may cut the node off. */
 export function livesBy(host: Netns, linkIndex: number): boolean {
-  const probes = ([4, 6] as const).map(elsewhere)
-  const ways = askWays(host, probes)
-  return probes.some((probe) => wayOutLinks(ways, probe).includes(linkIndex))
+  const ways = host.ways([elsewhere(4), elsewhere(6)])
+  return ways.some(({ hops }) => hops.some((hop) => hop.linkIndex === linkIndex))
 }
 
 /**

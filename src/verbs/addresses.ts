@@ -177,16 +177,12 @@ type Unusable = { readonly address: Address; readonly prefix: Cidr; readonly fau
 
 /** Those of the addresses that no pod can have: the node's own, and its routers'. */
 export function unusableOnes(host: Netns, addresses: readonly Address[], ways: Ways): Unusable[] {
-  const own = ownOnes(host, addresses, ways).map(({ address, way }) => ({
-    address,
-    prefix: ownPrefix(way, address),
-    fault: () => ownAddressFault(host, address, way),
-  }))
-  const routers = routersAmong(host, addresses, ways).map(({ address, way }) => ({
-    address,
-    prefix: hostCidr(address),
-    fault: () => routerFault(host, address, way),
-  }))
+  const own = ownOnes(host, addresses, ways).map(({ address, way }) => {
+    return { address, prefix: ownPrefix(way, address), fault: () => ownAddressFault(host, address, way) }
+  })
+  const routers = routersAmong(host, addresses, ways).map(({ address, way }) => {
+    return { address, prefix: hostCidr(address), fault: () => routerFault(host, address, way) }
+  })
   return [...own, ...routers]
 }
 

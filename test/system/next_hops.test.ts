@@ -230,6 +230,8 @@ describe.each(MODES)('mode %s, before there is a pod', (name, mode) => {
   const everywhere = { ranges: [[V4]], routes: [{ dst: '10.9.0.0/24', gw: '10.1.2.3' }] }
   const IMPOSSIBLE: readonly (readonly [string, Keys, Keys, readonly string[]])[] = [
     ['a next hop that no pod can reach', {}, everywhere, ['"ipam.routes"', '10.1.2.3 of 10.9.0.0/24']],
+    ['ranges without a plugin', {}, { ranges: [[V4]], type: undefined }, ['key "ipam.type" is missing']],
+    ['a list of plugins', { type: undefined, plugins: [mode] }, { ranges: [[V4]] }, ['a list of plugins']],
     ['an MTU that is too small for IPv6', { mtu: 1000 }, { ranges: [[V6]] }, ['key "mtu": 1000']],
     [
       'a file of DNS settings that is missing',
