@@ -175,10 +175,10 @@ export function foreignFault(host: Netns, address: Address, way: Way, would: str
     ? `; if that route is left over, run: ${removeWay(host, way)}`
     : '.'
   return new Fault(
-    `${formatAddress(address)}: an ADD would ${would}, and the node reaches it otherwise: by route ${route}`,
+    `key "ipam.ranges": ${formatAddress(address)}: an ADD would ${would}, and the node reaches it by route ${route}`,
     {
       code: Code.invalidConfig,
-      cure: `Choose a subnet and a gateway that nobody else has${leftOver}`,
+      cure: `Choose a subnet and a gateway that nobody has${leftOver}`,
     },
   )
 }
