@@ -44,7 +44,7 @@ export async function runSuites(
   vm: Vm,
   rows: readonly (readonly string[])[],
 ): Promise<Map<string, SuiteOutcome>> {
-  const run = (name: string) => `unshare -n -m bun test --timeout 60000 ./${name}.test.js >${name}.log 2>&1`
+  const run = (name: string) => `unshare -n -m bun test --timeout 300000 ./${name}.test.js >${name}.log 2>&1`
   const lines = rows.map((names) => `{ ${names.map(run).join('; ')}; } &`)
   const environment = 'export BOWLINE_BINARY=/opt/cni/bin/bowline BOWLINE_CACHE=/opt/cni; cd /suites'
   await vm.sh([LOAD_NFTABLES, environment, ...lines, 'wait'].join('\n'), { timeoutMs: TIMEOUT_MS })

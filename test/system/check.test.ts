@@ -87,7 +87,7 @@ describe('CHECK passes', () => {
     [
       'when somebody has added rules between ours',
       'l3',
-      'nft insert rule inet bowline postrouting counter; nft add rule inet bowline postrouting counter',
+      'nft insert rule inet bowline masquerade-pods counter; nft add rule inet bowline masquerade-pods counter',
     ],
     [
       'when duplicate detection of an address still goes on',

@@ -124,9 +124,11 @@ describe('a gateway that the pod can not reach', () => {
     expect(await residue()).toEqual(NOTHING)
   })
 
-  it('is refused by the kernel in mode l2, in words that name the route', async () => {
+  it('is an error of the configuration in mode l2', async () => {
     const { output } = await call('ADD', MODES[0][1], [{ dst: '10.9.0.0/24', gw: '192.0.2.9' }])
-    expect(`${output.msg}: ${output.details}`).toContain('add route 10.9.0.0/24 via 192.0.2.9')
+    expect(output).toMatchObject({ code: 7 })
+    expect(output.msg).toContain("the gateway 192.0.2.9 of 10.9.0.0/24 can't be reached")
+    expect(output.details).toContain('Leave "gw" out')
     expect(await residue()).toEqual(NOTHING)
   })
 })
