@@ -20,6 +20,16 @@ export async function suiteFiles(names: readonly string[]): Promise<MoreFiles> {
   }
 }
 
+/** Bun's runner tells a test and a hook nothing of the test, and takes one with a parameter for one that calls back. */
+const BUN_TEST = `
+import * as bun from 'bun:test'
+export const { afterAll, afterEach, beforeAll, describe, expect, vi } = bun
+const task = { name: '', file: { filepath: '' } }
+const told = (work) => async () => void (await work({ task }))
+export const beforeEach = (hook) => bun.beforeEach(told(hook))
+export const it = Object.assign((name, test, options) => bun.it(name, told(test), options), { each: (...table) => bun.it.each(...table) })
+`
+
 /** One script of a suite and of all that it imports. */
 async function bundle(name: string): Promise<Uint8Array> {
   const { outputs } = await Bun.build({
@@ -29,7 +39,9 @@ async function bundle(name: string): Promise<Uint8Array> {
       {
         name: 'vitest-is-bun-test',
         setup(build) {
-          build.onResolve({ filter: /^vitest$/ }, () => ({ path: 'bun:test', external: true }))
+          build.onResolve({ filter: /^vitest$/ }, () => ({ path: 'vitest', namespace: 'bun-test' }))
+          build.onResolve({ filter: /^bun:test$/ }, () => ({ path: 'bun:test', external: true }))
+          build.onLoad({ filter: /./, namespace: 'bun-test' }, () => ({ contents: BUN_TEST, loader: 'js' }))
         },
       },
     ],
