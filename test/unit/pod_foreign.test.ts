@@ -31,6 +31,6 @@ describe('a route whose link has gone', () => {
   })
 
   it('is asked for again, a bounded number of times', () => {
-    expect(() => judge(ROUTE)).toThrow(/the node reaches it otherwise/)
+    expect(() => judge(ROUTE)).toThrow(/fd00::1: an ADD would make the gateway/)
   })
 })
