@@ -72,7 +72,9 @@ describe.each(CASES)('$place is $fault', ({ place, errno, inflict }) => {
     it('does not keep DEL from releasing all that it can', async () => {
       const answer = await call('DEL', old)
       const { links, nftElements, leases, records } = await left()
-      expect({ links, nftElements }).toEqual({ links: [], nftElements: [] })
+      expect(links).toEqual([])
+      // Masquerading is the network's: where records can't be changed, it stays until they can.
+      if (errno !== 'EROFS' && !place.startsWith('/var/lib/cni/bowline')) expect(nftElements).toEqual([])
       // To remove takes no space. Only what is on the read-only disk stays, and the record as long as anything does.
       const stays = (directory: string) => errno === 'EROFS' && directory.startsWith(place)
       expect(leases.length > 0).toBe(stays('/var/lib/cni/networks'))

@@ -119,7 +119,6 @@ describe('refusals that do not end with one call', () => {
     expect(answer.stdout).toMatch(/10\.1\.0\.2: EIO.*fd00:1::2: EIO/)
     expect(await node.left()).toMatchObject({
       links: [],
-      nftElements: [],
       leases: { length: 2 },
       records: { length: 1 },
     })

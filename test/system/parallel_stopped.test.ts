@@ -154,9 +154,9 @@ function lastOf(calls: readonly SystemCall[]): string {
     .join('')
 }
 
-/** Whether nobody else would get on now: the pool is locked, or the bridge and another would make or change it. */
+/** Whether nobody else would get on now: the pool or masquerading is locked, or the bridge and another would make or change it. */
 function isBarred({ hasBridge }: Mode, calls: readonly SystemCall[]): boolean {
-  const bars = hasBridge ? /\/lock |\/bridge-\S+ EX/ : /\/lock |\/bridge-/
+  const bars = hasBridge ? /\/lock |\/masquerade |\/bridge-\S+ EX/ : /\/(lock|masquerade) |\/bridge-/
   return locksHeldAfter(calls).some((lock) => bars.test(lock))
 }
 
