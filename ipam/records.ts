@@ -181,7 +181,7 @@ class RecordStore implements Records {
   }
 
   readAll(network: string): RecordReading[] {
-    const keys = this.#files.list(`${this.#dir}/${network}`).filter((name) => KEY.test(name))
+    const keys = this.#namesIn(`${this.#dir}/${network}`).filter((name) => KEY.test(name))
     return keys.flatMap((key) => this.readKey(network, key) ?? [])
   }
 
@@ -204,6 +204,16 @@ class RecordStore implements Records {
 
   networks(): string[] {
     return this.#files.list(this.#dir).filter(isCniName)
+  }
+
+  /** None in what is no directory: a file that somebody left beside those of the networks. */
+  #namesIn(dir: string): string[] {
+    try {
+      return this.#files.list(dir)
+    } catch (error) {
+      if (!isErrno(error, 'ENOTDIR')) throw error
+      return []
+    }
   }
 
   /** The kernel answers "was it the last?" without a count: a directory goes only when it is empty. */
