@@ -61,7 +61,7 @@ type NamedSet = { readonly key: string; readonly ranges: readonly RangeConfig[] 
  * The range sets of a network, in host-local's order: those of the runtime, the one in the old place, then `ranges`.
  * host-local's defaults: gateway .1, from .1, to the last address (of IPv4 the one before the broadcast address).
  * The network and the broadcast address are left out even when a range names them (plugins#1295), but for subnets of one
- * or two addresses, which have none. Throws a Fault (invalid config) that names key, value and cure.
+ * or two addresses, which have none. Throws a Fault (invalid config) that names key, value and hint.
  */
 export function planRanges(
   config: IpamConfig,
@@ -253,6 +253,6 @@ function keyOfRange(key: string, index: number): string {
   return key === 'ipam' ? key : `${key}[${index}]`
 }
 
-function refuse(message: string, cure: string): Fault {
-  return new Fault(message, { code: Code.invalidConfig, cure })
+function refuse(message: string, hint: string): Fault {
+  return new Fault(message, { code: Code.invalidConfig, hint })
 }

@@ -11,7 +11,6 @@ import { type FileLock, type Files, isPlainPath, lockOrNobodys, PATH_RULE } from
 import type { AttachmentId } from '../src/core/names.ts'
 import { textBytes } from '../src/core/text.ts'
 import { UndoStack } from '../src/core/undo.ts'
-import { exhausted, type Holdings } from './exhausted.ts'
 import {
   type LeaseOwner,
   leasedAddresses,
@@ -36,10 +35,11 @@ import {
   without,
   writeOrder,
 } from './order.ts'
+import { type Holdings, poolExhausted } from './pool_errors.ts'
 import { capacityOf, formatRangeSet, isGateway, type RangeSet, rangeOf } from './range_set.ts'
+import { type Held, leaseDirOf, type PoolPlace, reclaimIfGone, reconcile, stateDirOf } from './reconcile.ts'
 import { isCniName } from './record_format.ts'
 import { isDamaged } from './records.ts'
-import { type Held, leaseDirOf, type PoolPlace, reclaimIfGone, stateDirOf, survey } from './survey.ts'
 
 export type PoolOptions = PoolPlace & {
   /** How long to wait for another process that uses the pool. */
@@ -212,7 +212,7 @@ class LockedPool implements Pool {
     const { bootId } = this.#place
     if (order?.bootId === bootId) return order
     const trustAdopted = isUntouched(order, cursors)
-    survey(this.#files, this.#place, { trustAdopted, isFirst: true, reap: false })
+    reconcile(this.#files, this.#place, { trustAdopted, isFirst: true, reap: false })
     removeFreeLists(this.#files, this.#stateDir)
     const surveyed = { bootId, cursors: order?.cursors ?? [], released: order?.released ?? [] }
     asHint(() => this.#files.ensureDirectory(this.#stateDir))
@@ -223,11 +223,11 @@ class LockedPool implements Pool {
   #firstFree(set: RangeSet, cursor: Address | undefined, avoided: readonly Cidr[]): Address {
     const address = this.#nextFree(set, cursor, avoided)
     if (address) return address
-    const held = survey(this.#files, this.#place, { trustAdopted: false, isFirst: false, reap: true })
+    const held = reconcile(this.#files, this.#place, { trustAdopted: false, isFirst: false, reap: true })
     const inSet = held.filter((one) => rangeOf(set, one.address) && !isGateway(set, one.address))
     const found = BigInt(inSet.length) < capacityOf(set) ? this.#nextFree(set, cursor, avoided) : undefined
     if (found) return found
-    throw exhausted(this.#place.network, set, countsOf(inSet), avoided)
+    throw poolExhausted(this.#place.network, set, countsOf(inSet), avoided)
   }
 
   #nextFree(set: RangeSet, cursor: Address | undefined, avoided: readonly Cidr[]): Address | undefined {
@@ -254,7 +254,7 @@ class LockedPool implements Pool {
     if (isRecorded && reclaimIfGone(this.#files, this.#place, record, true)) return
     throw new Fault(
       `network ${network}: the requested address ${formatAddress(address)} is held by container ${containerId}`,
-      { code: Code.addressInUse, cure: 'Remove that container first, or ask for another address.' },
+      { code: Code.addressInUse, hint: 'Remove that container first, or ask for another address.' },
     )
   }
 
@@ -341,7 +341,7 @@ function assignRequested(sets: readonly RangeSet[], requested: readonly Address[
     `the requested address ${left.map(formatAddress).join(', ')} can't be given from ${ranges}`,
     {
       code: Code.invalidConfig,
-      cure: 'Ask for at most one address of each range set, and for one that lies inside.',
+      hint: 'Ask for at most one address of each range set, and for one that lies inside.',
     },
   )
 }
@@ -351,7 +351,7 @@ function refuseGateway(address: Address): Fault {
     `the requested address ${formatAddress(address)} is the gateway, or a router of "ipam.routes"`,
     {
       code: Code.invalidConfig,
-      cure: 'Ask for another address, or move the gateway with the key "gateway" of the range.',
+      hint: 'Ask for another address, or move the gateway with the key "gateway" of the range.',
     },
   )
 }
@@ -371,7 +371,7 @@ function countsOf(held: readonly Held[]): Holdings {
 function snatched(path: string): Fault {
   return new Fault(`lease ${path} was made by a program that does not keep to the lock`, {
     code: Code.tryLater,
-    cure: 'Try again; give each IPAM plugin a "dataDir" or network name of its own.',
+    hint: 'Try again; give each IPAM plugin a "dataDir" or network name of its own.',
   })
 }
 
@@ -384,12 +384,12 @@ export function refuseBadPlace({ dataDir, network }: Pick<PoolPlace, 'dataDir' |
   if (!isPlainPath(dataDir)) {
     throw new Fault(
       `key "ipam.dataDir": ${JSON.stringify(dataDir)} is not an absolute path without ".." (${PATH_RULE})`,
-      { code: Code.invalidConfig, cure: 'Write it like /var/lib/cni/networks.' },
+      { code: Code.invalidConfig, hint: 'Write it like /var/lib/cni/networks.' },
     )
   }
   if (isCniName(network)) return
   throw new Fault(`key "name": ${JSON.stringify(network)} is not a network name`, {
     code: Code.invalidConfig,
-    cure: 'Use letters, digits, ".", "_" and "-", and begin with a letter or digit.',
+    hint: 'Use letters, digits, ".", "_" and "-", and begin with a letter or digit.',
   })
 }

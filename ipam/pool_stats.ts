@@ -1,13 +1,13 @@
 import { type Address, formatAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
-import type { Holdings } from './exhausted.ts'
-import { type Evidence, holderOf, readAdopted, recordsByLease } from './holders.ts'
+import { type Evidence, holderOf, readAdopted, recordsByLease } from './lease_owner.ts'
 import { leasedAddresses, leasePath } from './leases.ts'
 import { isUntouched, parseCursor, readCursor, readOrder } from './order.ts'
 import { refuseBadPlace } from './pool.ts'
+import type { Holdings } from './pool_errors.ts'
 import { addressAt, capacityOf, isGateway, type RangeSet, rangeOf, sizeOf } from './range_set.ts'
+import { leaseDirOf, type PoolPlace, stateDirOf } from './reconcile.ts'
 import { blankKeys, soundOnes } from './records.ts'
-import { leaseDirOf, type PoolPlace, stateDirOf } from './survey.ts'
 
 /** How full one range set is. */
 export type PoolStats = {

@@ -4,11 +4,11 @@ import { createLinuxFiles } from './kernel/linux/files.ts'
 import { createLinuxKernel } from './kernel/linux/kernel.ts'
 import { createPluginRunner } from './kernel/linux/spawn.ts'
 import { readStandardInput, writeStandardError, writeStandardOutput } from './kernel/linux/stdio.ts'
-import { runPlugin } from './verbs/plugin.ts'
-import { DEFAULT_PATHS } from './verbs/ports.ts'
+import { runPlugin } from './plugin/dispatch.ts'
+import { DEFAULT_PATHS } from './plugin/ports.ts'
 
 /*
- * The composition root of the executable: the only file that knows both the verbs and the Linux adapters. Every module below
+ * The composition root of the executable: the only file that knows both the commands and the Linux adapters. Every module below
  * is evaluated when the executable is built; a call begins with `main`.
  */
 

@@ -25,7 +25,7 @@ export type Options = {
   readonly help: boolean
 }
 
-/** A mistake on the command line. The message names the option and the cure. */
+/** A mistake on the command line. The message names the option and the hint. */
 export class OptionError extends Error {}
 
 export const HELP = `Measures Bowline beside the reference plugins bridge and host-local, in namespaces of its own.

@@ -192,8 +192,8 @@ function line(text: string, detail: string, ms: number): void {
   console.log(`${left}${dim('.'.repeat(Math.max(2, WIDTH - left.length - time.length - 1)))} ${time}`)
 }
 
-function stop(problem: string, cure: string): never {
-  console.error(`\n${red('✗')} ${problem}\n  ${cure}`)
+function stop(problem: string, hint: string): never {
+  console.error(`\n${red('✗')} ${problem}\n  ${hint}`)
   process.exit(1)
 }
 

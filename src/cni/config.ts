@@ -29,7 +29,7 @@ export function decodeConfig(text: string): NetworkConfig {
   if (Array.isArray(raw['plugins']) && raw['type'] === undefined) {
     throw new Fault('key "plugins": a list of plugins, and each is given its own part', {
       code: Code.invalidConfig,
-      cure: 'Give one object of "plugins", with "name" and "cniVersion" of the list.',
+      hint: 'Give one object of "plugins", with "name" and "cniVersion" of the list.',
     })
   }
   const type = memberOf(memberOf(raw, 'ipam'), 'type')
@@ -110,7 +110,7 @@ function parseName(name: unknown): string {
   const what = absent ? 'missing network name' : wrong
   throw new Fault(`key "name": ${what}`, {
     code: Code.invalidConfig,
-    cure: `Set "name" to ${FORMATS.networkName.what}.`,
+    hint: `Set "name" to ${FORMATS.networkName.what}.`,
   })
 }
 
@@ -146,6 +146,6 @@ function tryParse(text: string): Record<string, unknown> | Fault {
 function broken(why: string): Fault {
   return new Fault(`read the network configuration: ${why}`, {
     code: Code.decode,
-    cure: 'Look at the file in /etc/cni/net.d with a JSON checker, such as "jq .".',
+    hint: 'Look at the file in /etc/cni/net.d with a JSON checker, such as "jq .".',
   })
 }

@@ -107,6 +107,6 @@ function assertRate(direction: string, rate: number | undefined, burst: number |
   refuse(`key "${path}${set}" is set without "${path}${unset}"`, `Set both, or neither.`)
 }
 
-function refuse(message: string, cure: string): never {
-  throw new Fault(message, { code: Code.invalidConfig, cure })
+function refuse(message: string, hint: string): never {
+  throw new Fault(message, { code: Code.invalidConfig, hint })
 }

@@ -18,8 +18,8 @@ export type PluginEnd = {
   readonly stdout: string
 }
 
-/** The cure for a plugin that printed something else than a result. */
-export const RESULT_CURE =
+/** The hint for a plugin that printed something else than a result. */
+export const RESULT_HINT =
   'Run it by hand: a result is one JSON object on stdout, all else belongs on stderr.'
 
 export type DelegateCall = {
@@ -53,7 +53,7 @@ export function findPlugin(runner: PluginRunner, type: string, cniPath: string, 
   if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(type)) {
     throw new Fault(`key "ipam.type": ${JSON.stringify(type)} is not the name of a plugin`, {
       code: Code.invalidConfig,
-      cure: 'Give the file name of an IPAM plugin, without a path, such as "bowline-ipam".',
+      hint: 'Give the file name of an IPAM plugin, without a path, such as "bowline-ipam".',
     })
   }
   const candidates = cniPath.split(':').filter(Boolean)
@@ -61,7 +61,7 @@ export function findPlugin(runner: PluginRunner, type: string, cniPath: string, 
   if (found) return found
   throw new Fault(`no plugin ${JSON.stringify(type)} in CNI_PATH ${JSON.stringify(cniPath)}`, {
     code: Code.invalidConfig,
-    cure:
+    hint:
       command === 'DEL'
         ? // Which plugin it is says the record: a new config would not help.
           `Put ${type} back into a directory of CNI_PATH and repeat the call: only it can free the addresses that it gave.`
@@ -73,12 +73,12 @@ function delegateFault(type: string, command: string, { exitCode, signal, stdout
   const { code, msg, details } = parseObject(stdout)
   const said = [msg, details].filter((part) => typeof part === 'string' && part).join('; ')
   const end = signal ? `ended by ${signal}` : said || `exit status ${exitCode}, no message`
-  const cure = signal
+  const hint = signal
     ? "Look into the kernel's log (dmesg): for want of memory, or for a fault of the plugin."
     : "Look into the runtime's log for what the plugin wrote to stderr."
   return new Fault(`plugin ${type} failed to ${command}: ${end}`, {
     code: typeof code === 'number' && code > 0 ? code : Code.internal,
-    ...((signal || !said) && { cure }),
+    ...((signal || !said) && { hint }),
   })
 }
 

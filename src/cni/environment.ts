@@ -126,6 +126,6 @@ function shown(text: string): string {
   return JSON.stringify(text.slice(0, 60))
 }
 
-function invalid(message: string, cure: string): Fault {
-  return new Fault(message, { code: Code.invalidEnvironment, cure })
+function invalid(message: string, hint: string): Fault {
+  return new Fault(message, { code: Code.invalidEnvironment, hint })
 }

@@ -7,7 +7,7 @@ const MAX_CAUSES = 8
 const MAX_FRAMES = 10
 
 /**
- * The CNI error object for whatever was thrown: `msg` is the outermost action, `details` are the causes, the errno, the cure, and
+ * The CNI error object for whatever was thrown: `msg` is the outermost action, `details` are the causes, the errno, the hint, and
  * where a fault of our own code was thrown. One line, bounded. Source: CNI specification 1.1.0, section 5.
  */
 export function printError(error: unknown, cniVersion: string): string {
@@ -16,7 +16,7 @@ export function printError(error: unknown, cniVersion: string): string {
   const said = [msg, ...causes].join()
   const errno = fault?.errno && !said.includes(fault.errno) ? `(${fault.errno})` : ''
   const details = [causes.join(': '), errno].filter(Boolean).join(' ')
-  const parts = [details, fault?.cure, traceOf(error)].filter(Boolean).join('. ')
+  const parts = [details, fault?.hint, traceOf(error)].filter(Boolean).join('. ')
   return JSON.stringify({
     cniVersion,
     code: codeOf(fault),

@@ -22,7 +22,7 @@ export function assertPrintable({ ips }: Pick<CniResult, 'ips'>, version: CniVer
   if (ips.length > 0 || isAtLeast(version, '0.3.0')) return
   throw new Fault('cannot convert: no valid IP addresses', {
     code: Code.invalidConfig,
-    cure: `CNI ${version} has no result without addresses: set "cniVersion" to "0.3.0" or later, or set "ipam".`,
+    hint: `CNI ${version} has no result without addresses: set "cniVersion" to "0.3.0" or later, or set "ipam".`,
   })
 }
 

@@ -21,7 +21,7 @@ export function validAttachments(config: NetworkConfig): ValidAttachments {
   if (attachments === undefined) {
     throw new Fault(`key "${KEY}" is missing: nothing was removed`, {
       code: Code.invalidConfig,
-      cure: 'Call GC with the list of the attachments that are still valid, or [] for none.',
+      hint: 'Call GC with the list of the attachments that are still valid, or [] for none.',
     })
   }
   const all = (attachments ?? []).map(({ containerID, ifname }) => ({

@@ -153,12 +153,12 @@ export function repeatedKey(path: string, one: string, other: string): Fault {
   const spelt = one === other ? '' : `, as ${shown(one)} and as ${shown(other)}`
   return new Fault(`key "${path}" stands twice${spelt}`, {
     code: Code.invalidConfig,
-    cure: 'Remove one of the two. They are the same key, and of the first nothing would be left.',
+    hint: 'Remove one of the two. They are the same key, and of the first nothing would be left.',
   })
 }
 
 function missing(path: string): Fault {
-  return new Fault(`key "${path}" is missing`, { code: Code.invalidConfig, cure: `Add the key "${path}".` })
+  return new Fault(`key "${path}" is missing`, { code: Code.invalidConfig, hint: `Add the key "${path}".` })
 }
 
 function refusal(rule: Rule, value: unknown, path: string): Fault {
@@ -166,7 +166,7 @@ function refusal(rule: Rule, value: unknown, path: string): Fault {
   const what = format?.what ?? wanted(rule)
   return new Fault(`key "${path}": ${shown(value)} is not ${what}`, {
     code: Code.invalidConfig,
-    cure: format ? `Write it like ${format.example}.` : `Set "${path}" to ${what}.`,
+    hint: format ? `Write it like ${format.example}.` : `Set "${path}" to ${what}.`,
   })
 }
 

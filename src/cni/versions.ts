@@ -26,7 +26,7 @@ export function parseVersion(given: unknown, where: string): CniVersion {
   const supported = SUPPORTED_VERSIONS.map((one) => `"${one}"`).join(' ')
   throw new Fault(`incompatible CNI versions; ${where} is ${shown}, plugin supports [${supported}]`, {
     code: Code.incompatibleVersion,
-    cure: `Set "cniVersion" to "${NEWEST_VERSION}", or to the newest version that the runtime knows.`,
+    hint: `Set "cniVersion" to "${NEWEST_VERSION}", or to the newest version that the runtime knows.`,
   })
 }
 
@@ -40,7 +40,7 @@ export function assertCommandAllowed(command: string, version: CniVersion): void
   if (!first || isAtLeast(version, first)) return
   throw new Fault(`config version does not allow ${command}`, {
     code: Code.incompatibleVersion,
-    cure: `Set "cniVersion" to "${first}" or later; it is "${version}".`,
+    hint: `Set "cniVersion" to "${first}" or later; it is "${version}".`,
   })
 }
 

@@ -21,7 +21,7 @@ export function parseAddress(text: string): Address {
   if (!address) {
     throw new Fault(`${JSON.stringify(text)} is not an IP address`, {
       code: Code.invalidConfig,
-      cure: 'Write it like 10.1.0.5 or fd00::5, without a zone, port or prefix.',
+      hint: 'Write it like 10.1.0.5 or fd00::5, without a zone, port or prefix.',
     })
   }
   return address
@@ -130,7 +130,7 @@ export function isDefaultRoute(cidr: Cidr): boolean {
 function notCidr(text: string): Fault {
   return new Fault(`${JSON.stringify(text)} is not an address with a prefix length`, {
     code: Code.invalidConfig,
-    cure: 'Write it like 10.1.0.0/24 or fd00::/64.',
+    hint: 'Write it like 10.1.0.0/24 or fd00::/64.',
   })
 }
 

@@ -23,7 +23,7 @@ export type FaultOptions = {
   /** The kernel's name for what went wrong, such as `EEXIST`. Default: that of `cause`. */
   errno?: string
   /** What the reader can do about it: one sentence, imperative. Default: that of `cause`. */
-  cure?: string
+  hint?: string
   cause?: unknown
 }
 
@@ -31,7 +31,7 @@ export type FaultOptions = {
 export class Fault extends Error {
   readonly code: number
   readonly errno: string | undefined
-  readonly cure: string | undefined
+  readonly hint: string | undefined
 
   constructor(message: string, options: FaultOptions = {}) {
     super(message, { cause: options.cause })
@@ -39,7 +39,7 @@ export class Fault extends Error {
     const inner = options.cause instanceof Fault ? options.cause : undefined
     this.code = options.code ?? inner?.code ?? Code.internal
     this.errno = options.errno ?? inner?.errno
-    this.cure = options.cure ?? inner?.cure
+    this.hint = options.hint ?? inner?.hint
   }
 }
 

@@ -11,7 +11,7 @@ export function parseMac(text: string): Mac {
   if (mac && mac !== NO_MAC && !(Number.parseInt(mac.slice(0, 2), 16) & 1)) return mac
   throw new Fault(`${JSON.stringify(text)} is not a unicast hardware address of 6 bytes`, {
     code: Code.invalidConfig,
-    cure: 'Write six hex pairs, the first one even, like 02:00:00:00:00:01.',
+    hint: 'Write six hex pairs, the first one even, like 02:00:00:00:00:01.',
   })
 }
 

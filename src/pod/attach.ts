@@ -13,14 +13,14 @@ import { ensureForwarding } from './forwarding.ts'
 import { enableHostIpv6, enableLoopbackIpv6, enablePodIpv6 } from './ipv6.ts'
 import { ensureMacCheck, removeMacCheck } from './mac_check.ts'
 import { assertSubnets } from './next_hop.ts'
-import type { Others } from './others.ts'
+import type { NodeState } from './node_state.ts'
 import { hostEndIn, isHostEnd } from './own_interface.ts'
 import { type EndPlan, type PodPlan, planPod } from './plan.ts'
 import { refuseAdvertisements } from './router_advertisements.ts'
-import { type AddedAddresses, settle } from './settle.ts'
 import { type BridgeSpec, familiesOf, type PodSpec } from './spec.ts'
 import { uplinkMtu } from './uplink.ts'
 import { portVlanChanges } from './vlan.ts'
+import { type AddedAddresses, settle } from './wait_ready.ts'
 import type { Ways } from './ways.ts'
 
 /** The links that an attachment consists of, as the kernel shows them after it was made. */
@@ -34,7 +34,7 @@ export function attachPod(
   kernel: Kernel,
   netns: Netns,
   spec: PodSpec,
-  others: Others,
+  others: NodeState,
   undo: UndoStack,
   ways: Ways,
 ): Attached {
@@ -77,7 +77,7 @@ function createPort(
   netns: Netns,
   spec: BridgedSpec,
   plan: PodPlan,
-  others: Others,
+  others: NodeState,
   undo: UndoStack,
 ): Attached {
   const host = kernel.host()
@@ -148,7 +148,7 @@ function nameTaken(host: Netns, { id, hostIfName }: PodSpec, cause: unknown): Fa
     : `create the veth ${hostIfName}: EEXIST`
   return new Fault(isOwn ? `${what}: the host end of an earlier ${id.ifName} of this container` : what, {
     code: Code.interfaceExists,
-    cure:
+    hint:
       isOwn || !there
         ? 'Call DEL for this container and interface first.'
         : `Give the link another name: ip link set dev ${there.name} name NAME.`,
@@ -185,7 +185,7 @@ function configureHostEnd(
   spec: PodSpec,
   plan: PodPlan,
   link: Link,
-  others: Others,
+  others: NodeState,
   undo: UndoStack,
 ): void {
   if (spec.mode !== 'l3') return
@@ -242,7 +242,7 @@ function detectsDuplicates({ ips, duplicateDetection }: PodSpec): boolean {
 }
 
 /** Masquerades the pod's subnets, or ends that where the config does not say so any more. */
-export function masquerade(spec: PodSpec, others: Others, undo: UndoStack): void {
+export function masquerade(spec: PodSpec, others: NodeState, undo: UndoStack): void {
   const cidrs = spec.ips.map(({ cidr }) => cidr)
   if (cidrs.length === 0) return
   if (spec.masquerade) during('masquerade the pod', () => others.ensureMasquerade(cidrs, undo))

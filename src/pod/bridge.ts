@@ -9,7 +9,7 @@ import {
   missingGateways,
 } from './gateway.ts'
 import { enableHostIpv6 } from './ipv6.ts'
-import type { Others } from './others.ts'
+import type { NodeState } from './node_state.ts'
 import type { PodPlan } from './plan.ts'
 import { ensureAdvertisementsRefused, hearsPods, refuseAdvertisements } from './router_advertisements.ts'
 import type { BridgeSpec, PodIp } from './spec.ts'
@@ -41,7 +41,7 @@ export const MAX_BRIDGE_PORTS = 1023
 export function bridgeFull(name: string, cause?: unknown): Fault {
   return new Fault(`bridge ${name} has ${MAX_BRIDGE_PORTS} ports, and a Linux bridge can't have more`, {
     code: Code.poolExhausted,
-    cure: 'Delete pods, or set "mode" to "l3", which has no bridge.',
+    hint: 'Delete pods, or set "mode" to "l3", which has no bridge.',
     cause,
   })
 }
@@ -54,7 +54,7 @@ export function bridgeFull(name: string, cause?: unknown): Fault {
 export function withBridge<T>(
   host: Netns,
   wanted: BridgeWanted,
-  others: Others,
+  others: NodeState,
   undo: UndoStack,
   work: (ready: ReadyBridge) => T,
 ): T {
@@ -90,12 +90,12 @@ function lookAt(host: Netns, { spec, plan }: BridgeWanted): ReadyBridge | undefi
   return { bridge, ...(gatewayVlan && { gatewayVlan }) }
 }
 
-function makeReady(host: Netns, wanted: BridgeWanted, others: Others, undo: UndoStack): ReadyBridge {
+function makeReady(host: Netns, wanted: BridgeWanted, others: NodeState, undo: UndoStack): ReadyBridge {
   const { spec, plan } = wanted
   const found = findBridge(host, spec)
   const portsBefore = found ? portsOf(host, found.name) : []
   const steps = new UndoStack()
-  undo.push(() => takeBack(host, spec.name, portsBefore, others, steps))
+  undo.push(() => rollback(host, spec.name, portsBefore, others, steps))
   const bridge = found ? adopt(host, found, spec, steps) : createBridge(host, wanted, steps)
   const gatewayVlan = hasGatewayVlan(spec)
     ? ensureGatewayVlan(host, bridge, spec.gatewayVlan, steps)
@@ -110,11 +110,11 @@ function makeReady(host: Netns, wanted: BridgeWanted, others: Others, undo: Undo
 }
 
 /** The pod's own port is gone by then. Another one that came since may be used already: then all stays. */
-function takeBack(
+function rollback(
   host: Netns,
   name: string,
   portsBefore: readonly number[],
-  others: Others,
+  others: NodeState,
   steps: UndoStack,
 ): void {
   const alone = others.lockBridge(name, 'exclusive')
@@ -158,7 +158,7 @@ export function findBridge(host: Netns, { name }: Pick<BridgeSpec, 'name'>): Lin
     `key "bridge": ${JSON.stringify(name)} already exists but is a ${found.kind || 'plain device'}`,
     {
       code: Code.invalidConfig,
-      cure: 'Set the key "bridge" to the name of a bridge, or to one that no link has, such as "cni0".',
+      hint: 'Set the key "bridge" to the name of a bridge, or to one that no link has, such as "cni0".',
     },
   )
 }

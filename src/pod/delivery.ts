@@ -5,7 +5,7 @@ import type { UndoStack } from '../core/undo.ts'
 import type { Change, Link, Netns, Route, Way } from '../kernel/kernel.ts'
 import { isAliasOfNetwork } from './alias.ts'
 import { foreignFault, inUseFault, isPodBridge } from './foreign.ts'
-import type { Others } from './others.ts'
+import type { NodeState } from './node_state.ts'
 import type { PodIp, PodSpec } from './spec.ts'
 import { isExact, isOwn, ownAddressFault } from './ways.ts'
 
@@ -52,7 +52,7 @@ export function ensureDelivery(
   spec: PodSpec,
   delivery: Delivery,
   ways: readonly Way[],
-  others: Others,
+  others: NodeState,
   undo: UndoStack,
 ): void {
   // In a VRF the kernel looks elsewhere than where it was asked.
@@ -71,7 +71,7 @@ function clearWay(
   ip: PodIp,
   delivery: Delivery,
   first: Way,
-  others: Others,
+  others: NodeState,
   undo: UndoStack,
 ): void {
   const { address } = ip.cidr
@@ -97,7 +97,7 @@ function clearWay(
  * By one device alone, that is down or has nobody at its other end; or that is a bridge of ours or a pod's of this very
  * network: no pod there has the address any more.
  */
-function isNobodys(host: Netns, { network }: AttachmentId, way: Way, others: Others): boolean {
+function isNobodys(host: Netns, { network }: AttachmentId, way: Way, others: NodeState): boolean {
   const [hop, second] = way.hops
   if (way.type !== 'unicast' || !isExact(way) || way.table !== MAIN_TABLE) return false
   if (!hop || second || hop.gateway || way.nextHopId !== undefined) return false
@@ -129,7 +129,7 @@ function removeStale(host: Netns, { dst, hops, table, priority, entry }: Way, un
  * A route of the same subnet by another bridge of pods, or one that drops what nothing more specific takes. One that is
  * wider than the subnet counts only where the subnet has no route, or while the kernel does not use it.
  */
-function yieldsToHostRoute(host: Netns, { cidr, gateway }: PodIp, way: Way, others: Others): boolean {
+function yieldsToHostRoute(host: Netns, { cidr, gateway }: PodIp, way: Way, others: NodeState): boolean {
   if (way.type !== 'unicast') return true
   if (isExact(way) || way.table !== MAIN_TABLE) return false
   if ((way.dst?.prefix ?? 0) < cidr.prefix) return true
@@ -144,7 +144,7 @@ function addHostRoute(
   host: Netns,
   { cidr: { address }, gateway }: PodIp,
   link: Link,
-  others: Others,
+  others: NodeState,
   undo: UndoStack,
 ): void {
   const source = address.family === 4 && gateway ? { source: gateway } : {}
@@ -182,7 +182,7 @@ function inTheWay(host: Netns, address: Address, way: Way): Fault {
   if (found) return foreignFault(host, address, found, 'send what is for it to a pod')
   return new Fault(`${formatAddress(address)}: a policy rule of the node drops what is sent there`, {
     code: Code.invalidConfig,
-    cure: `Find it (ip rule show), and remove it, or choose another subnet.`,
+    hint: `Find it (ip rule show), and remove it, or choose another subnet.`,
   })
 }
 

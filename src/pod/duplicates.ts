@@ -55,7 +55,7 @@ function duplicateFault({ cidr: { address } }: LinkAddress, ifName: string): Fau
     `${text} is in use: IPv6 duplicate address detection on ${ifName} has heard of another machine`,
     {
       code: Code.addressInUse,
-      cure: `Find out who answers (ip -6 neigh show ${text}), or leave that address out of "ipam.ranges".`,
+      hint: `Find out who answers (ip -6 neigh show ${text}), or leave that address out of "ipam.ranges".`,
     },
   )
 }
@@ -65,7 +65,7 @@ function pendingFault({ cidr: { address } }: LinkAddress, ifName: string): Fault
     `duplicate address detection of ${formatAddress(address)} on ${ifName} was not over after ${TIMEOUT_MS} ms`,
     {
       code: Code.tryLater,
-      cure: 'Look at net.ipv6.conf.*.dad_transmits and at the bridge; without "enabledad" nothing is waited for.',
+      hint: 'Look at net.ipv6.conf.*.dad_transmits and at the bridge; without "enabledad" nothing is waited for.',
     },
   )
 }

@@ -11,7 +11,7 @@ import {
 import { Code, Fault } from '../core/errors.ts'
 import type { Link, Netns, Way } from '../kernel/kernel.ts'
 import { describeWay, removeWay } from './describe_way.ts'
-import type { Others } from './others.ts'
+import type { NodeState } from './node_state.ts'
 import { routedGateway } from './plan.ts'
 import { livesBy, routersAmong, wayOutLinks, wayOutQuestions } from './routers.ts'
 import type { PodIp, PodSpec } from './spec.ts'
@@ -36,7 +36,7 @@ export function refuseForeignRouted(
   host: Netns,
   { ips }: Pick<PodSpec, 'ips'>,
   ways: Ways,
-  others: Others,
+  others: NodeState,
 ): void {
   for (const ip of ips) {
     const gateway = routedGateway(ip)
@@ -51,7 +51,7 @@ export function refuseForeignRouted(
  * Refuses an address that a pod of another network has, for a pod on a bridge: both may be on the same, and no route tells
  * them apart.
  */
-export function refuseUsedAddresses({ ips }: PodSpec, others: Others): void {
+export function refuseUsedAddresses({ ips }: PodSpec, others: NodeState): void {
   for (const { cidr } of ips) {
     const holder = others.leaseHolderOf(cidr.address)
     if (holder) throw inUseFault(cidr.address, holder)
@@ -64,7 +64,7 @@ export function refuseForeignGateway(
   link: Pick<Link, 'index' | 'name'>,
   { address, prefix }: Cidr,
   ips: readonly PodIp[],
-  others: Others,
+  others: NodeState,
 ): void {
   const cidrs = ips.filter(({ gateway }) => gateway && sameAddress(gateway, address)).map(({ cidr }) => cidr)
   const asked = [address, ...cidrs.map((cidr) => cidr.address)]
@@ -90,7 +90,7 @@ type Judged = {
   readonly host: Netns
   readonly subnet: Cidr
   readonly gateway: Address
-  readonly others: Others
+  readonly others: NodeState
   /** Links that are to carry the gateway: what is connected to them is a subnet of pods. */
   readonly carriers: readonly number[]
   /** Links that the node lives by: they are nobody else's, whatever their kind is. */
@@ -164,7 +164,7 @@ function isLinkLocal({ family, value }: Address): boolean {
 export function inUseFault(address: Address, holder: string): Fault {
   return new Fault(`${formatAddress(address)} is in use on this node: ${holder} has it`, {
     code: Code.addressInUse,
-    cure: 'Give each network addresses of its own (rangeStart and rangeEnd), or delete that pod first.',
+    hint: 'Give each network addresses of its own (rangeStart and rangeEnd), or delete that pod first.',
   })
 }
 
@@ -178,7 +178,7 @@ export function foreignFault(host: Netns, address: Address, way: Way, would: str
     `key "ipam.ranges": ${formatAddress(address)}: an ADD would ${would}, and the node reaches it by route ${route}`,
     {
       code: Code.invalidConfig,
-      cure: `Choose a subnet and a gateway that nobody has${leftOver}`,
+      hint: `Choose a subnet and a gateway that nobody has${leftOver}`,
     },
   )
 }

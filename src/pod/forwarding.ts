@@ -4,7 +4,7 @@ import { type Sysctl, sysctlName } from '../core/shell.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Link, Netns } from '../kernel/kernel.ts'
 import { noIpv6 } from './ipv6.ts'
-import type { Others } from './others.ts'
+import type { NodeState } from './node_state.ts'
 import { acceptRaKey, advertisementListeners } from './router_advertisements.ts'
 import { familiesOf, type PodSpec } from './spec.ts'
 import { isWritable, restoreSysctl, writingSysctls } from './sysctls.ts'
@@ -16,7 +16,7 @@ export const FORWARDING = { 4: 'ipv4/ip_forward', 6: 'ipv6/conf/all/forwarding' 
  * Lets the node forward what the pod sends, as far as it has to. An ADD that turned this on and fails later turns it off
  * again, unless there is another pod by then, which may rely on it. DEL leaves it: it is the node's.
  */
-export function ensureForwarding(host: Netns, spec: PodSpec, others: Others, undo: UndoStack): void {
+export function ensureForwarding(host: Netns, spec: PodSpec, others: NodeState, undo: UndoStack): void {
   const families = forwardedFamilies(spec).filter((family) => !forwards(host, family))
   if (families.length === 0) return
   const settings = families.flatMap((family) => forwardingSettings(host, family))
@@ -41,7 +41,7 @@ export function forwards(host: Netns, family: Family): boolean {
   if (family === 6) throw noIpv6(Number.POSITIVE_INFINITY)
   throw new Fault(`${sysctlName(FORWARDING[family])} is missing`, {
     code: Code.io,
-    cure: 'Mount /proc for the container runtime.',
+    hint: 'Mount /proc for the container runtime.',
   })
 }
 

@@ -3,7 +3,7 @@ import { Code, during, Fault, ignoring, isErrno } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Link, LinkAddress, Netns } from '../kernel/kernel.ts'
 import { refuseForeignGateway } from './foreign.ts'
-import type { Others } from './others.ts'
+import type { NodeState } from './node_state.ts'
 import type { PlannedRoute } from './plan.ts'
 import { livesBy } from './routers.ts'
 import type { BridgeSpec, PodIp } from './spec.ts'
@@ -22,7 +22,7 @@ export function ensureGatewayAddresses(
   link: Link,
   wanted: readonly Cidr[],
   needed: GatewayNeed,
-  others: Others,
+  others: NodeState,
   undo: UndoStack,
 ): void {
   if (wanted.length === 0) return
@@ -41,7 +41,7 @@ export function refuseGateways(
   link: Pick<Link, 'index' | 'name'>,
   wanted: readonly Cidr[],
   { spec, ips }: GatewayNeed,
-  others: Others,
+  others: NodeState,
 ): { readonly present: readonly LinkAddress[]; readonly missing: readonly Cidr[] } {
   const present = link.index > 0 ? host.addresses(link.index) : []
   const missing = wanted.filter((cidr) => !present.some((one) => sameCidr(one.cidr, cidr)))
@@ -125,14 +125,14 @@ function addressConflict(
   wanted: Cidr,
 ): Fault {
   // Whoever takes the address away from a bridge that the node lives by cuts the node off.
-  const cure = livesBy(host, link.index)
+  const hint = livesBy(host, link.index)
     ? `Choose another name for the key "bridge": the node itself lives by ${link.name}.`
     : `Set "forceAddress": true to replace it, choose another bridge, or run: ip addr del ${formatCidr(present)} dev ${link.name}`
   return new Fault(
     `bridge ${link.name} already has ${formatCidr(present)}, which is in the way of the gateway ${formatCidr(wanted)}`,
     {
       code: Code.invalidConfig,
-      cure,
+      hint,
     },
   )
 }

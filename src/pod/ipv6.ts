@@ -58,12 +58,12 @@ export function noIpv6(mtu: number): Fault {
   if (mtu < MIN_MTU) {
     return new Fault(`a link of the pod or its bridge has an MTU of ${mtu}, and IPv6 needs ${MIN_MTU}`, {
       code: Code.invalidConfig,
-      cure: `Set "mtu" to ${MIN_MTU} or more, or give the pod no IPv6 address.`,
+      hint: `Set "mtu" to ${MIN_MTU} or more, or give the pod no IPv6 address.`,
     })
   }
   return new Fault('the kernel of this node has no IPv6: net.ipv6 is missing below /proc/sys', {
     code: Code.invalidConfig,
-    cure: 'Boot the node without ipv6.disable=1 (sysctl net.ipv6.conf.all.disable_ipv6 then shows a value), or take the IPv6 ranges out of "ipam".',
+    hint: 'Boot the node without ipv6.disable=1 (sysctl net.ipv6.conf.all.disable_ipv6 then shows a value), or take the IPv6 ranges out of "ipam".',
   })
 }
 

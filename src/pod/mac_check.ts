@@ -5,7 +5,7 @@ import { textBytes } from '../core/text.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import { readString } from '../kernel/netlink/message.ts'
 import type { NftChain, NftCommand, NftElementRef, NftTableRef } from '../kernel/nftables/commands.ts'
-import { compileChain, type MissingNft } from './nft_frame.ts'
+import { compileChain, type MissingNft } from './base_chains.ts'
 import type { PodSpec } from './spec.ts'
 
 /*

@@ -12,7 +12,7 @@ import { ignoring } from '../core/errors.ts'
 import { distinct } from '../core/text.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { NftChain, NftCommand, NftElementRef, NftExpression } from '../kernel/nftables/commands.ts'
-import { compileChain, type MissingNft } from './nft_frame.ts'
+import { compileChain, type MissingNft } from './base_chains.ts'
 
 /*
  * Masquerading is said once a subnet, however many pods are in it:

@@ -22,7 +22,7 @@ export function assertGateways(ips: readonly PodIp[], giver = ''): void {
     if (!why) continue
     throw new Fault(`${giver}the gateway ${formatAddress(gateway)} of ${formatCidr(cidr)} ${why}`, {
       code: Code.invalidConfig,
-      cure: 'Give the gateway the address of another host of that subnet, or a link-local one.',
+      hint: 'Give the gateway the address of another host of that subnet, or a link-local one.',
     })
   }
 }
@@ -34,7 +34,7 @@ export function assertPodAddresses(ips: readonly PodIp[], giver: string): void {
     if (!why) continue
     throw new Fault(`${giver}the address ${formatCidr(cidr)} is ${why}, which no pod can have`, {
       code: Code.invalidConfig,
-      cure: 'Let IPAM give addresses of hosts only.',
+      hint: 'Let IPAM give addresses of hosts only.',
     })
   }
 }
@@ -48,6 +48,6 @@ export function assertSubnets(ips: readonly PodIp[]): void {
   if (!single) return
   throw new Fault(`${formatCidr(single.cidr)} has no room for a gateway, which "isGateway" needs`, {
     code: Code.invalidConfig,
-    cure: 'Set "mode" to "l3", where any subnet will do, or take addresses from a larger one.',
+    hint: 'Set "mode" to "l3", where any subnet will do, or take addresses from a larger one.',
   })
 }

@@ -65,7 +65,7 @@ function assertMtu({ mtu, ips }: PodSpec): void {
   if (!mtu || mtu >= MIN_MTU_6 || !cidr) return
   throw new Fault(`key "mtu": ${mtu} is less than the ${MIN_MTU_6} bytes that ${formatCidr(cidr)} needs`, {
     code: Code.invalidConfig,
-    cure: `Set "mtu" to ${MIN_MTU_6} or more, or give the pod no IPv6 address.`,
+    hint: `Set "mtu" to ${MIN_MTU_6} or more, or give the pod no IPv6 address.`,
   })
 }
 
@@ -220,7 +220,7 @@ function assertReachable({ dst, gateway }: PlannedRoute, gateways: readonly Addr
 function routeFault(dst: Cidr, gateway: Address, why: string): Fault {
   return new Fault(`key "ipam.routes": the gateway ${formatAddress(gateway)} of ${formatCidr(dst)} ${why}`, {
     code: Code.invalidConfig,
-    cure: 'Leave "gw" out of that route: it then leads by the gateway of the pod.',
+    hint: 'Leave "gw" out of that route: it then leads by the gateway of the pod.',
   })
 }
 

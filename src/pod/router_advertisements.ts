@@ -70,9 +70,9 @@ function believes({ acceptRa, ipv6Forwarding }: Link): boolean {
 }
 
 /** A node whose settings can't be written serves as well, when the link believes nothing as it is. */
-function writeRefusal(host: Netns, ifName: string, curedBy: string): void {
+function writeRefusal(host: Netns, ifName: string, helpedBy: string): void {
   const key = acceptRaKey(ifName)
-  refusing(curedBy, () => {
+  refusing(helpedBy, () => {
     try {
       host.writeSysctl(key, '0')
     } catch (error) {
@@ -89,8 +89,8 @@ function isDeafByForwarding(host: Netns, ifName: string): boolean {
   return host.readSysctl(acceptRaKey(ifName)) === '1' && host.readSysctl(key) === '1'
 }
 
-/** `curedBy` is the link whose setting would help; one that is new begins with the default. */
-function refusing(curedBy: string, work: () => void): void {
-  const settings: Sysctl[] = [[acceptRaKey(curedBy), '0']]
+/** `helpedBy` is the link whose setting would help; one that is new begins with the default. */
+function refusing(helpedBy: string, work: () => void): void {
+  const settings: Sysctl[] = [[acceptRaKey(helpedBy), '0']]
   writingSysctls('keep the host from believing router advertisements of a pod', 'on the node', settings, work)
 }

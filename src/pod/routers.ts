@@ -58,7 +58,7 @@ export function routerFault(host: Netns, address: Address, way: Way): Fault {
     `${text} is a router of the node, by route ${describeWay(host, way)}: no pod can have it`,
     {
       code: Code.addressInUse,
-      cure: `Ask for another address, or leave ${text} out of the ranges.`,
+      hint: `Ask for another address, or leave ${text} out of the ranges.`,
     },
   )
 }

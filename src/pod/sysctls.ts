@@ -35,7 +35,7 @@ export function writingSysctls(
     throw new Fault(`${action}: ${errno ?? String(error)}`, {
       code: Code.io,
       ...(errno && { errno }),
-      cure: `Make /proc/sys/net writable for the container runtime, or run ${where}: ${sysctlCommand(...settings)}`,
+      hint: `Make /proc/sys/net writable for the container runtime, or run ${where}: ${sysctlCommand(...settings)}`,
     })
   }
 }

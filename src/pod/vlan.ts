@@ -73,7 +73,7 @@ function adoptGatewayVlan(host: Netns, bridge: Link, vlan: number, link: Link, u
 function noGateway({ name }: Link, what: string): Fault {
   return new Fault(`${name} is to carry the gateway of its VLAN, but is ${what}`, {
     code: Code.invalidConfig,
-    cure: `Choose another name for the key "bridge", or give that link another: ip link set dev ${name} name NAME`,
+    hint: `Choose another name for the key "bridge", or give that link another: ip link set dev ${name} name NAME`,
   })
 }
 

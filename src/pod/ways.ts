@@ -59,7 +59,7 @@ export function isExact({ dst }: Way): boolean {
 export function ownAddressFault(host: Netns, address: Address, way: Way): Fault {
   return new Fault(`${describeOwn(host, address, way)}: no pod can have it`, {
     code: Code.addressInUse,
-    cure: `Ask for another address, or leave ${formatAddress(address)} out of the ranges.`,
+    hint: `Ask for another address, or leave ${formatAddress(address)} out of the ranges.`,
   })
 }
 

@@ -13,7 +13,7 @@ import {
 } from '../support/conformance_node.ts'
 import { CACHE } from '../support/plugin.ts'
 import { run } from '../support/private_namespaces.ts'
-import { MASQUERADE_CURES } from '../support/readme_cures.ts'
+import { MASQUERADE_COMMANDS } from '../support/readme_commands.ts'
 
 // What an earlier release of the reference plugins has made: Debian's 1.1.1, which knows CNI 1.0.0 and iptables.
 useNode()
@@ -60,7 +60,7 @@ const UPGRADE: readonly Case[] = [
       await add({ ...config, runtimeConfig: { ips: ['10.1.0.2/24'] } }, next)
       expect(await reaches('10.1.0.1', next), 'who has the address now reaches its gateway').toBe(true)
       await done('DEL', config, next)
-      run(MASQUERADE_CURES.iptables)
+      run(MASQUERADE_COMMANDS.iptables)
       expect(await leftovers('10.1.0.2'), 'no rule is left').toEqual(NO_LEFTOVERS)
     },
   },
@@ -76,7 +76,7 @@ const UPGRADE: readonly Case[] = [
       await done('DEL', config, a)
       expect(rulesNaming(['10.1.0.3']), 'the rule of the other pod').toHaveLength(1)
       await done('DEL', config, b)
-      run(MASQUERADE_CURES.nftables)
+      run(MASQUERADE_COMMANDS.nftables)
       expect(await leftovers('10.1.0.2', '10.1.0.3'), 'no rule is left').toEqual(NO_LEFTOVERS)
     },
   },

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe } from 'vitest'
 import { addressSentences } from './kernel/addresses.ts'
 import { batchSentences } from './kernel/batches.ts'
 import { bridgeSentences } from './kernel/bridges.ts'
-import { type KernelWorld, Lab } from './kernel/lab.ts'
+import { type KernelWorld, Lab } from './kernel/fixture.ts'
 import { linkSentences } from './kernel/links.ts'
 import { namespaceSentences } from './kernel/namespaces.ts'
 import { neighbourSentences } from './kernel/neighbours.ts'
@@ -10,7 +10,7 @@ import { nftSentences } from './kernel/nft.ts'
 import { routeSentences } from './kernel/routes.ts'
 import { sysctlSentences } from './kernel/sysctls.ts'
 
-export type { KernelWorld } from './kernel/lab.ts'
+export type { KernelWorld } from './kernel/fixture.ts'
 
 /** What every implementation of the kernel port must do. Where they differ, the real kernel is right. */
 export function describeKernelContract(name: string, makeWorld: () => KernelWorld): void {

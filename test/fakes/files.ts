@@ -185,7 +185,7 @@ class MemoryFiles implements FakeFiles {
         throw new Fault(`lock ${path}: another process still holds it after ${timeoutMs} ms`, {
           code: Code.tryLater,
           errno: 'EWOULDBLOCK',
-          cure: 'Try again; if it stays so, look for a process that hangs with this file open.',
+          hint: 'Try again; if it stays so, look for a process that hangs with this file open.',
         })
       }
       const holder = {}

@@ -1,6 +1,6 @@
 import { Fault } from '../../src/core/errors.ts'
-import { runPlugin } from '../../src/verbs/plugin.ts'
-import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
+import { runPlugin } from '../../src/plugin/dispatch.ts'
+import { DEFAULT_PATHS } from '../../src/plugin/ports.ts'
 import {
   createFakeDelegate,
   DELEGATE,

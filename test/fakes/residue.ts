@@ -1,4 +1,4 @@
-import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
+import { DEFAULT_PATHS } from '../../src/plugin/ports.ts'
 import type { FakeDelegate } from './delegate.ts'
 import type { FakeFiles } from './files.ts'
 import type { FakeKernel, KernelDump } from './kernel.ts'

@@ -3,7 +3,7 @@ import type { FakeAnswer, FakeNode, Phase, Stop } from '../fakes/node.ts'
 const MAX_STEPS = 600
 
 /** One node on which a call met its fault. */
-export type Struck = {
+export type Outcome = {
   readonly node: FakeNode
   readonly answer: FakeAnswer
   /** Which fault at which step, for messages. */
@@ -30,12 +30,12 @@ export function atEachStep(
   prepare: () => FakeNode,
   call: (node: FakeNode) => FakeAnswer,
   fault: Fault,
-  verify: (struck: Struck) => void,
+  verify: (struck: Outcome) => void,
   stride = 1,
   seen = new Set<string>(),
 ): number {
   const { how, phases } = fault
-  const verifyNew = (struck: Struck): void => {
+  const verifyNew = (struck: Outcome): void => {
     const state = outcomeOf(struck)
     if (fault.everyStep || !seen.has(state)) verify(struck)
     seen.add(state)
@@ -83,7 +83,7 @@ function rehearse(prepare: () => FakeNode, call: (node: FakeNode) => FakeAnswer)
 }
 
 /** All that what is verified goes by: how the call ended, and the node. */
-function outcomeOf({ node, answer: { exitCode, stdout } }: Struck): string {
+function outcomeOf({ node, answer: { exitCode, stdout } }: Outcome): string {
   return `${exitCode} ${exitCode === 0 ? stdout : ''} ${stateOf(node)}`
 }
 
@@ -92,7 +92,7 @@ export function stateOf({ kernel, files, delegate }: FakeNode): string {
   return JSON.stringify([kernel.dump(), files.dump(), [...delegate.leases]])
 }
 
-export type Blow = {
+export type InjectedFault = {
   readonly call: (node: FakeNode) => FakeAnswer
   readonly how: Stop
   readonly stride?: number
@@ -101,9 +101,9 @@ export type Blow = {
 /** Two calls, the second on what the first has left: each meets its fault before every `stride`th of its steps. */
 export function atEachPair(
   prepare: () => FakeNode,
-  first: Blow,
-  second: Blow,
-  verify: (struck: Struck) => void,
+  first: InjectedFault,
+  second: InjectedFault,
+  verify: (struck: Outcome) => void,
 ): number {
   let pairs = 0
   const seen = new Set<string>()

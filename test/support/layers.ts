@@ -41,7 +41,7 @@ const RANKS: Readonly<Record<string, number>> = {
   'src/overlay': 2,
   'src/policy': 2,
   'src/service': 2,
-  'src/verbs': 3,
+  'src/plugin': 3,
   'src/cli': 3,
   'src/agent': 3,
   'src/kernel/linux': 4,

@@ -3,10 +3,11 @@ import type { AttachmentRecord } from '../../ipam/record.ts'
 import { parseRecord } from '../../ipam/record_format.ts'
 import { Code } from '../../src/core/errors.ts'
 import { deriveNames } from '../../src/core/names.ts'
-import { DEFAULT_PATHS } from '../../src/verbs/ports.ts'
+import { DEFAULT_PATHS } from '../../src/plugin/ports.ts'
 import { createFakeNode, type FakeAnswer, type FakeCall, type FakeNode } from '../fakes/node.ts'
 import { gcConfig } from './fault_modes.ts'
 import { addressesOf } from './node_expectations.ts'
+import { addressOf, CAPACITY, EVERYBODY, nameOf, namesOf, netnsOf, worldConfigs } from './node_fixtures.ts'
 import {
   type Call,
   CONTAINERS,
@@ -18,7 +19,6 @@ import {
   type Who,
   type World,
 } from './node_script.ts'
-import { addressOf, CAPACITY, EVERYBODY, nameOf, namesOf, netnsOf, worldConfigs } from './node_worlds.ts'
 
 /** Plays a script on a node and holds every answer and every state against what must be. Throws when something is wrong. */
 export function playScript({ world, events }: Script): void {

@@ -2,7 +2,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { L2, L3 } from '../fakes/node.ts'
 import { createNode, onEach, type TestNode } from '../support/node.ts'
 import { enterSandbox, NOTHING } from '../support/sandbox.ts'
-import { type Scenario, Stage } from '../support/stage.ts'
+import { type Scenario, ScenarioRun } from '../support/scenario.ts'
 import { type Injection, runTraced, type SystemCall } from '../support/strace.ts'
 
 /*
@@ -84,8 +84,8 @@ beforeAll(async () => {
 
 describe.each(SCENARIOS)('$what', (scenario) => {
   it('does all or nothing when any of its system calls fails', async () => {
-    const stages = await Promise.all(nodes.map((node) => Stage.furnish(node, scenario)))
-    const calls = await (stages[0] as Stage).rehearse()
+    const stages = await Promise.all(nodes.map((node) => ScenarioRun.setup(node, scenario)))
+    const calls = await (stages[0] as ScenarioRun).rehearse()
     const plan = planErrors(calls, scenario)
     await onEach(stages, plan, (stage, { call, errno }) =>
       stage.disturb(call, `error=${errno}`, (answer, where) => stage.expectAllOrNothing(answer, where)),

@@ -2,8 +2,8 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { L2, L3 } from '../fakes/node.ts'
 import { createNode, onEach, type TestNode } from '../support/node.ts'
 import { enterSandbox } from '../support/sandbox.ts'
+import { RECOVERIES, type Recovery, type Scenario, ScenarioRun } from '../support/scenario.ts'
 import { chooseSeed, randomNumbers } from '../support/seed.ts'
-import { RECOVERIES, type Recovery, type Scenario, Stage } from '../support/stage.ts'
 import type { SystemCall } from '../support/strace.ts'
 
 /*
@@ -52,8 +52,8 @@ beforeAll(async () => {
 
 describe.each(SCENARIOS)('$what', (scenario) => {
   it('may be killed before any of its system calls: DEL, ADD and GC clear it all away', async () => {
-    const stages = await Promise.all(nodes.map((node) => Stage.furnish(node, scenario)))
-    const calls = await (stages[0] as Stage).rehearse()
+    const stages = await Promise.all(nodes.map((node) => ScenarioRun.setup(node, scenario)))
+    const calls = await (stages[0] as ScenarioRun).rehearse()
     const plan = planKills(calls)
     await onEach(stages, plan, (stage, { call, recovery }) =>
       stage.disturb(call, 'signal=KILL', (_, where) => stage.recover(recovery, `${where}, then ${recovery}`)),
@@ -64,7 +64,7 @@ describe.each(SCENARIOS)('$what', (scenario) => {
 
   // Within a system call, too.
   it('may be killed at any moment', async () => {
-    const stages = await Promise.all(nodes.map((node) => Stage.furnish(node, scenario)))
+    const stages = await Promise.all(nodes.map((node) => ScenarioRun.setup(node, scenario)))
     const seed = chooseSeed()
     const random = randomNumbers(seed)
     const longestUs = 1000 * Math.max(...(await Promise.all(stages.map(timeUndisturbed))))
@@ -84,7 +84,7 @@ describe.each(SCENARIOS)('$what', (scenario) => {
 })
 
 /** How long a run takes with as many others at the same time as later: ms. */
-async function timeUndisturbed(stage: Stage): Promise<number> {
+async function timeUndisturbed(stage: ScenarioRun): Promise<number> {
   const answer = await stage.run()
   stage.expectEnd(answer)
   await stage.recover('DEL', 'an undisturbed run, then DEL')

@@ -9,7 +9,7 @@ import { type PluginAnswer, runPlugin } from '../support/plugin.ts'
 import { clearNode, createNetns, enterSandbox, type Netns, NOTHING, residue } from '../support/sandbox.ts'
 
 /*
- * An IPAM plugin that is another program, and is broken in every way that a file can be. The runtime gets a cure, and
+ * An IPAM plugin that is another program, and is broken in every way that a file can be. The runtime gets a hint, and
  * nothing stays that no DEL could take away.
  */
 let directory: string
@@ -50,7 +50,7 @@ describe('a delegated plugin that can not be started', () => {
     ['is no program', 'garbage', 'ENOEXEC'],
     ['has an interpreter that is not there', '#!/nowhere/sh\n', 'ENOENT'],
     ['is of another machine', `\x7fELF\x02\x01\x01${'\0'.repeat(60)}`, 'ENOEXEC'],
-  ])('because it %s, is told with a cure, and leaves nothing', async (_, text, errno) => {
+  ])('because it %s, is told with a hint, and leaves nothing', async (_, text, errno) => {
     place(text)
     const { output } = await call('ADD')
     expect(output).toMatchObject({ code: 5, msg: `start plugin ${directory}/other-ipam: ${errno}` })
@@ -101,11 +101,11 @@ describe('a delegated plugin that fails', () => {
     ['says nothing', 'exit 3', 'failed to ADD: exit status 3, no message', /log for what .* stderr/],
     ['prints no JSON', 'echo hello', 'printed no JSON: "hello\\n"', /one JSON object on stdout/],
     ['prints without end', 'exec yes', 'printed more than 1048576 bytes', /one JSON object on stdout/],
-  ])('because it %s, is told with a cure, gets its DEL, and leaves nothing', async (_, act, says, cure) => {
+  ])('because it %s, is told with a hint, gets its DEL, and leaves nothing', async (_, act, says, hint) => {
     place(`#!/bin/sh\necho $CNI_COMMAND >>${directory}/asked\n[ $CNI_COMMAND = DEL ] || { ${act}; }\n`)
     const { output } = await call('ADD')
     expect(output.msg).toContain(says)
-    expect(output.details).toMatch(cure)
+    expect(output.details).toMatch(hint)
     expect(readFileSync(`${directory}/asked`, 'utf8')).toBe('ADD\nDEL\n')
     expect(await residue()).toEqual(NOTHING)
   })
@@ -116,7 +116,7 @@ describe('a delegated plugin that fails', () => {
       createPluginRunner(300).run(join(directory, 'other-ipam'), { PATH: '/usr/bin:/bin' }, '')
     const fault = faultOf(run)
     expect(fault.message).toContain('did not end within 0.3 s')
-    expect(fault.cure).toContain('Find out what it waits for')
+    expect(fault.hint).toContain('Find out what it waits for')
     expect(hasNotStarted(fault)).toBe(false)
   })
 })

@@ -70,7 +70,7 @@ describe.each(MODES)('a full disk, with %o', (mode) => {
   ])('makes %s fail with ENOSPC and leaves nothing', (_, write) => {
     const fault = faultOf(() => write(`${root}/new`))
     expect(fault).toMatchObject({ errno: 'ENOSPC', code: Code.io })
-    expect(fault.cure).toContain('Free some space')
+    expect(fault.hint).toContain('Free some space')
     expect(readdirSync(root).sort()).toEqual(['ballast', 'old'])
   })
 

@@ -214,7 +214,7 @@ describe('opening a namespace', () => {
   it('says that one is missing in words that no runtime takes for a success of DEL', () => {
     const fault = faultOf(() => kernel.openNetns('/run/netns/none'))
     expect(fault.errno).toBe('ENOENT')
-    expect(`${fault.message} ${fault.cure}`).not.toMatch(/not found|no such file or directory/i)
+    expect(`${fault.message} ${fault.hint}`).not.toMatch(/not found|no such file or directory/i)
   })
 
   it('leaves no descriptor open, whether it succeeds or not', () => {

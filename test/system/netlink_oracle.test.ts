@@ -5,7 +5,7 @@ import { enterPrivateNamespaces, run } from '../support/private_namespaces.ts'
 import { REQUEST_SETUP, REQUESTS, requestsOf } from '../support/rtnetlink_requests.ts'
 
 /*
- * The same comparison as in test/unit/netlink_requests.test.ts, but with what iproute2 sends now, on this machine: it
+ * The same comparison as in test/kernel/netlink_requests.test.ts, but with what iproute2 sends now, on this machine: it
  * shows when the captured bytes have become history.
  */
 

@@ -198,18 +198,18 @@ it('where nothing can be written ADD refuses, the way out stays, and STATUS says
   await addUplink('up0')
   run('echo 0 >/proc/sys/net/ipv6/conf/default/accept_ra; echo 1 >/proc/sys/net/ipv4/ip_forward')
   const before = advertisedOn('up0')
-  const cure = expect.stringContaining(
+  const hint = expect.stringContaining(
     'run on the node: sysctl -w net.ipv6.conf.up0.accept_ra=2 net.ipv6.conf.all.forwarding=1',
   )
   const answer = await add(L3, { inside: READ_ONLY_SYSCTLS })
   expect(answer.output).toMatchObject({
     code: 5,
     msg: expect.stringMatching(/let the node forward IPv6/),
-    details: cure,
+    details: hint,
   })
   expect(advertisedOn('up0')).toBe(before)
   const status = await runPlugin({ command: 'STATUS', config: L3, inside: READ_ONLY_SYSCTLS })
-  expect(status.output).toMatchObject({ code: 50, details: cure })
+  expect(status.output).toMatchObject({ code: 50, details: hint })
   run('echo 1 >/proc/sys/net/ipv6/conf/default/accept_ra')
 })
 
@@ -226,7 +226,7 @@ it.each([
 
 it('a link whose name has a dot is kept too, and named as sysctl takes it', async () => {
   await addUplink('up0')
-  // An ADD fails for what it writes first, and its cure names all that it would have to write.
+  // An ADD fails for what it writes first, and its hint names all that it would have to write.
   run(
     'ip link set up0 down; ip link set up0 name up.0; ip link set up.0 up; ip -6 route add default via fe80::1 dev up.0 proto ra',
   )

@@ -100,7 +100,7 @@ describe('what somebody planted, to the files port', () => {
     const fault = faultOf(() => files.lock(`${root}/lock`, 0))
     expect(fault).toMatchObject({ errno: 'EPERM', code: Code.io })
     expect(fault.message).toBe(`lock below ${root}: the directory ${why}`)
-    expect(fault.cure).toContain(`chmod go-w ${root}`)
+    expect(fault.hint).toContain(`chmod go-w ${root}`)
   })
 
   it.each([0o700, 0o755, 0o775])('in a directory of root with mode %o is ours', (mode) => {

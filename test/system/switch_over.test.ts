@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { fillPluginDirectory, type PluginOutput, runPlugin } from '../support/plugin.ts'
 import { run } from '../support/private_namespaces.ts'
-import { MASQUERADE_CURES } from '../support/readme_cures.ts'
+import { MASQUERADE_COMMANDS } from '../support/readme_commands.ts'
 import { addressesOf, clearNode, createNetns, enterSandbox, links, removeNetns } from '../support/sandbox.ts'
 
 /*
@@ -86,7 +86,7 @@ describe('a node that is switched over with a pod running', () => {
 
 describe('a pod that the reference bridge masqueraded', () => {
   it.each(['iptables', 'nftables'] as const)(
-    'leaves its rules (%s) after our DEL, until the cure',
+    'leaves its rules (%s) after our DEL, until the hint',
     async (backend) => {
       const masquerade = { ipMasq: true, ipMasqBackend: backend }
       await call('ADD', 'a', 'bridge', 'host-local', masquerade)
@@ -94,7 +94,7 @@ describe('a pod that the reference bridge masqueraded', () => {
       expect(leases()).toEqual([])
       expect(await podLinks()).toBe(0)
       expect(run('nft list ruleset')).toMatch(/10\.5\.0\.\d+ /)
-      run(MASQUERADE_CURES[backend])
+      run(MASQUERADE_COMMANDS[backend])
       expect(run('nft list ruleset')).not.toMatch(/10\.5\.0\.|CNI-[0-9a-f]{24}/)
     },
   )

@@ -85,7 +85,7 @@ function busyFault(path: string, start: number): Fault {
   return new Fault(`lock ${path}: another process holds it; waited ${waited} ms`, {
     code: Code.tryLater,
     errno: 'EAGAIN',
-    cure: `Try again later; if it stays so, see who holds it with: fuser -v ${path}`,
+    hint: `Try again later; if it stays so, see who holds it with: fuser -v ${path}`,
   })
 }
 

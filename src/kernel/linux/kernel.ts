@@ -39,5 +39,5 @@ function readBootId(): string {
   const length = fd < 0 ? fd : readOnce(fd, bytes, 0)
   if (fd >= 0) close(fd)
   if (length > 0) return readString(bytes.subarray(0, length)).trim()
-  throw new Fault(`${BOOT_ID} could not be read`, { cure: 'Mount /proc for the container runtime.' })
+  throw new Fault(`${BOOT_ID} could not be read`, { hint: 'Mount /proc for the container runtime.' })
 }

@@ -20,7 +20,7 @@ export function openHandle(path: string): NamespaceHandle {
     throw new Fault(`${JSON.stringify(path)} is not a network namespace`, {
       code: Code.invalidNetns,
       errno: 'EINVAL',
-      cure: 'Give the path of a network namespace, such as /var/run/netns/NAME or /proc/PID/ns/net.',
+      hint: 'Give the path of a network namespace, such as /var/run/netns/NAME or /proc/PID/ns/net.',
     })
   }
   return { fd, identity: identityOf(status.identity) }
@@ -41,7 +41,7 @@ function openPath(path: string): number {
       `${missing ? 'there is no' : 'could not open the'} network namespace ${JSON.stringify(path)}`,
       {
         code: Code.invalidNetns,
-        cure: 'Check that the container is still running, and that its namespace is mounted there.',
+        hint: 'Check that the container is still running, and that its namespace is mounted there.',
         cause,
       },
     )

@@ -337,18 +337,18 @@ function describeRef(ref: LinkRef): string {
 
 function refusal({ errno, text }: Ack, action: string): Fault {
   const name = errnoName(errno)
-  const cure = CURES[name]
+  const hint = HINTS[name]
   return new Fault(`${action}: ${name}${text ? ` (${text})` : ''}`, {
     errno: name,
     ...(PASSING.includes(name) && { code: Code.tryLater }),
-    ...(cure && { cure }),
+    ...(hint && { hint }),
   })
 }
 
 /** Nothing is wrong with the request: the same one may succeed later. */
 const PASSING = ['EAGAIN', 'EINTR', 'ENOBUFS', 'ENOMEM']
 
-const CURES: Record<string, string> = {
+const HINTS: Record<string, string> = {
   EPERM: 'Run as root with CAP_NET_ADMIN and CAP_SYS_ADMIN.',
   EOPNOTSUPP: 'Load the kernel module for this (veth, bridge, 8021q), or use a kernel that has it.',
 }

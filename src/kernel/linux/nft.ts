@@ -57,7 +57,7 @@ export function applyNft(commands: readonly NftCommand[]): void {
 
 function applyOrThrow(commands: readonly NftCommand[]): void {
   for (let attempt = 1; ; attempt++) {
-    const refusal = foreseeRefusal(commands) ?? transact(commands)
+    const refusal = precheck(commands) ?? transact(commands)
     if (!refusal) return
     const fault = refusalFault(commands, refusal)
     if (attempt === MAX_ATTEMPTS || !isErrno(fault, ...PASSING)) throw fault
@@ -185,7 +185,7 @@ let idle: NetlinkSocket | undefined
 let lastSeq = 0
 
 /** Runs `work` with a socket and `count` fresh sequence numbers. The socket is used again unless more answers may come. */
-function converse<T extends { over: boolean }>(
+function request<T extends { over: boolean }>(
   count: number,
   work: (socket: NetlinkSocket, seq: number) => T,
 ): T {
@@ -213,7 +213,7 @@ function openNftSocket(): NetlinkSocket {
 }
 
 function transact(commands: readonly NftCommand[]): NftRefusal | undefined {
-  return converse(commands.length + 2, (socket, seq) => {
+  return request(commands.length + 2, (socket, seq) => {
     socket.send(encodeNftBatch(commands, seq))
     return receiveUntil(socket, (datagram) => {
       const news = readBatchNews(datagram, commands.length, seq)
@@ -228,7 +228,7 @@ function transact(commands: readonly NftCommand[]): NftRefusal | undefined {
  * first. Only the first, as later ones may rely on those before; the transaction itself stays the judge of all else,
  * but for whose an element is: that only we ask.
  */
-function foreseeRefusal(commands: readonly NftCommand[]): NftRefusal | undefined {
+function precheck(commands: readonly NftCommand[]): NftRefusal | undefined {
   for (const [index, command] of commands.entries()) {
     const isAsked = index === 0 || (command.op === 'removeElement' && command.ofChain !== undefined)
     const question = isAsked && questionAbout(command)
@@ -265,7 +265,7 @@ function questionAbout(command: NftCommand): Question | undefined {
 }
 
 function ask(question: Question): NftAnswer {
-  return converse(1, (socket, seq) => {
+  return request(1, (socket, seq) => {
     socket.send(question(seq))
     return receiveUntil(socket, (datagram) => {
       const answer = readAnswer(datagram, seq)
@@ -300,14 +300,14 @@ function refusalFault(commands: readonly NftCommand[], refusal: NftRefusal): Fau
 
 function refusedFault(what: string, { errno, text }: NftRefusal): Fault {
   const name = errnoName(errno)
-  const cure = CURES[name]
+  const hint = HINTS[name]
   return new Fault(`nftables: ${what}: ${name}${text ? ` (${text})` : ''}`, {
     errno: name,
-    ...(cure ? { cure } : {}),
+    ...(hint ? { hint } : {}),
   })
 }
 
-const CURES: Record<string, string> = {
+const HINTS: Record<string, string> = {
   EPERM: 'Run as root with CAP_NET_ADMIN in the network namespace of the host.',
   EOPNOTSUPP: 'Load the kernel module nf_tables (modprobe nf_tables), or use a kernel that has it.',
 }

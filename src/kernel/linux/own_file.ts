@@ -65,7 +65,7 @@ export function assertOwnDirectory(action: string, path: string): void {
   throw new Fault(`${action} below ${path}: the directory ${why}`, {
     code: Code.io,
     errno: 'EPERM',
-    cure: `See whether what is in it is as it should be, then run: chown root ${path}; chmod go-w ${path}`,
+    hint: `See whether what is in it is as it should be, then run: chown root ${path}; chmod go-w ${path}`,
   })
 }
 
@@ -101,19 +101,19 @@ export function writeRange(
 /** The refusal of a call, as a Fault. `outcome` is a negative errno number. */
 export function diskFault(action: string, path: string, outcome: number): Fault {
   const errno = errnoName(-outcome)
-  const cure = CURES[errno]?.replace('PATH', path)
-  return new Fault(`${action} ${path}: ${errno}`, { code: Code.io, errno, ...(cure ? { cure } : {}) })
+  const hint = HINTS[errno]?.replace('PATH', path)
+  return new Fault(`${action} ${path}: ${errno}`, { code: Code.io, errno, ...(hint ? { hint } : {}) })
 }
 
 /** The refusal of something that is there but is not what it should be. */
 export function unfitFault(action: string, path: string, errno: string, why: string): Fault {
-  const cure = `Find out who made ${path} and move it away; Bowline then makes its own.`
-  return new Fault(`${action} ${path}: it ${why}`, { code: Code.io, errno, cure })
+  const hint = `Find out who made ${path} and move it away; Bowline then makes its own.`
+  return new Fault(`${action} ${path}: it ${why}`, { code: Code.io, errno, hint })
 }
 
 const PERMISSION = 'Check the owner and mode of PATH and of the directories above it.'
 const SPACE = 'Free some space on the file system of PATH.'
-const CURES: Record<string, string> = {
+const HINTS: Record<string, string> = {
   EACCES: PERMISSION,
   EPERM: PERMISSION,
   ENOSPC: SPACE,

@@ -84,7 +84,7 @@ export class RouteSocket {
     }
     throw new Fault(`the kernel’s tables changed during ${MAX_DUMPS} dumps in a row`, {
       code: Code.tryLater,
-      cure: 'Try again; something on this node changes links or routes all the time.',
+      hint: 'Try again; something on this node changes links or routes all the time.',
     })
   }
 

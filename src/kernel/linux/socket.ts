@@ -50,7 +50,7 @@ function receive(fd: number, buffer: Uint8Array): Uint8Array {
     if (!isErrno(error, 'EAGAIN')) throw error
     throw new Fault(`the kernel did not answer within ${TIMEOUT_SECONDS} s`, {
       code: Code.tryLater,
-      cure: 'Try again; if it stays so, look in dmesg for a task that hangs with the kernel’s network lock.',
+      hint: 'Try again; if it stays so, look in dmesg for a task that hangs with the kernel’s network lock.',
       cause: error,
     })
   }

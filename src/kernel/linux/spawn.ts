@@ -1,5 +1,5 @@
 import { runtime } from '#runtime'
-import { type PluginEnd, type PluginRunner, RESULT_CURE } from '../../cni/delegate.ts'
+import { type PluginEnd, type PluginRunner, RESULT_HINT } from '../../cni/delegate.ts'
 import { Code, Fault } from '../../core/errors.ts'
 import { readText } from '../../core/text.ts'
 import type { SpawnEnd } from '../../runtime/runtime.ts'
@@ -35,10 +35,10 @@ function pluginEnd(path: string, end: SpawnEnd, timeoutMs: number): PluginEnd {
       throw startFault(path, errnoName(end.errno))
     case 'timeout':
       throw new Fault(`plugin ${path} did not end within ${timeoutMs / 1000} s`, {
-        cure: 'Find out what it waits for, such as a lock or a server that does not answer.',
+        hint: 'Find out what it waits for, such as a lock or a server that does not answer.',
       })
     case 'tooMuchOutput':
-      throw new Fault(`plugin ${path} printed more than ${MAX_OUTPUT_BYTES} bytes`, { cure: RESULT_CURE })
+      throw new Fault(`plugin ${path} printed more than ${MAX_OUTPUT_BYTES} bytes`, { hint: RESULT_HINT })
   }
 }
 
@@ -46,7 +46,7 @@ function startFault(path: string, errno: string): Fault {
   return new Fault(`start plugin ${path}: ${errno}`, {
     code: Code.io,
     errno,
-    cure: /^(EAGAIN|ENOMEM|E[MN]FILE)$/.test(errno)
+    hint: /^(EAGAIN|ENOMEM|E[MN]FILE)$/.test(errno)
       ? 'The node is short of processes, memory or open files; mend that and call again.'
       : 'See that it is a program for this machine, and that it and the interpreter in its first line may be executed.',
   })

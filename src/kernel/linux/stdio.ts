@@ -82,6 +82,6 @@ function wholeText(bytes: Uint8Array): string {
   if (!bytes.includes(0)) return readString(bytes)
   throw new Fault('a NUL byte on standard input', {
     code: Code.decode,
-    cure: 'Send the network configuration as JSON text in UTF-8.',
+    hint: 'Send the network configuration as JSON text in UTF-8.',
   })
 }

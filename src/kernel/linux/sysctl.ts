@@ -23,7 +23,7 @@ export function readSysctl(key: string): string | undefined {
   throw new Fault(`read net/${key}: ${errno}`, {
     code: Code.io,
     errno,
-    cure: `Let the container runtime read ${ROOT}; see whether this works: sysctl ${sysctlName(key)}`,
+    hint: `Let the container runtime read ${ROOT}; see whether this works: sysctl ${sysctlName(key)}`,
   })
 }
 
@@ -47,7 +47,7 @@ function notWritten(action: string, number: number, key: string, value: string):
   return new Fault(`${action}: ${errno}`, {
     code: Code.io,
     errno,
-    cure: `Make ${ROOT} writable for the container runtime, or set it once by hand: ${sysctlCommand([key, value])}`,
+    hint: `Make ${ROOT} writable for the container runtime, or set it once by hand: ${sysctlCommand([key, value])}`,
   })
 }
 

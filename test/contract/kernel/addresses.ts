@@ -14,7 +14,7 @@ import {
   routesOf,
   setUp,
   TENTATIVE,
-} from './lab.ts'
+} from './fixture.ts'
 
 export function addressSentences(lab: () => Lab): void {
   describe.each(FAMILIES.map((one) => [one.family, one] as const))('of %s', (_, family) =>

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest'
 import { parseCidr } from '../../../src/core/address.ts'
 import type { Change } from '../../../src/kernel/kernel.ts'
 import { faultOf } from '../../support/fault_of.ts'
-import { addAddress, addressesOf, createVeth, errnoOf, type Lab, MAC } from './lab.ts'
+import { addAddress, addressesOf, createVeth, errnoOf, type Lab, MAC } from './fixture.ts'
 
 export function batchSentences(lab: () => Lab): void {
   it('of no change at all do nothing', () => {

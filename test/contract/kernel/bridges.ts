@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import type { Change, Link, PortVlan } from '../../../src/kernel/kernel.ts'
-import { errnoOf, eventually, type Lab, MAC, required, setUp } from './lab.ts'
+import { errnoOf, eventually, type Lab, MAC, required, setUp } from './fixture.ts'
 
 export function bridgeSentences(lab: () => Lab): void {
   const join = (port: Link, bridge: Link, more: Partial<Change> = {}): Change => ({

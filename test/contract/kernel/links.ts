@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createVeth, errnoOf, eventually, type Lab, MAC, setUp } from './lab.ts'
+import { createVeth, errnoOf, eventually, type Lab, MAC, setUp } from './fixture.ts'
 
 export function linkSentences(lab: () => Lab): void {
   describe('a veth pair', () => vethSentences(lab))

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { Code } from '../../../src/core/errors.ts'
 import { faultOf } from '../../support/fault_of.ts'
-import { createVeth, errnoOf, eventually, type Lab } from './lab.ts'
+import { createVeth, errnoOf, eventually, type Lab } from './fixture.ts'
 
 export function namespaceSentences(lab: () => Lab): void {
   it('gives the same object for the host each time', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { parseAddress } from '../../../src/core/address.ts'
-import { errnoOf, FAMILIES, type Lab, MAC, neighboursOf } from './lab.ts'
+import { errnoOf, FAMILIES, type Lab, MAC, neighboursOf } from './fixture.ts'
 
 export function neighbourSentences(lab: () => Lab): void {
   describe.each(FAMILIES.map((one) => [one.family, one] as const))('of %s', (_, { gateway: address }) => {

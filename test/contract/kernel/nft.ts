@@ -8,7 +8,7 @@ import type {
   NftRule,
 } from '../../../src/kernel/nftables/commands.ts'
 import { faultOf } from '../../support/fault_of.ts'
-import { errnoOf, type Lab } from './lab.ts'
+import { errnoOf, type Lab } from './fixture.ts'
 
 const table = 'bowline_contract'
 const POSTROUTING: NftHook = { type: 'nat', hook: 'postrouting', priority: 100 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { formatAddress, formatCidr, parseAddress, parseCidr } from '../../../src/core/address.ts'
 import type { Change, Route } from '../../../src/kernel/kernel.ts'
-import { addAddress, errnoOf, eventually, FAMILIES, type Lab, routesOf, setUp } from './lab.ts'
+import { addAddress, errnoOf, eventually, FAMILIES, type Lab, routesOf, setUp } from './fixture.ts'
 
 const add = (route: Route, replace = false): Change => ({ op: 'addRoute', route, replace })
 

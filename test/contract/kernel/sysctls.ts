@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { parseCidr } from '../../../src/core/address.ts'
 import { faultOf } from '../../support/fault_of.ts'
-import { addAddress, errnoOf, type Lab } from './lab.ts'
+import { addAddress, errnoOf, type Lab } from './fixture.ts'
 
 export function sysctlSentences(lab: () => Lab): void {
   it('belong to one namespace', () => {

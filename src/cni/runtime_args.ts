@@ -1,0 +1,51 @@
+import { type Address, formatAddress } from '../core/address.ts'
+import { Code, during } from '../core/errors.ts'
+import { type Mac, parseMac } from '../core/mac.ts'
+import { distinct } from '../core/text.ts'
+import { presentDns } from './dns.ts'
+import type { Invocation } from './environment.ts'
+import { parseAddressOrCidr } from './formats.ts'
+import type { CniDns } from './result.ts'
+import type { NetworkConfig } from './schema.ts'
+
+/** What the caller wants this one attachment to have. */
+export type RuntimeArgs = {
+  readonly mac?: Mac
+  /** Each to be given, in this order, none twice. */
+  readonly ips: readonly Address[]
+}
+
+const FROM_ENVIRONMENT = { code: Code.invalidEnvironment }
+
+/**
+ * What was asked for by CNI_ARGS, `args.cni` and `runtimeConfig`. Of several MACs the last of these wins; addresses
+ * add up. Throws a Fault: code 4 if CNI_ARGS holds something else.
+ */
+export function runtimeArgsOf({ args }: Pick<Invocation, 'args'>, config: NetworkConfig): RuntimeArgs {
+  const { runtimeConfig, args: { cni } = {} } = config
+  const configured = runtimeConfig?.mac || cni?.mac
+  const mac = configured ? parseMac(configured) : parseMacArg(args['MAC'])
+  const ips = [
+    ...parseIpArg(args['IP']),
+    ...[...(cni?.ips ?? []), ...(runtimeConfig?.ips ?? [])].map(parseAddressOrCidr),
+  ]
+  return { ...(mac && { mac }), ips: distinct(ips, formatAddress) }
+}
+
+/**
+ * The DNS settings for the result: those of the config entirely, if it has any member, be it an empty list; else those
+ * that IPAM gave.
+ */
+export function chooseDns({ dns }: NetworkConfig, fromIpam: CniDns | undefined): CniDns | undefined {
+  return presentDns(dns) ?? fromIpam
+}
+
+function parseMacArg(text: string | undefined): Mac | undefined {
+  return text ? during('CNI_ARGS: MAC', () => parseMac(text), FROM_ENVIRONMENT) : undefined
+}
+
+/** Multus sends a list with commas. */
+function parseIpArg(text = ''): Address[] {
+  const parts = text.split(',').map((part) => part.trim())
+  return during('CNI_ARGS: IP', () => parts.filter(Boolean).map(parseAddressOrCidr), FROM_ENVIRONMENT)
+}

@@ -1,0 +1,322 @@
+import { assertNextHops, type PoolUse, planRanges, type RouteConfig } from '../../ipam/config.ts'
+import { type Lease, openPool, type Pool } from '../../ipam/pool.ts'
+import type { RangeSet } from '../../ipam/range_set.ts'
+import type { PoolPlace } from '../../ipam/reconcile.ts'
+import type { AttachmentRecord } from '../../ipam/record.ts'
+import { parseResolvConf } from '../../ipam/resolv_conf.ts'
+import type { NetworkConfig } from '../cni/config.ts'
+import { findPlugin, hasNotStarted, RESULT_HINT } from '../cni/delegate.ts'
+import { parsePrinted } from '../cni/parse_result.ts'
+import { printRoute } from '../cni/print_result.ts'
+import type { CniDns } from '../cni/result.ts'
+import { runtimeArgsOf } from '../cni/runtime_args.ts'
+import { isAtLeast } from '../cni/versions.ts'
+import {
+  type Address,
+  type Cidr,
+  formatAddress,
+  formatCidr,
+  hostCidr,
+  parseAddress,
+  parseCidr,
+  sameAddress,
+} from '../core/address.ts'
+import { Code, Fault } from '../core/errors.ts'
+import type { UndoStack } from '../core/undo.ts'
+import type { Netns } from '../kernel/kernel.ts'
+import { assertGateways, assertPodAddresses } from '../pod/next_hop.ts'
+import { routerFault, routersAmong, wayOutQuestions } from '../pod/routers.ts'
+import type { PodIp, PodRoute } from '../pod/spec.ts'
+import { askWays, ownAddressFault, ownOnes, ownPrefix, type Ways } from '../pod/ways.ts'
+import { forgetRecord } from './forget.ts'
+import { reaperOf } from './liveness.ts'
+import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
+import { recordsOf } from './records.ts'
+import { attachmentIdOf, dataDirOf, delegateOf, OWN_IPAM, type Request, runDelegate } from './request.ts'
+
+/** What IPAM gave, and the record in which it is written down by now. */
+export type Acquired = {
+  readonly ips: readonly PodIp[]
+  readonly routes: readonly PodRoute[]
+  readonly dns?: CniDns
+  readonly record: AttachmentRecord
+  /** The ways of the node to the addresses and their gateways, before anything was changed. */
+  readonly ways: Ways
+}
+
+/**
+ * Gets the pod its addresses and writes the record before anything else is changed. The undo stack gets the reverse
+ * of both. `before` are the addresses that a killed ADD of this attachment held: it gets them again.
+ */
+export function acquireAddresses(
+  request: Request,
+  ports: Ports,
+  record: AttachmentRecord,
+  before: readonly string[] | undefined,
+  undo: UndoStack,
+): Acquired {
+  const type = delegateOf(request.config)
+  if (type) return acquireFromDelegate(request, ports, { ...record, delegate: type }, type, undo)
+  if (request.config.ipam?.type === OWN_IPAM) return acquireFromPool(request, ports, record, before, undo)
+  return { ips: [], routes: [], record: writeRecord(ports, record, undo), ways: () => undefined }
+}
+
+/** Where the addresses of a network are, and who may be asked about them. */
+export function poolPlace(ports: Ports, network: string, dataDir: string | undefined): PoolPlace {
+  return {
+    dataDir: dataDir ?? ports.paths.dataDir,
+    network,
+    bootId: ports.kernel.bootId(),
+    records: recordsOf(ports),
+    reaper: reaperOf(ports),
+  }
+}
+
+/**
+ * The range sets of a network. Throws a Fault (code 7) for more of them than the version has room for addresses, and for
+ * a route whose next hop is no host.
+ */
+export function planSets({ ipam = {}, runtimeConfig, cniVersion }: NetworkConfig, use: PoolUse): RangeSet[] {
+  const sets = planRanges(ipam, runtimeConfig?.ipRanges, use)
+  assertNextHops(ipam.routes, sets)
+  const isCrowded = sets.some(({ family }, i) => sets.findIndex((other) => other.family === family) !== i)
+  if (!isCrowded || isAtLeast(cniVersion, '0.3.0')) return sets
+  throw new Fault(
+    `CNI ${cniVersion} has room for one address of each family, and "ipam.ranges" has more sets`,
+    {
+      code: Code.invalidConfig,
+      hint: 'Set "cniVersion" to "0.3.0" or later, or give each family one range set.',
+    },
+  )
+}
+
+/** Who is to use the addresses: without a mode it is another plugin, which has called us for its IPAM. */
+export function poolUseOf({ mode }: { readonly mode?: 'l2' | 'l3' | undefined }): PoolUse {
+  return mode ? POOL_USE[mode] : 'unknown'
+}
+
+const POOL_USE = { l2: 'bridged', l3: 'routed' } as const
+
+/** Holds the lock on the network's pool while `work` runs; to release or to look, unless it says that it is to lease. */
+export function withPool<T>(
+  ports: Ports,
+  network: string,
+  dataDir: string | undefined,
+  work: (pool: Pool) => T,
+  purpose: 'lease' | 'release' = 'release',
+): T {
+  const place = poolPlace(ports, network, dataDir)
+  const pool = openPool(ports.files, { ...place, lockTimeoutMs: LOCK_TIMEOUT_MS, purpose })
+  try {
+    return work(pool)
+  } finally {
+    pool.close()
+  }
+}
+
+function acquireFromPool(
+  request: Request,
+  ports: Ports,
+  record: AttachmentRecord,
+  before: readonly string[] = [],
+  undo: UndoStack,
+): Acquired {
+  const { config, invocation } = request
+  const ipam = config.ipam ?? {}
+  const sets = planSets(config, poolUseOf(record))
+  const requested = runtimeArgsOf(invocation, config).ips
+  const dns = ipam.resolvConf ? parseResolvConf(readResolvConf(ports, ipam.resolvConf)) : undefined
+  const lease = (pool: Pool): Acquired => {
+    const { leases, ways } = chooseUsable(request, ports, pool, sets, requested, before.map(parseAddress))
+    const dataDir = dataDirOf(config, ports)
+    const addresses = leases.map(({ address }) => formatAddress(address.address))
+    const masquerade = config.ipMasq ? { masquerade: leases.map(({ address }) => formatCidr(address)) } : {}
+    const written = writeRecord(ports, { ...record, leases: { dataDir, addresses }, ...masquerade }, undo)
+    const owner = attachmentIdOf(request)
+    // Not while the link is there that has the addresses.
+    undo.pushForgetting(() => releaseLeases(ports, written))
+    pool.take(owner, leases)
+    const ips = leases.map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
+    return { ips, routes: decodeRoutes(ipam.routes), ...(dns && { dns }), record: written, ways }
+  }
+  return withPool(ports, config.name, ipam.dataDir, lease, 'lease')
+}
+
+/** Each round takes at least one address of the node out of the choice. */
+const MAX_ROUNDS = 1000
+
+/**
+ * The leases of which no address is the node's own, or a router's. Such a one is passed over; asked for by name, it is refused
+ * (`Code.addressInUse`). One round trip to the kernel, and one more for each that was passed over.
+ */
+function chooseUsable(
+  request: Request,
+  { kernel }: Ports,
+  pool: Pool,
+  sets: readonly RangeSet[],
+  requested: readonly Address[],
+  before: readonly Address[],
+): { leases: Lease[]; ways: Ways } {
+  const host = kernel.host()
+  const avoided: Cidr[] = []
+  for (let round = 1; ; round++) {
+    const leases = chooseLeases(pool, sets, requested, avoided.length > 0 ? [] : before, avoided)
+    const addresses = leases.map(({ address }) => address.address)
+    const ways = askWays(host, [...addresses, ...alsoAsked(request, leases, addresses)])
+    const unusable = unusableOnes(host, addresses, ways)
+    if (unusable.length === 0) return { leases, ways }
+    for (const { address, prefix, fault } of unusable) {
+      const isWish = requested.some((one) => sameAddress(one, address))
+      if (isWish || round === MAX_ROUNDS) throw fault()
+      avoided.push(prefix)
+    }
+  }
+}
+
+type Unusable = { readonly address: Address; readonly prefix: Cidr; readonly fault: () => Fault }
+
+/** Those of the addresses that no pod can have: the node's own, and its routers'. */
+export function unusableOnes(host: Netns, addresses: readonly Address[], ways: Ways): Unusable[] {
+  const own = ownOnes(host, addresses, ways).map(({ address, way }) => {
+    return { address, prefix: ownPrefix(way, address), fault: () => ownAddressFault(host, address, way) }
+  })
+  const routers = routersAmong(host, addresses, ways).map(({ address, way }) => {
+    return { address, prefix: hostCidr(address), fault: () => routerFault(host, address, way) }
+  })
+  return [...own, ...routers]
+}
+
+/**
+ * The gateways that each pod of mode l3 makes addresses of the node (on a bridge they are looked at when they are made),
+ * and the way out.
+ */
+function alsoAsked(
+  { config }: Request,
+  ips: readonly { readonly gateway?: Address }[],
+  addresses: readonly Address[],
+): Address[] {
+  const gateways = config.mode === 'l3' ? ips.flatMap(({ gateway }) => gateway ?? []) : []
+  return [...gateways, ...wayOutQuestions(addresses)]
+}
+
+/** What a killed ADD held is asked for again; if somebody has it by now, any address will do. */
+function chooseLeases(
+  pool: Pool,
+  sets: readonly RangeSet[],
+  requested: readonly Address[],
+  before: readonly Address[],
+  avoided: readonly Cidr[],
+): Lease[] {
+  if (requested.length > 0 || before.length === 0) return pool.choose(sets, requested, avoided)
+  try {
+    return pool.choose(sets, before)
+  } catch {
+    return pool.choose(sets, [])
+  }
+}
+
+/** Throws a Fault (invalid config) if the file is not there. */
+export function readResolvConf(ports: Ports, path: string): string {
+  const text = ports.files.readForeign(path)
+  if (text !== undefined) return text
+  throw new Fault(`key "ipam.resolvConf": there is no file ${JSON.stringify(path)}`, {
+    code: Code.invalidConfig,
+    hint: 'Name a file in the format of resolv.conf(5), or leave the key out.',
+  })
+}
+
+function acquireFromDelegate(
+  request: Request,
+  ports: Ports,
+  record: AttachmentRecord,
+  type: string,
+  undo: UndoStack,
+): Acquired {
+  // Who is not there holds nothing, and could not be asked to free it.
+  findPlugin(ports.plugins, type, request.env['CNI_PATH'] ?? '')
+  let written = record
+  undo.pushForgetting(() => forgetRecord(ports, written))
+  recordsOf(ports).write(record)
+  const printed = addDelegated(request, ports, type, undo)
+  const result = parsePrinted(printed, parseJson(type, printed), request.config.cniVersion, type)
+  const ips = result.ips.map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
+  if (ips.length === 0) {
+    throw new Fault(`plugin ${type} gave no address`, {
+      code: Code.invalidConfig,
+      hint: `Look at the key "ipam" of the network ${JSON.stringify(request.config.name)}.`,
+    })
+  }
+  assertPodAddresses(ips, `plugin ${type}: `)
+  assertGateways(ips, `plugin ${type}: `)
+  const ways = askDelegated(request, ports, type, ips)
+  const masquerade = request.config.ipMasq ? { masquerade: ips.map(({ cidr }) => formatCidr(cidr)) } : {}
+  written = { ...record, routes: result.routes.map(printRoute), ...masquerade }
+  recordsOf(ports).write(written)
+  return { ips, routes: result.routes, ...(result.dns && { dns: result.dns }), record: written, ways }
+}
+
+/** Which address comes next is the delegate's choice: one of the node's own, or a router's, can only be refused. */
+function askDelegated(request: Request, { kernel }: Ports, type: string, ips: readonly PodIp[]): Ways {
+  const host = kernel.host()
+  const addresses = ips.map(({ cidr }) => cidr.address)
+  const ways = askWays(host, [...addresses, ...alsoAsked(request, ips, addresses)])
+  const [first] = unusableOnes(host, addresses, ways)
+  if (first) {
+    const cause = first.fault()
+    throw new Fault(`plugin ${type} gave an address that can't be used: ${cause.message}`, { cause })
+  }
+  return ways
+}
+
+/**
+ * Also after a failed ADD the delegate may hold something: it gets its DEL either way (specification, section 4), unless
+ * it never ran.
+ */
+function addDelegated(request: Request, ports: Ports, type: string, undo: UndoStack): string {
+  let isOwed = true
+  undo.pushForgetting(() => isOwed && runDelegate(request, ports, type, 'DEL'))
+  try {
+    return runDelegate(request, ports, type, 'ADD')
+  } catch (error) {
+    isOwed = !hasNotStarted(error)
+    throw error
+  }
+}
+
+function parseJson(type: string, text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new Fault(`plugin ${type} printed no JSON: ${JSON.stringify(text.slice(0, 80))}`, {
+      code: Code.decode,
+      hint: RESULT_HINT,
+      cause,
+    })
+  }
+}
+
+function writeRecord(ports: Ports, record: AttachmentRecord, undo: UndoStack): AttachmentRecord {
+  undo.pushForgetting(() => forgetRecord(ports, record))
+  recordsOf(ports).write(record)
+  return record
+}
+
+/** Frees the addresses that a record names, as far as they are still held by its attachment. */
+export function releaseLeases(ports: Ports, record: AttachmentRecord): void {
+  const { leases, network } = record
+  if (!leases || leases.addresses.length === 0) return
+  withPool(ports, network, leases.dataDir, (pool) => pool.release(record, leases.addresses.map(parseAddress)))
+}
+
+/** The routes of a config or a record, which have been checked when it was read, as values. */
+export function decodeRoutes(routes: readonly RouteConfig[] = []): PodRoute[] {
+  return routes.map(({ dst, gw, mtu, advmss, priority, table, scope }) => ({
+    dst: parseCidr(dst),
+    ...(gw && { gw: parseAddress(gw) }),
+    ...(mtu !== undefined && { mtu }),
+    ...(advmss !== undefined && { advmss }),
+    ...(priority !== undefined && { priority }),
+    ...(table !== undefined && { table }),
+    ...(scope !== undefined && { scope }),
+  }))
+}

@@ -1,0 +1,112 @@
+import { type PoolView, viewPool } from '../../ipam/pool.ts'
+import type { AttachmentRecord } from '../../ipam/record.ts'
+import { parseResult } from '../cni/parse_result.ts'
+import { type CniResult, podInterfaceOf } from '../cni/result.ts'
+import { runtimeArgsOf } from '../cni/runtime_args.ts'
+import { formatAddress, parseAddress } from '../core/address.ts'
+import { Code, Fault } from '../core/errors.ts'
+import { deriveNames } from '../core/names.ts'
+import { quote } from '../core/shell.ts'
+import type { Netns } from '../kernel/kernel.ts'
+import { compareChained, comparePod } from '../pod/compare.ts'
+import { finding } from '../pod/repair.ts'
+import type { PodRoute } from '../pod/spec.ts'
+import { decodeRoutes } from './addresses.ts'
+import { chainedSpec, ipsOf } from './chained.ts'
+import { withPodNetns } from './pod_netns.ts'
+import { podSpecOf } from './pod_spec.ts'
+import type { Ports } from './ports.ts'
+import { soundRecord } from './records.ts'
+import { attachmentIdOf, delegateOf, OWN_IPAM, type Request, runDelegate } from './request.ts'
+
+/** CHECK: throws a Fault that names everything of ours that is missing or wrong. Changes nothing. */
+export function check(request: Request, ports: Ports): void {
+  const previous = previousResult(request)
+  const record = soundRecord(ports, attachmentIdOf(request))
+  const type = delegateOf(request.config)
+  if (type) runDelegate(request, ports, type, 'CHECK')
+  const differences = withPodNetns(request, ports, (netns) => [
+    ...missingLeases(ports, record),
+    ...compare(request, ports, netns, previous, record),
+  ])
+  if (differences.length > 0) throw notAsLeft(request.config.name, differences)
+}
+
+/** The message has room for one difference; all of them, with what mends them, are the details. */
+function notAsLeft(network: string, differences: readonly string[]): Fault {
+  const first = differences[0]?.replace(/ \[.*$/, '')
+  const others = differences.length > 1 ? ` (and ${differences.length - 1} more)` : ''
+  return new Fault(`network ${network} is not as ADD left it: ${first}${others}`, {
+    code: Code.checkFailed,
+    hint: `${differences.join('; ')}. Run what stands in brackets as root on the node, in this order.`,
+  })
+}
+
+function previousResult(request: Request): CniResult {
+  if (request.config.prevResult) return parseResult(request.config.prevResult, request.config.cniVersion)
+  throw new Fault('CHECK needs the key "prevResult", and it is missing', {
+    code: Code.invalidConfig,
+    hint: 'Call CHECK through a runtime that keeps the result of ADD, such as libcni.',
+  })
+}
+
+function compare(
+  request: Request,
+  ports: Ports,
+  netns: Netns,
+  previous: CniResult,
+  record: AttachmentRecord | undefined,
+): string[] {
+  const { ifName } = request.invocation
+  const index = podInterfaceOf(previous, ifName)
+  if (index < 0) return [finding(`prevResult names no interface ${ifName} in the pod`)]
+  // The result tells of a MAC that a later plugin has given the pod.
+  const mac = previous.interfaces[index]?.mac
+  if (record?.chained) {
+    const port = { name: record.hostIfName ?? '', mtu: 0 }
+    const podMac = mac ?? netns.link({ name: ifName })?.mac ?? deriveNames(record).podMac
+    return compareChained(
+      ports.kernel,
+      chainedSpec(request, ports, previous, port, podMac),
+      record.chained.ifIndex,
+    )
+  }
+  const requests = { ...runtimeArgsOf(request.invocation, request.config), ...(mac && { mac }) }
+  const addresses = { ips: ipsOf(previous, ifName), routes: routesOf(request, previous, record) }
+  const spec = podSpecOf(ports.kernel, attachmentIdOf(request), request.config, requests, addresses)
+  return comparePod(ports.kernel, netns, spec, request.invocation.netns)
+}
+
+/**
+ * With our own IPAM the config says which routes are ours, with another the record. The result has those of other
+ * plugins as well, and later ones may have changed it.
+ */
+function routesOf(
+  { config }: Request,
+  previous: CniResult,
+  record: AttachmentRecord | undefined,
+): readonly PodRoute[] {
+  if (config.ipam?.type === OWN_IPAM) return decodeRoutes(config.ipam.routes)
+  return record?.routes ? decodeRoutes(record.routes) : previous.routes
+}
+
+function missingLeases(ports: Ports, record: AttachmentRecord | undefined): string[] {
+  if (!record) return [finding('the attachment record is missing')]
+  const { leases, network } = record
+  if (!leases) return []
+  const pool = viewPool(ports.files, { dataDir: leases.dataDir, network })
+  return leases.addresses
+    .filter((address) => !pool.held(record, [parseAddress(address)]))
+    .map((address) => missingLease(pool, leases.dataDir, record, address))
+}
+
+/** In host-local's form. One that somebody else holds by now is lost for good. */
+function missingLease(pool: PoolView, dataDir: string, record: AttachmentRecord, address: string): string {
+  const other = pool.owners().find((one) => formatAddress(one.address) === address)
+  if (other) return finding(`address ${address} is leased to container ${other.containerId} by now`)
+  const words = [record.containerId, record.ifName].map(quote).join(' ')
+  return finding(
+    `address ${address} is not leased to this container any more`,
+    `printf '%s\\r\\n%s' ${words} > ${quote(`${dataDir}/${record.network}/${address}`)}`,
+  )
+}

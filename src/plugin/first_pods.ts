@@ -1,0 +1,79 @@
+import type { PoolUse } from '../../ipam/config.ts'
+import type { Range, RangeSet } from '../../ipam/range_set.ts'
+import type { NetworkConfig } from '../cni/config.ts'
+import { type Address, sameAddress } from '../core/address.ts'
+import type { Netns } from '../kernel/kernel.ts'
+import { refuseForeignRouted } from '../pod/foreign.ts'
+import { refuseGateways } from '../pod/gateway.ts'
+import { assertSubnets } from '../pod/next_hop.ts'
+import { planPod } from '../pod/plan.ts'
+import { wayOutQuestions } from '../pod/routers.ts'
+import type { PodIp } from '../pod/spec.ts'
+import { gatewayVlanName } from '../pod/vlan.ts'
+import { askWays, type Ways } from '../pod/ways.ts'
+import { decodeRoutes, planSets, readResolvConf, unusableOnes } from './addresses.ts'
+import { nodeStateOf } from './liveness.ts'
+import { podSpecOf } from './pod_spec.ts'
+import type { Ports } from './ports.ts'
+
+/*
+ * The first pod of each range, as far as it is known before there is one: what an ADD refuses for every pod, STATUS says
+ * before.
+ */
+
+/** No link has it: of the bridge that is still to be made. */
+const NO_INDEX = 0
+/** So many addresses of a range may be the node's own, or its routers', until it is given up. */
+const MAX_TRIED = 8
+
+/** Throws the Fault of an ADD that would be refused whatever the pod is. */
+export function refuseImpossiblePods(config: NetworkConfig, ports: Ports, use: PoolUse): void {
+  if (config.ipam?.resolvConf) readResolvConf(ports, config.ipam.resolvConf)
+  const host = ports.kernel.host()
+  const sets = planSets(config, use)
+  const { ways, ipOf } = firstPods(host, sets, config)
+  const id = { network: config.name, containerId: '', ifName: '' }
+  const ips = sets.flatMap(({ ranges }) => ranges.flatMap((range) => ipOf(range) ?? []))
+  const routes = decodeRoutes(config.ipam?.routes)
+  const spec = podSpecOf(ports.kernel, id, config, { ips: [] }, { ips, routes })
+  // A pod gets an address of one range of each set. With those of all it is refused only if it is with each.
+  const { bridgeAddresses } = planPod(spec)
+  // Whether a pod of another network has the first address is no matter: there may be others.
+  const others = { ...nodeStateOf(ports, id), holderOf: () => undefined }
+  if (config.mode === 'l3') refuseForeignRouted(host, { ips }, ways, others)
+  if (!spec.bridge?.isGateway) return
+  if (ips.length === sets.length) assertSubnets(spec.ips)
+  const { name: bridge } = spec.bridge
+  const name = config.vlan ? gatewayVlanName(bridge, config.vlan) : bridge
+  const link = host.link({ name }) ?? { name, index: NO_INDEX }
+  refuseGateways(host, link, bridgeAddresses, { spec: spec.bridge, ips: spec.ips }, others)
+}
+
+type FirstPods = { readonly ways: Ways; readonly ipOf: (range: Range) => PodIp | undefined }
+
+function firstPods(host: Netns, sets: readonly RangeSet[], { mode }: NetworkConfig): FirstPods {
+  const tried = new Map(
+    sets.flatMap((set) => set.ranges.map((range) => [range, firstOf(set, range)] as const)),
+  )
+  const addresses = [...tried.values()].flat()
+  const gateways = mode === 'l3' ? [...tried.keys()].flatMap(({ gateway }) => gateway ?? []) : []
+  const ways = askWays(host, [...addresses, ...gateways, ...wayOutQuestions(addresses)])
+  const unusable = unusableOnes(host, addresses, ways).map(({ address }) => address)
+  return {
+    ways,
+    ipOf: (range) => {
+      const { subnet, gateway } = range
+      const address = tried.get(range)?.find((one) => !unusable.some((other) => sameAddress(one, other)))
+      return address && { cidr: { address, prefix: subnet.prefix }, ...(gateway && { gateway }) }
+    },
+  }
+}
+
+/** The lowest addresses of a range that a pool gives. */
+function firstOf({ nextHops = [] }: RangeSet, { start, end, gateway }: Range): Address[] {
+  const kept = [...nextHops, ...(gateway ? [gateway] : [])]
+  const lowest = Array.from({ length: MAX_TRIED }, (_, i) => ({ ...start, value: start.value + BigInt(i) }))
+  return lowest.filter(
+    (address) => address.value <= end.value && !kept.some((one) => sameAddress(one, address)),
+  )
+}

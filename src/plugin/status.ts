@@ -1,0 +1,109 @@
+import type { PoolUse } from '../../ipam/config.ts'
+import { poolExhausted } from '../../ipam/pool_errors.ts'
+import { poolStats } from '../../ipam/pool_stats.ts'
+import type { NetworkConfig } from '../cni/config.ts'
+import { type Address, hostCidr } from '../core/address.ts'
+import { during, isErrno } from '../core/errors.ts'
+import { bridgeFull, findBridge, MAX_BRIDGE_PORTS } from '../pod/bridge.ts'
+import { assertForwardable } from '../pod/forwarding.ts'
+import { assertIpv6Possible } from '../pod/ipv6.ts'
+import { assertAdvertisementsRefusable } from '../pod/router_advertisements.ts'
+import { askWays, ownOnes } from '../pod/ways.ts'
+import { planSets, poolPlace, poolUseOf } from './addresses.ts'
+import { refuseImpossiblePods } from './first_pods.ts'
+import { withOwnIpam } from './ipam.ts'
+import { asNotAvailable } from './not_available.ts'
+import { bridgeNameOf } from './pod_spec.ts'
+import type { Ports } from './ports.ts'
+import { dataDirOf, delegateOf, OWN_IPAM, type Request, runDelegate } from './request.ts'
+
+/** No link can have this name, so its removal is a question: may we change links, or not? */
+const NO_LINK = 'bowline/status'
+
+/**
+ * STATUS: throws a Fault with code 50 when an ADD could not be served now, or what a delegate says with its code 51.
+ * Changes nothing and takes no lock: containerd asks every five seconds and waits for the answer without end.
+ */
+export function status(request: Request, ports: Ports): void {
+  asNotAvailable(() => {
+    const { config } = request
+    probeKernel(config, ports)
+    probeStore(ports, ports.paths.recordsDir)
+    const use = poolUseOf({ mode: config.mode ?? 'l2' })
+    probeSettings(config, ports, use)
+    if (config.mode !== 'l3') refuseFullBridge(config, ports)
+    if (config.ipam?.type === OWN_IPAM) {
+      refuseFullPool(config, ports, use)
+      refuseImpossiblePods(config, ports, use)
+    }
+    const type = delegateOf(config)
+    if (type) runDelegate(request, ports, type, 'STATUS')
+  })
+}
+
+/** STATUS as an IPAM plugin: the store and the addresses. */
+export function ipamStatus(request: Request, ports: Ports): void {
+  asNotAvailable(() => {
+    probeStore(ports, ports.paths.recordsDir)
+    refuseFullPool(withOwnIpam(request).config, ports, 'unknown')
+  })
+}
+
+/** Asks what an ADD will ask for, by questions that change nothing. */
+function probeKernel({ ipMasq, macspoofchk }: NetworkConfig, ports: Ports): void {
+  during(
+    'change links of this node',
+    () => {
+      try {
+        ports.kernel.host().apply([{ op: 'removeLink', link: { name: NO_LINK } }])
+      } catch (error) {
+        if (!isErrno(error, 'ENODEV')) throw error
+      }
+    },
+    { hint: 'Run the container runtime as root with CAP_NET_ADMIN in the network namespace of the host.' },
+  )
+  const key = ipMasq ? 'ipMasq' : 'macspoofchk'
+  if (!ipMasq && !macspoofchk) return
+  during(`use nftables, which the key "${key}" needs`, () => ports.kernel.probeNft(), {
+    hint: `Load the kernel module nf_tables (modprobe nf_tables) and run with CAP_NET_ADMIN, or remove "${key}".`,
+  })
+}
+
+/** Asks whether the settings below /proc/sys are as an ADD needs them, or can be made so. */
+function probeSettings(config: NetworkConfig, ports: Ports, use: PoolUse): void {
+  const host = ports.kernel.host()
+  const sets = config.ipam?.type === OWN_IPAM ? planSets(config, use) : []
+  const families = sets.map(({ family }) => family)
+  const makesLinks = config.mode === 'l3' || !host.link({ name: bridgeNameOf(config) })
+  const hasGateway = config.mode === 'l3' || config.isGateway || config.isDefaultGateway
+  if (hasGateway || config.ipMasq) assertForwardable(host, families)
+  if (families.includes(6) && hasGateway && makesLinks) assertIpv6Possible(host)
+  if (makesLinks) assertAdvertisementsRefusable(host)
+}
+
+function probeStore(ports: Ports, directory: string): void {
+  during('write below the state directory', () => ports.files.probe(directory))
+}
+
+function refuseFullPool(config: NetworkConfig, ports: Ports, use: PoolUse): void {
+  const { name } = config
+  const dataDir = dataDirOf(config, ports)
+  const sets = planSets(config, use)
+  probeStore(ports, `${dataDir}/${name}`)
+  const host = ports.kernel.host()
+  const ownOf = (addresses: readonly Address[]) =>
+    ownOnes(host, addresses, askWays(host, addresses)).map(({ address }) => address)
+  const place = poolPlace(ports, name, dataDir)
+  for (const { set, total, held, holdings, own } of poolStats(ports.files, place, sets, ownOf)) {
+    if (holdings && BigInt(held) >= total) throw poolExhausted(name, set, holdings, own.map(hostCidr))
+  }
+}
+
+function refuseFullBridge(config: NetworkConfig, ports: Ports): void {
+  const host = ports.kernel.host()
+  const name = bridgeNameOf(config)
+  const bridge = findBridge(host, { name })
+  if (!bridge) return
+  const count = host.links().filter(({ master }) => master === bridge.index).length
+  if (count >= MAX_BRIDGE_PORTS) throw bridgeFull(name)
+}

@@ -1,0 +1,60 @@
+import type { UndoStack } from '../core/undo.ts'
+import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
+import { checkMac, joinBridge, masquerade } from './attach.ts'
+import { type ReadyBridge, withBridge } from './bridge.ts'
+import { deliveredAddresses, ensureDelivery } from './delivery.ts'
+import { isHostRouteTo, leaveBridge } from './detach.ts'
+import { ensureForwarding } from './forwarding.ts'
+import type { NodeState } from './node_state.ts'
+import { planPod } from './plan.ts'
+import type { BridgeSpec, PodSpec } from './spec.ts'
+
+export type ChainedSpec = PodSpec & { readonly bridge: BridgeSpec }
+
+const SCOPE_LINK = 253
+
+/**
+ * Connects the host's end of a pod's link to the bridge of the spec, with all that the bridge does for its pods. The
+ * pod itself is not touched.
+ */
+export function attachChained(
+  kernel: Kernel,
+  spec: ChainedSpec,
+  port: Link,
+  others: NodeState,
+  undo: UndoStack,
+): ReadyBridge {
+  const host = kernel.host()
+  ensureForwarding(host, spec, others, undo)
+  if (spec.bridge.checkMac) checkMac(kernel, spec, undo)
+  const wanted = { spec: spec.bridge, plan: planPod(spec), ips: spec.ips, mtu: () => spec.mtu }
+  const ready = withBridge(host, wanted, others, undo, (there) => {
+    if (port.master === undefined) undo.push(() => leaveBridge(host, port.index, spec.bridge.name))
+    const ways = joinBridge(host, spec, there.bridge, port)
+    const isTurned = port.master === undefined && turnRoutes(host, spec, port, there.bridge, undo)
+    const link = isTurned ? there.bridge : (there.gatewayVlan ?? there.bridge)
+    const now = isTurned ? host.ways(deliveredAddresses(spec)) : ways
+    ensureDelivery(host, spec, { link, byHostRoute: true }, now, others, undo)
+    return there
+  })
+  masquerade(spec, others, undo)
+  return ready
+}
+
+/**
+ * Returns whether there was a route to turn. A plugin such as ptp routes its pod: the node reaches it by host routes over the link. What comes in by a port comes
+ * in by its bridge, answers to ARP too, so from now on these routes must lead over the bridge.
+ */
+function turnRoutes(host: Netns, { ips }: PodSpec, port: Link, bridge: Link, undo: UndoStack): boolean {
+  const routes = host.routes(port.index).filter(isHostRouteTo(ips.map(({ cidr }) => cidr.address)))
+  if (routes.length === 0) return false
+  const own = host.addresses(port.index).filter(({ scope }) => scope !== SCOPE_LINK)
+  for (const route of routes) {
+    // The bridge may have no address that the node could speak from: that of the link is still there.
+    const source = own.find(({ cidr }) => cidr.address.family === route.dst.address.family)?.cidr.address
+    const { scope: _, ...turned } = { ...route, linkIndex: bridge.index, ...(source && { source }) }
+    undo.push(() => host.apply([{ op: 'addRoute', route, replace: true }]))
+    host.apply([{ op: 'addRoute', route: turned, replace: true }])
+  }
+  return true
+}
