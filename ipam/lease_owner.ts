@@ -1,8 +1,8 @@
+import type { AttachmentRecord } from '../src/attachment/record.ts'
 import { type Address, formatAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
 import { deriveNames } from '../src/core/names.ts'
 import { leaseText, meaningOf, ownerOf } from './leases.ts'
-import type { AttachmentRecord } from './record.ts'
 
 /**
  * By what an address is held.

@@ -1,3 +1,4 @@
+import { isDamaged } from '../src/attachment/store.ts'
 import {
   type Address,
   type Cidr,
@@ -8,7 +9,7 @@ import {
 } from '../src/core/address.ts'
 import { Code, collectFaults, Fault, isErrno } from '../src/core/errors.ts'
 import { type FileLock, type Files, isPlainPath, lockOrNobodys, PATH_RULE } from '../src/core/files.ts'
-import type { AttachmentId } from '../src/core/names.ts'
+import { type AttachmentId, isCniName } from '../src/core/names.ts'
 import { textBytes } from '../src/core/text.ts'
 import { UndoStack } from '../src/core/undo.ts'
 import {
@@ -38,8 +39,6 @@ import {
 import { type Holdings, poolExhausted } from './pool_errors.ts'
 import { capacityOf, formatRangeSet, isGateway, type RangeSet, rangeOf } from './range_set.ts'
 import { type Held, leaseDirOf, type PoolPlace, reclaimIfGone, reconcile, stateDirOf } from './reconcile.ts'
-import { isCniName } from './record_format.ts'
-import { isDamaged } from './records.ts'
 
 export type PoolOptions = PoolPlace & {
   /** How long to wait for another process that uses the pool. */

@@ -1,3 +1,4 @@
+import { blankKeys, soundOnes } from '../src/attachment/store.ts'
 import { type Address, formatAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
 import { type Evidence, holderOf, readAdopted, recordsByLease } from './lease_owner.ts'
@@ -7,7 +8,6 @@ import { refuseBadPlace } from './pool.ts'
 import type { Holdings } from './pool_errors.ts'
 import { addressAt, capacityOf, isGateway, type RangeSet, rangeOf, sizeOf } from './range_set.ts'
 import { leaseDirOf, type PoolPlace, stateDirOf } from './reconcile.ts'
-import { blankKeys, soundOnes } from './records.ts'
 
 /** How full one range set is. */
 export type PoolStats = {

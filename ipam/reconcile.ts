@@ -1,11 +1,11 @@
+import type { AttachmentRecord } from '../src/attachment/record.ts'
+import { blankKeys, isBlankRecord, isDamaged, type Records, soundOnes } from '../src/attachment/store.ts'
 import type { Address } from '../src/core/address.ts'
 import { formatAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
 import { type Evidence, holderOf, readAdopted, recordsByLease, writeAdopted } from './lease_owner.ts'
 import { leasedAddresses, leasePath, leaseText, ownershipOf } from './leases.ts'
 import { asHint } from './order.ts'
-import type { AttachmentRecord } from './record.ts'
-import { blankKeys, isBlankRecord, isDamaged, type Records, soundOnes } from './records.ts'
 
 /** Knows of attachments that nobody will miss. Given by the caller, for the pool knows nothing of namespaces. */
 export interface Reaper {

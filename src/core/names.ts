@@ -4,6 +4,8 @@ import { textBytes } from './text.ts'
 
 /** In bytes: IFNAMSIZ without the closing NUL. Source: linux/if.h. */
 const MAX_INTERFACE_NAME = 15
+/** In bytes: NAME_MAX. */
+const MAX_FILE_NAME = 255
 
 /** Who an attachment is: one interface of one container on one network. */
 export type AttachmentId = {
@@ -60,6 +62,11 @@ export function hostIfNameOf(key: string): string {
 /** Whether the text has the characters of network names and container ids. Source: CNI specification 1.1.0, section 1. */
 export function isName(text: string, maxLength = Infinity): boolean {
   return text.length <= maxLength && /^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(text)
+}
+
+/** Returns whether a value may be the name of a network or the id of a container, and the name of a file. */
+export function isCniName(value: unknown): value is string {
+  return typeof value === 'string' && isName(value, MAX_FILE_NAME)
 }
 
 /** What is wrong with a name that the CNI specification allows: it sets no limit. */

@@ -1,4 +1,4 @@
-import type { AttachmentRecord } from '../../ipam/record.ts'
+import type { AttachmentRecord } from '../attachment/record.ts'
 import type { NetworkConfig } from '../cni/config.ts'
 import { assertPrintable } from '../cni/print_result.ts'
 import { type CniResult, podInterfaceOf } from '../cni/result.ts'

@@ -1,5 +1,5 @@
 import { type PoolView, viewPool } from '../../ipam/pool.ts'
-import type { AttachmentRecord } from '../../ipam/record.ts'
+import type { AttachmentRecord } from '../attachment/record.ts'
 import { parseResult } from '../cni/parse_result.ts'
 import { type CniResult, podInterfaceOf } from '../cni/result.ts'
 import { runtimeArgsOf } from '../cni/runtime_args.ts'

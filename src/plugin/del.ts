@@ -1,4 +1,4 @@
-import type { AttachmentRecord } from '../../ipam/record.ts'
+import type { AttachmentRecord } from '../attachment/record.ts'
 import { collectFaults } from '../core/errors.ts'
 import { ipamPartOf } from './chained.ts'
 import { forgetRecord, forgetUnrecorded, keepOnly } from './forget.ts'
@@ -9,7 +9,7 @@ import { attachmentIdOf, delegateOf, OWN_IPAM, type Request, runDelegate } from 
 import { type Removal, removeFromKernel, removeUnrecorded, throwCollected } from './teardown.ts'
 
 /**
- * DEL: takes away all that ADD made, as far as it is shown to be this attachment's (see `src/pod/own_interface.ts`).
+ * DEL: takes away all that ADD made, as far as it is shown to be this attachment's (see `src/attachment/identity.ts`).
  * Works from the record; without one, from the derived names, the namespace and the lease files. Succeeds when there is
  * nothing left to do, and as often as it is called.
  */

@@ -1,4 +1,4 @@
-import type { AttachmentRecord } from '../../ipam/record.ts'
+import type { AttachmentRecord } from '../attachment/record.ts'
 import { parseCidr } from '../core/address.ts'
 import { isErrno } from '../core/errors.ts'
 import { removeUnusedMacFrame } from '../pod/mac_check.ts'

@@ -1,9 +1,9 @@
-import type { AttachmentRecord } from '../../ipam/record.ts'
-import { isDamaged } from '../../ipam/records.ts'
+import { type HostLinks, hostLinksOf } from '../attachment/identity.ts'
+import type { AttachmentRecord } from '../attachment/record.ts'
+import { isDamaged } from '../attachment/store.ts'
 import { type ValidAttachments, validAttachments } from '../cni/valid_attachments.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
 import { removeUnusedMacFrame } from '../pod/mac_check.ts'
-import { type HostLinks, hostLinksOf } from '../pod/own_interface.ts'
 import { forgetRecord } from './forget.ts'
 import {
   freeStrayLeases,

@@ -1,5 +1,5 @@
 import { viewPool } from '../../ipam/pool.ts'
-import type { AttachmentRecord } from '../../ipam/record.ts'
+import type { AttachmentRecord } from '../attachment/record.ts'
 import { chooseDns } from '../cni/runtime_args.ts'
 import { parseAddress } from '../core/address.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'

@@ -1,15 +1,15 @@
 import { viewPool } from '../../ipam/pool.ts'
-import type { AttachmentRecord } from '../../ipam/record.ts'
+import type { Identity, Marks } from '../attachment/identity.ts'
+import type { AttachmentRecord } from '../attachment/record.ts'
 import { memberOf } from '../cni/validate.ts'
 import { type Address, parseAddress, parseCidr } from '../core/address.ts'
 import { type AttachmentId, deriveNames } from '../core/names.ts'
-import type { Identity, Marks } from '../pod/own_interface.ts'
 import type { Ports } from './ports.ts'
 import { recordsOf } from './records.ts'
 import { attachmentIdOf, dataDirOf, type Request } from './request.ts'
 
 /*
- * What shows that an interface is an attachment's, see `src/pod/own_interface.ts`: gathered from the record, from the lease
+ * What shows that an interface is an attachment's, see `src/attachment/identity.ts`: gathered from the record, from the lease
  * files, and from what the runtime remembers.
  */
 

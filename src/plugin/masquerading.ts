@@ -1,4 +1,4 @@
-import type { AttachmentRecord } from '../../ipam/record.ts'
+import type { AttachmentRecord } from '../attachment/record.ts'
 import { type Cidr, contains, networkOf, parseCidr, sameCidr } from '../core/address.ts'
 import type { AttachmentId } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'

@@ -1,5 +1,5 @@
-import type { AttachmentRecord } from '../../ipam/record.ts'
-import { isDamaged, openRecords, type Records } from '../../ipam/records.ts'
+import type { AttachmentRecord } from '../attachment/record.ts'
+import { isDamaged, openRecords, type Records } from '../attachment/store.ts'
 import type { AttachmentId } from '../core/names.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
 import { attachmentIdOf, type Request } from './request.ts'

@@ -1,6 +1,6 @@
-import type { AttachmentRecord } from '../../ipam/record.ts'
+import type { HostLinks } from '../attachment/identity.ts'
+import type { AttachmentRecord } from '../attachment/record.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
-import type { HostLinks } from '../pod/own_interface.ts'
 import { releaseLeases, withPool } from './addresses.ts'
 import type { Ports } from './ports.ts'
 import { attachmentIdOf, type Request, releaseDelegated } from './request.ts'

@@ -1,4 +1,4 @@
-import type { AttachmentRecord } from '../../ipam/record.ts'
+import type { AttachmentRecord } from '../attachment/record.ts'
 import { type NetworkConfig, readableText } from '../cni/config.ts'
 import { callDelegate } from '../cni/delegate.ts'
 import type { Invocation } from '../cni/environment.ts'

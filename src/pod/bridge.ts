@@ -1,7 +1,7 @@
+import { removeLink } from '../attachment/detach.ts'
 import { Code, during, Fault, isErrno } from '../core/errors.ts'
 import { UndoStack } from '../core/undo.ts'
 import type { Change, Link, Netns } from '../kernel/kernel.ts'
-import { removeLink } from './detach.ts'
 import {
   ensureGatewayAddresses,
   ensureGatewayRoutes,

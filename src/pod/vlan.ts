@@ -1,7 +1,7 @@
+import { removeLink } from '../attachment/detach.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, Link, Netns, PortVlan } from '../kernel/kernel.ts'
-import { removeLink } from './detach.ts'
 import { ensureAdvertisementsRefused, hearsPods, refuseAdvertisements } from './router_advertisements.ts'
 import type { BridgeSpec } from './spec.ts'
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { formatRecord, parseRecord } from '../../ipam/record_format.ts'
+import { formatRecord, parseRecord } from '../../src/attachment/record_format.ts'
 import { readEnvironment } from '../../src/cni/environment.ts'
 import { Fault } from '../../src/core/errors.ts'
 import { faultOf, outcomeOf } from '../support/fault_of.ts'

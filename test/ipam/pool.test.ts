@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { openPool, viewPool } from '../../ipam/pool.ts'
-import { openRecords } from '../../ipam/records.ts'
+import { openRecords } from '../../src/attachment/store.ts'
 import { formatAddress, parseAddress } from '../../src/core/address.ts'
 import { Code, Fault } from '../../src/core/errors.ts'
 import { AddressNode, DATA_DIR, idOf, NETWORK } from '../support/address_pool.ts'

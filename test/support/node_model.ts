@@ -1,6 +1,6 @@
 import { expect } from 'vitest'
-import type { AttachmentRecord } from '../../ipam/record.ts'
-import { parseRecord } from '../../ipam/record_format.ts'
+import type { AttachmentRecord } from '../../src/attachment/record.ts'
+import { parseRecord } from '../../src/attachment/record_format.ts'
 import { Code } from '../../src/core/errors.ts'
 import { deriveNames } from '../../src/core/names.ts'
 import { DEFAULT_PATHS } from '../../src/plugin/ports.ts'

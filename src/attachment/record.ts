@@ -1,5 +1,4 @@
-import type { AttachmentId } from '../src/core/names.ts'
-import type { RouteConfig } from './config.ts'
+import type { AttachmentId } from '../core/names.ts'
 
 /**
  * What was done for one attachment, written down before it is done. One file an attachment, at
@@ -29,7 +28,7 @@ export type AttachmentRecord = AttachmentId & {
   /** Frames from the pod are checked for its hardware address. */
   readonly macspoofchk?: true
   /** The routes that `delegate` gave. Of our own addresses the config says them. */
-  readonly routes?: readonly RouteConfig[]
+  readonly routes?: readonly RecordedRoute[]
   /** Routes to single addresses of the pod, over the link that carries its gateway (mode l2). */
   readonly hostRoutes?: { readonly link: string; readonly addresses: readonly string[] }
   /** The interface is an earlier plugin's: `hostIfName` was made a port of `bridge`, and is never removed. */
@@ -40,4 +39,16 @@ export type AttachmentRecord = AttachmentId & {
     /** The pod's addresses: host routes to them may have been turned from the interface to the bridge. */
     readonly addresses: readonly string[]
   }
+}
+
+/** A route as text, with the keys of host-local's configuration. */
+type RecordedRoute = {
+  readonly dst: string
+  readonly gw?: string | undefined
+  /** Bytes. */
+  readonly mtu?: number | undefined
+  readonly advmss?: number | undefined
+  readonly priority?: number | undefined
+  readonly table?: number | undefined
+  readonly scope?: number | undefined
 }

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { AttachmentRecord } from '../../ipam/record.ts'
-import { isDamaged, openRecords, type Records } from '../../ipam/records.ts'
+import type { AttachmentRecord } from '../../src/attachment/record.ts'
+import { isDamaged, openRecords, type Records } from '../../src/attachment/store.ts'
 import { Code, Fault } from '../../src/core/errors.ts'
 import { deriveNames } from '../../src/core/names.ts'
 import { createFakeFiles, type FakeFiles } from '../fakes/files.ts'

@@ -1,10 +1,8 @@
-import { formatAddress, parseAddress, parseCidr } from '../src/core/address.ts'
-import { isPlainPath } from '../src/core/files.ts'
-import { isInterfaceName, isName } from '../src/core/names.ts'
+import { formatAddress, parseAddress, parseCidr } from '../core/address.ts'
+import { isPlainPath } from '../core/files.ts'
+import { isCniName, isInterfaceName, isName } from '../core/names.ts'
 import type { AttachmentRecord } from './record.ts'
 
-/** Longer ones can't be file names. */
-const MAX_NAME = 255
 const HEAD = '{"version":1,"complete":'
 
 /** Where in a record's text the word for `complete` stands, so that ADD can end with five bytes in place. */
@@ -28,11 +26,6 @@ export function parseRecord(text: string): AttachmentRecord | undefined {
   } catch {
     return undefined
   }
-}
-
-/** Whether text may be the name of a network or the id of a container. */
-export function isCniName(text: unknown): text is string {
-  return typeof text === 'string' && isName(text, MAX_NAME)
 }
 
 type Rule = (value: unknown) => boolean

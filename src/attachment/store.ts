@@ -1,9 +1,9 @@
-import { Code, Fault, isErrno } from '../src/core/errors.ts'
-import { type FileLock, type Files, type LockKind, lockOrNobodys } from '../src/core/files.ts'
-import { type AttachmentId, deriveNames } from '../src/core/names.ts'
-import { isBlank, textBytes } from '../src/core/text.ts'
+import { Code, Fault, isErrno } from '../core/errors.ts'
+import { type FileLock, type Files, type LockKind, lockOrNobodys } from '../core/files.ts'
+import { type AttachmentId, deriveNames, isCniName } from '../core/names.ts'
+import { isBlank, textBytes } from '../core/text.ts'
 import type { AttachmentRecord } from './record.ts'
-import { COMPLETE_OFFSET, COMPLETE_TEXT, formatRecord, isCniName, parseRecord } from './record_format.ts'
+import { COMPLETE_OFFSET, COMPLETE_TEXT, formatRecord, parseRecord } from './record_format.ts'
 
 /** There is a record file, and it can't be trusted: cut short by a power failure, say, or of a newer version. */
 export type DamagedRecord = { readonly damaged: string }
