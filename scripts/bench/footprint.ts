@@ -1,6 +1,6 @@
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { quote } from '../../src/core/shell.ts'
-import { run } from '../../test/support/private_namespaces.ts'
+import { run } from '../../test/support/node/private_namespaces.ts'
 import { DUAL } from './calls.ts'
 import { type Bench, call, commandOf, experimentOn, outputOf, unattached } from './nodes.ts'
 import type { Contender, Experiment } from './rounds.ts'

@@ -1,5 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
-import type { Netns } from '../../test/support/sandbox.ts'
+import type { Netns } from '../../test/support/node/sandbox.ts'
 import { addPod, type Bench, call, experimentOn, leaseDirOf, type Network, unattached } from './nodes.ts'
 import type { Contender, Experiment } from './rounds.ts'
 import type { Subject } from './subjects.ts'

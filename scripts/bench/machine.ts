@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { cpus, loadavg, release } from 'node:os'
 import { join } from 'node:path'
-import { CACHE } from '../../test/support/plugin.ts'
-import { run } from '../../test/support/private_namespaces.ts'
+import { CACHE } from '../../test/support/node/plugin.ts'
+import { run } from '../../test/support/node/private_namespaces.ts'
 
 const BRIDGE_FILTER = '/proc/sys/net/bridge/bridge-nf-call-iptables'
 

@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs'
 import { openHandle, within } from '../../src/kernel/linux/namespace.ts'
-import type { PluginOutput } from '../../test/support/plugin.ts'
-import { run } from '../../test/support/private_namespaces.ts'
-import { createNetns, type Netns } from '../../test/support/sandbox.ts'
+import type { PluginOutput } from '../../test/support/node/plugin.ts'
+import { run } from '../../test/support/node/private_namespaces.ts'
+import { createNetns, type Netns } from '../../test/support/node/sandbox.ts'
 import type { Contender, Experiment } from './rounds.ts'
 import { type NetworkShape, REFERENCE, type Subject } from './subjects.ts'
 

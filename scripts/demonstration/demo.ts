@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { fetchFrom, startPeerServer } from '../../test/support/http_server.ts'
+import { fetchFrom, startPeerServer } from '../../test/support/node/http_server.ts'
 import {
   BOWLINE,
   CACHE,
@@ -9,7 +9,7 @@ import {
   pluginConfigOf,
   readConflist,
   runPlugin,
-} from '../../test/support/plugin.ts'
+} from '../../test/support/node/plugin.ts'
 import {
   addressesOf,
   createNetns,
@@ -19,7 +19,7 @@ import {
   type Outside,
   ping,
   residue,
-} from '../../test/support/sandbox.ts'
+} from '../../test/support/node/sandbox.ts'
 import { draw, type Scene } from './drawing.ts'
 
 /*

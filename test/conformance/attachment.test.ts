@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { expect } from 'vitest'
-import { type Case, conform, type Subject, type Version } from '../support/conformance.ts'
+import { type Case, conform, type Subject, type Version } from '../support/conformance/cases.ts'
 import {
   add,
   bridged,
@@ -13,9 +13,9 @@ import {
   refused,
   useNode,
   writeDelegate,
-} from '../support/conformance_node.ts'
-import { run } from '../support/private_namespaces.ts'
-import { addressesOf, link, links } from '../support/sandbox.ts'
+} from '../support/conformance/node.ts'
+import { run } from '../support/node/private_namespaces.ts'
+import { addressesOf, link, links } from '../support/node/sandbox.ts'
 
 // One interface of one container: its name, its namespace, and what is left when an ADD fails.
 useNode()

@@ -7,7 +7,7 @@ import {
   type Version,
   versionsBefore,
   versionsFrom,
-} from '../support/conformance.ts'
+} from '../support/conformance/cases.ts'
 import {
   add,
   answersAtOnce,
@@ -23,9 +23,9 @@ import {
   SUBNET4,
   SUBNET6,
   useNode,
-} from '../support/conformance_node.ts'
-import { run } from '../support/private_namespaces.ts'
-import { addressesOf, link, links, routes } from '../support/sandbox.ts'
+} from '../support/conformance/node.ts'
+import { run } from '../support/node/private_namespaces.ts'
+import { addressesOf, link, links, routes } from '../support/node/sandbox.ts'
 
 // A bridged network: what ADD makes on the node and in the pod, and that DEL takes it away.
 useNode()

@@ -1,6 +1,5 @@
 import { expect } from 'vitest'
-import { type Asked, Cnitool } from '../support/cnitool.ts'
-import { type Case, conform, type Subject, type Version, versionsFrom } from '../support/conformance.ts'
+import { type Case, conform, type Subject, type Version, versionsFrom } from '../support/conformance/cases.ts'
 import {
   bridged,
   type Config,
@@ -18,12 +17,13 @@ import {
   SUBNET4,
   SUBNET6,
   useNode,
-} from '../support/conformance_node.ts'
-import { fetchFrom, startPeerServer } from '../support/http_server.ts'
-import type { PluginConfig, PluginOutput } from '../support/plugin.ts'
-import { run } from '../support/private_namespaces.ts'
-import { createOutside, link, type Outside } from '../support/sandbox.ts'
-import { askByUdp, startUdpServer } from '../support/udp_server.ts'
+} from '../support/conformance/node.ts'
+import { fetchFrom, startPeerServer } from '../support/node/http_server.ts'
+import type { PluginConfig, PluginOutput } from '../support/node/plugin.ts'
+import { run } from '../support/node/private_namespaces.ts'
+import { createOutside, link, type Outside } from '../support/node/sandbox.ts'
+import { askByUdp, startUdpServer } from '../support/node/udp_server.ts'
+import { type Asked, Cnitool } from '../support/runtimes/cnitool.ts'
 
 // Other plugins chained behind: they work as they do behind the reference, driven by cnitool.
 useNode()

@@ -6,7 +6,7 @@ import {
   type Subject,
   type Version,
   versionsFrom,
-} from '../support/conformance.ts'
+} from '../support/conformance/cases.ts'
 import {
   add,
   bridged,
@@ -22,9 +22,9 @@ import {
   SUBNET6,
   useNode,
   writeDelegate,
-} from '../support/conformance_node.ts'
-import type { PluginOutput } from '../support/plugin.ts'
-import { run } from '../support/private_namespaces.ts'
+} from '../support/conformance/node.ts'
+import type { PluginOutput } from '../support/node/plugin.ts'
+import { run } from '../support/node/private_namespaces.ts'
 
 // CHECK: it passes right after ADD and whatever others do beside, and fails on what of ours is missing or wrong.
 useNode()

@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { type Case, conform, type Subject, type Version } from '../support/conformance.ts'
+import { type Case, conform, type Subject, type Version } from '../support/conformance/cases.ts'
 import {
   add,
   bridged,
@@ -16,9 +16,9 @@ import {
   refused,
   useNode,
   writeDelegate,
-} from '../support/conformance_node.ts'
-import { enterFreshNetwork, run } from '../support/private_namespaces.ts'
-import { removeNetns } from '../support/sandbox.ts'
+} from '../support/conformance/node.ts'
+import { enterFreshNetwork, run } from '../support/node/private_namespaces.ts'
+import { removeNetns } from '../support/node/sandbox.ts'
 
 // Processes that are killed, disks that fail and nodes that lose their power.
 useNode()

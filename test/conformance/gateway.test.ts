@@ -6,7 +6,7 @@ import {
   VERSIONS,
   type Version,
   versionsFrom,
-} from '../support/conformance.ts'
+} from '../support/conformance/cases.ts'
 import {
   add,
   answersAtOnce,
@@ -25,9 +25,9 @@ import {
   SUBNET4,
   SUBNET6,
   useNode,
-} from '../support/conformance_node.ts'
-import { run } from '../support/private_namespaces.ts'
-import { addressesOf, link, routes } from '../support/sandbox.ts'
+} from '../support/conformance/node.ts'
+import { run } from '../support/node/private_namespaces.ts'
+import { addressesOf, link, routes } from '../support/node/sandbox.ts'
 
 // The gateway: its address on a bridge, and the point-to-point networks that do without a bridge.
 useNode()

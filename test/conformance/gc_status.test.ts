@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { type Case, conform, type Subject, type Version } from '../support/conformance.ts'
+import { type Case, conform, type Subject, type Version } from '../support/conformance/cases.ts'
 import {
   add,
   asIpam,
@@ -19,8 +19,8 @@ import {
   SUBNET4,
   useNode,
   writeDelegate,
-} from '../support/conformance_node.ts'
-import { run } from '../support/private_namespaces.ts'
+} from '../support/conformance/node.ts'
+import { run } from '../support/node/private_namespaces.ts'
 
 // GC and STATUS, which the runtime may call since 1.1.0.
 useNode()

@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { type Case, conform } from '../support/conformance.ts'
+import { type Case, conform } from '../support/conformance/cases.ts'
 import {
   add,
   asIpam,
@@ -15,8 +15,8 @@ import {
   SUBNET4,
   SUBNET6,
   useNode,
-} from '../support/conformance_node.ts'
-import { addressesOf, link, residue } from '../support/sandbox.ts'
+} from '../support/conformance/node.ts'
+import { addressesOf, link, residue } from '../support/node/sandbox.ts'
 
 // Values of keys: which are refused, before anything is done, and which are taken.
 useNode()

@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { type Case, conform, versionsFrom } from '../support/conformance.ts'
+import { type Case, conform, versionsFrom } from '../support/conformance/cases.ts'
 import {
   add,
   bridged,
@@ -11,8 +11,8 @@ import {
   PLUGINS,
   refused,
   useNode,
-} from '../support/conformance_node.ts'
-import { link } from '../support/sandbox.ts'
+} from '../support/conformance/node.ts'
+import { link } from '../support/node/sandbox.ts'
 
 // Behind another plugin of a list: what it has made is kept, and told on.
 useNode()

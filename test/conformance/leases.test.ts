@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { expect } from 'vitest'
-import { type Case, conform, type Subject, type Version } from '../support/conformance.ts'
+import { type Case, conform, type Subject, type Version } from '../support/conformance/cases.ts'
 import {
   add,
   asIpam,
@@ -15,7 +15,7 @@ import {
   SUBNET4,
   SUBNET6,
   useNode,
-} from '../support/conformance_node.ts'
+} from '../support/conformance/node.ts'
 
 // The IPAM plugin by itself: which address it gives, and how it is written down.
 useNode()

@@ -1,6 +1,6 @@
 import { rmSync, writeFileSync } from 'node:fs'
 import { expect } from 'vitest'
-import { type Case, conform, type Subject, VERSIONS, type Version } from '../support/conformance.ts'
+import { type Case, conform, type Subject, VERSIONS, type Version } from '../support/conformance/cases.ts'
 import {
   add,
   answersAtOnce,
@@ -19,9 +19,9 @@ import {
   SUBNET4,
   SUBNET6,
   useNode,
-} from '../support/conformance_node.ts'
-import { run } from '../support/private_namespaces.ts'
-import { createOutside, removeNetns } from '../support/sandbox.ts'
+} from '../support/conformance/node.ts'
+import { run } from '../support/node/private_namespaces.ts'
+import { createOutside, removeNetns } from '../support/node/sandbox.ts'
 
 // Masquerading and the check for spoofed MACs: that they work, and that DEL ends them whatever became of the pod.
 useNode()

@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { type Case, conform, VERSIONS } from '../support/conformance.ts'
+import { type Case, conform, VERSIONS } from '../support/conformance/cases.ts'
 import {
   add,
   bridged,
@@ -12,7 +12,7 @@ import {
   refused,
   useNode,
   writeDelegate,
-} from '../support/conformance_node.ts'
+} from '../support/conformance/node.ts'
 
 // What a runtime must say, and how a plugin answers to what is missing, malformed or from another time.
 useNode()

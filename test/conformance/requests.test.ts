@@ -1,5 +1,11 @@
 import { expect } from 'vitest'
-import { type Case, conform, type Subject, type Version, versionsBefore } from '../support/conformance.ts'
+import {
+  type Case,
+  conform,
+  type Subject,
+  type Version,
+  versionsBefore,
+} from '../support/conformance/cases.ts'
 import {
   add,
   asIpam,
@@ -14,8 +20,8 @@ import {
   SUBNET4,
   SUBNET6,
   useNode,
-} from '../support/conformance_node.ts'
-import { residue } from '../support/sandbox.ts'
+} from '../support/conformance/node.ts'
+import { residue } from '../support/node/sandbox.ts'
 
 // Addresses that are asked for, the ranges that they come from, and pools that are full.
 useNode()

@@ -8,7 +8,7 @@ import {
   type Version,
   versionsBefore,
   versionsFrom,
-} from '../support/conformance.ts'
+} from '../support/conformance/cases.ts'
 import {
   add,
   asIpam,
@@ -21,7 +21,7 @@ import {
   SUBNET4,
   SUBNET6,
   useNode,
-} from '../support/conformance_node.ts'
+} from '../support/conformance/node.ts'
 
 // The exact form of a result in each version of the specification.
 useNode()

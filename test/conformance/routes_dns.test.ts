@@ -7,7 +7,7 @@ import {
   VERSIONS,
   type Version,
   versionsFrom,
-} from '../support/conformance.ts'
+} from '../support/conformance/cases.ts'
 import {
   add,
   bridged,
@@ -22,9 +22,9 @@ import {
   SUBNET6,
   useNode,
   writeDelegate,
-} from '../support/conformance_node.ts'
-import { run } from '../support/private_namespaces.ts'
-import { addressesOf, routes } from '../support/sandbox.ts'
+} from '../support/conformance/node.ts'
+import { run } from '../support/node/private_namespaces.ts'
+import { addressesOf, routes } from '../support/node/sandbox.ts'
 
 // What IPAM says of routes, addresses and name servers is what the pod gets.
 useNode()

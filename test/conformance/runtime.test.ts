@@ -1,6 +1,5 @@
 import { expect } from 'vitest'
-import { type Asked, Cnitool } from '../support/cnitool.ts'
-import { type Case, conform, type Subject, type Version } from '../support/conformance.ts'
+import { type Case, conform, type Subject, type Version } from '../support/conformance/cases.ts'
 import {
   bridged,
   type Config,
@@ -18,11 +17,12 @@ import {
   SUBNET4,
   SUBNET6,
   useNode,
-} from '../support/conformance_node.ts'
-import { fetchFrom, startPeerServer } from '../support/http_server.ts'
-import type { Conflist, PluginConfig } from '../support/plugin.ts'
-import { run } from '../support/private_namespaces.ts'
-import { createOutside } from '../support/sandbox.ts'
+} from '../support/conformance/node.ts'
+import { fetchFrom, startPeerServer } from '../support/node/http_server.ts'
+import type { Conflist, PluginConfig } from '../support/node/plugin.ts'
+import { run } from '../support/node/private_namespaces.ts'
+import { createOutside } from '../support/node/sandbox.ts'
+import { type Asked, Cnitool } from '../support/runtimes/cnitool.ts'
 
 // A real runtime: libcni, by its own cnitool, with the lists that are in use.
 useNode()

@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { type Case, conform } from '../support/conformance.ts'
+import { type Case, conform } from '../support/conformance/cases.ts'
 import {
   add,
   type Config,
@@ -10,9 +10,9 @@ import {
   reaches,
   rulesNaming,
   useNode,
-} from '../support/conformance_node.ts'
-import { CACHE } from '../support/plugin.ts'
-import { run } from '../support/private_namespaces.ts'
+} from '../support/conformance/node.ts'
+import { CACHE } from '../support/node/plugin.ts'
+import { run } from '../support/node/private_namespaces.ts'
 import { MASQUERADE_COMMANDS } from '../support/readme_commands.ts'
 
 // What an earlier release of the reference plugins has made: Debian's 1.1.1, which knows CNI 1.0.0 and iptables.

@@ -6,8 +6,8 @@ import {
   type Subject,
   type Version,
   versionsFrom,
-} from '../support/conformance.ts'
-import { SUITE } from '../support/conformance_names.ts'
+} from '../support/conformance/cases.ts'
+import { SUITE } from '../support/conformance/names.ts'
 import {
   add,
   answersAtOnce,
@@ -21,9 +21,9 @@ import {
   reaches,
   refused,
   useNode,
-} from '../support/conformance_node.ts'
-import { run } from '../support/private_namespaces.ts'
-import { addressesOf, link } from '../support/sandbox.ts'
+} from '../support/conformance/node.ts'
+import { run } from '../support/node/private_namespaces.ts'
+import { addressesOf, link } from '../support/node/sandbox.ts'
 
 // VLANs of bridge ports. They need a kernel with VLAN filtering, and no other tool than ip and bridge.
 useNode()

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { parseName } from '../support/conformance_names.ts'
-import { formatTable, type NamedOutcome } from '../support/conformance_table.ts'
+import { parseName } from '../support/conformance/names.ts'
+import { formatTable, type NamedOutcome } from '../support/conformance/table.ts'
 
 const CASES = new URL('../conformance/', import.meta.url)
 

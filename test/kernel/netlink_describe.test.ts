@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { describeChange } from '../../src/kernel/describe.ts'
-import { REQUESTS } from '../support/rtnetlink_requests.ts'
+import { REQUESTS } from '../support/netlink/requests.ts'
 
 const WORDS: Record<string, string> = {
   'ip link add br1 address 02:00:00:00:00:01 type bridge': 'create bridge br1',

@@ -17,7 +17,7 @@ import {
 import { decodeAddress, decodeLink, decodeNeighbour, decodeRoutes } from '../../src/kernel/netlink/replies.ts'
 import { malformed } from '../support/damage.ts'
 import { outcomeOf } from '../support/fault_of.ts'
-import { REQUESTS, requestsOf } from '../support/rtnetlink_requests.ts'
+import { REQUESTS, requestsOf } from '../support/netlink/requests.ts'
 import dumps from './fixtures/rtnetlink_dumps.json'
 
 const [ERROR, DONE] = [2, 3]

@@ -6,7 +6,7 @@ import { type Address, addressBytes, type Cidr, lastAddressOf, networkOf } from 
 import { type Mac, macBytes, macFromBytes } from '../../src/core/mac.ts'
 import type { Change, Netns, Route } from '../../src/kernel/kernel.ts'
 import { decodeAddress, decodeLink, decodeNeighbour, decodeRoutes } from '../../src/kernel/netlink/replies.ts'
-import { requestsOf } from '../support/rtnetlink_requests.ts'
+import { requestsOf } from '../support/netlink/requests.ts'
 
 /*
  * The npm package netlink (node-netlink) as a second opinion: what it writes we read, what we write it reads, and where

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { parseMac } from '../../src/core/mac.ts'
 import type { Change } from '../../src/kernel/kernel.ts'
-import { treeOf } from '../support/netlink_tree.ts'
-import { REQUESTS, requestsOf } from '../support/rtnetlink_requests.ts'
+import { REQUESTS, requestsOf } from '../support/netlink/requests.ts'
+import { treeOf } from '../support/netlink/tree.ts'
 import fixture from './fixtures/rtnetlink_requests.json'
 
 const captured = new Map(fixture.captures.map(({ ip, hex }) => [ip, hex]))

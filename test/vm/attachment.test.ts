@@ -1,9 +1,9 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import type { PluginOutput } from '../support/plugin.ts'
-import { NOTHING } from '../support/sandbox.ts'
-import { useVms, type Vm } from '../support/vm.ts'
-import { AMD64, ARM64 } from '../support/vm_architecture.ts'
-import { callPluginIn, residueIn } from '../support/vm_node.ts'
+import type { PluginOutput } from '../support/node/plugin.ts'
+import { NOTHING } from '../support/node/sandbox.ts'
+import { AMD64, ARM64 } from '../support/vm/architecture.ts'
+import { useVms, type Vm } from '../support/vm/machine.ts'
+import { callPluginIn, residueIn } from '../support/vm/node.ts'
 
 const PODS = ['a', 'b'] as const
 

@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { NOTHING } from '../support/sandbox.ts'
-import { type Disk, useVms, type Vm } from '../support/vm.ts'
+import { NOTHING } from '../support/node/sandbox.ts'
 import {
   churn,
   configureNetworks,
@@ -10,8 +9,9 @@ import {
   NODE_SCRIPT,
   type VmNetwork,
   type VmPod,
-} from '../support/vm_churn.ts'
-import { callPluginIn, residueIn } from '../support/vm_node.ts'
+} from '../support/vm/churn.ts'
+import { type Disk, useVms, type Vm } from '../support/vm/machine.ts'
+import { callPluginIn, residueIn } from '../support/vm/node.ts'
 
 /*
  * A node goes down with pods on it, and boots again on the same disk. ADD syncs nothing, so that after a power cut the disk

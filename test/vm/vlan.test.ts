@@ -1,8 +1,8 @@
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import type { PluginOutput } from '../support/plugin.ts'
-import type { LinkJson } from '../support/sandbox.ts'
-import { useVms, type Vm } from '../support/vm.ts'
-import { callPluginIn, residueIn, vlansIn } from '../support/vm_node.ts'
+import type { PluginOutput } from '../support/node/plugin.ts'
+import type { LinkJson } from '../support/node/sandbox.ts'
+import { useVms, type Vm } from '../support/vm/machine.ts'
+import { callPluginIn, residueIn, vlansIn } from '../support/vm/node.ts'
 
 /*
  * VLANs on a bridge, in the machine, since the kernel under the other tests may have none. The reference plugin does the

@@ -1,7 +1,7 @@
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import type { PluginOutput } from '../support/plugin.ts'
-import { useVms, type Vm } from '../support/vm.ts'
-import { runPluginIn, type VmPluginAnswer, vlansIn } from '../support/vm_node.ts'
+import type { PluginOutput } from '../support/node/plugin.ts'
+import { useVms, type Vm } from '../support/vm/machine.ts'
+import { runPluginIn, type VmPluginAnswer, vlansIn } from '../support/vm/node.ts'
 
 /*
  * VLANs that somebody has taken away: CHECK names them, and the command that it prints brings them back. And an ADD that

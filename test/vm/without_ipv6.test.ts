@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
-import { NOTHING } from '../support/sandbox.ts'
-import { useVms, type Vm } from '../support/vm.ts'
-import { callPluginIn, residueIn, runPluginIn } from '../support/vm_node.ts'
+import { NOTHING } from '../support/node/sandbox.ts'
+import { useVms, type Vm } from '../support/vm/machine.ts'
+import { callPluginIn, residueIn, runPluginIn } from '../support/vm/node.ts'
 
 /* A kernel that was booted with ipv6.disable=1: pods without IPv6 come and go, and others are refused by name. */
 const vms = useVms()

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
-import { NOTHING } from '../support/sandbox.ts'
-import { useVms, type Vm } from '../support/vm.ts'
-import { callPluginIn, residueIn, runPluginIn } from '../support/vm_node.ts'
+import { NOTHING } from '../support/node/sandbox.ts'
+import { useVms, type Vm } from '../support/vm/machine.ts'
+import { callPluginIn, residueIn, runPluginIn } from '../support/vm/node.ts'
 
 /*
  * A kernel that has no nftables holds no rule of ours: pods that need none come and go, and ADD refuses those that do. Some
