@@ -10,7 +10,7 @@ import {
   parseCidr,
   sameAddress,
 } from '../src/core/address.ts'
-import { Code, during, Fault } from '../src/core/errors.ts'
+import { Code, Fault, withAction } from '../src/core/errors.ts'
 import { isAllHosts, notAHost, notASubnet } from '../src/core/special_address.ts'
 import { capacityOf, formatRangeSet, type Range, type RangeSet, rangeOf } from './range_set.ts'
 
@@ -175,7 +175,7 @@ function next(address: Address): Address {
 }
 
 function planSubnet(key: string, text: string): Cidr {
-  const subnet = during(`key "${key}"`, () => parseCidr(text))
+  const subnet = withAction(`key "${key}"`, () => parseCidr(text))
   const network = networkOf(subnet)
   if (!sameAddress(network.address, subnet.address)) {
     throw refuse(`key "${key}": ${text} has host bits set`, `Write ${formatCidr(network)}.`)
@@ -187,7 +187,7 @@ function planSubnet(key: string, text: string): Cidr {
 
 /** host-local allows a gateway outside the subnet (a link-local one, say). */
 function readGateway(key: string, text: string, subnet: Cidr): Address {
-  const gateway = during(`key "${key}"`, () => parseAddress(text))
+  const gateway = withAction(`key "${key}"`, () => parseAddress(text))
   if (gateway.family !== subnet.address.family) {
     throw refuse(
       `key "${key}": ${text} is not of the family of ${formatCidr(subnet)}`,
@@ -203,7 +203,7 @@ function readGateway(key: string, text: string, subnet: Cidr): Address {
 }
 
 function readInside(key: string, text: string, subnet: Cidr): Address {
-  const address = during(`key "${key}"`, () => parseAddress(text))
+  const address = withAction(`key "${key}"`, () => parseAddress(text))
   if (contains(subnet, address)) return address
   throw refuse(`key "${key}": ${text} is not in ${formatCidr(subnet)}`, 'Give an address of the subnet.')
 }

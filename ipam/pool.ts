@@ -8,7 +8,7 @@ import {
   sameAddress,
 } from '../src/core/address.ts'
 import { Code, collectFaults, Fault, isErrno } from '../src/core/errors.ts'
-import { type FileLock, type Files, isPlainPath, lockOrNobodys, PATH_RULE } from '../src/core/files.ts'
+import { type FileLock, type Files, isPlainPath, lockUnlessUnwritable, PATH_RULE } from '../src/core/files.ts'
 import { type AttachmentId, isCniName } from '../src/core/names.ts'
 import { textBytes } from '../src/core/text.ts'
 import { UndoStack } from '../src/core/undo.ts'
@@ -304,7 +304,7 @@ function lockToLease(files: Files, dir: string, timeoutMs: number): FileLock {
 
 function lockToRelease(files: Files, dir: string, timeoutMs: number): FileLock {
   try {
-    return lockOrNobodys(() => files.lock(`${dir}/lock`, timeoutMs))
+    return lockUnlessUnwritable(() => files.lock(`${dir}/lock`, timeoutMs))
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return { release() {} }
     throw error

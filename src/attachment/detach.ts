@@ -1,5 +1,5 @@
 import { type Address, formatCidr, hostCidr } from '../core/address.ts'
-import { ignoring, isErrno } from '../core/errors.ts'
+import { ignoreErrnos, isErrno } from '../core/errors.ts'
 import type { LinkRef, Netns, Route } from '../kernel/kernel.ts'
 
 /** Removes a link; its peer, addresses, routes and neighbours go with it. False if it was gone already. */
@@ -17,7 +17,7 @@ export function removeLink(netns: Netns, link: LinkRef): boolean {
 export function leaveBridge(host: Netns, ifIndex: number, bridge: string): void {
   const port = host.link({ index: ifIndex })
   if (!port?.master || port.master !== host.link({ name: bridge })?.index) return
-  ignoring(['ENODEV'], () => host.apply([{ op: 'setLink', link: { index: ifIndex }, master: 0 }]))
+  ignoreErrnos(['ENODEV'], () => host.apply([{ op: 'setLink', link: { index: ifIndex }, master: 0 }]))
 }
 
 /**
@@ -35,7 +35,7 @@ export function returnRoutes(
   const isUp = turned.length > 0 && host.link({ index: ifIndex })?.up === true
   for (const route of turned) {
     if (isUp) host.apply([{ op: 'addRoute', route: { ...route, linkIndex: ifIndex }, replace: true }])
-    else ignoring(['ESRCH'], () => host.apply([{ op: 'removeRoute', route }]))
+    else ignoreErrnos(['ESRCH'], () => host.apply([{ op: 'removeRoute', route }]))
   }
 }
 

@@ -1,5 +1,5 @@
 import { type Address, sameAddress } from '../core/address.ts'
-import { during, isErrno } from '../core/errors.ts'
+import { isErrno, withAction } from '../core/errors.ts'
 import { highestMac } from '../core/mac.ts'
 import { type AttachmentId, deriveNames } from '../core/names.ts'
 import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
@@ -122,7 +122,7 @@ export function removeInterface(kernel: Kernel, marks: Marks, hostLinks: HostLin
 
 /** By its index: the name may be another link's by now. */
 function removeFound(netns: Netns, { index, name }: Link): boolean {
-  return during(`remove link ${name}`, () => removeLink(netns, { index }))
+  return withAction(`remove link ${name}`, () => removeLink(netns, { index }))
 }
 
 function removeFromPod(

@@ -1,5 +1,5 @@
 import { Code, Fault, isErrno } from '../core/errors.ts'
-import { type FileLock, type Files, type LockKind, lockOrNobodys } from '../core/files.ts'
+import { type FileLock, type Files, type LockKind, lockUnlessUnwritable } from '../core/files.ts'
 import { type AttachmentId, deriveNames, isCniName } from '../core/names.ts'
 import { isBlank, textBytes } from '../core/text.ts'
 import type { AttachmentRecord } from './record.ts'
@@ -117,7 +117,7 @@ class RecordStore implements Records {
   }
 
   lockMasquerade(timeoutMs: number): FileLock {
-    return lockOrNobodys(() => this.#lockFile(MASQUERADE, timeoutMs))
+    return lockUnlessUnwritable(() => this.#lockFile(MASQUERADE, timeoutMs))
   }
 
   announceRemoval(work: () => void): void {
@@ -246,7 +246,7 @@ class RecordStore implements Records {
    * Two attachments that share one by chance wait for each other, no more.
    */
   #lockKey(key: string, timeoutMs: number): RecordLock {
-    return lockOrNobodys(() => this.#lockFile(key.slice(0, LOCK_DIGITS), timeoutMs))
+    return lockUnlessUnwritable(() => this.#lockFile(key.slice(0, LOCK_DIGITS), timeoutMs))
   }
 
   #lockFile(name: string, timeoutMs: number, kind?: LockKind): FileLock {

@@ -3,9 +3,9 @@ import { isName, tooLong } from '../core/names.ts'
 import { assertCoherent } from './config_rules.ts'
 import { CONFIG_RULE } from './config_schema.gen.ts'
 import { FORMATS, MAX_NETWORK_NAME } from './formats.ts'
+import { MAX_DEPTH, MAX_LENGTH, recoverObject } from './recover_json.ts'
 import { assertNoRepeatedKeys } from './repeated_keys.ts'
 import type { NetworkConfig } from './schema.ts'
-import { MAX_DEPTH, MAX_LENGTH, skimObject } from './skim.ts'
 import { applyRule, isDeeperThan, isObject, memberOf, type Tolerance } from './validate.ts'
 import { type CniVersion, NEWEST_VERSION, parseVersion } from './versions.ts'
 
@@ -65,7 +65,7 @@ export function decodeForGc(text: string): NetworkConfig {
 /** The text without what is too large or too deep to be read, for another plugin that takes part in a removal. */
 export function readableText(text: string): string {
   const raw = tryParse(text)
-  return raw instanceof Fault ? JSON.stringify(skimObject(text) ?? {}) : text
+  return raw instanceof Fault ? JSON.stringify(recoverObject(text) ?? {}) : text
 }
 
 /**
@@ -124,7 +124,7 @@ function parseObject(text: string): Record<string, unknown> {
 function parseReadable(text: string): Record<string, unknown> {
   const value = tryParse(text)
   if (!(value instanceof Fault)) return value
-  const readable = skimObject(text)
+  const readable = recoverObject(text)
   if (!readable) throw value
   return readable
 }

@@ -1,4 +1,4 @@
-import { endOfString, endOfValue, skipSpace } from './skim.ts'
+import { endOfString, endOfValue, skipSpace } from './recover_json.ts'
 import { canonicalKey, join, type Rule, repeatedKey, type Tolerance } from './validate.ts'
 
 const [QUOTE, BACKSLASH, COMMA] = [0x22, 0x5c, 0x2c]
@@ -18,10 +18,10 @@ export function assertNoRepeatedKeys(
   where = '',
   tolerates: Tolerance['repeated'] = () => false,
 ): void {
-  const seek = { tolerates, text: text.trim() }
+  const scan = { tolerates, text: text.trim() }
   const printed = JSON.stringify(value)
-  if (printed === seek.text || asGoPrints(printed) === seek.text) return
-  seekInValue(seek, rule, 0, where)
+  if (printed === scan.text || asGoPrints(printed) === scan.text) return
+  scanValue(scan, rule, 0, where)
 }
 
 /** Go escapes what could end a script in HTML, and two line ends of JavaScript. */
@@ -37,36 +37,36 @@ const GO_ESCAPES = [
   ['\u2029', '\\u2029'],
 ] as const
 
-type Seek = { readonly tolerates: Tolerance['repeated']; readonly text: string }
+type Scan = { readonly tolerates: Tolerance['repeated']; readonly text: string }
 
 /** Returns where the value ends that begins at `start`; -1 if the text is no JSON. */
-function seekInValue(seek: Seek, rule: Rule | undefined, start: number, path: string): number {
-  const opening = seek.text.charCodeAt(start)
-  if (rule?.keys && opening === OPEN_BRACE) return seekInObject(seek, rule.keys, start, path)
-  if (rule?.items && opening === OPEN_BRACKET) return seekInList(seek, rule.items, start, path)
-  return endOfValue(seek.text, start)
+function scanValue(scan: Scan, rule: Rule | undefined, start: number, path: string): number {
+  const opening = scan.text.charCodeAt(start)
+  if (rule?.keys && opening === OPEN_BRACE) return scanObject(scan, rule.keys, start, path)
+  if (rule?.items && opening === OPEN_BRACKET) return scanList(scan, rule.items, start, path)
+  return endOfValue(scan.text, start)
 }
 
-function seekInObject(seek: Seek, keys: NonNullable<Rule['keys']>, start: number, path: string): number {
-  const { text } = seek
+function scanObject(scan: Scan, keys: NonNullable<Rule['keys']>, start: number, path: string): number {
+  const { text } = scan
   const seen = new Map<string, string>()
   let at = skipSpace(text, start + 1)
   while (text.charCodeAt(at) === QUOTE) {
     const keyEnd = endOfString(text, at)
     if (keyEnd < 0) return -1
-    const { known, at: member } = note(seek, seen, keys, keyIn(text, at, keyEnd), path)
-    const end = seekInValue(seek, known, skipSpace(text, skipSpace(text, keyEnd) + 1), member)
+    const { known, at: member } = recordKey(scan, seen, keys, keyIn(text, at, keyEnd), path)
+    const end = scanValue(scan, known, skipSpace(text, skipSpace(text, keyEnd) + 1), member)
     if (end < keyEnd) return -1
     at = skipComma(text, end)
   }
   return at + 1
 }
 
-function seekInList(seek: Seek, items: Rule, start: number, path: string): number {
-  const { text } = seek
+function scanList(scan: Scan, items: Rule, start: number, path: string): number {
+  const { text } = scan
   let at = skipSpace(text, start + 1)
   for (let i = 0; at < text.length && text.charCodeAt(at) !== CLOSE_BRACKET; i++) {
-    const end = seekInValue(seek, items, at, `${path}[${i}]`)
+    const end = scanValue(scan, items, at, `${path}[${i}]`)
     if (end <= at) return -1
     at = skipComma(text, end)
   }
@@ -88,8 +88,8 @@ function keyIn(text: string, start: number, end: number): string {
 }
 
 /** Remembers a key of an object. Throws if it was there before. */
-function note(
-  { tolerates }: Seek,
+function recordKey(
+  { tolerates }: Scan,
   seen: Map<string, string>,
   keys: Readonly<Record<string, Rule>>,
   given: string,

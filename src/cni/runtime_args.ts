@@ -1,5 +1,5 @@
 import { type Address, formatAddress } from '../core/address.ts'
-import { Code, during } from '../core/errors.ts'
+import { Code, withAction } from '../core/errors.ts'
 import { type Mac, parseMac } from '../core/mac.ts'
 import { distinct } from '../core/text.ts'
 import { presentDns } from './dns.ts'
@@ -41,11 +41,11 @@ export function chooseDns({ dns }: NetworkConfig, fromIpam: CniDns | undefined):
 }
 
 function parseMacArg(text: string | undefined): Mac | undefined {
-  return text ? during('CNI_ARGS: MAC', () => parseMac(text), FROM_ENVIRONMENT) : undefined
+  return text ? withAction('CNI_ARGS: MAC', () => parseMac(text), FROM_ENVIRONMENT) : undefined
 }
 
 /** Multus sends a list with commas. */
 function parseIpArg(text = ''): Address[] {
   const parts = text.split(',').map((part) => part.trim())
-  return during('CNI_ARGS: IP', () => parts.filter(Boolean).map(parseAddressOrCidr), FROM_ENVIRONMENT)
+  return withAction('CNI_ARGS: IP', () => parts.filter(Boolean).map(parseAddressOrCidr), FROM_ENVIRONMENT)
 }

@@ -49,7 +49,7 @@ export function isErrno(error: unknown, ...errnos: string[]): boolean {
 }
 
 /** Runs `work`; what it throws comes out as a Fault whose message begins with `action`. */
-export function during<T>(action: string, work: () => T, options: FaultOptions = {}): T {
+export function withAction<T>(action: string, work: () => T, options: FaultOptions = {}): T {
   try {
     return work()
   } catch (error) {
@@ -59,7 +59,7 @@ export function during<T>(action: string, work: () => T, options: FaultOptions =
 }
 
 /** Runs `work`; a Fault with one of these errnos is none. */
-export function ignoring(errnos: readonly string[], work: () => void): void {
+export function ignoreErrnos(errnos: readonly string[], work: () => void): void {
   try {
     work()
   } catch (error) {

@@ -48,7 +48,7 @@ export type LockKind = 'exclusive' | 'shared'
  * The lock that `take` gets. Where the disk lets nobody make it, full or read-only, nobody can hold it either, and nobody
  * can begin what it guards: a removal, which needs no space, need not wait for space.
  */
-export function lockOrNobodys(take: () => FileLock): FileLock {
+export function lockUnlessUnwritable(take: () => FileLock): FileLock {
   try {
     return take()
   } catch (error) {

@@ -86,9 +86,9 @@ export interface Netns {
    * Applies the changes, then says by which entry of its tables the kernel would send a packet to each of these addresses,
    * policy rules included; in one round trip if possible. Refusals of changes are thrown as by `apply`.
    */
-  ways(addresses: readonly Address[], changes?: readonly Change[]): Way[]
+  lookupRoutes(addresses: readonly Address[], changes?: readonly Change[]): FibEntry[]
   /** All routes of a family, of all tables but the local one, and of all types. */
-  allWays(family: Family): Way[]
+  fibEntries(family: Family): FibEntry[]
   /** A value below /proc/sys/net of this namespace, trimmed; `key` like `ipv4/ip_forward`. Undefined if missing. */
   readSysctl(key: string): string | undefined
   /** Throws a Fault with the errno and the key. */
@@ -186,7 +186,7 @@ export type PolicyRule = {
  * What the kernel does with a packet: `local` takes it in, `none` has no route for it, `blackhole`, `unreachable` and
  * `prohibit` drop it by a route or a rule; `throw` ends the search of its table.
  */
-export type WayType =
+export type FibEntryType =
   | 'unicast'
   | 'local'
   | 'broadcast'
@@ -198,8 +198,8 @@ export type WayType =
   | 'other'
 
 /** The route that a packet goes by. */
-export type Way = {
-  readonly type: WayType
+export type FibEntry = {
+  readonly type: FibEntryType
   /** The destination of the route; undefined where the kernel does not say: of a dropped packet, and before Linux 4.13. */
   readonly dst?: Cidr
   readonly table?: number

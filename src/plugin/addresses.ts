@@ -25,9 +25,15 @@ import { Code, Fault } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Netns } from '../kernel/kernel.ts'
 import { assertGateways, assertPodAddresses } from '../pod/next_hop.ts'
-import { routerFault, routersAmong, wayOutQuestions } from '../pod/routers.ts'
+import {
+  lookupRoutes,
+  nodeAddressesAmong,
+  ownAddressFault,
+  ownPrefix,
+  type RouteLookup,
+} from '../pod/route_lookup.ts'
+import { routerFault, routersAmong, uplinkProbes } from '../pod/routers.ts'
 import type { PodIp, PodRoute } from '../pod/spec.ts'
-import { askWays, ownAddressFault, ownOnes, ownPrefix, type Ways } from '../pod/ways.ts'
 import { forgetRecord } from './forget.ts'
 import { reaperOf } from './liveness.ts'
 import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
@@ -40,8 +46,8 @@ export type Acquired = {
   readonly routes: readonly PodRoute[]
   readonly dns?: CniDns
   readonly record: AttachmentRecord
-  /** The ways of the node to the addresses and their gateways, before anything was changed. */
-  readonly ways: Ways
+  /** The FIB entries for the addresses and their gateways, before anything was changed. */
+  readonly lookup: RouteLookup
 }
 
 /**
@@ -58,7 +64,7 @@ export function acquireAddresses(
   const type = delegateOf(request.config)
   if (type) return acquireFromDelegate(request, ports, { ...record, delegate: type }, type, undo)
   if (request.config.ipam?.type === OWN_IPAM) return acquireFromPool(request, ports, record, before, undo)
-  return { ips: [], routes: [], record: writeRecord(ports, record, undo), ways: () => undefined }
+  return { ips: [], routes: [], record: writeRecord(ports, record, undo), lookup: () => undefined }
 }
 
 /** Where the addresses of a network are, and who may be asked about them. */
@@ -127,7 +133,7 @@ function acquireFromPool(
   const requested = runtimeArgsOf(invocation, config).ips
   const dns = ipam.resolvConf ? parseResolvConf(readResolvConf(ports, ipam.resolvConf)) : undefined
   const lease = (pool: Pool): Acquired => {
-    const { leases, ways } = chooseUsable(request, ports, pool, sets, requested, before.map(parseAddress))
+    const { leases, lookup } = chooseUsable(request, ports, pool, sets, requested, before.map(parseAddress))
     const dataDir = dataDirOf(config, ports)
     const addresses = leases.map(({ address }) => formatAddress(address.address))
     const masquerade = config.ipMasq ? { masquerade: leases.map(({ address }) => formatCidr(address)) } : {}
@@ -137,7 +143,7 @@ function acquireFromPool(
     undo.pushForgetting(() => releaseLeases(ports, written))
     pool.take(owner, leases)
     const ips = leases.map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
-    return { ips, routes: decodeRoutes(ipam.routes), ...(dns && { dns }), record: written, ways }
+    return { ips, routes: decodeRoutes(ipam.routes), ...(dns && { dns }), record: written, lookup }
   }
   return withPool(ports, config.name, ipam.dataDir, lease, 'lease')
 }
@@ -156,15 +162,15 @@ function chooseUsable(
   sets: readonly RangeSet[],
   requested: readonly Address[],
   before: readonly Address[],
-): { leases: Lease[]; ways: Ways } {
+): { leases: Lease[]; lookup: RouteLookup } {
   const host = kernel.host()
   const avoided: Cidr[] = []
   for (let round = 1; ; round++) {
     const leases = chooseLeases(pool, sets, requested, avoided.length > 0 ? [] : before, avoided)
     const addresses = leases.map(({ address }) => address.address)
-    const ways = askWays(host, [...addresses, ...alsoAsked(request, leases, addresses)])
-    const unusable = unusableOnes(host, addresses, ways)
-    if (unusable.length === 0) return { leases, ways }
+    const lookup = lookupRoutes(host, [...addresses, ...alsoAsked(request, leases, addresses)])
+    const unusable = unusableOnes(host, addresses, lookup)
+    if (unusable.length === 0) return { leases, lookup }
     for (const { address, prefix, fault } of unusable) {
       const isWish = requested.some((one) => sameAddress(one, address))
       if (isWish || round === MAX_ROUNDS) throw fault()
@@ -176,12 +182,12 @@ function chooseUsable(
 type Unusable = { readonly address: Address; readonly prefix: Cidr; readonly fault: () => Fault }
 
 /** Those of the addresses that no pod can have: the node's own, and its routers'. */
-export function unusableOnes(host: Netns, addresses: readonly Address[], ways: Ways): Unusable[] {
-  const own = ownOnes(host, addresses, ways).map(({ address, way }) => {
-    return { address, prefix: ownPrefix(way, address), fault: () => ownAddressFault(host, address, way) }
+export function unusableOnes(host: Netns, addresses: readonly Address[], lookup: RouteLookup): Unusable[] {
+  const own = nodeAddressesAmong(host, addresses, lookup).map(({ address, entry }) => {
+    return { address, prefix: ownPrefix(entry, address), fault: () => ownAddressFault(host, address, entry) }
   })
-  const routers = routersAmong(host, addresses, ways).map(({ address, way }) => {
-    return { address, prefix: hostCidr(address), fault: () => routerFault(host, address, way) }
+  const routers = routersAmong(host, addresses, lookup).map(({ address, entry }) => {
+    return { address, prefix: hostCidr(address), fault: () => routerFault(host, address, entry) }
   })
   return [...own, ...routers]
 }
@@ -196,7 +202,7 @@ function alsoAsked(
   addresses: readonly Address[],
 ): Address[] {
   const gateways = config.mode === 'l3' ? ips.flatMap(({ gateway }) => gateway ?? []) : []
-  return [...gateways, ...wayOutQuestions(addresses)]
+  return [...gateways, ...uplinkProbes(addresses)]
 }
 
 /** What a killed ADD held is asked for again; if somebody has it by now, any address will do. */
@@ -248,24 +254,24 @@ function acquireFromDelegate(
   }
   assertPodAddresses(ips, `plugin ${type}: `)
   assertGateways(ips, `plugin ${type}: `)
-  const ways = askDelegated(request, ports, type, ips)
+  const lookup = askDelegated(request, ports, type, ips)
   const masquerade = request.config.ipMasq ? { masquerade: ips.map(({ cidr }) => formatCidr(cidr)) } : {}
   written = { ...record, routes: result.routes.map(printRoute), ...masquerade }
   recordsOf(ports).write(written)
-  return { ips, routes: result.routes, ...(result.dns && { dns: result.dns }), record: written, ways }
+  return { ips, routes: result.routes, ...(result.dns && { dns: result.dns }), record: written, lookup }
 }
 
 /** Which address comes next is the delegate's choice: one of the node's own, or a router's, can only be refused. */
-function askDelegated(request: Request, { kernel }: Ports, type: string, ips: readonly PodIp[]): Ways {
+function askDelegated(request: Request, { kernel }: Ports, type: string, ips: readonly PodIp[]): RouteLookup {
   const host = kernel.host()
   const addresses = ips.map(({ cidr }) => cidr.address)
-  const ways = askWays(host, [...addresses, ...alsoAsked(request, ips, addresses)])
-  const [first] = unusableOnes(host, addresses, ways)
+  const lookup = lookupRoutes(host, [...addresses, ...alsoAsked(request, ips, addresses)])
+  const [first] = unusableOnes(host, addresses, lookup)
   if (first) {
     const cause = first.fault()
     throw new Fault(`plugin ${type} gave an address that can't be used: ${cause.message}`, { cause })
   }
-  return ways
+  return lookup
 }
 
 /**

@@ -7,10 +7,10 @@ import { refuseForeignRouted } from '../pod/foreign.ts'
 import { refuseGateways } from '../pod/gateway.ts'
 import { assertSubnets } from '../pod/next_hop.ts'
 import { planPod } from '../pod/plan.ts'
-import { wayOutQuestions } from '../pod/routers.ts'
+import { lookupRoutes, type RouteLookup } from '../pod/route_lookup.ts'
+import { uplinkProbes } from '../pod/routers.ts'
 import type { PodIp } from '../pod/spec.ts'
 import { gatewayVlanName } from '../pod/vlan.ts'
-import { askWays, type Ways } from '../pod/ways.ts'
 import { decodeRoutes, planSets, readResolvConf, unusableOnes } from './addresses.ts'
 import { nodeStateOf } from './liveness.ts'
 import { podSpecOf } from './pod_spec.ts'
@@ -31,7 +31,7 @@ export function refuseImpossiblePods(config: NetworkConfig, ports: Ports, use: P
   if (config.ipam?.resolvConf) readResolvConf(ports, config.ipam.resolvConf)
   const host = ports.kernel.host()
   const sets = planSets(config, use)
-  const { ways, ipOf } = firstPods(host, sets, config)
+  const { lookup, ipOf } = firstPods(host, sets, config)
   const id = { network: config.name, containerId: '', ifName: '' }
   const ips = sets.flatMap(({ ranges }) => ranges.flatMap((range) => ipOf(range) ?? []))
   const routes = decodeRoutes(config.ipam?.routes)
@@ -40,7 +40,7 @@ export function refuseImpossiblePods(config: NetworkConfig, ports: Ports, use: P
   const { bridgeAddresses } = planPod(spec)
   // Whether a pod of another network has the first address is no matter: there may be others.
   const others = { ...nodeStateOf(ports, id), holderOf: () => undefined }
-  if (config.mode === 'l3') refuseForeignRouted(host, { ips }, ways, others)
+  if (config.mode === 'l3') refuseForeignRouted(host, { ips }, lookup, others)
   if (!spec.bridge?.isGateway) return
   if (ips.length === sets.length) assertSubnets(spec.ips)
   const { name: bridge } = spec.bridge
@@ -49,7 +49,7 @@ export function refuseImpossiblePods(config: NetworkConfig, ports: Ports, use: P
   refuseGateways(host, link, bridgeAddresses, { spec: spec.bridge, ips: spec.ips }, others)
 }
 
-type FirstPods = { readonly ways: Ways; readonly ipOf: (range: Range) => PodIp | undefined }
+type FirstPods = { readonly lookup: RouteLookup; readonly ipOf: (range: Range) => PodIp | undefined }
 
 function firstPods(host: Netns, sets: readonly RangeSet[], { mode }: NetworkConfig): FirstPods {
   const tried = new Map(
@@ -57,10 +57,10 @@ function firstPods(host: Netns, sets: readonly RangeSet[], { mode }: NetworkConf
   )
   const addresses = [...tried.values()].flat()
   const gateways = mode === 'l3' ? [...tried.keys()].flatMap(({ gateway }) => gateway ?? []) : []
-  const ways = askWays(host, [...addresses, ...gateways, ...wayOutQuestions(addresses)])
-  const unusable = unusableOnes(host, addresses, ways).map(({ address }) => address)
+  const lookup = lookupRoutes(host, [...addresses, ...gateways, ...uplinkProbes(addresses)])
+  const unusable = unusableOnes(host, addresses, lookup).map(({ address }) => address)
   return {
-    ways,
+    lookup,
     ipOf: (range) => {
       const { subnet, gateway } = range
       const address = tried.get(range)?.find((one) => !unusable.some((other) => sameAddress(one, other)))

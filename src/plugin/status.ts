@@ -3,12 +3,12 @@ import { poolExhausted } from '../../ipam/pool_errors.ts'
 import { poolStats } from '../../ipam/pool_stats.ts'
 import type { NetworkConfig } from '../cni/config.ts'
 import { type Address, hostCidr } from '../core/address.ts'
-import { during, isErrno } from '../core/errors.ts'
+import { isErrno, withAction } from '../core/errors.ts'
 import { bridgeFull, findBridge, MAX_BRIDGE_PORTS } from '../pod/bridge.ts'
 import { assertForwardable } from '../pod/forwarding.ts'
 import { assertIpv6Possible } from '../pod/ipv6.ts'
+import { lookupRoutes, nodeAddressesAmong } from '../pod/route_lookup.ts'
 import { assertAdvertisementsRefusable } from '../pod/router_advertisements.ts'
-import { askWays, ownOnes } from '../pod/ways.ts'
 import { planSets, poolPlace, poolUseOf } from './addresses.ts'
 import { refuseImpossiblePods } from './first_pods.ts'
 import { withOwnIpam } from './ipam.ts'
@@ -51,7 +51,7 @@ export function ipamStatus(request: Request, ports: Ports): void {
 
 /** Asks what an ADD will ask for, by questions that change nothing. */
 function probeKernel({ ipMasq, macspoofchk }: NetworkConfig, ports: Ports): void {
-  during(
+  withAction(
     'change links of this node',
     () => {
       try {
@@ -64,7 +64,7 @@ function probeKernel({ ipMasq, macspoofchk }: NetworkConfig, ports: Ports): void
   )
   const key = ipMasq ? 'ipMasq' : 'macspoofchk'
   if (!ipMasq && !macspoofchk) return
-  during(`use nftables, which the key "${key}" needs`, () => ports.kernel.probeNft(), {
+  withAction(`use nftables, which the key "${key}" needs`, () => ports.kernel.probeNft(), {
     hint: `Load the kernel module nf_tables (modprobe nf_tables) and run with CAP_NET_ADMIN, or remove "${key}".`,
   })
 }
@@ -82,7 +82,7 @@ function probeSettings(config: NetworkConfig, ports: Ports, use: PoolUse): void 
 }
 
 function probeStore(ports: Ports, directory: string): void {
-  during('write below the state directory', () => ports.files.probe(directory))
+  withAction('write below the state directory', () => ports.files.probe(directory))
 }
 
 function refuseFullPool(config: NetworkConfig, ports: Ports, use: PoolUse): void {
@@ -92,7 +92,7 @@ function refuseFullPool(config: NetworkConfig, ports: Ports, use: PoolUse): void
   probeStore(ports, `${dataDir}/${name}`)
   const host = ports.kernel.host()
   const ownOf = (addresses: readonly Address[]) =>
-    ownOnes(host, addresses, askWays(host, addresses)).map(({ address }) => address)
+    nodeAddressesAmong(host, addresses, lookupRoutes(host, addresses)).map(({ address }) => address)
   const place = poolPlace(ports, name, dataDir)
   for (const { set, total, held, holdings, own } of poolStats(ports.files, place, sets, ownOf)) {
     if (holdings && BigInt(held) >= total) throw poolExhausted(name, set, holdings, own.map(hostCidr))

@@ -2,10 +2,10 @@ import { aliasOf } from '../attachment/alias.ts'
 import { removeLink } from '../attachment/detach.ts'
 import { hostEndIn, isHostEnd } from '../attachment/identity.ts'
 import type { Address, Cidr } from '../core/address.ts'
-import { Code, during, Fault, isErrno } from '../core/errors.ts'
+import { Code, Fault, isErrno, withAction } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
-import type { Change, Kernel, Link, Netns, Way } from '../kernel/kernel.ts'
+import type { Change, FibEntry, Kernel, Link, Netns } from '../kernel/kernel.ts'
 import { bridgeFull, macToKeep, type ReadyBridge, withBridge } from './bridge.ts'
 import { deliveredAddresses, ensureDelivery } from './delivery.ts'
 import { awaitDetection, enableDetection } from './duplicates.ts'
@@ -16,12 +16,12 @@ import { ensureMacCheck, removeMacCheck } from './mac_check.ts'
 import { assertSubnets } from './next_hop.ts'
 import type { NodeState } from './node_state.ts'
 import { type EndPlan, type PodPlan, planPod } from './plan.ts'
+import type { RouteLookup } from './route_lookup.ts'
 import { refuseAdvertisements } from './router_advertisements.ts'
 import { type BridgeSpec, familiesOf, type PodSpec } from './spec.ts'
 import { uplinkMtu } from './uplink.ts'
 import { portVlanChanges } from './vlan.ts'
 import { type AddedAddresses, settle } from './wait_ready.ts'
-import type { Ways } from './ways.ts'
 
 /** The links that an attachment consists of, as the kernel shows them after it was made. */
 export type Attached = Partial<ReadyBridge> & { readonly host: Link; readonly pod: Link }
@@ -36,12 +36,12 @@ export function attachPod(
   spec: PodSpec,
   others: NodeState,
   undo: UndoStack,
-  ways: Ways,
+  lookup: RouteLookup,
 ): Attached {
   const host = kernel.host()
   if (spec.bridge?.isGateway) assertSubnets(spec.ips)
   const plan = planPod(spec)
-  if (spec.mode === 'l3') refuseForeignRouted(host, spec, ways, others)
+  if (spec.mode === 'l3') refuseForeignRouted(host, spec, lookup, others)
   else refuseUsedAddresses(spec, others)
   // First: a node that can't forward is found out before anything is made.
   ensureForwarding(host, spec, others, undo)
@@ -93,9 +93,9 @@ function createPort(
     // so has an empty one that is not ours, whatever the way out carries.
     const bytes = spec.mtu ?? Math.min(ready.bridge.mtu, mtu() ?? ready.bridge.mtu)
     const links = createVeth(host, netns, spec, bytes, undo)
-    const ways = joinBridge(host, spec, ready.bridge, links.host, aliasOf(spec.id))
+    const lookup = joinBridge(host, spec, ready.bridge, links.host, aliasOf(spec.id))
     const link = ready.gatewayVlan ?? ready.bridge
-    ensureDelivery(host, spec, { link, byHostRoute: true }, ways, others, undo)
+    ensureDelivery(host, spec, { link, byHostRoute: true }, lookup, others, undo)
     return { ...ready, ...links }
   })
 }
@@ -104,7 +104,7 @@ function createPort(
 export function checkMac(kernel: Kernel, spec: PodSpec, undo: UndoStack): void {
   const names = { key: deriveNames(spec.id).key, hostIfName: spec.hostIfName }
   undo.push(() => removeMacCheck(kernel, names))
-  during('check the hardware address of what the pod sends', () => ensureMacCheck(kernel, spec))
+  withAction('check the hardware address of what the pod sends', () => ensureMacCheck(kernel, spec))
 }
 
 /**
@@ -158,11 +158,17 @@ function nameTaken(host: Netns, { id, hostIfName }: PodSpec, cause: unknown): Fa
 
 export type BridgedSpec = PodSpec & { readonly bridge: BridgeSpec }
 
-/** Makes a link a port of the bridge, with its options and VLANs. Returns the ways to `deliveredAddresses` then. */
-export function joinBridge(host: Netns, spec: BridgedSpec, bridge: Link, end: Link, alias?: string): Way[] {
+/** Makes a link a port of the bridge, with its options and VLANs. Returns the FIB entries for `deliveredAddresses` then. */
+export function joinBridge(
+  host: Netns,
+  spec: BridgedSpec,
+  bridge: Link,
+  end: Link,
+  alias?: string,
+): FibEntry[] {
   const port = Object.keys(spec.bridge.port).length > 0 ? { port: spec.bridge.port } : {}
   try {
-    return host.ways(deliveredAddresses(spec), [
+    return host.lookupRoutes(deliveredAddresses(spec), [
       ...macToKeep(host, spec.bridge, bridge, end),
       {
         op: 'setLink',
@@ -200,8 +206,10 @@ function configureHostEnd(
     ipv4: { sendRedirects: false, ...(familiesOf(spec.ips).includes(4) && { forwarding: true }) },
   }
   const changes = [up, ...endChanges(plan.host, link.index)]
-  const ways = during('configure the host end', () => host.ways(deliveredAddresses(spec), changes))
-  ensureDelivery(host, spec, { link, byHostRoute: false }, ways, others, undo)
+  const lookup = withAction('configure the host end', () =>
+    host.lookupRoutes(deliveredAddresses(spec), changes),
+  )
+  ensureDelivery(host, spec, { link, byHostRoute: false }, lookup, others, undo)
 }
 
 function configurePodEnd(netns: Netns, spec: PodSpec, plan: PodPlan, link: Link): void {
@@ -210,7 +218,9 @@ function configurePodEnd(netns: Netns, spec: PodSpec, plan: PodPlan, link: Link)
   if (detectsDuplicates(spec)) enableDetection(netns, spec.id.ifName)
   const changes = podChanges(spec, plan.pod, link.index)
   // In one round trip with the changes: whether IPv6 is off on `lo` as well.
-  const lo = during('configure the interface in the pod', () => netns.applyAndRead(changes, { name: 'lo' }))
+  const lo = withAction('configure the interface in the pod', () =>
+    netns.applyAndRead(changes, { name: 'lo' }),
+  )
   if (hasIpv6) enableLoopbackIpv6(netns, lo)
 }
 
@@ -245,6 +255,6 @@ function detectsDuplicates({ ips, duplicateDetection }: PodSpec): boolean {
 export function masquerade(spec: PodSpec, others: NodeState, undo: UndoStack): void {
   const cidrs = spec.ips.map(({ cidr }) => cidr)
   if (cidrs.length === 0) return
-  if (spec.masquerade) during('masquerade the pod', () => others.ensureMasquerade(cidrs, undo))
-  else during('end the masquerading of the subnet', () => others.endMasquerade(cidrs, undo))
+  if (spec.masquerade) withAction('masquerade the pod', () => others.ensureMasquerade(cidrs, undo))
+  else withAction('end the masquerading of the subnet', () => others.endMasquerade(cidrs, undo))
 }

@@ -1,5 +1,5 @@
 import { removeLink } from '../attachment/detach.ts'
-import { Code, during, Fault, isErrno } from '../core/errors.ts'
+import { Code, Fault, isErrno, withAction } from '../core/errors.ts'
 import { UndoStack } from '../core/undo.ts'
 import type { Change, Link, Netns } from '../kernel/kernel.ts'
 import {
@@ -103,7 +103,7 @@ function makeReady(host: Netns, wanted: BridgeWanted, others: NodeState, undo: U
   const carrier = gatewayVlan ?? bridge
   enableHostIpv6(host, carrier, plan.bridgeAddresses, steps)
   ensureGatewayAddresses(host, carrier, plan.bridgeAddresses, wanted, others, steps)
-  during('route the subnets by the bridge', () =>
+  withAction('route the subnets by the bridge', () =>
     ensureGatewayRoutes(host, carrier, plan.bridgeRoutes, steps),
   )
   return { bridge, ...(gatewayVlan && { gatewayVlan }) }

@@ -30,10 +30,10 @@ export function attachChained(
   const wanted = { spec: spec.bridge, plan: planPod(spec), ips: spec.ips, mtu: () => spec.mtu }
   const ready = withBridge(host, wanted, others, undo, (there) => {
     if (port.master === undefined) undo.push(() => leaveBridge(host, port.index, spec.bridge.name))
-    const ways = joinBridge(host, spec, there.bridge, port)
+    const entries = joinBridge(host, spec, there.bridge, port)
     const isTurned = port.master === undefined && turnRoutes(host, spec, port, there.bridge, undo)
     const link = isTurned ? there.bridge : (there.gatewayVlan ?? there.bridge)
-    const now = isTurned ? host.ways(deliveredAddresses(spec)) : ways
+    const now = isTurned ? host.lookupRoutes(deliveredAddresses(spec)) : entries
     ensureDelivery(host, spec, { link, byHostRoute: true }, now, others, undo)
     return there
   })

@@ -1,11 +1,11 @@
 import { type Address, formatAddress, hostCidr } from '../core/address.ts'
-import type { Link, Netns, Way } from '../kernel/kernel.ts'
+import type { FibEntry, Link, Netns } from '../kernel/kernel.ts'
 import { deliveredAddresses, dropping, leadsTo } from './delivery.ts'
-import { describeWay, removeWay } from './describe_way.ts'
+import { describeFibEntry, removeRouteCommand } from './describe_fib_entry.ts'
 import { mayBeLeftOver } from './foreign.ts'
 import { addRoute, finding, hostPlace } from './repair.ts'
+import { describeOwn, isExact, isOwn, isPending } from './route_lookup.ts'
 import type { PodSpec } from './spec.ts'
-import { describeOwn, isExact, isOwn, isPending } from './ways.ts'
 
 const MAIN_TABLE = 254
 
@@ -22,32 +22,35 @@ export function compareDelivery(
 ): string[] {
   if (!link || (spec.bridge && link.master !== undefined)) return []
   const addresses = deliveredAddresses(spec)
-  const ways = addresses.length > 0 ? host.ways(addresses) : []
+  const entries = addresses.length > 0 ? host.lookupRoutes(addresses) : []
   return addresses.flatMap((address, i) => {
-    const way = ways[i]
-    if (!way || leadsTo(way, link) || (isMissing && !isRival(host, address, way))) return []
-    return [astray(host, spec, link, address, way)]
+    const entry = entries[i]
+    if (!entry || leadsTo(entry, link) || (isMissing && !isRival(host, address, entry))) return []
+    return [astray(host, spec, link, address, entry)]
   })
 }
 
-function isRival(host: Netns, address: Address, way: Way): boolean {
-  const found = way.type === 'unicast' ? way : dropping(host, address, way)
+function isRival(host: Netns, address: Address, entry: FibEntry): boolean {
+  const found = entry.type === 'unicast' ? entry : dropping(host, address, entry)
   return found !== undefined && isExact(found)
 }
 
-function astray(host: Netns, spec: PodSpec, link: Link, address: Address, way: Way): string {
+function astray(host: Netns, spec: PodSpec, link: Link, address: Address, entry: FibEntry): string {
   const what = `what the node sends to ${formatAddress(address)} does not leave by ${link.name}`
   // A route can't help, and the node may need its address.
-  if (isOwn(way) || isPending(host, address, way))
-    return finding(`${what}: ${describeOwn(host, address, way)}`)
-  const culprit = way.type === 'unicast' ? way : dropping(host, address, way)
+  if (isOwn(entry) || isPending(host, address, entry))
+    return finding(`${what}: ${describeOwn(host, address, entry)}`)
+  const culprit = entry.type === 'unicast' ? entry : dropping(host, address, entry)
   const place = hostPlace(host)
   const ours = addRoute(place, link.name, { dst: hostCidr(address) })
-  if (!culprit && way.type === 'none')
+  if (!culprit && entry.type === 'none')
     return finding(`${what}: no route leads there`, ...(spec.mode === 'l2' ? [ours] : []))
   if (!culprit) return finding(`${what}: a policy rule drops it (ip rule show)`)
   const isPassable = spec.mode === 'l2' && !isExact(culprit) && (culprit.table ?? MAIN_TABLE) === MAIN_TABLE
-  const why = `route ${describeWay(host, culprit)} comes first`
+  const why = `route ${describeFibEntry(host, culprit)} comes first`
   if (isPassable) return finding(`${what}: ${why}`, ours)
-  return finding(`${what}: ${why}`, ...(mayBeLeftOver(host, culprit) ? [removeWay(host, culprit)] : []))
+  return finding(
+    `${what}: ${why}`,
+    ...(mayBeLeftOver(host, culprit) ? [removeRouteCommand(host, culprit)] : []),
+  )
 }

@@ -5,7 +5,7 @@ import { firewallFindings } from './firewall.ts'
 import { FORWARDING, forwardedFamilies, forwardingSettings } from './forwarding.ts'
 import { finding, hostPlace, type Place, setSysctl } from './repair.ts'
 import type { PodSpec } from './spec.ts'
-import { type WayOut, waysOut } from './uplink.ts'
+import { type Uplink, uplinksOf } from './uplink.ts'
 
 /**
  * What on the node stops the pod's traffic, though all that is ours is as it should be: forwarding that is off, and packet
@@ -14,10 +14,10 @@ import { type WayOut, waysOut } from './uplink.ts'
 export function compareWay(kernel: Kernel, spec: PodSpec): string[] {
   const host = kernel.host()
   const entry = spec.bridge ? gatewayLink(host, spec.bridge) : host.link({ name: spec.hostIfName })
-  const ways = forwardedFamilies(spec).length > 0 ? waysOut(host, spec) : []
+  const uplinkRoutes = forwardedFamilies(spec).length > 0 ? uplinksOf(host, spec) : []
   return [
-    ...forwardingFindings(hostPlace(host), spec, entry?.name, ways),
-    ...firewallFindings(kernel, spec, entry, ways),
+    ...forwardingFindings(hostPlace(host), spec, entry?.name, uplinkRoutes),
+    ...firewallFindings(kernel, spec, entry, uplinkRoutes),
   ]
 }
 
@@ -29,11 +29,13 @@ function forwardingFindings(
   place: Place,
   spec: PodSpec,
   entry: string | undefined,
-  ways: readonly WayOut[],
+  uplinkRoutes: readonly Uplink[],
 ): string[] {
   const host = place.netns
   const isOff = (key: string): boolean => host.readSysctl(key) === '0'
-  const uplinks = ways.filter(({ route }) => route.dst.address.family === 4).map(({ link }) => link.name)
+  const uplinks = uplinkRoutes
+    .filter(({ route }) => route.dst.address.family === 4)
+    .map(({ link }) => link.name)
   const links = new Set([...(entry === undefined ? [] : [entry]), ...uplinks])
   return forwardedFamilies(spec).flatMap((family: Family) => {
     const what = `the node does not forward IPv${family}`

@@ -1,13 +1,13 @@
 import { isAliasOfNetwork } from '../attachment/alias.ts'
 import { type Address, bitsOf, contains, formatAddress, hostCidr } from '../core/address.ts'
-import { Code, Fault, ignoring } from '../core/errors.ts'
+import { Code, Fault, ignoreErrnos } from '../core/errors.ts'
 import type { AttachmentId } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
-import type { Change, Link, Netns, Route, Way } from '../kernel/kernel.ts'
+import type { Change, FibEntry, Link, Netns, Route } from '../kernel/kernel.ts'
 import { foreignFault, inUseFault, isPodBridge } from './foreign.ts'
 import type { NodeState } from './node_state.ts'
+import { isExact, isOwn, ownAddressFault } from './route_lookup.ts'
 import type { PodIp, PodSpec } from './spec.ts'
-import { isExact, isOwn, ownAddressFault } from './ways.ts'
 
 /*
  * Where the node sends what is for a pod. The route that we make may stand behind an older one: of an earlier plugin, of
@@ -32,7 +32,7 @@ export function deliveredAddresses({ mode, bridge, ips }: PodSpec): Address[] {
 
 /** Whether what goes this way leaves by the link, and is for whoever is there. */
 export function leadsTo(
-  { type, hops }: Way | undefined = { type: 'none', hops: [] },
+  { type, hops }: FibEntry | undefined = { type: 'none', hops: [] },
   { index }: Link,
 ): boolean {
   return (
@@ -43,7 +43,7 @@ export function leadsTo(
 }
 
 /**
- * Sees to it that the node sends what is for the pod by this link. `ways` are the answers for `deliveredAddresses`, after
+ * Sees to it that the node sends what is for the pod by this link. `entries` are the answers for `deliveredAddresses`, after
  * all of ours was made. A route that nobody can have a use for is taken away, and comes back by `undo`. Throws a Fault
  * that names the route which is in the way.
  */
@@ -51,7 +51,7 @@ export function ensureDelivery(
   host: Netns,
   spec: PodSpec,
   delivery: Delivery,
-  ways: readonly Way[],
+  entries: readonly FibEntry[],
   others: NodeState,
   undo: UndoStack,
 ): void {
@@ -59,9 +59,9 @@ export function ensureDelivery(
   if (delivery.link.master !== undefined && delivery.byHostRoute) return
   for (const [i, address] of deliveredAddresses(spec).entries()) {
     const ip = spec.ips.find(({ cidr }) => cidr.address === address)
-    const way = ways[i]
-    if (!ip || !way || leadsTo(way, delivery.link)) continue
-    clearWay(host, spec.id, ip, delivery, way, others, undo)
+    const entry = entries[i]
+    if (!ip || !entry || leadsTo(entry, delivery.link)) continue
+    clearWay(host, spec.id, ip, delivery, entry, others, undo)
   }
 }
 
@@ -70,48 +70,48 @@ function clearWay(
   id: AttachmentId,
   ip: PodIp,
   delivery: Delivery,
-  first: Way,
+  first: FibEntry,
   others: NodeState,
   undo: UndoStack,
 ): void {
   const { address } = ip.cidr
-  let way: Way | undefined = first
+  let entry: FibEntry | undefined = first
   let hasHostRoute = !delivery.byHostRoute
   for (let rival = 1; rival <= MAX_RIVALS; rival++) {
-    if (!way || leadsTo(way, delivery.link)) return
-    if (isOwn(way)) throw ownAddressFault(host, address, way)
+    if (!entry || leadsTo(entry, delivery.link)) return
+    if (isOwn(entry)) throw ownAddressFault(host, address, entry)
     const holder = others.holderOf(address)
     if (holder) throw inUseFault(address, holder)
-    if (isNobodys(host, id, way, others)) removeStale(host, way, undo)
-    else if (!hasHostRoute && yieldsToHostRoute(host, ip, way, others)) {
+    if (isNobodys(host, id, entry, others)) removeStale(host, entry, undo)
+    else if (!hasHostRoute && yieldsToHostRoute(host, ip, entry, others)) {
       addHostRoute(host, ip, delivery.link, others, undo)
       hasHostRoute = true
-    } else if (isUnused(ip, way, delivery) && !isThrown(host, address, way)) return
-    else if (hasLinks(host, way)) break
-    way = host.ways([address])[0]
+    } else if (isUnused(ip, entry, delivery) && !isThrown(host, address, entry)) return
+    else if (hasLinks(host, entry)) break
+    entry = host.lookupRoutes([address])[0]
   }
-  throw inTheWay(host, address, way ?? first)
+  throw inTheWay(host, address, entry ?? first)
 }
 
 /**
  * By one device alone, that is down or has nobody at its other end; or that is a bridge of ours or a pod's of this very
  * network: no pod there has the address any more.
  */
-function isNobodys(host: Netns, { network }: AttachmentId, way: Way, others: NodeState): boolean {
-  const [hop, second] = way.hops
-  if (way.type !== 'unicast' || !isExact(way) || way.table !== MAIN_TABLE) return false
-  if (!hop || second || hop.gateway || way.nextHopId !== undefined) return false
+function isNobodys(host: Netns, { network }: AttachmentId, entry: FibEntry, others: NodeState): boolean {
+  const [hop, second] = entry.hops
+  if (entry.type !== 'unicast' || !isExact(entry) || entry.table !== MAIN_TABLE) return false
+  if (!hop || second || hop.gateway || entry.nextHopId !== undefined) return false
   const link = host.link({ index: hop.linkIndex })
   if (!link?.up || !link.running || isAliasOfNetwork(link.alias, network)) return true
   return link.kind === 'bridge' && others.isOwnLink(link)
 }
 
 /** A link that has gone took the route along. */
-function hasLinks(host: Netns, { hops }: Way): boolean {
+function hasLinks(host: Netns, { hops }: FibEntry): boolean {
   return hops.every(({ linkIndex }) => host.link({ index: linkIndex }) !== undefined)
 }
 
-function removeStale(host: Netns, { dst, hops, table, priority, entry }: Way, undo: UndoStack): void {
+function removeStale(host: Netns, { dst, hops, table, priority, entry }: FibEntry, undo: UndoStack): void {
   const [hop] = hops
   if (!dst || !hop) return
   const route: Route = {
@@ -121,19 +121,24 @@ function removeStale(host: Netns, { dst, hops, table, priority, entry }: Way, un
     ...(priority !== undefined && { priority }),
   }
   const restore: Change = entry ? { op: 'restoreRoute', entry } : { op: 'addRoute', route }
-  undo.push(() => ignoring(['ENODEV', 'ENETDOWN', 'EEXIST'], () => host.apply([restore])))
-  ignoring(['ESRCH'], () => host.apply([{ op: 'removeRoute', route }]))
+  undo.push(() => ignoreErrnos(['ENODEV', 'ENETDOWN', 'EEXIST'], () => host.apply([restore])))
+  ignoreErrnos(['ESRCH'], () => host.apply([{ op: 'removeRoute', route }]))
 }
 
 /**
  * A route of the same subnet by another bridge of pods, or one that drops what nothing more specific takes. One that is
  * wider than the subnet counts only where the subnet has no route, or while the kernel does not use it.
  */
-function yieldsToHostRoute(host: Netns, { cidr, gateway }: PodIp, way: Way, others: NodeState): boolean {
-  if (way.type !== 'unicast') return true
-  if (isExact(way) || way.table !== MAIN_TABLE) return false
-  if ((way.dst?.prefix ?? 0) < cidr.prefix) return true
-  const links = way.hops.map(({ linkIndex }) => host.link({ index: linkIndex }))
+function yieldsToHostRoute(
+  host: Netns,
+  { cidr, gateway }: PodIp,
+  entry: FibEntry,
+  others: NodeState,
+): boolean {
+  if (entry.type !== 'unicast') return true
+  if (isExact(entry) || entry.table !== MAIN_TABLE) return false
+  if ((entry.dst?.prefix ?? 0) < cidr.prefix) return true
+  const links = entry.hops.map(({ linkIndex }) => host.link({ index: linkIndex }))
   return (
     links.length > 0 &&
     links.every((link) => link && (others.isOwnLink(link) || isPodBridge(host, link, gateway)))
@@ -151,7 +156,7 @@ function addHostRoute(
   const route: Route = { dst: hostCidr(address), linkIndex: link.index, ...source }
   others.noteHostRoute(link.name, address)
   undo.push(() => removeHostRoute(host, link.name, address))
-  ignoring(['EEXIST'], () => host.apply([{ op: 'addRoute', route }]))
+  ignoreErrnos(['EEXIST'], () => host.apply([{ op: 'addRoute', route }]))
 }
 
 /** Removes the route that `ensureDelivery` has made over this link. No error when route or link is gone. */
@@ -159,26 +164,26 @@ export function removeHostRoute(host: Netns, linkName: string, address: Address)
   const link = host.link({ name: linkName })
   if (!link) return
   const route: Route = { dst: hostCidr(address), linkIndex: link.index }
-  ignoring(['ESRCH', 'ENODEV'], () => host.apply([{ op: 'removeRoute', route }]))
+  ignoreErrnos(['ESRCH', 'ENODEV'], () => host.apply([{ op: 'removeRoute', route }]))
 }
 
 /**
  * Ours is there, but not used yet: with net.ipv4.conf.all.ignore_routes_with_linkdown the kernel passes over a link
  * whose other end is not up.
  */
-function isUnused({ cidr }: PodIp, { type, dst }: Way, { byHostRoute }: Delivery): boolean {
+function isUnused({ cidr }: PodIp, { type, dst }: FibEntry, { byHostRoute }: Delivery): boolean {
   const own = byHostRoute ? cidr.prefix : bitsOf(cidr.address.family)
   return type === 'none' || (type === 'unicast' && (dst?.prefix ?? own) < own)
 }
 
 /** Whether a `throw` route for the very address stands before ours: it ends the search of the table without an answer. */
-function isThrown(host: Netns, address: Address, way: Way): boolean {
-  const thrower = way.type === 'none' ? dropping(host, address, way) : undefined
+function isThrown(host: Netns, address: Address, entry: FibEntry): boolean {
+  const thrower = entry.type === 'none' ? dropping(host, address, entry) : undefined
   return thrower !== undefined && isExact(thrower)
 }
 
-function inTheWay(host: Netns, address: Address, way: Way): Fault {
-  const found = way.type === 'unicast' ? way : dropping(host, address, way)
+function inTheWay(host: Netns, address: Address, entry: FibEntry): Fault {
+  const found = entry.type === 'unicast' ? entry : dropping(host, address, entry)
   if (found) return foreignFault(host, address, found, 'send what is for it to a pod')
   return new Fault(`${formatAddress(address)}: a policy rule of the node drops what is sent there`, {
     code: Code.invalidConfig,
@@ -190,10 +195,10 @@ function inTheWay(host: Netns, address: Address, way: Way): Fault {
  * The kernel does not tell which route drops a packet: the narrowest of that type, as far as one is there. Where no route is
  * found it may be one that ends the search of the main table, in which ours are.
  */
-export function dropping(host: Netns, address: Address, { type }: Way): Way | undefined {
+export function dropping(host: Netns, address: Address, { type }: FibEntry): FibEntry | undefined {
   if (type === 'unicast') return undefined
   return host
-    .allWays(address.family)
+    .fibEntries(address.family)
     .filter((one) => (type === 'none' ? one.type === 'throw' && one.table === MAIN_TABLE : one.type === type))
     .filter(({ dst }) => dst && contains(dst, address))
     .sort((a, b) => (b.dst?.prefix ?? 0) - (a.dst?.prefix ?? 0))[0]

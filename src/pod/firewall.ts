@@ -15,7 +15,7 @@ import type { Kernel, Link } from '../kernel/kernel.ts'
 import { forwardedFamilies } from './forwarding.ts'
 import { finding } from './repair.ts'
 import { familiesOf, type PodSpec } from './spec.ts'
-import type { WayOut } from './uplink.ts'
+import type { Uplink } from './uplink.ts'
 
 /*
  * Packet filters of other programs. A packet is described by what is the same for all pods of the network, so that a rule
@@ -55,9 +55,9 @@ export function firewallFindings(
   kernel: Kernel,
   spec: PodSpec,
   entry: Link | undefined,
-  ways: readonly WayOut[],
+  uplinkRoutes: readonly Uplink[],
 ): string[] {
-  const flows = [...routedFlows(spec, entry, ways), ...bridgedFlows(kernel, spec)]
+  const flows = [...routedFlows(spec, entry, uplinkRoutes), ...bridgedFlows(kernel, spec)]
   if (flows.length === 0) return []
   const chains = kernel.firewall().filter(({ table }) => table !== OWN_TABLE)
   return chains.flatMap((chain) => {
@@ -105,12 +105,14 @@ function sees(family: FirewallFamily, subnet: Cidr | undefined): boolean {
 }
 
 /** What the node forwards for the pod: to the way out and back, and in mode l3 to its other pods. */
-function routedFlows(spec: PodSpec, entry: Link | undefined, ways: readonly WayOut[]): Flow[] {
+function routedFlows(spec: PodSpec, entry: Link | undefined, uplinkRoutes: readonly Uplink[]): Flow[] {
   const families = forwardedFamilies(spec)
   return subnetsOf(spec).flatMap((subnet) => {
     const { family } = subnet.address
     if (!families.includes(family)) return []
-    const uplinks = ways.filter(({ route }) => route.dst.address.family === family).map(({ link }) => link)
+    const uplinks = uplinkRoutes
+      .filter(({ route }) => route.dst.address.family === family)
+      .map(({ link }) => link)
     const uplink = uplinks.length === 1 ? uplinks[0] : undefined
     const text = formatCidr(subnet)
     const inside = spec.bridge ? exactly(entry) : ownLink(spec)

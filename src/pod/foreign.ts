@@ -9,13 +9,13 @@ import {
   sameAddress,
 } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
-import type { Link, Netns, Way } from '../kernel/kernel.ts'
-import { describeWay, removeWay } from './describe_way.ts'
+import type { FibEntry, Link, Netns } from '../kernel/kernel.ts'
+import { describeFibEntry, removeRouteCommand } from './describe_fib_entry.ts'
 import type { NodeState } from './node_state.ts'
 import { routedGateway } from './plan.ts'
-import { livesBy, routersAmong, wayOutLinks, wayOutQuestions } from './routers.ts'
+import { isExact, isPending, lookupRoutes, type RouteLookup } from './route_lookup.ts'
+import { livesBy, routersAmong, uplinkLinks, uplinkProbes } from './routers.ts'
 import type { PodIp, PodSpec } from './spec.ts'
-import { askWays, isExact, isPending, type Ways } from './ways.ts'
 
 /*
  * What the node reaches otherwise is not ours to take: its router must not become a local address, nor its own network a
@@ -29,21 +29,21 @@ const CONNECTED: readonly (number | undefined)[] = [2, 9, 16]
 const TUNNELS = ['vxlan', 'geneve', 'tun', 'wireguard', 'gre', 'ipip', 'sit', 'ip6tnl', 'vti', 'xfrm']
 
 /**
- * Refuses to route a pod (mode l3) where this would take something from the node. `ways` are those from before, with the
+ * Refuses to route a pod (mode l3) where this would take something from the node. `lookup` holds the entries from before, with the
  * way out. That the gateway is an address of the node's already proves nothing: it may be the one of its uplink.
  */
 export function refuseForeignRouted(
   host: Netns,
   { ips }: Pick<PodSpec, 'ips'>,
-  ways: Ways,
+  lookup: RouteLookup,
   others: NodeState,
 ): void {
   for (const ip of ips) {
     const gateway = routedGateway(ip)
     const subnet = networkOf(ip.cidr)
-    const judged = { host, subnet, gateway, others, carriers: [], uplinks: wayOutLinks(ways, gateway) }
-    refuseForeign(judged, gateway, ways(gateway), 'make the gateway an address of this node')
-    refuseForeignPod(judged, ip.cidr.address, ways(ip.cidr.address), 'route it to a pod')
+    const judged = { host, subnet, gateway, others, carriers: [], uplinks: uplinkLinks(lookup, gateway) }
+    refuseForeign(judged, gateway, lookup(gateway), 'make the gateway an address of this node')
+    refuseForeignPod(judged, ip.cidr.address, lookup(ip.cidr.address), 'route it to a pod')
   }
 }
 
@@ -68,18 +68,19 @@ export function refuseForeignGateway(
 ): void {
   const cidrs = ips.filter(({ gateway }) => gateway && sameAddress(gateway, address)).map(({ cidr }) => cidr)
   const asked = [address, ...cidrs.map((cidr) => cidr.address)]
-  const ways = askWays(host, [...asked, ...wayOutQuestions(asked)])
-  const way = ways(address)
+  const lookup = lookupRoutes(host, [...asked, ...uplinkProbes(asked)])
+  const entry = lookup(address)
   const would = 'make the gateway an address of this node'
   // On a bridge that the node itself lives by, the router is a neighbour like any other.
-  if (way && routersAmong(host, [address], ways).length > 0) throw foreignFault(host, address, way, would)
-  const uplinks = wayOutLinks(ways, address)
+  if (entry && routersAmong(host, [address], lookup).length > 0)
+    throw foreignFault(host, address, entry, would)
+  const uplinks = uplinkLinks(lookup, address)
   const subnet = networkOf({ address, prefix })
   const judged = { host, subnet, gateway: address, others, carriers: [link.index], uplinks }
-  refuseForeign(judged, address, way, would)
+  refuseForeign(judged, address, entry, would)
   for (const cidr of cidrs) {
     const ofPod = { ...judged, subnet: networkOf(cidr) }
-    refuseForeignPod(ofPod, cidr.address, ways(cidr.address), `lead its subnet to ${link.name}`)
+    refuseForeignPod(ofPod, cidr.address, lookup(cidr.address), `lead its subnet to ${link.name}`)
   }
 }
 
@@ -98,26 +99,31 @@ type Judged = {
 }
 
 /** What leads to the very address of a pod may be left over: that is judged once the pod has a route of its own. */
-function refuseForeignPod(judged: Judged, address: Address, way: Way | undefined, would: string): void {
-  if (way && !isExact(way)) refuseForeign(judged, address, way, would)
+function refuseForeignPod(
+  judged: Judged,
+  address: Address,
+  entry: FibEntry | undefined,
+  would: string,
+): void {
+  if (entry && !isExact(entry)) refuseForeign(judged, address, entry, would)
 }
 
 function refuseForeign(
   judged: Judged,
   address: Address,
-  way: Way | undefined,
+  entry: FibEntry | undefined,
   would: string,
   asked = 1,
 ): void {
-  if (!way || !mayBeForeign(address, way, judged.subnet)) return
+  if (!entry || !mayBeForeign(address, entry, judged.subnet)) return
   const { host, others, carriers, uplinks, gateway } = judged
-  if (isPending(host, address, way)) return
+  if (isPending(host, address, entry)) return
   const holder = others.holderOf(address)
   if (holder) throw inUseFault(address, holder)
-  const links = way.hops.map(({ linkIndex }) => host.link({ index: linkIndex }))
+  const links = entry.hops.map(({ linkIndex }) => host.link({ index: linkIndex }))
   // A link that has gone took the route along: that of a pod which is deleted meanwhile.
   if (links.includes(undefined) && asked < MAX_ASKED) {
-    refuseForeign(judged, address, host.ways([address])[0], would, asked + 1)
+    refuseForeign(judged, address, host.lookupRoutes([address])[0], would, asked + 1)
     return
   }
   const isOurs = links.every((link) => {
@@ -125,9 +131,9 @@ function refuseForeign(
     return !uplinks.includes(link.index) && (others.isOwnLink(link) || isPodBridge(host, link, gateway))
   })
   if (isOurs && links.length > 0) return
-  if (isWider(way, address, judged.subnet) && links.every((link) => link && TUNNELS.includes(link.kind)))
+  if (isWider(entry, address, judged.subnet) && links.every((link) => link && TUNNELS.includes(link.kind)))
     return
-  throw foreignFault(host, address, way, would)
+  throw foreignFault(host, address, entry, would)
 }
 
 /**
@@ -141,17 +147,17 @@ export function isPodBridge(host: Netns, link: Link, gateway: Address | undefine
 }
 
 /** Whether the route is for the subnet or a part of it, for a network that the node is in, or has the address as router. */
-function mayBeForeign(address: Address, way: Way, subnet: Cidr): boolean {
-  if (way.type === 'broadcast') return true
-  if (way.type !== 'unicast') return false
-  if (way.hops.some(({ gateway }) => gateway && sameAddress(gateway, address))) return true
-  if (isLinkLocal(address) && !isExact(way)) return false
-  const isConnected = CONNECTED.includes(way.protocol) && way.hops.every(({ gateway }) => !gateway)
-  return isConnected || !isWider(way, address, subnet)
+function mayBeForeign(address: Address, entry: FibEntry, subnet: Cidr): boolean {
+  if (entry.type === 'broadcast') return true
+  if (entry.type !== 'unicast') return false
+  if (entry.hops.some(({ gateway }) => gateway && sameAddress(gateway, address))) return true
+  if (isLinkLocal(address) && !isExact(entry)) return false
+  const isConnected = CONNECTED.includes(entry.protocol) && entry.hops.every(({ gateway }) => !gateway)
+  return isConnected || !isWider(entry, address, subnet)
 }
 
 /** Wider than the subnet; for a gateway outside of it: than the address itself. */
-function isWider({ dst }: Way, address: Address, subnet: Cidr): boolean {
+function isWider({ dst }: FibEntry, address: Address, subnet: Cidr): boolean {
   return (dst?.prefix ?? 0) < (contains(subnet, address) ? subnet.prefix : bitsOf(address.family))
 }
 
@@ -169,10 +175,10 @@ export function inUseFault(address: Address, holder: string): Fault {
 }
 
 /** The refusal of what `would` take the address from where the node has it. */
-export function foreignFault(host: Netns, address: Address, way: Way, would: string): Fault {
-  const route = describeWay(host, way)
-  const leftOver = mayBeLeftOver(host, way)
-    ? `; if that route is left over, run: ${removeWay(host, way)}`
+export function foreignFault(host: Netns, address: Address, entry: FibEntry, would: string): Fault {
+  const route = describeFibEntry(host, entry)
+  const leftOver = mayBeLeftOver(host, entry)
+    ? `; if that route is left over, run: ${removeRouteCommand(host, entry)}`
     : '.'
   return new Fault(
     `key "ipam.ranges": ${formatAddress(address)}: an ADD would ${would}, and the node reaches it by route ${route}`,
@@ -184,7 +190,7 @@ export function foreignFault(host: Netns, address: Address, way: Way, would: str
 }
 
 /** Nobody is told to remove what the node lives by: its way out, what is connected to that, or to any link that is up. */
-export function mayBeLeftOver(host: Netns, { dst, hops, protocol }: Way): boolean {
+export function mayBeLeftOver(host: Netns, { dst, hops, protocol }: FibEntry): boolean {
   if (!dst || isDefaultRoute(dst)) return false
   const onLink = hops.filter(({ gateway }) => !gateway)
   const isUp = onLink.some(({ linkIndex }) => host.link({ index: linkIndex })?.up)

@@ -1,5 +1,5 @@
 import type { Family } from '../core/address.ts'
-import { ignoring } from '../core/errors.ts'
+import { ignoreErrnos } from '../core/errors.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { NftCommand, NftElement } from '../kernel/nftables/commands.ts'
 
@@ -37,7 +37,9 @@ export function removalOfFormer(kernel: Kernel, elements: readonly NftElement[])
 /** Removes their maps. In a transaction of its own: until one is over, the kernel counts what it removes. */
 export function removeFormerMaps(kernel: Kernel): void {
   for (const family of FAMILIES) {
-    ignoring(['ENOENT', 'EBUSY'], () => kernel.nft([{ op: 'removeMap', table: TABLE, map: mapOf(family) }]))
+    ignoreErrnos(['ENOENT', 'EBUSY'], () =>
+      kernel.nft([{ op: 'removeMap', table: TABLE, map: mapOf(family) }]),
+    )
   }
 }
 

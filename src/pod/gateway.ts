@@ -1,5 +1,5 @@
 import { bitsOf, type Cidr, formatCidr, overlaps, sameCidr } from '../core/address.ts'
-import { Code, during, Fault, ignoring, isErrno } from '../core/errors.ts'
+import { Code, Fault, ignoreErrnos, isErrno, withAction } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Link, LinkAddress, Netns } from '../kernel/kernel.ts'
 import { refuseForeignGateway } from './foreign.ts'
@@ -28,7 +28,7 @@ export function ensureGatewayAddresses(
   if (wanted.length === 0) return
   const { present, missing } = refuseGateways(host, link, wanted, needed, others)
   for (const cidr of missing) {
-    during('give the bridge its gateway addresses', () => {
+    withAction('give the bridge its gateway addresses', () => {
       for (const one of present) if (inTheWay(one, cidr)) displace(host, link.index, one.cidr, undo)
       addGateway(host, link, cidr, undo)
     })
@@ -69,7 +69,7 @@ export function ensureGatewayRoutes(
 ): void {
   for (const planned of missingGatewayRoutes(host, { index }, wanted)) {
     const route = { ...planned, linkIndex: index }
-    undo.push(() => ignoring(['ESRCH', 'ENODEV'], () => host.apply([{ op: 'removeRoute', route }])))
+    undo.push(() => ignoreErrnos(['ESRCH', 'ENODEV'], () => host.apply([{ op: 'removeRoute', route }])))
     host.apply([{ op: 'addRoute', route }])
   }
 }
@@ -88,9 +88,9 @@ export function missingGatewayRoutes(
 /** With the first IPv4 address of a subnet the kernel takes away those that came after it. */
 function displace(host: Netns, linkIndex: number, cidr: Cidr, undo: UndoStack): void {
   undo.push(() =>
-    ignoring(['EEXIST'], () => host.apply([{ op: 'addAddress', linkIndex, cidr, noDad: true }])),
+    ignoreErrnos(['EEXIST'], () => host.apply([{ op: 'addAddress', linkIndex, cidr, noDad: true }])),
   )
-  ignoring(['EADDRNOTAVAIL'], () => host.apply([{ op: 'removeAddress', linkIndex, cidr }]))
+  ignoreErrnos(['EADDRNOTAVAIL'], () => host.apply([{ op: 'removeAddress', linkIndex, cidr }]))
 }
 
 function addGateway(host: Netns, link: Link, cidr: Cidr, undo: UndoStack): void {
@@ -108,7 +108,9 @@ function addGateway(host: Netns, link: Link, cidr: Cidr, undo: UndoStack): void 
 
 /** With the link that carries it an address has gone already; ENXIO: IPv6 has left a link of so small an MTU. */
 function removeGateway(host: Netns, linkIndex: number, cidr: Cidr): void {
-  ignoring(['EADDRNOTAVAIL', 'ENODEV', 'ENXIO'], () => host.apply([{ op: 'removeAddress', linkIndex, cidr }]))
+  ignoreErrnos(['EADDRNOTAVAIL', 'ENODEV', 'ENXIO'], () =>
+    host.apply([{ op: 'removeAddress', linkIndex, cidr }]),
+  )
 }
 
 /** Family 4: any other address. Family 6: one whose network overlaps; link-local ones never. */

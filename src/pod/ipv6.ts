@@ -1,5 +1,5 @@
 import type { Cidr } from '../core/address.ts'
-import { Code, Fault, ignoring } from '../core/errors.ts'
+import { Code, Fault, ignoreErrnos } from '../core/errors.ts'
 import type { Sysctl } from '../core/shell.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Link, Netns } from '../kernel/kernel.ts'
@@ -24,7 +24,7 @@ export function enablePodIpv6(netns: Netns, { name, mtu }: Link): void {
   const disabled = netns.readSysctl(disableKey(name))
   if (disabled === undefined) throw noIpv6(mtu)
   if (disabled !== '0') enable(netns, name, "in the pod's network namespace")
-  ignoring(['ENOENT', ...READ_ONLY], () => netns.writeSysctl(`ipv6/conf/${name}/keep_addr_on_down`, '1'))
+  ignoreErrnos(['ENOENT', ...READ_ONLY], () => netns.writeSysctl(`ipv6/conf/${name}/keep_addr_on_down`, '1'))
 }
 
 /** For a pod with an IPv6 address, whose `lo` is to have `::1`. */

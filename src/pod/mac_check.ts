@@ -1,4 +1,4 @@
-import { ignoring, isErrno } from '../core/errors.ts'
+import { ignoreErrnos, isErrno } from '../core/errors.ts'
 import { type Mac, macBytes } from '../core/mac.ts'
 import { type DerivedNames, deriveNames, hostIfNameOf, ownerText } from '../core/names.ts'
 import { textBytes } from '../core/text.ts'
@@ -98,8 +98,8 @@ export function removeMacCheck(kernel: Kernel, names: Names): void {
   } catch (error) {
     if (!isErrno(error, 'ENOENT')) throw error
     // Somebody has taken one of the two away: the other one may still be there.
-    ignoring(['ENOENT'], () => kernel.nft(removeChain))
-    ignoring(['ENOENT'], () => kernel.nft([{ op: 'removeElement', ...element }]))
+    ignoreErrnos(['ENOENT'], () => kernel.nft(removeChain))
+    ignoreErrnos(['ENOENT'], () => kernel.nft([{ op: 'removeElement', ...element }]))
   }
 }
 
@@ -113,7 +113,7 @@ export function listMacChecks(kernel: Kernel): Names[] {
 
 /** Takes away what all checks have in common, unless there is still one. */
 export function removeUnusedMacFrame(kernel: Kernel): void {
-  ignoring(['ENOENT', 'EBUSY'], () =>
+  ignoreErrnos(['ENOENT', 'EBUSY'], () =>
     kernel.nft([
       { op: 'flushChain', ...TABLE, chain: BASE.chain },
       { op: 'removeChain', ...TABLE, chain: BASE.chain },

@@ -8,7 +8,7 @@ import {
   networkOf,
   sameCidr,
 } from '../core/address.ts'
-import { ignoring } from '../core/errors.ts'
+import { ignoreErrnos } from '../core/errors.ts'
 import { distinct } from '../core/text.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { NftChain, NftCommand, NftElementRef, NftExpression } from '../kernel/nftables/commands.ts'
@@ -111,9 +111,9 @@ export function hasMasquerade(kernel: Kernel): boolean {
  */
 export function removeUnusedMasquerade(kernel: Kernel, subnets: readonly Cidr[]): void {
   for (const name of new Set(subnets.map((cidr) => chainName(networkOf(cidr))))) {
-    ignoring(['ENOENT', 'EBUSY'], () => kernel.nft(removeChain(name)))
+    ignoreErrnos(['ENOENT', 'EBUSY'], () => kernel.nft(removeChain(name)))
   }
-  ignoring(['ENOENT', 'EBUSY'], () =>
+  ignoreErrnos(['ENOENT', 'EBUSY'], () =>
     kernel.nft([
       ...removeChain(BASE.chain),
       ...FAMILIES.map(

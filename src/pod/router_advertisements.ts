@@ -1,4 +1,4 @@
-import { ignoring } from '../core/errors.ts'
+import { ignoreErrnos } from '../core/errors.ts'
 import type { Mac } from '../core/mac.ts'
 import type { Sysctl } from '../core/shell.ts'
 import type { UndoStack } from '../core/undo.ts'
@@ -56,7 +56,7 @@ export function advertisementListeners(host: Netns): Link[] {
 export function assertAdvertisementsRefusable(host: Netns): void {
   const key = acceptRaKey('default')
   if (host.readSysctl(key) === '0' || isDeafByForwarding(host, 'default')) return
-  refusing('default', () => ignoring(['ENOENT'], () => host.probeSysctl(key)))
+  refusing('default', () => ignoreErrnos(['ENOENT'], () => host.probeSysctl(key)))
 }
 
 /** `key` as in the port. */

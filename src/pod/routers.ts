@@ -1,10 +1,10 @@
 import { type Address, formatAddress, sameAddress } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import { distinct } from '../core/text.ts'
-import type { Netns, Way } from '../kernel/kernel.ts'
-import { describeWay } from './describe_way.ts'
+import type { FibEntry, Netns } from '../kernel/kernel.ts'
+import { describeFibEntry } from './describe_fib_entry.ts'
+import { isExact, type RouteLookup } from './route_lookup.ts'
 import { elsewhere } from './uplink.ts'
-import { isExact, type Ways } from './ways.ts'
 
 /*
  * The routers of the node. They are in the node's own networks, whose addresses a pool may hold, and none of them is a pod's:
@@ -12,7 +12,7 @@ import { isExact, type Ways } from './ways.ts'
  */
 
 /** What has to be asked beside the ways to some addresses, in the same round trip, to know the node's way out. */
-export function wayOutQuestions(addresses: readonly Address[]): Address[] {
+export function uplinkProbes(addresses: readonly Address[]): Address[] {
   return distinct(
     addresses.map(({ family }) => elsewhere(family)),
     formatAddress,
@@ -20,14 +20,14 @@ export function wayOutQuestions(addresses: readonly Address[]): Address[] {
 }
 
 /** The links that the node's way out leaves by: what is there is not ours. */
-export function wayOutLinks(ways: Ways, { family }: Address): number[] {
-  return ways(elsewhere(family))?.hops.map(({ linkIndex }) => linkIndex) ?? []
+export function uplinkLinks(lookup: RouteLookup, { family }: Address): number[] {
+  return lookup(elsewhere(family))?.hops.map(({ linkIndex }) => linkIndex) ?? []
 }
 
 /** Whether the node's way out of either family leaves by the link: what is said to do to it may cut the node off. */
 export function livesBy(host: Netns, linkIndex: number): boolean {
-  const ways = host.ways([elsewhere(4), elsewhere(6)])
-  return ways.some(({ hops }) => hops.some((hop) => hop.linkIndex === linkIndex))
+  const lookup = host.lookupRoutes([elsewhere(4), elsewhere(6)])
+  return lookup.some(({ hops }) => hops.some((hop) => hop.linkIndex === linkIndex))
 }
 
 /**
@@ -37,25 +37,25 @@ export function livesBy(host: Netns, linkIndex: number): boolean {
 export function routersAmong(
   host: Netns,
   addresses: readonly Address[],
-  ways: Ways,
-): { address: Address; way: Way }[] {
+  lookup: RouteLookup,
+): { address: Address; entry: FibEntry }[] {
   return addresses.flatMap((address) => {
-    const out = ways(elsewhere(address.family))
-    if (out && leadsBy(out, address)) return [{ address, way: out }]
-    const direct = ways(address)
+    const out = lookup(elsewhere(address.family))
+    if (out && leadsBy(out, address)) return [{ address, entry: out }]
+    const direct = lookup(address)
     if (direct?.type !== 'unicast' || isExact(direct)) return []
-    const links = wayOutLinks(ways, address)
+    const links = uplinkLinks(lookup, address)
     if (!direct.hops.some(({ linkIndex, gateway }) => !gateway && links.includes(linkIndex))) return []
-    const way = host.allWays(address.family).find((one) => leadsBy(one, address))
-    return way ? [{ address, way }] : []
+    const entry = host.fibEntries(address.family).find((one) => leadsBy(one, address))
+    return entry ? [{ address, entry }] : []
   })
 }
 
 /** The refusal of an address for a pod that is a router's. */
-export function routerFault(host: Netns, address: Address, way: Way): Fault {
+export function routerFault(host: Netns, address: Address, entry: FibEntry): Fault {
   const text = formatAddress(address)
   return new Fault(
-    `${text} is a router of the node, by route ${describeWay(host, way)}: no pod can have it`,
+    `${text} is a router of the node, by route ${describeFibEntry(host, entry)}: no pod can have it`,
     {
       code: Code.addressInUse,
       hint: `Ask for another address, or leave ${text} out of the ranges.`,
@@ -63,6 +63,6 @@ export function routerFault(host: Netns, address: Address, way: Way): Fault {
   )
 }
 
-function leadsBy({ hops }: Way, address: Address): boolean {
+function leadsBy({ hops }: FibEntry, address: Address): boolean {
   return hops.some(({ gateway }) => gateway && sameAddress(gateway, address))
 }

@@ -1,11 +1,11 @@
-import { Code, Fault, ignoring } from '../core/errors.ts'
+import { Code, Fault, ignoreErrnos } from '../core/errors.ts'
 import { type Sysctl, sysctlCommand } from '../core/shell.ts'
 import type { Netns } from '../kernel/kernel.ts'
 
 /** Puts a setting back, if it differs. Nothing is to be done when it has gone with its link. */
 export function restoreSysctl(netns: Netns, key: string, value: string): void {
   const now = netns.readSysctl(key)
-  if (now !== undefined && now !== value) ignoring(['ENOENT'], () => netns.writeSysctl(key, value))
+  if (now !== undefined && now !== value) ignoreErrnos(['ENOENT'], () => netns.writeSysctl(key, value))
 }
 
 /** Whether a setting can be written, as it can't below a /proc/sys that is read-only. */

@@ -28,7 +28,7 @@ const MAIN_TABLE = 254
 export type Sender = Pick<PodSpec, 'ips' | 'hostIfName' | 'bridge'>
 
 /** A route that leads out of the node, and the link that it leads by. */
-export type WayOut = { readonly route: Route; readonly link: Link }
+export type Uplink = { readonly route: Route; readonly link: Link }
 
 /** An address that the node reaches by its way out. */
 export function elsewhere(family: Family): Address {
@@ -40,7 +40,7 @@ export function elsewhere(family: Family): Address {
  * without a way out. Counted are the links and what the routes say.
  */
 export function uplinkMtu(host: Netns, pod: Sender): number | undefined {
-  const mtus = waysOut(host, pod).map(mtuOf)
+  const mtus = uplinksOf(host, pod).map(mtuOf)
   return mtus.length > 0 ? Math.min(...mtus) : undefined
 }
 
@@ -49,19 +49,19 @@ export function uplinkMtu(host: Netns, pod: Sender): number | undefined {
  * addresses, those of any family. There may be several of each: a route by several next hops, or one for each half of the
  * Internet.
  */
-export function waysOut(host: Netns, pod: Sender): WayOut[] {
+export function uplinksOf(host: Netns, pod: Sender): Uplink[] {
   const own = familiesOf(pod.ips)
   const others = ([4, 6] as const).filter((family) => !own.includes(family))
   const routes = routesOut(host, pod, own)
   return withLinks(host, routes.length > 0 ? routes : routesOut(host, pod, others))
 }
 
-function mtuOf({ route: { dst, mtu }, link }: WayOut): number {
+function mtuOf({ route: { dst, mtu }, link }: Uplink): number {
   const byLink = dst.address.family === 6 ? (link.ipv6Mtu ?? link.mtu) : link.mtu
   return Math.min(byLink, link.mtu, mtu ?? link.mtu)
 }
 
-function withLinks(host: Netns, routes: readonly Route[]): WayOut[] {
+function withLinks(host: Netns, routes: readonly Route[]): Uplink[] {
   const links = new Map<number, Link | undefined>()
   for (const { linkIndex: index } of routes) if (!links.has(index)) links.set(index, host.link({ index }))
   return routes.flatMap((route) => {

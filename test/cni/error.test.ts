@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { printError } from '../../src/cni/print_error.ts'
 import { assertCommandAllowed, isAtLeast, printVersion, SUPPORTED_VERSIONS } from '../../src/cni/versions.ts'
-import { Code, during, Fault } from '../../src/core/errors.ts'
+import { Code, Fault, withAction } from '../../src/core/errors.ts'
 import { faultOf } from '../support/fault_of.ts'
 
 const print = (error: unknown) => JSON.parse(printError(error, '1.1.0'))
@@ -23,8 +23,8 @@ describe('printError', () => {
 
   it('puts the outermost action into msg, and the causes, the errno and the hint into details', () => {
     const fault = faultOf(() =>
-      during('attach eth0 to cni0', () =>
-        during('create bridge cni0', () => {
+      withAction('attach eth0 to cni0', () =>
+        withAction('create bridge cni0', () => {
           throw new Fault('operation not permitted', { code: Code.io, errno: 'EPERM', hint: 'Run as root.' })
         }),
       ),
@@ -60,7 +60,7 @@ describe('printError', () => {
     function thrower(): never {
       throw new TypeError('x is undefined')
     }
-    const details = print(faultOf(() => during('do something', thrower))).details
+    const details = print(faultOf(() => withAction('do something', thrower))).details
     expect(details).toMatch(/at thrower \(.*error\.test\.ts:\d+:\d+\)/)
     expect(print(new Fault('refused')).details).toBeUndefined()
   })

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { Code, collectFaults, during, Fault, isErrno } from '../../src/core/errors.ts'
+import { Code, collectFaults, Fault, isErrno, withAction } from '../../src/core/errors.ts'
 
 describe('a fault', () => {
   it('is an internal one unless something else is said', () => {
@@ -46,14 +46,14 @@ describe('a fault', () => {
 
 describe('an action', () => {
   it('gives what its work gives', () => {
-    expect(during('add', () => 5)).toBe(5)
+    expect(withAction('add', () => 5)).toBe(5)
   })
 
   it('stands before the message of what went wrong, and keeps code and errno', () => {
     const work = () => {
       throw new Fault('EEXIST', { errno: 'EEXIST', code: Code.io })
     }
-    expect(thrownBy(() => during('add route', work))).toMatchObject({
+    expect(thrownBy(() => withAction('add route', work))).toMatchObject({
       message: 'add route: EEXIST',
       errno: 'EEXIST',
       code: Code.io,
@@ -62,7 +62,7 @@ describe('an action', () => {
 
   it('makes a fault of anything that is thrown', () => {
     const thrown = thrownBy(() =>
-      during('add', () => {
+      withAction('add', () => {
         throw 'a word'
       }),
     )
@@ -74,7 +74,7 @@ describe('an action', () => {
     const work = () => {
       throw new Error('no')
     }
-    expect(thrownBy(() => during('probe', work, { code: Code.notAvailable }))).toMatchObject({
+    expect(thrownBy(() => withAction('probe', work, { code: Code.notAvailable }))).toMatchObject({
       code: Code.notAvailable,
     })
   })

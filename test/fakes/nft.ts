@@ -1,5 +1,5 @@
 import { addressFromBytes, overlaps, sameCidr } from '../../src/core/address.ts'
-import { during } from '../../src/core/errors.ts'
+import { withAction } from '../../src/core/errors.ts'
 import {
   isRemoval,
   type NftChain,
@@ -62,7 +62,7 @@ export class FakeNft {
     if (!commands.every(isRemoval)) this.probe()
     const draft = structuredClone(this.#tables)
     for (const command of commands) {
-      during(`nftables: ${describeNftCommand(command)}`, () => applyCommand(draft, command))
+      withAction(`nftables: ${describeNftCommand(command)}`, () => applyCommand(draft, command))
     }
     for (const { maps } of draft.values()) for (const map of maps.values()) map.leaving = 0
     this.#tables = draft

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { parseAddress, parseCidr } from '../../src/core/address.ts'
-import type { Netns, Way } from '../../src/kernel/kernel.ts'
+import type { FibEntry, Netns } from '../../src/kernel/kernel.ts'
 import { refuseForeignRouted } from '../../src/pod/foreign.ts'
 import type { NodeState } from '../../src/pod/node_state.ts'
 
@@ -9,7 +9,7 @@ import type { NodeState } from '../../src/pod/node_state.ts'
 const GATEWAY = parseAddress('fd00::1')
 const OTHERS = { holderOf: () => undefined, isOwnLink: () => false } as unknown as NodeState
 /** As the kernel has it while an address is new: IPv6, by the kernel, for the very address. */
-const ROUTE: Way = {
+const ROUTE: FibEntry = {
   type: 'unicast',
   dst: parseCidr('fd00::1/128'),
   table: 254,
@@ -19,8 +19,8 @@ const ROUTE: Way = {
 }
 
 /** Judges the gateway by that route, on a node without any link. `later` is what the kernel answers from then on. */
-function judge(later: Way | undefined): void {
-  const host = { link: () => undefined, addresses: () => [], ways: () => [later] } as unknown as Netns
+function judge(later: FibEntry | undefined): void {
+  const host = { link: () => undefined, addresses: () => [], lookupRoutes: () => [later] } as unknown as Netns
   const ip = { cidr: parseCidr('fd00::5/64'), gateway: GATEWAY }
   refuseForeignRouted(host, { ips: [ip] }, (address) => (address === GATEWAY ? ROUTE : undefined), OTHERS)
 }

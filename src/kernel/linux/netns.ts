@@ -3,6 +3,7 @@ import { Code, Fault, isErrno } from '../../core/errors.ts'
 import { describeChange } from '../describe.ts'
 import type {
   Change,
+  FibEntry,
   Link,
   LinkAddress,
   LinkRef,
@@ -11,7 +12,6 @@ import type {
   PolicyRule,
   PortVlan,
   Route,
-  Way,
 } from '../kernel.ts'
 import { familyNumber, stepsOf, writeChange, writeIfInfo, writeLinkHead } from '../netlink/changes.ts'
 import {
@@ -32,6 +32,7 @@ import {
   decodePortVlans,
   decodeRoutes,
 } from '../netlink/replies.ts'
+import { decodeLookup, refusedLookup, writeHopLookup, writeLookup } from '../netlink/route_lookup.ts'
 import {
   EXT_MASK_SKIP_STATS,
   EXT_MASK_VLANS,
@@ -42,7 +43,6 @@ import {
   Rtm,
   TABLE_LOCAL,
 } from '../netlink/rtnetlink.ts'
-import { decodeWay, refusedWay, writeHopQuestion, writeWayQuestion } from '../netlink/ways.ts'
 import { errnoName } from './errno.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
@@ -153,7 +153,7 @@ export class LinuxNetns implements Netns {
     let index: number | undefined
     const [ack] = this.#open().exchange(
       1,
-      (writer, seq) => writeHopQuestion(writer, address, seq),
+      (writer, seq) => writeHopLookup(writer, address, seq),
       ({ type, body }) => {
         if (type === Rtm.newRoute) index = decodeRoutes(body)[0]?.linkIndex
       },
@@ -170,7 +170,7 @@ export class LinuxNetns implements Netns {
       (writer, seq) => {
         first = seq
         for (const [i, address] of addresses.entries()) {
-          writeWayQuestion(writer, address, seq + i)
+          writeLookup(writer, address, seq + i)
         }
         writer.begin(Rtm.getRule, NLM_F_REQUEST | NLM_F_DUMP, seq + addresses.length)
         writer.u32(Family.unspec).u32(0).u32(0).end()
@@ -195,24 +195,24 @@ export class LinuxNetns implements Netns {
     return found.filter(({ priority = 0 }) => priority === lowest)
   }
 
-  ways(addresses: readonly Address[], changes: readonly Change[] = []): Way[] {
-    const ways: Way[] = []
+  lookupRoutes(addresses: readonly Address[], changes: readonly Change[] = []): FibEntry[] {
+    const entries: FibEntry[] = []
     const answers = this.#applyAndAsk(changes, {
       count: addresses.length,
       write: (writer, first) => {
-        for (const [i, address] of addresses.entries()) writeWayQuestion(writer, address, first + i)
+        for (const [i, address] of addresses.entries()) writeLookup(writer, address, first + i)
       },
       onReply: ({ type, body }, index) => {
-        if (type === Rtm.newRoute) ways[index] = decodeWay(body)
+        if (type === Rtm.newRoute) entries[index] = decodeLookup(body)
       },
     })
-    return answers.map(({ errno }, i) => ways[i] ?? refusedWay(errno))
+    return answers.map(({ errno }, i) => entries[i] ?? refusedLookup(errno))
   }
 
-  allWays(family: IpFamily): Way[] {
+  fibEntries(family: IpFamily): FibEntry[] {
     const body = (writer: MessageWriter) => writer.u8(familyNumber(family)).u8(0).u16(0).u32(0).u32(0)
     return this.#dump('routes', { request: Rtm.getRoute, reply: Rtm.newRoute, body })
-      .map(decodeWay)
+      .map(decodeLookup)
       .filter(({ table }) => table !== TABLE_LOCAL)
   }
 

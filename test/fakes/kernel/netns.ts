@@ -1,8 +1,9 @@
 import { type Address, type Family, formatAddress, isDefaultRoute } from '../../../src/core/address.ts'
-import { during, Fault } from '../../../src/core/errors.ts'
+import { Fault, withAction } from '../../../src/core/errors.ts'
 import { describeChange } from '../../../src/kernel/describe.ts'
 import type {
   Change,
+  FibEntry,
   Link,
   LinkAddress,
   LinkRef,
@@ -11,7 +12,6 @@ import type {
   PolicyRule,
   PortVlan,
   Route,
-  Way,
 } from '../../../src/kernel/kernel.ts'
 import { Killed } from '../files.ts'
 import { addAddress, dropIpv6, makeLinkLocals, removeAddress } from './addresses.ts'
@@ -52,7 +52,7 @@ export class FakeNetns implements Netns {
       const what = describeChange(change)
       try {
         this.#run('change', what, () => {
-          during(what, () => this.#applyOne(change))
+          withAction(what, () => this.#applyOne(change))
         })
       } catch (error) {
         if (error instanceof Killed) throw error
@@ -133,7 +133,7 @@ export class FakeNetns implements Netns {
     )
   }
 
-  ways(addresses: readonly Address[], changes: readonly Change[] = []): Way[] {
+  lookupRoutes(addresses: readonly Address[], changes: readonly Change[] = []): FibEntry[] {
     this.apply(changes)
     if (addresses.length === 0) return []
     return this.#query(`find the routes to ${addresses.map(formatAddress).join(', ')}`, (namespace) =>
@@ -141,7 +141,7 @@ export class FakeNetns implements Netns {
     )
   }
 
-  allWays(): Way[] {
+  fibEntries(): FibEntry[] {
     return this.#query('list routes', ({ routes }) => routes.map(wayOf))
   }
 
@@ -152,7 +152,7 @@ export class FakeNetns implements Netns {
   writeSysctl(key: string, value: string): void {
     const what = `write ${value} to sysctl ${key}`
     this.#run('sysctl', what, (namespace) => {
-      during(what, () => writeSysctl(namespace, key, value))
+      withAction(what, () => writeSysctl(namespace, key, value))
       for (const link of namespace.links.values()) if (!hasIpv6(link)) dropIpv6(link)
       makeLinkLocals(namespace)
     })

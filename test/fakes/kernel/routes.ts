@@ -8,7 +8,7 @@ import {
   sameAddress,
   sameCidr,
 } from '../../../src/core/address.ts'
-import type { Route, Way } from '../../../src/kernel/kernel.ts'
+import type { FibEntry, Route } from '../../../src/kernel/kernel.ts'
 import {
   AddressFlag,
   type FakeLink,
@@ -122,7 +122,7 @@ export function bestRoutes(namespace: Namespace, address: Address): FakeRoute[] 
   return matching.sort((a, b) => b.dst.prefix - a.dst.prefix || a.priority - b.priority).slice(0, 1)
 }
 
-export function wayTo(namespace: Namespace, address: Address): Way {
+export function wayTo(namespace: Namespace, address: Address): FibEntry {
   const holder = [...namespace.links.values()].find(({ addresses }) =>
     addresses.some(({ cidr }) => sameAddress(cidr.address, address)),
   )
@@ -131,7 +131,7 @@ export function wayTo(namespace: Namespace, address: Address): Way {
   return best ? wayOf(best) : { type: 'none', hops: [] }
 }
 
-export function wayOf({ dst, table, priority, kernel, linkIndex, gateway }: FakeRoute): Way {
+export function wayOf({ dst, table, priority, kernel, linkIndex, gateway }: FakeRoute): FibEntry {
   const hop = { linkIndex, ...(gateway && { gateway }) }
   return { type: 'unicast', dst, table, protocol: kernel ? 2 : 3, priority, hops: [hop] }
 }

@@ -17,17 +17,17 @@ const [COMMA, COLON, SPACE] = [0x2c, 0x3a, 0x20]
  * Undefined if the text is not one whole object. Looks at each character a bounded number of times, without
  * recursion into what it leaves out.
  */
-export function skimObject(text: string): Record<string, unknown> | undefined {
+export function recoverObject(text: string): Record<string, unknown> | undefined {
   const start = skipSpace(text, 0)
   if (text.charCodeAt(start) !== OPEN_BRACE) return undefined
   const end = endOfValue(text, start)
   if (end < 0 || skipSpace(text, end) !== text.length) return undefined
-  const value = skimValue(text.slice(start, end), MAX_LEVELS)
+  const value = recoverValue(text.slice(start, end), MAX_LEVELS)
   return isObject(value) ? value : undefined
 }
 
 /** The value of a text that is one JSON value; undefined if nothing of it can be read. */
-function skimValue(text: string, levels: number): unknown {
+function recoverValue(text: string, levels: number): unknown {
   if (text.length <= MAX_LENGTH) {
     try {
       const value: unknown = JSON.parse(text)
@@ -37,13 +37,13 @@ function skimValue(text: string, levels: number): unknown {
     }
   }
   if (levels === 0) return undefined
-  if (text.charCodeAt(0) === OPEN_BRACE) return skimMembers(text, levels - 1)
+  if (text.charCodeAt(0) === OPEN_BRACE) return recoverMembers(text, levels - 1)
   // Of a list that is too long, nobody asks for an item.
-  if (text.charCodeAt(0) === OPEN_BRACKET && text.length <= MAX_LENGTH) return skimItems(text, levels - 1)
+  if (text.charCodeAt(0) === OPEN_BRACKET && text.length <= MAX_LENGTH) return recoverItems(text, levels - 1)
   return undefined
 }
 
-function skimMembers(text: string, levels: number): Record<string, unknown> {
+function recoverMembers(text: string, levels: number): Record<string, unknown> {
   const members: Record<string, unknown> = {}
   for (let at = skipSpace(text, 1); text.charCodeAt(at) === QUOTE; ) {
     const keyEnd = endOfString(text, at)
@@ -52,8 +52,8 @@ function skimMembers(text: string, levels: number): Record<string, unknown> {
     const start = skipSpace(text, colon + 1)
     const end = endOfValue(text, start)
     if (end < 0) break
-    const key = skimValue(text.slice(at, keyEnd), 0)
-    const value = skimValue(text.slice(start, end), levels)
+    const key = recoverValue(text.slice(at, keyEnd), 0)
+    const value = recoverValue(text.slice(start, end), levels)
     // Not the one key whose assignment would change the prototype.
     if (typeof key === 'string' && key !== '__proto__' && value !== undefined) members[key] = value
     at = nextAfterComma(text, end)
@@ -61,12 +61,12 @@ function skimMembers(text: string, levels: number): Record<string, unknown> {
   return members
 }
 
-function skimItems(text: string, levels: number): unknown[] | undefined {
+function recoverItems(text: string, levels: number): unknown[] | undefined {
   const items: unknown[] = []
   for (let at = skipSpace(text, 1); at < text.length - 1; ) {
     const end = endOfValue(text, at)
     if (end <= at) break
-    const item = skimValue(text.slice(at, end), levels)
+    const item = recoverValue(text.slice(at, end), levels)
     if (item === undefined) return undefined
     items.push(item)
     at = nextAfterComma(text, end)

@@ -1,12 +1,12 @@
 import { type Address, addressBytes } from '../../core/address.ts'
-import type { Way, WayType } from '../kernel.ts'
+import type { FibEntry, FibEntryType } from '../kernel.ts'
 import { familyNumber } from './changes.ts'
 import { type MessageWriter, NLM_F_ACK, NLM_F_REQUEST } from './message.ts'
 import { decodeRouteEntry } from './replies.ts'
 import { RTM_F_FIB_MATCH, RTM_F_LOOKUP_TABLE, Rta, Rtm } from './rtnetlink.ts'
 
 /** RTN_*: what a route does with a packet. Source: linux/rtnetlink.h. */
-const TYPES: readonly (WayType | undefined)[] = [
+const TYPES: readonly (FibEntryType | undefined)[] = [
   undefined,
   'unicast',
   'local',
@@ -20,7 +20,7 @@ const TYPES: readonly (WayType | undefined)[] = [
 ]
 
 /** EINVAL, EHOSTUNREACH, EACCES: how it refuses a question by the type of the route. ENETUNREACH: it has none. */
-const REFUSALS: Readonly<Record<number, WayType>> = {
+const REFUSALS: Readonly<Record<number, FibEntryType>> = {
   22: 'blackhole',
   113: 'unreachable',
   13: 'prohibit',
@@ -31,20 +31,20 @@ const REFUSALS: Readonly<Record<number, WayType>> = {
  * kernel ignores the flag, and answers with the one next hop that it has chosen. IPv6 always tells the table, and refuses
  * the wish.
  */
-export function writeWayQuestion(writer: MessageWriter, address: Address, seq: number): void {
+export function writeLookup(writer: MessageWriter, address: Address, seq: number): void {
   const flags = address.family === 4 ? RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH : RTM_F_FIB_MATCH
-  writeQuestion(writer, address, { seq, flags })
+  writeGetRoute(writer, address, { seq, flags })
 }
 
 /**
  * Asks for the one next hop that the kernel chooses for a packet. The answer names its link also where an entry shows the
  * number of a next hop object only.
  */
-export function writeHopQuestion(writer: MessageWriter, address: Address, seq: number): void {
-  writeQuestion(writer, address, { seq, flags: 0 })
+export function writeHopLookup(writer: MessageWriter, address: Address, seq: number): void {
+  writeGetRoute(writer, address, { seq, flags: 0 })
 }
 
-function writeQuestion(
+function writeGetRoute(
   writer: MessageWriter,
   address: Address,
   { seq, flags }: { readonly seq: number; readonly flags: number },
@@ -61,7 +61,7 @@ function writeQuestion(
 }
 
 /** Reads the body of an RTM_NEWROUTE message, of any table and type. */
-export function decodeWay(body: Uint8Array): Way {
+export function decodeLookup(body: Uint8Array): FibEntry {
   const { type, isClone, route, hops, nextHopId } = decodeRouteEntry(body)
   return {
     type: TYPES[type] ?? 'other',
@@ -77,6 +77,6 @@ export function decodeWay(body: Uint8Array): Way {
 }
 
 /** What a refused question says. */
-export function refusedWay(errno: number): Way {
+export function refusedLookup(errno: number): FibEntry {
   return { type: REFUSALS[errno] ?? 'none', hops: [] }
 }

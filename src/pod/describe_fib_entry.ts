@@ -1,23 +1,23 @@
 import { formatAddress, formatCidr } from '../core/address.ts'
 import { quote } from '../core/shell.ts'
-import type { Netns, Way } from '../kernel/kernel.ts'
+import type { FibEntry, Netns } from '../kernel/kernel.ts'
 
 const MAIN_TABLE = 254
 
 /** A route as `ip route` writes it. */
-export function describeWay(host: Netns, way: Way): string {
-  const { type, dst, table, priority } = way
+export function describeFibEntry(host: Netns, entry: FibEntry): string {
+  const { type, dst, table, priority } = entry
   const parts = [
     type !== 'unicast' && type,
     dst && (dst.prefix === 0 ? 'default' : formatCidr(dst)),
-    ...(type === 'unicast' ? describeHops(host, way) : []),
+    ...(type === 'unicast' ? describeHops(host, entry) : []),
     table !== undefined && table !== MAIN_TABLE && `table ${table}`,
     priority && `metric ${priority}`,
   ]
   return parts.filter(Boolean).join(' ')
 }
 
-function describeHops(host: Netns, { hops, nextHopId }: Way): string[] {
+function describeHops(host: Netns, { hops, nextHopId }: FibEntry): string[] {
   if (nextHopId !== undefined) return [`nhid ${nextHopId}`]
   const texts = hops.map(({ linkIndex, gateway }) => {
     const name = host.link({ index: linkIndex })?.name ?? String(linkIndex)
@@ -27,7 +27,7 @@ function describeHops(host: Netns, { hops, nextHopId }: Way): string[] {
 }
 
 /** The command that takes a route away. */
-export function removeWay(host: Netns, way: Way): string {
-  const family = way.dst?.address.family === 6 ? '-6 ' : ''
-  return `ip ${family}route del ${describeWay(host, way)}`
+export function removeRouteCommand(host: Netns, entry: FibEntry): string {
+  const family = entry.dst?.address.family === 6 ? '-6 ' : ''
+  return `ip ${family}route del ${describeFibEntry(host, entry)}`
 }

@@ -1,15 +1,15 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { skimObject } from '../../src/cni/skim.ts'
+import { recoverObject } from '../../src/cni/recover_json.ts'
 
 const DEEP = `${'['.repeat(200)}${']'.repeat(200)}`
 
-describe('skimObject', () => {
+describe('recoverObject', () => {
   it('reads what JSON.parse reads', () => {
     fc.assert(
       fc.property(fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 4 })), (value) => {
         const text = JSON.stringify(value)
-        expect(skimObject(text)).toEqual(JSON.parse(text))
+        expect(recoverObject(text)).toEqual(JSON.parse(text))
       }),
     )
   })
@@ -20,7 +20,7 @@ describe('skimObject', () => {
       fc.property(fc.array(member, { maxLength: 6 }), fc.nat(6), (members, place) => {
         const texts = members.map(([key, value]) => `${JSON.stringify(`k${key}`)} : ${JSON.stringify(value)}`)
         const text = `{${texts.toSpliced(place, 0, `"deep":${DEEP}`).join(' , ')}}`
-        expect(skimObject(` ${text}\n`)).toEqual(JSON.parse(`{${texts.join(',')}}`))
+        expect(recoverObject(` ${text}\n`)).toEqual(JSON.parse(`{${texts.join(',')}}`))
       }),
     )
   })
@@ -34,17 +34,17 @@ describe('skimObject', () => {
     ['takes the last of two', `{"a":1,"a":2,"deep":${DEEP}}`, { a: 2 }],
     ['takes quotes and brackets in texts for letters', `{"a":"\\\\\\"]}","deep":${DEEP}}`, { a: '\\"]}' }],
   ])('%s', (_, text, expected) => {
-    expect(skimObject(text)).toEqual(expected)
+    expect(recoverObject(text)).toEqual(expected)
   })
 
   it.each(['', '[]', '{', '{"a":1', '{"a":"b}', '{}}', '{} {}', '"{}"', `{"a":${'['.repeat(200)}}`])(
     'refuses %j, which is no whole object',
     (text) => {
-      expect(skimObject(text)).toBeUndefined()
+      expect(recoverObject(text)).toBeUndefined()
     },
   )
 
   it('never throws', () => {
-    fc.assert(fc.property(fc.stringMatching(/^[{}[\]",:\\a1 ]*$/), (text) => void skimObject(`{${text}}`)))
+    fc.assert(fc.property(fc.stringMatching(/^[{}[\]",:\\a1 ]*$/), (text) => void recoverObject(`{${text}}`)))
   })
 })
