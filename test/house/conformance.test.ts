@@ -26,7 +26,7 @@ describe('the table', () => {
   const passed = (name: string): NamedOutcome => ({ name, state: 'passed' })
 
   function linesOf(...outcomes: NamedOutcome[]): string[] {
-    return formatTable(outcomes)
+    return formatTable(outcomes, { all: true })
       .split('\n')
       .map((line) => line.replace(/ +/g, ' '))
   }
@@ -70,6 +70,19 @@ describe('the table', () => {
     expect(lines).toContain(
       ' bowline: passes 0, fails as declared 0, not so 0, in the VM 1, not run 1 (0 runs)',
     )
+  })
+
+  it('has only the cases that failed unless all are asked for', () => {
+    const outcomes: NamedOutcome[] = [
+      passed('1: one (bowline)'),
+      passed('2: two (reference) fails: no luck'),
+      { name: '3: three (bowline)', state: 'failed' },
+    ]
+    const text = formatTable(outcomes)
+    expect(text).not.toMatch(/one|two/)
+    expect(text).toMatch(/three .*NOT SO/)
+    expect(text).toContain('conformance: 3 cases')
+    expect(formatTable(outcomes.slice(0, 2))).toMatch(/^conformance: 2 cases/)
   })
 
   it('refuses two cases of one id', () => {

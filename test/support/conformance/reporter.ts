@@ -9,12 +9,18 @@ declare module 'vitest' {
   }
 }
 
-/** Prints the table of the conformance cases that were run; nothing when there was none. */
+/** The whole table is some 280 lines, which would push everything else out of sight at the end of a log. */
+const all = process.env['BOWLINE_TABLE'] === '1'
+
+/**
+ * Prints the conformance cases that failed and the counts of all; with BOWLINE_TABLE=1 every case. Prints nothing when no
+ * case was run.
+ */
 // biome-ignore lint/style/noDefaultExport: vitest takes a reporter by its default export only
 export default class ConformanceReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[]): void {
     const outcomes = modules.flatMap(outcomesOf)
-    if (outcomes.length > 0) console.log(`\n${formatTable(outcomes)}\n`)
+    if (outcomes.length > 0) console.log(`\n${formatTable(outcomes, { all })}\n`)
   }
 }
 

@@ -9,21 +9,21 @@ export type NamedOutcome = { readonly name: string; readonly state: 'passed' | '
 const TITLE_WIDTH = 96
 
 /**
- * The table of what conformance cases have shown, a line a case, and the counts below it. "fails: …" in the column of the
+ * Returns a table of the cases that failed, or of all, and below it the counts of all. "fails: …" in the column of the
  * reference means that it failed as the case declares. Throws when two cases have one id.
  */
-export function formatTable(outcomes: readonly NamedOutcome[]): string {
+export function formatTable(outcomes: readonly NamedOutcome[], { all = false } = {}): string {
   const lines = [...tally(outcomes).values()].toSorted(byId)
+  const shown = all ? lines : lines.filter(({ reference, bowline }) => reference.failed + bowline.failed > 0)
   const heading = ['case ', 'what is right'.padEnd(TITLE_WIDTH), 'bowline'.padEnd(11), 'reference']
-  const rows = lines.map((line) => [
+  const rows = shown.map((line) => [
     line.id.padEnd(5),
     shorten(line.title).padEnd(TITLE_WIDTH),
     verdict(line.bowline, 'passes').padEnd(11),
     verdict(line.reference, line.fails ? `fails: ${line.fails}` : 'passes'),
   ])
   return [
-    ...[heading, ...rows].map((cells) => cells.join(' | ')),
-    '',
+    ...(rows.length > 0 ? [...[heading, ...rows].map((cells) => cells.join(' | ')), ''] : []),
     `conformance: ${lines.length} cases`,
     `  bowline:   ${count(lines.map((line) => ({ tally: line.bowline, fails: false })))}`,
     `  reference: ${count(lines.map((line) => ({ tally: line.reference, fails: line.fails !== undefined })))}`,

@@ -11,7 +11,8 @@ let entered = false
 
 /**
  * Moves this process, and what it starts from now on, into a network and a mount namespace of its own, with `lo` up and
- * named namespaces (`ip netns`) that nobody else sees. Throws unless it is really away from the machine's own network.
+ * an empty /run: named namespaces (`ip netns`), sockets and the lock of iptables are nobody else's, so that test files can
+ * run at the same time. Throws unless it is really away from the machine's own network.
  */
 export function enterPrivateNamespaces(): void {
   const before = currentNetwork()
@@ -20,9 +21,7 @@ export function enterPrivateNamespaces(): void {
   if (currentNetwork() === before) throw new Error('still in the network namespace of the machine')
   entered = true
   run('mount --make-rprivate /')
-  run('mkdir -p /run/netns')
-  run('mount -t tmpfs tmpfs /run/netns')
-  run('ip link set lo up')
+  run('mount -t tmpfs tmpfs /run; mkdir /run/netns /run/lock; ip link set lo up')
 }
 
 /** Leaves the private network for a new one, with `lo` up and nothing else in it. The old one goes with its users. */
