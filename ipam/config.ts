@@ -6,47 +6,31 @@ import {
   formatCidr,
   lastAddressOf,
   networkOf,
-  parseAddress,
-  parseCidr,
   sameAddress,
 } from '../src/core/address.ts'
-import { Code, Fault, withAction } from '../src/core/errors.ts'
+import { Code, Fault } from '../src/core/errors.ts'
 import { isAllHosts, notAHost, notASubnet } from '../src/core/special_address.ts'
 import { capacityOf, formatRangeSet, type Range, type RangeSet, rangeOf } from './range_set.ts'
 
-/** The section `ipam` of a network configuration, decoded. The keys are host-local's. */
+/** The keys of `ipam` that say which addresses and routes there are, decoded. They are host-local's. */
 export type IpamConfig = {
-  readonly type?: string | undefined
-  readonly ranges?: readonly (readonly RangeConfig[])[] | undefined
-  /** One range in the old place of its keys; without `subnet` the other three mean nothing. */
-  readonly subnet?: string | undefined
-  readonly rangeStart?: string | undefined
-  readonly rangeEnd?: string | undefined
-  readonly gateway?: string | undefined
-  readonly routes?: readonly RouteConfig[] | undefined
-  /** Where the leases are, absolute. */
-  readonly dataDir?: string | undefined
-  /** A file in the format of resolv.conf(5), absolute. */
-  readonly resolvConf?: string | undefined
+  readonly ranges?: readonly (readonly RangeConfig[])[]
+  /** A single range may have its keys in `ipam` itself; without `subnet` the other three mean nothing. */
+  readonly subnet?: Cidr
+  readonly rangeStart?: Address
+  readonly rangeEnd?: Address
+  readonly gateway?: Address
+  readonly routes?: readonly NextHop[]
 }
 
 export type RangeConfig = {
-  readonly subnet: string
-  readonly rangeStart?: string | undefined
-  readonly rangeEnd?: string | undefined
-  readonly gateway?: string | undefined
+  readonly subnet: Cidr
+  readonly rangeStart?: Address
+  readonly rangeEnd?: Address
+  readonly gateway?: Address
 }
 
-export type RouteConfig = {
-  readonly dst: string
-  readonly gw?: string | undefined
-  /** Bytes. */
-  readonly mtu?: number | undefined
-  readonly advmss?: number | undefined
-  readonly priority?: number | undefined
-  readonly table?: number | undefined
-  readonly scope?: number | undefined
-}
+type NextHop = { readonly gw?: Address }
 
 /**
  * Who is to use the addresses, which decides on the gateway of a subnet that is too small to have one of its own beside
@@ -75,15 +59,15 @@ export function planRanges(
       'Add one, such as "ranges": [[{"subnet": "10.1.0.0/24"}]].',
     )
   }
-  const hops = (config.routes ?? []).flatMap(({ gw }) => (gw ? [parseAddress(gw)] : []))
+  const hops = (config.routes ?? []).flatMap(({ gw }) => gw ?? [])
   const planned = sets.map((set, i) => planSet(set, i, use, hops))
   refuseOverlaps(sets, planned)
   return planned
 }
 
 function namedSets(config: IpamConfig, runtimeIpRanges: readonly (readonly RangeConfig[])[]): NamedSet[] {
-  const { subnet, rangeStart, rangeEnd, gateway } = config
-  const old = subnet ? [{ key: 'ipam', ranges: [{ subnet, rangeStart, rangeEnd, gateway }] }] : []
+  const { subnet } = config
+  const old = subnet ? [{ key: 'ipam', ranges: [{ ...config, subnet }] }] : []
   return [
     ...runtimeIpRanges.map((ranges, i) => ({ key: `runtimeConfig.ipRanges[${i}]`, ranges })),
     ...old,
@@ -121,8 +105,8 @@ function planRange(key: string, config: RangeConfig, use: PoolUse): Range {
   const subnet = planSubnet(`${key}.subnet`, config.subnet)
   const usable = usableOf(subnet)
   const asked = {
-    start: config.rangeStart ? readInside(`${key}.rangeStart`, config.rangeStart, subnet) : usable.start,
-    end: config.rangeEnd ? readInside(`${key}.rangeEnd`, config.rangeEnd, subnet) : usable.end,
+    start: config.rangeStart ? inside(`${key}.rangeStart`, config.rangeStart, subnet) : usable.start,
+    end: config.rangeEnd ? inside(`${key}.rangeEnd`, config.rangeEnd, subnet) : usable.end,
   }
   if (asked.start.value > asked.end.value) {
     throw refuse(
@@ -139,7 +123,7 @@ function planRange(key: string, config: RangeConfig, use: PoolUse): Range {
     )
   }
   const gateway = config.gateway
-    ? readGateway(`${key}.gateway`, config.gateway, subnet)
+    ? plannedGateway(`${key}.gateway`, config.gateway, subnet)
     : defaultGateway(key, { subnet, start, end }, use)
   return { subnet, start, end, ...(gateway && { gateway }) }
 }
@@ -174,8 +158,8 @@ function next(address: Address): Address {
   return { ...address, value: address.value + 1n }
 }
 
-function planSubnet(key: string, text: string): Cidr {
-  const subnet = withAction(`key "${key}"`, () => parseCidr(text))
+function planSubnet(key: string, subnet: Cidr): Cidr {
+  const text = formatCidr(subnet)
   const network = networkOf(subnet)
   if (!sameAddress(network.address, subnet.address)) {
     throw refuse(`key "${key}": ${text} has host bits set`, `Write ${formatCidr(network)}.`)
@@ -186,8 +170,8 @@ function planSubnet(key: string, text: string): Cidr {
 }
 
 /** host-local allows a gateway outside the subnet (a link-local one, say). */
-function readGateway(key: string, text: string, subnet: Cidr): Address {
-  const gateway = withAction(`key "${key}"`, () => parseAddress(text))
+function plannedGateway(key: string, gateway: Address, subnet: Cidr): Address {
+  const text = formatAddress(gateway)
   if (gateway.family !== subnet.address.family) {
     throw refuse(
       `key "${key}": ${text} is not of the family of ${formatCidr(subnet)}`,
@@ -202,23 +186,25 @@ function readGateway(key: string, text: string, subnet: Cidr): Address {
   )
 }
 
-function readInside(key: string, text: string, subnet: Cidr): Address {
-  const address = withAction(`key "${key}"`, () => parseAddress(text))
+function inside(key: string, address: Address, subnet: Cidr): Address {
   if (contains(subnet, address)) return address
-  throw refuse(`key "${key}": ${text} is not in ${formatCidr(subnet)}`, 'Give an address of the subnet.')
+  throw refuse(
+    `key "${key}": ${formatAddress(address)} is not in ${formatCidr(subnet)}`,
+    'Give an address of the subnet.',
+  )
 }
 
 /**
  * Throws a Fault (invalid config) for a next hop that no router of these sets can have. Whether a pod can reach the
  * others only the kernel knows.
  */
-export function assertNextHops(routes: readonly RouteConfig[] = [], sets: readonly RangeSet[]): void {
+export function assertNextHops(routes: readonly NextHop[] = [], sets: readonly RangeSet[]): void {
   const subnets = sets.flatMap(({ ranges }) => ranges.map(({ subnet }) => subnet))
   for (const [i, { gw }] of routes.entries()) {
-    const why = gw && notAHost(parseAddress(gw), subnets)
+    const why = gw && notAHost(gw, subnets)
     if (!why) continue
     throw refuse(
-      `key "ipam.routes[${i}].gw": ${gw} is ${why}, which no router can have`,
+      `key "ipam.routes[${i}].gw": ${formatAddress(gw)} is ${why}, which no router can have`,
       'Leave "gw" out of that route: it then leads by the gateway of the pod.',
     )
   }

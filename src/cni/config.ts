@@ -102,7 +102,7 @@ function decode(raw: Record<string, unknown>, tolerance: Tolerance, text?: strin
 }
 
 function parseName(name: unknown): string {
-  if (typeof name === 'string' && FORMATS.networkName.accepts(name)) return name
+  if (typeof name === 'string' && FORMATS.networkName.read(name)) return name
   const absent = name === undefined || name === ''
   const shown = JSON.stringify(String(name).slice(0, 60))
   const isLong = typeof name === 'string' && isName(name)

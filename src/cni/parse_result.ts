@@ -1,15 +1,11 @@
-import { parseAddress, parseCidr } from '../core/address.ts'
 import { type Mac, readMac } from '../core/mac.ts'
 import { RESULT_RULE } from './config_schema.gen.ts'
 import { presentDns } from './dns.ts'
 import { assertNoRepeatedKeys } from './repeated_keys.ts'
-import type { CniInterface, CniIp, CniResult, CniRoute } from './result.ts'
+import type { CniInterface, CniResult } from './result.ts'
 import type { JsonResult } from './schema.ts'
 import { applyRule, STRICT, type Tolerance } from './validate.ts'
 import { parseVersion } from './versions.ts'
-
-type JsonFamilyIp = NonNullable<JsonResult['ip4']>
-type JsonRoute = NonNullable<JsonResult['routes']>[number]
 
 /** Keys that stand twice in a `prevResult` are for those who made it and passed it on. */
 const PASSED_ON: Tolerance = { ...STRICT, repeated: () => true }
@@ -36,13 +32,16 @@ function readResult(json: unknown, configVersion: string, where: string, toleran
   const dns = presentDns(result.dns)
   return {
     interfaces: (result.interfaces ?? []).map(parseInterface),
-    ips: [...oldest.map(parseFamilyIp), ...(result.ips ?? []).map(parseIp)],
-    routes: [...oldest.flatMap(({ routes = [] }) => routes), ...(result.routes ?? [])].map(parseRoute),
+    ips: [
+      ...oldest.map(({ ip, gateway }) => ({ address: ip, ...(gateway && { gateway }) })),
+      ...(result.ips ?? []),
+    ],
+    routes: [...oldest.flatMap(({ routes = [] }) => routes), ...(result.routes ?? [])],
     ...(dns && { dns }),
   }
 }
 
-/** Any MAC is passed on, in the canonical form if it has six bytes: an InfiniBand interface has more. */
+/** Passes any MAC on, in canonical form if it has six bytes: an InfiniBand interface has more. */
 function parseInterface(json: NonNullable<JsonResult['interfaces']>[number]): CniInterface {
   const { name = '', mac, mtu, sandbox, socketPath, pciID } = json
   return {
@@ -52,29 +51,5 @@ function parseInterface(json: NonNullable<JsonResult['interfaces']>[number]): Cn
     ...(sandbox && { sandbox }),
     ...(socketPath && { socketPath }),
     ...(pciID && { pciID }),
-  }
-}
-
-function parseIp({ address, gateway, interface: index }: NonNullable<JsonResult['ips']>[number]): CniIp {
-  return {
-    address: parseCidr(address),
-    ...(gateway && { gateway: parseAddress(gateway) }),
-    ...(index !== undefined && { interface: index }),
-  }
-}
-
-function parseFamilyIp({ ip, gateway }: JsonFamilyIp): CniIp {
-  return { address: parseCidr(ip), ...(gateway && { gateway: parseAddress(gateway) }) }
-}
-
-function parseRoute({ dst, gw, mtu, advmss, priority, table, scope }: JsonRoute): CniRoute {
-  return {
-    dst: parseCidr(dst),
-    ...(gw && { gw: parseAddress(gw) }),
-    ...(mtu && { mtu }),
-    ...(advmss && { advmss }),
-    ...(priority && { priority }),
-    ...(table !== undefined && { table }),
-    ...(scope !== undefined && { scope }),
   }
 }

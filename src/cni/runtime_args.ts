@@ -23,12 +23,8 @@ const FROM_ENVIRONMENT = { code: Code.invalidEnvironment }
  */
 export function runtimeArgsOf({ args }: Pick<Invocation, 'args'>, config: NetworkConfig): RuntimeArgs {
   const { runtimeConfig, args: { cni } = {} } = config
-  const configured = runtimeConfig?.mac || cni?.mac
-  const mac = configured ? parseMac(configured) : parseMacArg(args['MAC'])
-  const ips = [
-    ...parseIpArg(args['IP']),
-    ...[...(cni?.ips ?? []), ...(runtimeConfig?.ips ?? [])].map(parseAddressOrCidr),
-  ]
+  const mac = runtimeConfig?.mac ?? cni?.mac ?? parseMacArg(args['MAC'])
+  const ips = [...parseIpArg(args['IP']), ...(cni?.ips ?? []), ...(runtimeConfig?.ips ?? [])]
   return { ...(mac && { mac }), ips: distinct(ips, formatAddress) }
 }
 

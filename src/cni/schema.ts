@@ -41,16 +41,16 @@ const range = z.object({
   }),
   rangeStart: address
     .meta({ description: 'The first address to give. Default: the first of the subnet.' })
-    .optional(),
+    .exactOptional(),
   rangeEnd: address
     .meta({ description: 'The last address to give. Default: the last usable one of the subnet.' })
-    .optional(),
+    .exactOptional(),
   gateway: address
     .meta({
       description:
         'The gateway; never given to a pod. Default: the first address of the subnet. A subnet of two (/31, /127) has the second in mode l2; in mode l3 it, and one of a single address, has a link-local gateway.',
     })
-    .optional(),
+    .exactOptional(),
 })
 
 const rangeSets = z.array(z.array(range))
@@ -59,14 +59,14 @@ const jsonRoute = z.object({
   dst: formatted('cidr').meta({ description: 'The destination.', examples: ['0.0.0.0/0', '::/0'] }),
   gw: address
     .meta({ description: 'The next hop. Default: the gateway of the same address family.' })
-    .optional(),
-  mtu: integer(0, MAX_U32).meta({ description: 'The MTU along this route, in bytes.' }).optional(),
+    .exactOptional(),
+  mtu: integer(0, MAX_U32).meta({ description: 'The MTU along this route, in bytes.' }).exactOptional(),
   advmss: integer(0, MAX_U32)
     .meta({ description: 'The TCP segment size to advertise, in bytes.' })
-    .optional(),
-  priority: integer(0, MAX_U32).meta({ description: 'The metric; a lower one wins.' }).optional(),
-  table: integer(0, MAX_U32).meta({ description: 'The routing table. Default: main (254).' }).optional(),
-  scope: integer(0, 255).meta({ description: 'The scope: 0 global, 253 link, 254 host.' }).optional(),
+    .exactOptional(),
+  priority: integer(0, MAX_U32).meta({ description: 'The metric; a lower one wins.' }).exactOptional(),
+  table: integer(0, MAX_U32).meta({ description: 'The routing table. Default: main (254).' }).exactOptional(),
+  scope: integer(0, 255).meta({ description: 'The scope: 0 global, 253 link, 254 host.' }).exactOptional(),
 })
 
 const ipam = z
@@ -77,28 +77,28 @@ const ipam = z
           'Who gives the addresses. "bowline-ipam" is built in and needs no second program; any other name is a plugin in CNI_PATH. Without it pods get no address.',
         examples: ['bowline-ipam', 'host-local'],
       })
-      .optional(),
+      .exactOptional(),
     ranges: rangeSets
       .meta({
         description: 'A list of range sets. A pod gets one address of each set; the ranges of a set add up.',
       })
-      .optional(),
+      .exactOptional(),
     subnet: range.shape.subnet
       .meta({ description: 'Short for one set with one range. Better: "ranges".' })
-      .optional(),
+      .exactOptional(),
     rangeStart: range.shape.rangeStart,
     rangeEnd: range.shape.rangeEnd,
     gateway: range.shape.gateway,
-    routes: z.array(jsonRoute).meta({ description: 'The routes of every pod.' }).optional(),
+    routes: z.array(jsonRoute).meta({ description: 'The routes of every pod.' }).exactOptional(),
     dataDir: formatted('path')
       .meta({
         description: 'Where the leases are kept, one directory a network, in the layout of host-local.',
         default: '/var/lib/cni/networks',
       })
-      .optional(),
+      .exactOptional(),
     resolvConf: formatted('path')
       .meta({ description: 'A file like /etc/resolv.conf, whose settings go into the result as DNS.' })
-      .optional(),
+      .exactOptional(),
   })
   .meta({ title: 'Addresses', description: 'How pods get addresses and routes.' })
 
@@ -106,10 +106,12 @@ const dns = z
   .object({
     nameservers: strings
       .meta({ description: 'Addresses of name servers, the preferred one first.' })
-      .optional(),
-    domain: z.string().meta({ description: 'The local domain for short names.' }).optional(),
-    search: strings.meta({ description: 'Domains to look up short names in, in this order.' }).optional(),
-    options: strings.meta({ description: 'Options for the resolver.' }).optional(),
+      .exactOptional(),
+    domain: z.string().meta({ description: 'The local domain for short names.' }).exactOptional(),
+    search: strings
+      .meta({ description: 'Domains to look up short names in, in this order.' })
+      .exactOptional(),
+    options: strings.meta({ description: 'Options for the resolver.' }).exactOptional(),
   })
   .meta({
     title: 'DNS',
@@ -122,21 +124,24 @@ const args = z
       .object({
         mac: mac
           .meta({ description: 'The hardware address for the pod. "runtimeConfig.mac" beats it.' })
-          .optional(),
+          .exactOptional(),
         ips: z
           .array(formatted('addressOrCidr'))
           .meta({ description: 'Addresses that the pod must get.' })
-          .optional(),
+          .exactOptional(),
       })
-      .optional(),
+      .exactOptional(),
   })
   .meta({ title: 'Arguments', description: 'What a runtime passes for one pod, by convention below "cni".' })
 
 const portMapping = z.object({
   hostPort: integer(1, 65535).meta({ description: 'The port on the node.' }),
   containerPort: integer(1, 65535).meta({ description: 'The port in the pod.' }),
-  protocol: z.enum(['tcp', 'udp', 'sctp']).meta({ description: 'The protocol.', default: 'tcp' }).optional(),
-  hostIP: address.meta({ description: 'The address on the node. Default: all.' }).optional(),
+  protocol: z
+    .enum(['tcp', 'udp', 'sctp'])
+    .meta({ description: 'The protocol.', default: 'tcp' })
+    .exactOptional(),
+  hostIP: address.meta({ description: 'The address on the node. Default: all.' }).exactOptional(),
 })
 
 const rate = integer(0, Number.MAX_SAFE_INTEGER)
@@ -144,42 +149,42 @@ const rate = integer(0, Number.MAX_SAFE_INTEGER)
 const burst = integer(0, MAX_U32 * 8 - 1)
 
 const bandwidth = z.object({
-  ingressRate: rate.meta({ description: 'To the pod, in bits a second; 0 is no limit.' }).optional(),
-  ingressBurst: burst.meta({ description: 'To the pod, in bits.' }).optional(),
-  egressRate: rate.meta({ description: 'From the pod, in bits a second; 0 is no limit.' }).optional(),
-  egressBurst: burst.meta({ description: 'From the pod, in bits.' }).optional(),
+  ingressRate: rate.meta({ description: 'To the pod, in bits a second; 0 is no limit.' }).exactOptional(),
+  ingressBurst: burst.meta({ description: 'To the pod, in bits.' }).exactOptional(),
+  egressRate: rate.meta({ description: 'From the pod, in bits a second; 0 is no limit.' }).exactOptional(),
+  egressBurst: burst.meta({ description: 'From the pod, in bits.' }).exactOptional(),
 })
 
 const runtimeConfig = z
   .object({
-    mac: mac.meta({ description: 'The hardware address for the pod.' }).optional(),
+    mac: mac.meta({ description: 'The hardware address for the pod.' }).exactOptional(),
     ips: z
       .array(formatted('addressOrCidr'))
       .meta({ description: 'Addresses that the pod must get.' })
-      .optional(),
-    ipRanges: rangeSets.meta({ description: 'Range sets that come before those of "ipam".' }).optional(),
+      .exactOptional(),
+    ipRanges: rangeSets.meta({ description: 'Range sets that come before those of "ipam".' }).exactOptional(),
     dns: z
       .object({
         // containerd's names (Servers, Searches, Options), which are those of the conventions too.
-        servers: strings.optional(),
-        searches: strings.optional(),
-        options: strings.optional(),
-        nameservers: strings.optional(),
-        domain: z.string().optional(),
-        search: strings.optional(),
+        servers: strings.exactOptional(),
+        searches: strings.exactOptional(),
+        options: strings.exactOptional(),
+        nameservers: strings.exactOptional(),
+        domain: z.string().exactOptional(),
+        search: strings.exactOptional(),
       })
-      .optional(),
-    portMappings: z.array(portMapping).optional(),
-    bandwidth: bandwidth.optional(),
+      .exactOptional(),
+    portMappings: z.array(portMapping).exactOptional(),
+    bandwidth: bandwidth.exactOptional(),
   })
   .meta({
     description: 'What the runtime says of one pod, for each capability that the configuration declares.',
   })
 
 const vlanTrunkItem = z.object({
-  id: vlanId.meta({ description: 'One VLAN.' }).optional(),
-  minID: vlanId.meta({ description: 'The first VLAN of a range.' }).optional(),
-  maxID: vlanId.meta({ description: 'The last VLAN of a range.' }).optional(),
+  id: vlanId.meta({ description: 'One VLAN.' }).exactOptional(),
+  minID: vlanId.meta({ description: 'The first VLAN of a range.' }).exactOptional(),
+  maxID: vlanId.meta({ description: 'The last VLAN of a range.' }).exactOptional(),
 })
 
 const attachments = z.array(z.object({ containerID: z.string(), ifname: z.string() })).nullable()
@@ -189,7 +194,7 @@ export const networkConfig = z.object({
     .default('0.1.0')
     .meta({ description: 'The version of the CNI specification that this is written for.' }),
   name: networkName,
-  type: z.string().meta({ description: 'The file name of the plugin.' }).optional(),
+  type: z.string().meta({ description: 'The file name of the plugin.' }).exactOptional(),
   mode: z
     .enum(['l2', 'l3'])
     .meta({
@@ -197,10 +202,10 @@ export const networkConfig = z.object({
         '"l2": pods are ports of a bridge, as with the reference bridge plugin. "l3": no bridge; each pod has a link of its own, and the node routes.',
       default: 'l2',
     })
-    .optional(),
+    .exactOptional(),
   bridge: formatted('interfaceName')
     .meta({ description: 'The bridge; made if it is not there. Mode l2.', default: 'cni0' })
-    .optional(),
+    .exactOptional(),
   isGateway: flag('Give the bridge the gateway addresses, and let the node forward. Mode l2.'),
   isDefaultGateway: flag('The same as "isGateway", and a default route by it in every pod. Mode l2.'),
   forceAddress: flag('Replace an address of the bridge that is in the way of the gateway address. Mode l2.'),
@@ -211,25 +216,25 @@ export const networkConfig = z.object({
       description:
         'Accepted from configurations of the reference plugin. Bowline always uses its own nftables table.',
     })
-    .optional(),
+    .exactOptional(),
   mtu: integer(0, 65535)
     .meta({
       description:
         'The MTU of the pod and its link, in bytes. 0 or absent: that of the bridge, at most what the uplink has.',
       examples: [1450],
     })
-    .optional(),
+    .exactOptional(),
   hairpinMode: flag(
     'Let a pod reach itself by a service address: its bridge port sends frames back. Mode l2.',
   ),
   promiscMode: flag('Make the bridge promiscuous. "hairpinMode" is better, and excludes it. Mode l2.'),
   vlan: integer(0, 4094)
     .meta({ description: 'The VLAN of the pod, untagged in the pod. 0 is none. Mode l2.', default: 0 })
-    .optional(),
+    .exactOptional(),
   vlanTrunk: z
     .array(vlanTrunkItem)
     .meta({ description: 'VLANs that the pod sees tagged: each {"id"} or {"minID", "maxID"}. Mode l2.' })
-    .optional(),
+    .exactOptional(),
   preserveDefaultVlan: flag('Leave VLAN 1 on the bridge port beside "vlan" and "vlanTrunk". Mode l2.'),
   macspoofchk: flag('Drop what a pod sends with another hardware address than its own. Mode l2.'),
   enabledad: flag(
@@ -237,30 +242,30 @@ export const networkConfig = z.object({
   ),
   disableContainerInterface: flag('Leave the pod\'s interface down. Excludes "ipam". Mode l2.'),
   portIsolation: flag('Keep pods of the bridge from reaching each other. Mode l2.'),
-  ipam: ipam.optional(),
-  dns: dns.optional(),
-  args: args.optional(),
-  runtimeConfig: runtimeConfig.optional(),
+  ipam: ipam.exactOptional(),
+  dns: dns.exactOptional(),
+  args: args.exactOptional(),
+  runtimeConfig: runtimeConfig.exactOptional(),
   capabilities: z
     .record(z.string(), z.unknown())
     .meta({
       description: 'The capabilities that the runtime is to fill "runtimeConfig" for.',
       examples: [{ portMappings: true, bandwidth: true }],
     })
-    .optional(),
+    .exactOptional(),
   prevResult: z
     .record(z.string(), z.unknown())
     .meta({ description: 'The result of the plugins before this one, or of ADD. Filled in by the runtime.' })
-    .optional(),
+    .exactOptional(),
   'cni.dev/valid-attachments': attachments
     .meta({
       description:
         'The attachments that GC leaves alone; null and [] are none. Filled in by the runtime. Without it GC removes nothing.',
     })
-    .optional(),
+    .exactOptional(),
   'cni.dev/attachments': attachments
     .meta({ description: 'The same under its old name; "cni.dev/valid-attachments" beats it.' })
-    .optional(),
+    .exactOptional(),
 })
 
 const bowlinePlugin = networkConfig
@@ -296,7 +301,7 @@ export const networkConfigList = z
       .meta({
         description: 'All versions that this list may be used with; the runtime takes the newest it knows.',
       })
-      .optional(),
+      .exactOptional(),
     name: networkName,
     disableCheck: flag('Tell the runtime never to call CHECK.'),
     disableGC: flag('Tell the runtime never to call GC: for a network that two runtimes share.'),
@@ -310,45 +315,45 @@ export const networkConfigList = z
 
 const familyIp = z.object({
   ip: formatted('cidr'),
-  gateway: address.optional(),
-  routes: z.array(jsonRoute).optional(),
+  gateway: address.exactOptional(),
+  routes: z.array(jsonRoute).exactOptional(),
 })
 
 /** A result of any version: `ip4` and `ip6` before 0.3.0, `interfaces`, `ips` and `routes` from then on. */
 export const jsonResult = z.object({
-  cniVersion: z.string().optional(),
+  cniVersion: z.string().exactOptional(),
   interfaces: z
     .array(
       z.object({
-        name: z.string().optional(),
-        mac: z.string().optional(),
-        mtu: integer(0, MAX_U32).optional(),
-        sandbox: z.string().optional(),
-        socketPath: z.string().optional(),
-        pciID: z.string().optional(),
+        name: z.string().exactOptional(),
+        mac: z.string().exactOptional(),
+        mtu: integer(0, MAX_U32).exactOptional(),
+        sandbox: z.string().exactOptional(),
+        socketPath: z.string().exactOptional(),
+        pciID: z.string().exactOptional(),
       }),
     )
-    .optional(),
+    .exactOptional(),
   ips: z
     .array(
       z.object({
         address: formatted('cidr'),
-        gateway: address.optional(),
-        interface: integer(0, MAX_U32).optional(),
+        gateway: address.exactOptional(),
+        interface: integer(0, MAX_U32).exactOptional(),
       }),
     )
-    .optional(),
-  routes: z.array(jsonRoute).optional(),
-  ip4: familyIp.optional(),
-  ip6: familyIp.optional(),
-  dns: dns.optional(),
+    .exactOptional(),
+  routes: z.array(jsonRoute).exactOptional(),
+  ip4: familyIp.exactOptional(),
+  ip6: familyIp.exactOptional(),
+  dns: dns.exactOptional(),
 })
 
-function formatted(format: FormatName) {
-  return z
-    .string()
-    .refine((text) => FORMATS[format].accepts(text))
-    .meta({ format, pattern: PATTERNS[format] })
+/** A text with a format. Its type is the value that `applyRule` makes of the text: zod only checks it. */
+function formatted<Name extends FormatName>(format: Name) {
+  type Value = NonNullable<ReturnType<(typeof FORMATS)[Name]['read']>>
+  const text = z.string().refine((given) => FORMATS[format].read(given) !== undefined)
+  return text.meta({ format, pattern: PATTERNS[format] }) as unknown as z.ZodType<Value, string>
 }
 
 function integer(min: number, max: number) {
@@ -356,5 +361,5 @@ function integer(min: number, max: number) {
 }
 
 function flag(description: string) {
-  return z.boolean().meta({ description, default: false }).optional()
+  return z.boolean().meta({ description, default: false }).exactOptional()
 }

@@ -30,7 +30,7 @@ export const STRICT: Tolerance = { invalid: () => false, repeated: () => false }
 /**
  * Reads a JSON value by a rule, as Go's decoder would, which runtimes are written for: known keys match without
  * regard to case (the last one wins) and come out as the rule spells them; null and the empty string are absent keys;
- * unknown keys stay. Throws a Fault (code 7) that names the key path and the value. An optional key whose path is
+ * unknown keys stay. A text with a format becomes its value, such as an address. Throws a Fault (code 7) that names the key path and the value. An optional key whose path is
  * tolerated is dropped instead; lists are kept whole or not at all.
  */
 export function applyRule(rule: Rule, value: unknown, path: string, tolerates: Tolerance = STRICT): unknown {
@@ -128,15 +128,16 @@ function readArray(rule: Rule, value: unknown, path: string, tolerates: Toleranc
   return items ? value.map((item, i) => applyRule(items, item, `${path}[${i}]`, tolerates)) : value
 }
 
-function readString(rule: Rule, value: unknown, path: string): string {
+function readString(rule: Rule, value: unknown, path: string): unknown {
   if (typeof value !== 'string') throw refusal(rule, value, path)
   if (rule.values) {
     const found = rule.values.find((one) => one === value.toLowerCase())
     if (found === undefined) throw refusal(rule, value, path)
     return found
   }
-  if (rule.format && !FORMATS[rule.format].accepts(value)) throw refusal(rule, value, path)
-  return value
+  const read = rule.format ? FORMATS[rule.format].read(value) : value
+  if (read === undefined) throw refusal(rule, value, path)
+  return read
 }
 
 function isIntegerOf({ min = 0, max = 0 }: Rule, value: unknown): boolean {

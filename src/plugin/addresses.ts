@@ -1,4 +1,4 @@
-import { assertNextHops, type PoolUse, planRanges, type RouteConfig } from '../../ipam/config.ts'
+import { assertNextHops, type PoolUse, planRanges } from '../../ipam/config.ts'
 import { type Lease, openPool, type Pool } from '../../ipam/pool.ts'
 import type { RangeSet } from '../../ipam/range_set.ts'
 import type { PoolPlace } from '../../ipam/reconcile.ts'
@@ -143,7 +143,7 @@ function acquireFromPool(
     undo.pushForgetting(() => releaseLeases(ports, written))
     pool.take(owner, leases)
     const ips = leases.map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
-    return { ips, routes: decodeRoutes(ipam.routes), ...(dns && { dns }), record: written, lookup }
+    return { ips, routes: ipam.routes ?? [], ...(dns && { dns }), record: written, lookup }
   }
   return withPool(ports, config.name, ipam.dataDir, lease, 'lease')
 }
@@ -314,8 +314,8 @@ export function releaseLeases(ports: Ports, record: AttachmentRecord): void {
   withPool(ports, network, leases.dataDir, (pool) => pool.release(record, leases.addresses.map(parseAddress)))
 }
 
-/** The routes of a config or a record, which have been checked when it was read, as values. */
-export function decodeRoutes(routes: readonly RouteConfig[] = []): PodRoute[] {
+/** Decodes the routes of a record, which were checked when it was read. */
+export function decodeRoutes(routes: NonNullable<AttachmentRecord['routes']>): PodRoute[] {
   return routes.map(({ dst, gw, mtu, advmss, priority, table, scope }) => ({
     dst: parseCidr(dst),
     ...(gw && { gw: parseAddress(gw) }),

@@ -86,7 +86,7 @@ function routesOf(
   previous: CniResult,
   record: AttachmentRecord | undefined,
 ): readonly PodRoute[] {
-  if (config.ipam?.type === OWN_IPAM) return decodeRoutes(config.ipam.routes)
+  if (config.ipam?.type === OWN_IPAM) return config.ipam.routes ?? []
   return record?.routes ? decodeRoutes(record.routes) : previous.routes
 }
 

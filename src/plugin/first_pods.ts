@@ -11,7 +11,7 @@ import { lookupRoutes, type RouteLookup } from '../pod/route_lookup.ts'
 import { uplinkProbes } from '../pod/routers.ts'
 import type { PodIp } from '../pod/spec.ts'
 import { gatewayVlanName } from '../pod/vlan.ts'
-import { decodeRoutes, planSets, readResolvConf, unusableOnes } from './addresses.ts'
+import { planSets, readResolvConf, unusableOnes } from './addresses.ts'
 import { nodeStateOf } from './liveness.ts'
 import { podSpecOf } from './pod_spec.ts'
 import type { Ports } from './ports.ts'
@@ -34,7 +34,7 @@ export function refuseImpossiblePods(config: NetworkConfig, ports: Ports, use: P
   const { lookup, ipOf } = firstPods(host, sets, config)
   const id = { network: config.name, containerId: '', ifName: '' }
   const ips = sets.flatMap(({ ranges }) => ranges.flatMap((range) => ipOf(range) ?? []))
-  const routes = decodeRoutes(config.ipam?.routes)
+  const routes = config.ipam?.routes ?? []
   const spec = podSpecOf(ports.kernel, id, config, { ips: [] }, { ips, routes })
   // A pod gets an address of one range of each set. With those of all it is refused only if it is with each.
   const { bridgeAddresses } = planPod(spec)

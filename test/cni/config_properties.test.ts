@@ -7,6 +7,7 @@ import { parseResult } from '../../src/cni/parse_result.ts'
 import { jsonResult, networkConfig } from '../../src/cni/schema.ts'
 import { applyRule, type Rule } from '../../src/cni/validate.ts'
 import { Fault } from '../../src/core/errors.ts'
+import { asText } from '../support/as_text.ts'
 import { outcomeOf } from '../support/fault_of.ts'
 
 const FITTING: Record<FormatName, string[]> = {
@@ -130,7 +131,7 @@ describe('the rules of the plugin path', () => {
     fc.assert(
       fc.property(objectsFor(CONFIG_RULE), (value) => {
         const once = outcomeOf(() => applyRule(CONFIG_RULE, value, ''))
-        if (!(once instanceof Fault)) expect(applyRule(CONFIG_RULE, once, '')).toEqual(once)
+        if (!(once instanceof Fault)) expect(applyRule(CONFIG_RULE, asText(once), '')).toEqual(once)
       }),
     )
   })
@@ -144,7 +145,7 @@ describe('the rules of the plugin path', () => {
           repeated: () => true,
         })
         if (!(strict instanceof Fault)) expect(lenient).toEqual(strict)
-        expect(outcomeOf(() => applyRule(CONFIG_RULE, lenient, ''))).toEqual(lenient)
+        expect(outcomeOf(() => applyRule(CONFIG_RULE, asText(lenient), ''))).toEqual(lenient)
       }),
       { numRuns: 500 },
     )

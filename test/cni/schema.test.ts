@@ -5,6 +5,7 @@ import * as z from 'zod'
 import { staleFiles } from '../../scripts/generate.ts'
 import { decodeConfig } from '../../src/cni/config.ts'
 import { networkConfigList } from '../../src/cni/schema.ts'
+import { asText } from '../support/as_text.ts'
 
 const root = new URL('../../', import.meta.url)
 const read = (path: string) => readFileSync(new URL(path, root), 'utf8')
@@ -67,7 +68,7 @@ describe.each(shipped)('conf/%s', (name) => {
   it('is taken by the plugin in every version that it offers', () => {
     for (const cniVersion of [list.cniVersion, ...list.cniVersions]) {
       const config = decodeConfig(JSON.stringify({ ...list.plugins[0], cniVersion, name: list.name }))
-      expect(config).toEqual({ ...list.plugins[0], cniVersion, name: list.name })
+      expect(asText(config)).toEqual({ ...list.plugins[0], cniVersion, name: list.name })
     }
   })
 })

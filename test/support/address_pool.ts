@@ -1,4 +1,3 @@
-import { planRanges, type RangeConfig } from '../../ipam/config.ts'
 import { type Lease, openPool, type Pool } from '../../ipam/pool.ts'
 import { type PoolStats, poolStats } from '../../ipam/pool_stats.ts'
 import type { RangeSet } from '../../ipam/range_set.ts'
@@ -10,6 +9,7 @@ import type { Files } from '../../src/core/files.ts'
 import type { AttachmentId } from '../../src/core/names.ts'
 import { UndoStack } from '../../src/core/undo.ts'
 import { createFakeFiles, type FakeFiles, Killed } from '../fakes/files.ts'
+import { plannedRanges, type RangeJson } from './planned_ranges.ts'
 
 export const DATA_DIR = '/data'
 export const RECORDS_DIR = '/records'
@@ -24,9 +24,9 @@ export class AddressNode {
   reaper: Reaper | undefined
 
   /** `ranges` as in the configuration; a text is short for a set with that one subnet. */
-  constructor(...ranges: (string | RangeConfig[])[]) {
+  constructor(...ranges: (string | RangeJson[])[]) {
     this.records = openRecords(this.files, RECORDS_DIR)
-    this.sets = planRanges({
+    this.sets = plannedRanges({
       ranges: ranges.map((one) => (typeof one === 'string' ? [{ subnet: one }] : one)),
     })
   }
