@@ -15,14 +15,26 @@ export function printResult(result: CniResult, version: CniVersion): string {
 }
 
 /**
- * Throws a Fault (code 7) if the version has no form for this result. Only the addresses count, so it can be asked
- * before anything is done.
+ * Throws a Fault (code 7) if the version has no form for a result with these addresses. Only the addresses decide, so ADD
+ * asks before it changes anything.
  */
 export function assertPrintable({ ips }: Pick<CniResult, 'ips'>, version: CniVersion): void {
   if (ips.length > 0 || isAtLeast(version, '0.3.0')) return
   throw new Fault('cannot convert: no valid IP addresses', {
     code: Code.invalidConfig,
     hint: `CNI ${version} has no result without addresses: set "cniVersion" to "0.3.0" or later, or set "ipam".`,
+  })
+}
+
+/**
+ * Throws a Fault (code 7) if the version has no room for one address of each range set, given by their families. A result
+ * of another plugin that has more addresses of a family is printed with the first, as the reference does.
+ */
+export function assertSetsPrintable(families: readonly Family[], version: CniVersion): void {
+  if (new Set(families).size === families.length || isAtLeast(version, '0.3.0')) return
+  throw new Fault(`CNI ${version} has room for one address of each family, and "ipam.ranges" has more sets`, {
+    code: Code.invalidConfig,
+    hint: 'Set "cniVersion" to "0.3.0" or later, or give each family one range set.',
   })
 }
 

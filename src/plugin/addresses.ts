@@ -7,10 +7,9 @@ import type { AttachmentRecord } from '../attachment/record.ts'
 import type { NetworkConfig } from '../cni/config.ts'
 import { findPlugin, hasNotStarted, RESULT_HINT } from '../cni/delegate.ts'
 import { parsePrinted } from '../cni/parse_result.ts'
-import { printRoute } from '../cni/print_result.ts'
+import { assertSetsPrintable, printRoute } from '../cni/print_result.ts'
 import type { CniDns } from '../cni/result.ts'
 import { runtimeArgsOf } from '../cni/runtime_args.ts'
-import { isAtLeast } from '../cni/versions.ts'
 import {
   type Address,
   type Cidr,
@@ -85,15 +84,11 @@ export function poolPlace(ports: Ports, network: string, dataDir: string | undef
 export function planSets({ ipam = {}, runtimeConfig, cniVersion }: NetworkConfig, use: PoolUse): RangeSet[] {
   const sets = planRanges(ipam, runtimeConfig?.ipRanges, use)
   assertNextHops(ipam.routes, sets)
-  const isCrowded = sets.some(({ family }, i) => sets.findIndex((other) => other.family === family) !== i)
-  if (!isCrowded || isAtLeast(cniVersion, '0.3.0')) return sets
-  throw new Fault(
-    `CNI ${cniVersion} has room for one address of each family, and "ipam.ranges" has more sets`,
-    {
-      code: Code.invalidConfig,
-      hint: 'Set "cniVersion" to "0.3.0" or later, or give each family one range set.',
-    },
+  assertSetsPrintable(
+    sets.map(({ family }) => family),
+    cniVersion,
   )
+  return sets
 }
 
 /** Who is to use the addresses: without a mode it is another plugin, which has called us for its IPAM. */

@@ -6,7 +6,7 @@ import {
   type NetworkConfig,
   versionForErrors,
 } from '../cni/config.ts'
-import { readEnvironment } from '../cni/environment.ts'
+import { type Invocation, readEnvironment } from '../cni/environment.ts'
 import { printError } from '../cni/print_error.ts'
 import { printResult } from '../cni/print_result.ts'
 import type { CniResult } from '../cni/result.ts'
@@ -18,7 +18,7 @@ import { gc, ipamGc } from './gc.ts'
 import { ipamAdd, ipamCheck, ipamDel } from './ipam.ts'
 import { asNotAvailable } from './not_available.ts'
 import type { Ports } from './ports.ts'
-import { OWN_IPAM } from './request.ts'
+import { OWN_IPAM, type Request } from './request.ts'
 import { ipamStatus, status } from './status.ts'
 
 export type PluginRun = {
@@ -31,30 +31,35 @@ export type PluginRun = {
   readonly ports: Ports
 }
 
-const COMMANDS = { ADD: add, DEL: del, CHECK: check, STATUS: status, GC: gc }
-const IPAM_COMMANDS = { ADD: ipamAdd, DEL: ipamDel, CHECK: ipamCheck, STATUS: ipamStatus, GC: ipamGc }
+type Command = {
+  /** Reads the configuration on standard input. */
+  readonly decode: (text: string) => NetworkConfig
+  readonly run: (request: Request, ports: Ports) => void
+}
 
 /**
- * Serves one call of the plugin, from environment and stdin to stdout and the exit code, which it returns. Throws a Fault only
- * if stdout takes neither a result nor an error.
+ * The commands, as the plugin that makes interfaces and as the IPAM plugin. A removal must not fail for a key that it does
+ * not need; an IPAM plugin does not judge the keys of the plugin that calls it.
+ */
+const COMMANDS = {
+  ADD: { plugin: { decode: decodeConfig, run: add }, ipam: { decode: decodeForIpam, run: ipamAdd } },
+  DEL: { plugin: { decode: decodeForRemoval, run: del }, ipam: { decode: decodeForRemoval, run: ipamDel } },
+  CHECK: { plugin: { decode: decodeConfig, run: check }, ipam: { decode: decodeForIpam, run: ipamCheck } },
+  STATUS: { plugin: { decode: decodeConfig, run: status }, ipam: { decode: decodeForIpam, run: ipamStatus } },
+  GC: { plugin: { decode: decodeForGc, run: gc }, ipam: { decode: decodeForGc, run: ipamGc } },
+} satisfies Record<string, Record<'plugin' | 'ipam', Command>>
+
+/**
+ * Serves one call of the plugin, from environment and stdin to stdout, and returns the exit code. Throws a Fault only if
+ * stdout takes neither a result nor an error.
  */
 export function runPlugin(run: PluginRun): number {
   let stdin = ''
   try {
     const invocation = readEnvironment(run.env)
     // A runtime may keep stdin open after VERSION: it is not read (specification, section 2).
-    if (invocation?.command === 'VERSION') {
-      run.writeStdout(printVersion())
-      return 0
-    }
-    stdin = run.readStdin()
-    if (!invocation) return 0
-    const { command } = invocation
-    const config = decoderFor(command, isIpam(run))(stdin)
-    assertCommandAllowed(command, config.cniVersion)
-    const deliver = (result: CniResult) => run.writeStdout(printResult(result, config.cniVersion))
-    const commands = isIpam(run) ? IPAM_COMMANDS : COMMANDS
-    commands[command]({ invocation, config, stdin, env: run.env, deliver }, run.ports)
+    if (invocation?.command !== 'VERSION') stdin = run.readStdin()
+    if (invocation) serve(run, invocation, stdin)
     return 0
   } catch (error) {
     run.writeStdout(printError(error, stdin ? versionForErrors(stdin) : NEWEST_VERSION))
@@ -62,15 +67,24 @@ export function runPlugin(run: PluginRun): number {
   }
 }
 
-function isIpam({ calledAs }: PluginRun): boolean {
-  return calledAs.endsWith(OWN_IPAM)
-}
-
-/** A removal must not fail for a key that it does not need; an IPAM plugin does not judge its caller's keys. */
-function decoderFor(command: string, ipam: boolean): (text: string) => NetworkConfig {
-  if (command === 'DEL') return decodeForRemoval
-  if (command === 'GC') return decodeForGc
-  const decode = ipam ? decodeForIpam : decodeConfig
-  // To STATUS an invalid configuration is one reason more why no ADD can be served.
-  return command === 'STATUS' ? (text) => asNotAvailable(() => decode(text)) : decode
+function serve(
+  { env, calledAs, writeStdout, ports }: PluginRun,
+  invocation: Invocation,
+  stdin: string,
+): void {
+  const { command } = invocation
+  if (command === 'VERSION') {
+    writeStdout(printVersion())
+    return
+  }
+  const { decode, run } = COMMANDS[command][calledAs.endsWith(OWN_IPAM) ? 'ipam' : 'plugin']
+  const answer = (): void => {
+    const config = decode(stdin)
+    assertCommandAllowed(command, config.cniVersion)
+    const deliver = (result: CniResult) => writeStdout(printResult(result, config.cniVersion))
+    run({ invocation, config, stdin, env, deliver }, ports)
+  }
+  // An invalid configuration is one more reason why no ADD can be served.
+  if (command === 'STATUS') asNotAvailable(answer)
+  else answer()
 }

@@ -1,6 +1,6 @@
 import { Code, Fault } from '../core/errors.ts'
 
-/** Runs `work`; of what it throws the code is 50 unless it says 51, or that it could not understand the question. */
+/** Runs `work`. An error gets code 50 (not available), unless it has code 51 already or says that the call is not understood. */
 export function asNotAvailable<T>(work: () => T): T {
   try {
     return work()

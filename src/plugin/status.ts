@@ -12,7 +12,6 @@ import { assertAdvertisementsRefusable } from '../pod/router_advertisements.ts'
 import { planSets, poolPlace, poolUseOf } from './addresses.ts'
 import { refuseImpossiblePods } from './first_pods.ts'
 import { withOwnIpam } from './ipam.ts'
-import { asNotAvailable } from './not_available.ts'
 import { bridgeNameOf } from './pod_spec.ts'
 import type { Ports } from './ports.ts'
 import { dataDirOf, delegateOf, OWN_IPAM, type Request, runDelegate } from './request.ts'
@@ -21,32 +20,28 @@ import { dataDirOf, delegateOf, OWN_IPAM, type Request, runDelegate } from './re
 const NO_LINK = 'bowline/status'
 
 /**
- * STATUS: throws a Fault with code 50 when an ADD could not be served now, or what a delegate says with its code 51.
+ * STATUS: throws a Fault when an ADD could not be served now, or the error of a delegate (code 50 or 51, see `asNotAvailable`).
  * Changes nothing and takes no lock: containerd asks every five seconds and waits for the answer without end.
  */
 export function status(request: Request, ports: Ports): void {
-  asNotAvailable(() => {
-    const { config } = request
-    probeKernel(config, ports)
-    probeStore(ports, ports.paths.recordsDir)
-    const use = poolUseOf({ mode: config.mode ?? 'l2' })
-    probeSettings(config, ports, use)
-    if (config.mode !== 'l3') refuseFullBridge(config, ports)
-    if (config.ipam?.type === OWN_IPAM) {
-      refuseFullPool(config, ports, use)
-      refuseImpossiblePods(config, ports, use)
-    }
-    const type = delegateOf(config)
-    if (type) runDelegate(request, ports, type, 'STATUS')
-  })
+  const { config } = request
+  probeKernel(config, ports)
+  probeStore(ports, ports.paths.recordsDir)
+  const use = poolUseOf({ mode: config.mode ?? 'l2' })
+  probeSettings(config, ports, use)
+  if (config.mode !== 'l3') refuseFullBridge(config, ports)
+  if (config.ipam?.type === OWN_IPAM) {
+    refuseFullPool(config, ports, use)
+    refuseImpossiblePods(config, ports, use)
+  }
+  const type = delegateOf(config)
+  if (type) runDelegate(request, ports, type, 'STATUS')
 }
 
 /** STATUS as an IPAM plugin: the store and the addresses. */
 export function ipamStatus(request: Request, ports: Ports): void {
-  asNotAvailable(() => {
-    probeStore(ports, ports.paths.recordsDir)
-    refuseFullPool(withOwnIpam(request).config, ports, 'unknown')
-  })
+  probeStore(ports, ports.paths.recordsDir)
+  refuseFullPool(withOwnIpam(request).config, ports, 'unknown')
 }
 
 /** Asks what an ADD will ask for, by questions that change nothing. */

@@ -150,7 +150,10 @@ describe('parseResult', () => {
       routes: null,
       y: [],
     }
-    expect(parseResult(json, '1.1.0')).toMatchObject({ ...empty, ips: [{ address: parseCidr('10.1.0.5/24') }] })
+    expect(parseResult(json, '1.1.0')).toMatchObject({
+      ...empty,
+      ips: [{ address: parseCidr('10.1.0.5/24') }],
+    })
   })
 
   it('takes an empty gateway for none and keeps interface 0', () => {
