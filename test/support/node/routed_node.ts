@@ -48,7 +48,10 @@ export const EVERY: readonly [Mode, NodeFamily][] = MODES.flatMap((mode) =>
 const PODS = ['pod-a', 'pod-b'] as const
 type Pod = (typeof PODS)[number]
 
-/** Makes a new node for each test of a file. `old0` is a link of somebody else, with somebody at its other end. */
+/**
+ * Makes a new node for each test of a file. The kernel enters an IPv6 address into the local table some time later, also
+ * without duplicate detection. `old0` is a link of somebody else, with somebody at its other end.
+ */
 export function useRoutedNode(): void {
   beforeAll(enterSandbox)
   beforeEach(() => {
@@ -61,7 +64,8 @@ export function useRoutedNode(): void {
     for (const { node, router, lan } of FAMILIES) {
       const length = lan.split('/')[1]
       run(`ip -n router addr add ${router}/${length} dev eth0; ip addr add ${node}/${length} dev up0 ${node.includes(':') ? 'nodad' : ''}
-        ip route add default via ${router}`)
+        ip route add default via ${router}
+        for i in $(seq 500); do ip route get ${node} | grep -q ^local && break; sleep 0.01; done`)
     }
     for (const pod of PODS) createNetns(pod)
   })
