@@ -10,7 +10,9 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/{core,cni,house,ipam,kernel,plugin,pod,runtime}/**/*.test.ts'],
+          // Whatever is not one of the others, so that a folder of its own is not forgotten.
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/{conformance,system,vm}/**'],
           testTimeout: 20_000,
         },
       },

@@ -4,6 +4,7 @@ import { isDamaged, openRecords, type Records } from '../../src/attachment/store
 import { Code, Fault } from '../../src/core/errors.ts'
 import { deriveNames } from '../../src/core/names.ts'
 import { createFakeFiles, type FakeFiles } from '../fakes/files.ts'
+import { faultOf } from '../support/fault_of.ts'
 
 const id = { network: 'net', containerId: 'box', ifName: 'eth0' }
 const record: AttachmentRecord = {
@@ -197,7 +198,7 @@ describe('the lock of an attachment', () => {
     const lock = records.lock(id, 0)
     expect(records.tryLock(id)).toBeUndefined()
     const fault = faultOf(() => records.lock(id, 900))
-    expect(fault?.code).toBe(Code.tryLater)
+    expect(fault.code).toBe(Code.tryLater)
     expect(files.waitedMs).toBe(900)
     lock.release()
     expect(records.tryLock(id)).toBeDefined()
@@ -224,7 +225,7 @@ describe('the lock of an attachment', () => {
     files.onOperation = ({ name }) => {
       if (name === 'lock') throw new Fault('lock: EACCES', { errno: 'EACCES' })
     }
-    expect(faultOf(() => openRecords(files, '/records').tryLock(id))?.errno).toBe('EACCES')
+    expect(faultOf(() => openRecords(files, '/records').tryLock(id)).errno).toBe('EACCES')
   })
 
   it.each(['ENOSPC', 'EDQUOT', 'EROFS'])('is nobody’s where the disk lets nobody make it: %s', (errno) => {
@@ -242,16 +243,6 @@ describe('the lock of an attachment', () => {
     files.onOperation = ({ name }) => {
       if (name === 'lock') throw new Fault('lock: ENOENT', { errno: 'ENOENT' })
     }
-    expect(faultOf(() => openRecords(files, '/records').tryLock(id))?.errno).toBe('ENOENT')
+    expect(faultOf(() => openRecords(files, '/records').tryLock(id)).errno).toBe('ENOENT')
   })
 })
-
-function faultOf(work: () => unknown): Fault | undefined {
-  try {
-    work()
-    return undefined
-  } catch (error) {
-    if (error instanceof Fault) return error
-    throw error
-  }
-}

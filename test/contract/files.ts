@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { Code, Fault } from '../../src/core/errors.ts'
+import { Code } from '../../src/core/errors.ts'
 import type { Files } from '../../src/core/files.ts'
+import { faultOf } from '../support/fault_of.ts'
 
 /** An implementation of the port with an empty directory to work in. */
 export type FilesSubject = {
@@ -61,7 +62,7 @@ export function describeFilesContract(name: string, make: () => FilesSubject): v
 
       it('names the path in the message', () => {
         subject.plantSymlink(at('link'))
-        expect(faultOf(() => files.read(at('link')))?.message).toContain(at('link'))
+        expect(faultOf(() => files.read(at('link'))).message).toContain(at('link'))
       })
     })
 
@@ -279,13 +280,13 @@ export function describeFilesContract(name: string, make: () => FilesSubject): v
         const lock = files.lock(at('lock'), 0)
         const fault = faultOf(() => files.lock(at('lock'), 30))
         lock.release()
-        expect(fault?.code).toBe(Code.tryLater)
-        expect(fault?.message).toContain(at('lock'))
+        expect(fault.code).toBe(Code.tryLater)
+        expect(fault.message).toContain(at('lock'))
       })
 
       it('with a timeout of nothing tries once', () => {
         const lock = files.lock(at('lock'), 0)
-        expect(faultOf(() => files.lock(at('lock'), 0))?.code).toBe(Code.tryLater)
+        expect(faultOf(() => files.lock(at('lock'), 0)).code).toBe(Code.tryLater)
         lock.release()
       })
 
@@ -299,14 +300,14 @@ export function describeFilesContract(name: string, make: () => FilesSubject): v
         first.release()
         const second = files.lock(at('lock'), 0)
         first.release()
-        expect(faultOf(() => files.lock(at('lock'), 0))?.code).toBe(Code.tryLater)
+        expect(faultOf(() => files.lock(at('lock'), 0)).code).toBe(Code.tryLater)
         second.release()
       })
 
       it('lets any number share it, and keeps out who wants it alone', () => {
         const shared = [1, 2].map(() => files.lock(at('lock'), 0, 'shared'))
         for (const lock of shared) {
-          expect(faultOf(() => files.lock(at('lock'), 0))?.code).toBe(Code.tryLater)
+          expect(faultOf(() => files.lock(at('lock'), 0)).code).toBe(Code.tryLater)
           lock.release()
           lock.release()
         }
@@ -315,7 +316,7 @@ export function describeFilesContract(name: string, make: () => FilesSubject): v
 
       it('is not shared by who holds it alone', () => {
         const lock = files.lock(at('lock'), 0)
-        expect(faultOf(() => files.lock(at('lock'), 0, 'shared'))?.code).toBe(Code.tryLater)
+        expect(faultOf(() => files.lock(at('lock'), 0, 'shared')).code).toBe(Code.tryLater)
         lock.release()
         expect(() => files.lock(at('lock'), 0, 'shared').release()).not.toThrow()
       })
@@ -336,20 +337,10 @@ export function describeFilesContract(name: string, make: () => FilesSubject): v
 }
 
 function errnoOf(work: () => unknown): string | undefined {
-  return faultOf(work)?.errno
+  return faultOf(work).errno
 }
 
 /** What `work` throws, which must be a Fault; undefined if it throws nothing. */
-function faultOf(work: () => unknown): Fault | undefined {
-  try {
-    work()
-    return undefined
-  } catch (error) {
-    if (error instanceof Fault) return error
-    throw error
-  }
-}
-
 function text(part: Uint8Array): string {
   return new TextDecoder().decode(part)
 }

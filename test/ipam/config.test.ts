@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { capacityOf, formatRangeSet, isGateway } from '../../ipam/range_set.ts'
 import { formatAddress, parseAddress } from '../../src/core/address.ts'
-import { Code, Fault } from '../../src/core/errors.ts'
+import { Code } from '../../src/core/errors.ts'
+import { faultOf } from '../support/fault_of.ts'
 import { plannedRanges, type RangeJson } from '../support/planned_ranges.ts'
 
 describe('the ranges of a network', () => {
@@ -42,9 +43,7 @@ describe('the ranges of a network', () => {
 
   it('of one address need a gateway by name on a bridge', () => {
     const fault = faultOf(() => plannedRanges({ ranges: [[{ subnet: '10.1.0.7/32' }]] }, [], 'bridged'))
-    expect(fault?.message).toContain(
-      '"ipam.ranges[0][0].subnet": 10.1.0.7/32 leaves no address for a gateway',
-    )
+    expect(fault.message).toContain('"ipam.ranges[0][0].subnet": 10.1.0.7/32 leaves no address for a gateway')
     const ranges = [[{ subnet: '10.1.0.7/32', gateway: '169.254.1.1' }]]
     expect(plannedRanges({ ranges }, [], 'bridged')).toHaveLength(1)
   })
@@ -104,7 +103,7 @@ describe('the ranges of a network', () => {
     'ff02::/64',
   ])('refuse the subnet %s, which has no hosts', (subnet) => {
     const fault = faultOf(() => plannedRanges({ ranges: [[{ subnet }]] }))
-    expect(fault?.message).toContain(`"ipam.ranges[0][0].subnet": ${subnet} has `)
+    expect(fault.message).toContain(`"ipam.ranges[0][0].subnet": ${subnet} has `)
   })
 
   it('keep a next hop of the routes for the router that has it', () => {
@@ -263,27 +262,17 @@ describe('the ranges of a network', () => {
 
   it.each(refused)('%s are refused', (_, config, message, hint) => {
     const fault = faultOf(() => plannedRanges(config))
-    expect(fault?.code).toBe(Code.invalidConfig)
-    expect(fault?.message).toContain(message)
-    expect(fault?.hint).toContain(hint)
+    expect(fault.code).toBe(Code.invalidConfig)
+    expect(fault.message).toContain(message)
+    expect(fault.hint).toContain(hint)
   })
 
   it('of the runtime are refused by their own key', () => {
     const fault = faultOf(() => plannedRanges({}, [[{ subnet: '10.1.0.5/24' }]]))
-    expect(fault?.message).toContain('"runtimeConfig.ipRanges[0][0].subnet"')
+    expect(fault.message).toContain('"runtimeConfig.ipRanges[0][0].subnet"')
   })
 })
 
 function one(range: RangeJson): Parameters<typeof plannedRanges>[0] {
   return { ranges: [[range]] }
-}
-
-function faultOf(work: () => unknown): Fault | undefined {
-  try {
-    work()
-    return undefined
-  } catch (error) {
-    if (error instanceof Fault) return error
-    throw error
-  }
 }

@@ -4,6 +4,7 @@ import { openRecords } from '../../src/attachment/store.ts'
 import { formatAddress, parseAddress } from '../../src/core/address.ts'
 import { Code, Fault } from '../../src/core/errors.ts'
 import { AddressNode, DATA_DIR, idOf, NETWORK } from '../support/address_pool.ts'
+import { faultOf } from '../support/fault_of.ts'
 
 describe('leases in the layout of host-local', () => {
   it('are one file an address with container and interface, and a cursor for each set', () => {
@@ -139,8 +140,8 @@ describe('a requested address', () => {
     const node = new AddressNode('10.0.0.0/24')
     node.add('live', { ips: ['10.0.0.9'] })
     const fault = faultOf(() => node.add('thief', { ips: ['10.0.0.9'] }))
-    expect(fault?.code).toBe(Code.addressInUse)
-    expect(fault?.message).toContain('10.0.0.9 is held by container live')
+    expect(fault.code).toBe(Code.addressInUse)
+    expect(fault.message).toContain('10.0.0.9 is held by container live')
     expect(node.leases()).toEqual({ '10.0.0.9': 'live\r\neth0' })
   })
 
@@ -154,8 +155,8 @@ describe('a requested address', () => {
   ])('is refused if it is %s', (_, ips) => {
     const node = new AddressNode([{ subnet: '10.0.0.0/24', rangeStart: '10.0.0.5', rangeEnd: '10.0.0.200' }])
     const fault = faultOf(() => node.add('a', { ips }))
-    expect(fault?.code).toBe(Code.invalidConfig)
-    expect(fault?.message).toContain(`${ips.at(-1)} can't be given from 10.0.0.5-10.0.0.200`)
+    expect(fault.code).toBe(Code.invalidConfig)
+    expect(fault.message).toContain(`${ips.at(-1)} can't be given from 10.0.0.5-10.0.0.200`)
     expect(node.leases()).toEqual({})
   })
 
@@ -200,12 +201,12 @@ describe('a full pool', () => {
 
   it('says which network and range it is, and who holds how many', () => {
     const fault = faultOf(() => full().add('e'))
-    expect(fault?.code).toBe(Code.poolExhausted)
-    expect(fault?.message).toBe(
+    expect(fault.code).toBe(Code.poolExhausted)
+    expect(fault.message).toBe(
       'network net: no free address in 10.0.0.1-10.0.0.6 (range set 0): ' +
         '5 held, 4 by attachments whose pods are not known to be gone, 1 by leases without a record',
     )
-    expect(fault?.hint).toContain('larger subnet')
+    expect(fault.hint).toContain('larger subnet')
   })
 
   it('leaves nothing of the ADD that failed', () => {
@@ -233,14 +234,14 @@ describe('a full pool', () => {
     const node = full()
     node.reaper = { isDead: ({ containerId }) => containerId === 'b', clear: () => {} }
     expect(node.add('e')).toEqual(['10.0.0.4'])
-    expect(faultOf(() => node.add('f'))?.code).toBe(Code.poolExhausted)
+    expect(faultOf(() => node.add('f')).code).toBe(Code.poolExhausted)
   })
 
   it('leaves a dead attachment alone while another process works on it', () => {
     const node = full()
     node.reaper = { isDead: ({ containerId }) => containerId === 'b', clear: () => {} }
     const lock = node.records.lock(idOf('b'), 0)
-    expect(faultOf(() => node.add('e'))?.code).toBe(Code.poolExhausted)
+    expect(faultOf(() => node.add('e')).code).toBe(Code.poolExhausted)
     lock.release()
     expect(node.add('e')).toEqual(['10.0.0.4'])
   })
@@ -256,6 +257,33 @@ describe('a full pool', () => {
     const node = full()
     node.reaper = { isDead: ({ containerId }) => containerId === 'b', clear: () => {} }
     expect(node.stats()[0]?.held).toBe(4)
+  })
+})
+
+describe('a DEL', () => {
+  it('that can’t remove a lease says so, has removed the other, and ends the work next time', () => {
+    const node = new AddressNode('10.0.0.0/29', 'fd00::/125')
+    node.add('a')
+    node.files.onOperation = ({ name, path, phase }) => {
+      if (name === 'remove' && path.endsWith('/10.0.0.2') && phase === 'before')
+        throw new Fault('EIO', { errno: 'EIO' })
+    }
+    expect(() => node.del('a')).toThrow('EIO')
+    expect(node.leases()).toEqual({ '10.0.0.2': 'a\r\neth0' })
+    node.files.onOperation = undefined
+    node.del('a')
+    expect(node.leases()).toEqual({})
+  })
+
+  it('does not fail because the order can’t be written', () => {
+    const node = new AddressNode('10.0.0.0/29')
+    node.add('a')
+    node.files.onOperation = ({ path, phase }) => {
+      if (path.includes('/.bowline/') && phase === 'before') throw new Fault('EROFS', { errno: 'EROFS' })
+    }
+    node.del('a')
+    expect(node.leases()).toEqual({})
+    expect(node.records.list(NETWORK)).toEqual([])
   })
 })
 
@@ -289,7 +317,7 @@ describe('a pool', () => {
       lockTimeoutMs: 700,
     }
     openPool(node.files, options)
-    expect(faultOf(() => openPool(node.files, options))?.code).toBe(Code.tryLater)
+    expect(faultOf(() => openPool(node.files, options)).code).toBe(Code.tryLater)
     expect(node.files.waitedMs).toBe(700)
   })
 
@@ -309,7 +337,7 @@ describe('a pool', () => {
       if (name === 'lock') throw new Fault('lock: ENOSPC', { errno: 'ENOSPC' })
     }
     openPool(node.files, { ...place, lockTimeoutMs: 0, purpose: 'release' }).close()
-    expect(faultOf(() => openPool(node.files, { ...place, lockTimeoutMs: 0 }))?.errno).toBe('ENOSPC')
+    expect(faultOf(() => openPool(node.files, { ...place, lockTimeoutMs: 0 })).errno).toBe('ENOSPC')
   })
 
   it.each([
@@ -321,7 +349,7 @@ describe('a pool', () => {
   ])('in %j for network %j is refused before anything is touched', (dataDir, network) => {
     const node = new AddressNode('10.0.0.0/24')
     const options = { dataDir, network, bootId: 'b', records: node.records, lockTimeoutMs: 0 }
-    expect(faultOf(() => openPool(node.files, options))?.code).toBe(Code.invalidConfig)
+    expect(faultOf(() => openPool(node.files, options)).code).toBe(Code.invalidConfig)
     expect(node.files.operations).toBe(0)
   })
 
@@ -360,7 +388,7 @@ describe('a pool', () => {
         pool.take(idOf('a'), leases)
       }),
     )
-    expect(fault?.code).toBe(Code.tryLater)
+    expect(fault.code).toBe(Code.tryLater)
     expect(node.leases()).toEqual({ 'fd00::2': 'other\r\neth0' })
   })
 
@@ -373,13 +401,3 @@ describe('a pool', () => {
     expect(lease && formatAddress(lease.address.address)).toBe('10.0.0.2')
   })
 })
-
-function faultOf(work: () => unknown): Fault | undefined {
-  try {
-    work()
-    return undefined
-  } catch (error) {
-    if (error instanceof Fault) return error
-    throw error
-  }
-}

@@ -270,37 +270,3 @@ describe('DEL behind another plugin', () => {
     expect(node.residue()).toEqual(['link foreign0'])
   })
 })
-
-describe.each(['SIGKILL', 'EIO', 'EBUSY'])(
-  'an ADD behind another plugin that meets %s at any step',
-  (how) => {
-    it('leaves what DEL takes away, and an ADD can follow without one', () => {
-      for (let step = 1; step < 400; step++) {
-        for (const next of ['DEL', 'ADD'] as const) {
-          const node = withRoutedPod()
-          const [before, machine] = [node.steps(), node.kernel.dump().host]
-          node.stopAt(step, how)
-          const added = node.call('ADD', { config: CONFIG })
-          node.revive()
-          if (node.steps() - before < step) return
-          if (how !== 'SIGKILL' && added.exitCode !== 0) {
-            expect(node.residue(), `step ${step}`).toEqual(['link foreign0'])
-            expect(routesOf(node, 'foreign0'), `step ${step}`).toContain('10.3.0.5/32')
-            expect(node.kernel.dump().host.links.length, `step ${step}`).toBe(machine.links.length)
-          }
-          if (next === 'ADD' && added.exitCode !== 0) {
-            const { exitCode, json } = node.call('ADD', { config: CONFIG })
-            expect(exitCode === 0 || json['code'] === Code.interfaceExists, `step ${step}`).toBe(true)
-            expect(masterOf(node, 'foreign0')).toBe('br0')
-            expect(routesOf(node, 'br0'), `step ${step}`).toContain('10.3.0.5/32')
-          }
-          expect(node.call('DEL', { config: BARE }), `step ${step}`).toMatchObject({ exitCode: 0 })
-          expect(node.residue(), `step ${step}`).toEqual(['link foreign0'])
-          expect(masterOf(node, 'foreign0'), `step ${step}`).toBeUndefined()
-          expect(routesOf(node, 'br0'), `step ${step}`).not.toContain('10.3.0.5/32')
-        }
-      }
-      throw new Error('too many steps')
-    })
-  },
-)

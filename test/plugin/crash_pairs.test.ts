@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { createFakeNode, delegated, type FakeNode, L2, L3 } from '../fakes/node.ts'
-import { gcConfig } from '../support/fault_modes.ts'
+import { gcConfig } from '../support/fault_scenarios.ts'
 import { atEachPair, type InjectedFault } from '../support/fault_sweep.ts'
 import { expectNothing, expectSuccess, expectWhole } from '../support/node_expectations.ts'
 

@@ -11,7 +11,7 @@ import {
   NETNS_2,
 } from '../fakes/node.ts'
 import { HOSTILE_TEXT } from '../support/damage.ts'
-import { gcConfig } from '../support/fault_modes.ts'
+import { gcConfig } from '../support/fault_scenarios.ts'
 
 /*
  * Hostile text in every field that becomes a path, an interface, something in nftables, a sysctl or a program. It is

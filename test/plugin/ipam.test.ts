@@ -20,30 +20,3 @@ describe('CHECK of the IPAM plugin', () => {
     expect(node.call('CHECK', { calledAs }).json).toMatchObject({ code: Code.checkFailed })
   })
 })
-
-describe('ADD of the IPAM plugin', () => {
-  it('gives an attachment whose first ADD was killed at any step the same address, without a DEL', () => {
-    let retries = 0
-    for (let step = 1; step < 200; step++) {
-      const node = createFakeNode()
-      node.stopAt(step, 'SIGKILL')
-      const before = node.steps()
-      node.call('ADD', { calledAs })
-      node.revive()
-      const isOver = node.steps() - before < step
-      const { exitCode, json } = node.call('ADD', { calledAs })
-      if (exitCode === 0) {
-        retries++
-        expect(json['ips'], `killed at step ${step}`).toMatchObject([{ address: '10.1.0.2/24' }, {}])
-      } else {
-        // Killed after the last word was written: the addresses are given.
-        expect(json, `killed at step ${step}`).toMatchObject({ code: Code.addressInUse })
-        expect(node.call('CHECK', { calledAs })).toMatchObject({ exitCode: 0 })
-      }
-      expect(node.call('DEL', { calledAs })).toMatchObject({ exitCode: 0 })
-      expect(node.residue()).toEqual([])
-      if (isOver) break
-    }
-    expect(retries).toBeGreaterThan(10)
-  })
-})

@@ -23,7 +23,6 @@ const MODES = [
 ]
 const FOREIGN_MAC = '02:00:00:00:00:01'
 const POD2 = '/var/run/netns/pod2'
-const MAX_STEPS = 400
 
 function ipsOf({ json }: { json: Record<string, unknown> }): string[] {
   return ((json['ips'] ?? []) as { address: string }[]).map(({ address }) => address)
@@ -156,45 +155,7 @@ describe.each(MODES)('in mode $mode', ({ config }) => {
     expect(node.call('DEL', { netns: '', config: own }).exitCode).toBe(0)
     expect(checks(node, second, { containerId: 'c2', netns: POD2, config: own })).toEqual({})
   })
-
-  it('a GC at any step of an ADD leaves alone what its list has', () => {
-    const valid = [{ containerID: 'c1', ifname: 'eth0' }]
-    duringEachStepOfAdd(config, valid, (node, added, step) => {
-      expect(checks(node, added, { config }), `GC at step ${step}`).toEqual({})
-    })
-  })
-
-  it('a GC at any step of an ADD that its list does not have leaves the pod whole, or nothing of it', () => {
-    let whole = 0
-    duringEachStepOfAdd(config, [], (node, added, step) => {
-      const isWhole = Object.keys(checks(node, added, { config }) as object).length === 0
-      if (isWhole) whole++
-      else expect(node.residue(), `GC at step ${step}`).toEqual([])
-    })
-    // While the ADD holds its lock, the pod is in nobody else's hands.
-    expect(whole).toBeGreaterThan(20)
-  })
 })
-
-/** Runs a GC before each step of an ADD, which must succeed, on a fresh node each. */
-function duringEachStepOfAdd(
-  config: object,
-  valid: object[],
-  judge: (node: FakeNode, added: ReturnType<FakeNode['call']>, step: number) => void,
-): void {
-  for (let step = 1; step < MAX_STEPS; step++) {
-    const node = createFakeNode()
-    node.interruptAt(step, () =>
-      node.call('GC', { config: { ...config, 'cni.dev/valid-attachments': valid } }),
-    )
-    const before = node.steps()
-    const added = node.call('ADD', { config })
-    if (node.steps() - before < step) return
-    expect(added, `GC at step ${step}`).toMatchObject({ exitCode: 0 })
-    judge(node, added, step)
-  }
-  throw new Error(`more than ${MAX_STEPS} steps`)
-}
 
 describe('two networks on one bridge', () => {
   const red = { ...L2, name: 'red' }

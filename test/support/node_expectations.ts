@@ -27,10 +27,8 @@ export function addressesOf({ json }: FakeAnswer): string[] {
   return ips.map(({ address }) => address.replace(/\/.*/, ''))
 }
 
-/** The addresses for which there is a lease on the node. */
-export function heldAddresses({ files }: FakeNode): string[] {
-  const leases = Object.keys(files.dump()).flatMap(
-    (path) => /\/networks\/net\/([0-9a-f.:]+)$/.exec(path)?.[1] ?? [],
-  )
-  return leases.filter((name) => /[.:]/.test(name))
+/** The addresses for which there is a lease of the container on the node. */
+export function addressesHeldBy({ files }: FakeNode, containerId: string): string[] {
+  const leases = Object.entries(files.dump()).filter(([, text]) => text.startsWith(`${containerId}\r\n`))
+  return leases.flatMap(([path]) => /\/networks\/net\/([0-9a-f]*[.:][0-9a-f.:]+)$/.exec(path)?.[1] ?? [])
 }

@@ -5,7 +5,7 @@ import { Code } from '../../src/core/errors.ts'
 import { deriveNames } from '../../src/core/names.ts'
 import { DEFAULT_PATHS } from '../../src/plugin/ports.ts'
 import { createFakeNode, type FakeAnswer, type FakeCall, type FakeNode } from '../fakes/node.ts'
-import { gcConfig } from './fault_modes.ts'
+import { gcConfig } from './fault_scenarios.ts'
 import { addressesOf } from './node_expectations.ts'
 import { addressOf, CAPACITY, EVERYBODY, nameOf, namesOf, netnsOf, worldConfigs } from './node_fixtures.ts'
 import {

@@ -57,20 +57,6 @@ export class Steps {
   }
 }
 
-/** A hook that kills the process just before or just after step number `seq`. */
-export function killAt(seq: number, phase: Step['phase']): StepHook {
-  return (step) => {
-    if (step.seq === seq && step.phase === phase) throw new Killed(`${phase} step ${seq}, ${step.what}`)
-  }
-}
-
-/** A hook that refuses step number `seq` with this errno. */
-export function refuseAt(seq: number, errno: string): StepHook {
-  return (step) => {
-    if (step.seq === seq && step.phase === 'before') throw refusal(errno)
-  }
-}
-
 /** A refusal as the kernel gives it: an errno, and sometimes a word of its own. */
 export function refusal(errno: string, detail?: string): Fault {
   return new Fault(detail ? `${errno} (${detail})` : errno, { errno })
