@@ -1,42 +1,69 @@
-import { aboutText } from './cli/command_line.ts'
+import { openRecords } from './attachment/store.ts'
+import type { CommandContext } from './cli/command.ts'
+import { runCommandLine } from './cli/command_line.ts'
 import { Fault } from './core/errors.ts'
+import type { Kernel } from './kernel/kernel.ts'
 import { createLinuxFiles } from './kernel/linux/files.ts'
 import { createLinuxKernel } from './kernel/linux/kernel.ts'
 import { createPluginRunner } from './kernel/linux/spawn.ts'
 import { readStandardInput, writeStandardError, writeStandardOutput } from './kernel/linux/stdio.ts'
 import { runPlugin } from './plugin/dispatch.ts'
-import { DEFAULT_PATHS } from './plugin/ports.ts'
+import { DEFAULT_PATHS, type Ports } from './plugin/ports.ts'
 
 /*
  * The composition root of the executable: the only file that knows both the commands and the Linux adapters. Every module below
  * is evaluated when the executable is built; a call begins with `main`.
  */
 
-/** Returns the exit code. With CNI_COMMAND in the environment this is a CNI plugin. */
+/** Returns the exit code. With CNI_COMMAND in the environment this is a CNI plugin, else a command line of a person. */
 export function main(args: readonly string[], variables: readonly string[]): number {
   const env = environmentOf(variables)
-  if (env['CNI_COMMAND'] === undefined) {
-    writeStandardError(aboutText())
-    return 0
-  }
   try {
+    if (env['CNI_COMMAND'] === undefined) return runCommandLine(args.slice(1), commandContext())
     return runPlugin({
       env,
       calledAs: args[0] ?? '',
       readStdin: readStandardInput,
       writeStdout: writeStandardOutput,
-      ports: {
-        kernel: createLinuxKernel(),
-        files: createLinuxFiles(),
-        plugins: createPluginRunner(),
-        paths: DEFAULT_PATHS,
-      },
+      ports: portsWith(createLinuxKernel()),
     })
   } catch (error) {
     // Nobody reads stdout, so the error that could not be written there goes to people.
     if (!(error instanceof Fault)) throw error
     writeStandardError(`bowline: ${error.message}`)
     return 1
+  }
+}
+
+function portsWith(kernel: Kernel): Ports {
+  return { kernel, files: createLinuxFiles(), plugins: createPluginRunner(), paths: DEFAULT_PATHS }
+}
+
+function commandContext(): CommandContext {
+  const ports = portsWith(createLinuxKernel({ isContainer: true }))
+  const { files, plugins, paths } = ports
+  return {
+    files,
+    plugins,
+    recordsDir: paths.recordsDir,
+    countAttachments() {
+      const records = openRecords(files, paths.recordsDir)
+      return records.networks().reduce((sum, network) => sum + records.readAll(network).length, 0)
+    },
+    readStdin: readStandardInput,
+    print: writeStandardOutput,
+    warn: writeStandardError,
+    callPlugin({ command, config, cniPath }) {
+      const printed: string[] = []
+      const exitCode = runPlugin({
+        env: { CNI_COMMAND: command, CNI_PATH: cniPath },
+        calledAs: '',
+        readStdin: () => config,
+        writeStdout: (text) => printed.push(text),
+        ports,
+      })
+      return { exitCode, stdout: printed.join('') }
+    },
   }
 }
 

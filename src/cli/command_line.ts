@@ -1,6 +1,83 @@
-/** What is said to a person who starts the program without CNI_COMMAND. */
-export function aboutText(): string {
-  return `bowline is a CNI plugin: the container runtime calls it, with CNI_COMMAND in the environment and the
-network configuration on stdin. CNI protocol versions supported: 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0
-Try it by hand:   echo '{"cniVersion":"1.1.0"}' | CNI_COMMAND=VERSION bowline`
+import { Fault } from '../core/errors.ts'
+import { VERSION } from '../core/version.ts'
+import type { Command, CommandContext } from './command.ts'
+import { INSTALL } from './install.ts'
+import { allOptions, parseOptions, UsageFault, unknownWord } from './options.ts'
+
+/** Every command. To add one, write its file and add its line. */
+const COMMANDS: Readonly<Record<string, Command>> = {
+  install: INSTALL,
+}
+
+const HELP = ['--help', '-h', 'help']
+
+/** Serves a command line of a person, without the program's name, and returns the exit code: 1 failed, 2 not understood. */
+export function runCommandLine(args: readonly string[], context: CommandContext): number {
+  const [word, ...rest] = args
+  const isJson = rest.includes('--json')
+  try {
+    if (word === undefined || HELP.includes(word)) return say(context, overview())
+    if (word === '--version') return say(context, `bowline ${VERSION}`)
+    const command = COMMANDS[word]
+    if (!command) throw unknownWord('command', word, Object.keys(COMMANDS))
+    if (rest.some((one) => HELP.includes(one))) return say(context, helpOf(word, command))
+    return command.run(parseOptions(rest, command.options), context)
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error
+    return reportFault(error, isJson, word, context)
+  }
+}
+
+function reportFault(
+  error: Fault,
+  isJson: boolean,
+  word: string | undefined,
+  { print, warn }: CommandContext,
+): number {
+  const { message, hint, code } = error
+  if (isJson) print(JSON.stringify({ error: { message, hint, code } }))
+  else warn([`bowline: ${message}`, ...(hint ? [`bowline: ${hint}`] : [])].join('\n'))
+  if (!(error instanceof UsageFault)) return 1
+  const help = word !== undefined && word in COMMANDS ? `bowline ${word} --help` : 'bowline --help'
+  if (!isJson) warn(`bowline: see ${help}`)
+  return 2
+}
+
+function say({ print }: CommandContext, text: string): number {
+  print(text)
+  return 0
+}
+
+function overview(): string {
+  const commands = Object.entries(COMMANDS).map(([name, { summary }]): [string, string] => [name, summary])
+  return [
+    `bowline ${VERSION}: the network of Kubernetes pods. Container runtimes call it as a CNI plugin (0.1.0 to 1.1.0).`,
+    '',
+    'Commands, each with --help:',
+    ...columns(commands),
+    '',
+    'As a plugin it is called with CNI_COMMAND in the environment and the configuration on stdin:',
+    `  echo '{"cniVersion":"1.1.0"}' | CNI_COMMAND=VERSION bowline`,
+  ].join('\n')
+}
+
+function helpOf(word: string, { summary, options, examples }: Command): string {
+  const lines = Object.entries(allOptions(options)).map(([name, { value, help }]): [string, string] => [
+    value === undefined ? `--${name}` : `--${name} ${value}`,
+    help,
+  ])
+  return [
+    `bowline ${word}: ${summary}`,
+    '',
+    'Options:',
+    ...columns(lines),
+    '',
+    'Examples:',
+    ...columns(examples),
+  ].join('\n')
+}
+
+function columns(rows: readonly (readonly [string, string])[]): string[] {
+  const width = Math.max(...rows.map(([left]) => left.length))
+  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`)
 }

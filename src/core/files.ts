@@ -15,6 +15,17 @@ export interface Files {
   readForeign(path: string): string | undefined
   /** Up to `length` bytes from `offset`; shorter at the end of the file, empty if there is no such file. */
   readAt(path: string, offset: number, length: number): Uint8Array
+  /** The bytes of a file that is not ours, such as a program, read as `readForeign` does; at most 64 MiB. */
+  readProgram(path: string): Uint8Array | undefined
+  /** The permission bits of a file, by whatever links; undefined if there is none. */
+  modeOf(path: string): number | undefined
+  /**
+   * Makes or replaces a file that other programs read or run: its bytes are on the disk before it has its name, it has this
+   * mode whatever the umask, and nobody has it open for writing. One process at a time: the caller holds a lock.
+   */
+  publish(path: string, bytes: Uint8Array, mode: number): void
+  /** Makes or replaces a symbolic link in the same way. */
+  publishLink(path: string, target: string): void
   /** Makes a new file, whole or not at all. Throws EEXIST if there is one, ENOENT if its directory is missing. */
   create(path: string, text: string): void
   /** Replaces or makes a file, whole or not at all (a temporary name, then a rename). */

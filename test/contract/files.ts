@@ -160,6 +160,38 @@ export function describeFilesContract(name: string, make: () => FilesSubject): v
       })
     })
 
+    describe('publishing', () => {
+      it('makes a file with this mode, exchanges one, and leaves nothing beside it', () => {
+        files.publish(at('file'), bytes('first'), 0o755)
+        files.publish(at('file'), bytes('second'), 0o640)
+        expect(text(files.readProgram(at('file')) ?? bytes(''))).toBe('second')
+        expect(files.modeOf(at('file'))).toBe(0o640)
+        expect(files.list(subject.root)).toEqual(['file'])
+      })
+
+      it('makes a link, exchanges one and a file; what reads programs follows it', () => {
+        files.publish(at('program'), bytes('text'), 0o755)
+        files.publish(at('link'), bytes('other'), 0o600)
+        files.publishLink(at('link'), 'nowhere')
+        files.publishLink(at('link'), 'program')
+        expect(text(files.readProgram(at('link')) ?? bytes(''))).toBe('text')
+        expect(files.modeOf(at('link'))).toBe(0o755)
+        expect(files.list(subject.root).sort()).toEqual(['link', 'program'])
+      })
+
+      it('refuses a directory in its place, and a missing one around it', () => {
+        files.ensureDirectory(at('directory'))
+        expect(errnoOf(() => files.publish(at('directory'), bytes('a'), 0o644))).toBe('EISDIR')
+        expect(errnoOf(() => files.publishLink(at('directory'), 'a'))).toBe('EISDIR')
+        expect(errnoOf(() => files.publish(at('none/file'), bytes('a'), 0o644))).toBe('ENOENT')
+        expect(files.list(subject.root)).toEqual(['directory'])
+      })
+
+      it('gives nothing for a program that is missing', () => {
+        expect([files.readProgram(at('none')), files.modeOf(at('none'))]).toEqual([undefined, undefined])
+      })
+    })
+
     describe('writing in place', () => {
       it('makes a missing file, and fills a gap with zeros', () => {
         files.writeAt(at('file'), 2, bytes('ab'))

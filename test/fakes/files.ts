@@ -30,8 +30,6 @@ export interface FakeFiles extends Files {
   revive(): void
   /** Every file with its bytes as latin1 text, every directory as `path/`, in order of path. */
   dump(): Record<string, string>
-  /** The permission bits of what is at `path`. */
-  modeOf(path: string): number
   /** Puts a symbolic link there, which no operation but `readForeign` follows. */
   plantSymlink(path: string, target?: string): void
 }
@@ -82,7 +80,7 @@ class MemoryFiles implements FakeFiles {
   readForeign(path: string): string | undefined {
     return this.#operate('readForeign', path, () => {
       const node = this.#at(path, 'read')
-      const file = this.#file(node?.kind === 'symlink' ? node.target : path, 'read')
+      const file = this.#file(node?.kind === 'symlink' ? this.#resolve(path, node.target) : path, 'read')
       return file && new TextDecoder().decode(file.bytes)
     })
   }
@@ -91,6 +89,32 @@ class MemoryFiles implements FakeFiles {
     return this.#operate('readAt', path, () => {
       const file = this.#file(path, 'read')
       return file ? file.bytes.slice(offset, offset + length) : new Uint8Array()
+    })
+  }
+
+  readProgram(path: string): Uint8Array | undefined {
+    return this.#operate('readProgram', path, () => {
+      const node = this.#at(path, 'read')
+      return this.#file(
+        node?.kind === 'symlink' ? this.#resolve(path, node.target) : path,
+        'read',
+      )?.bytes.slice()
+    })
+  }
+
+  publish(path: string, bytes: Uint8Array, mode: number): void {
+    this.#operate('publish', path, (midway) => {
+      if (this.#at(path, 'install')?.kind === 'directory') throw refusal('install', path, 'EISDIR')
+      const file: FileNode = { kind: 'file', bytes: bytes.slice(), mode }
+      this.#passThrough(`${temporaryName(path)}.published`, file, 'install', midway)
+      this.#put(path, file, 'install')
+    })
+  }
+
+  publishLink(path: string, target: string): void {
+    this.#operate('publishLink', path, () => {
+      if (this.#at(path, 'link')?.kind === 'directory') throw refusal('install', path, 'EISDIR')
+      this.#put(path, { kind: 'symlink', target, mode: 0o777 }, 'link')
     })
   }
 
@@ -207,8 +231,9 @@ class MemoryFiles implements FakeFiles {
     return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)))
   }
 
-  modeOf(path: string): number {
-    return this.#nodes.get(path)?.mode ?? 0
+  modeOf(path: string): number | undefined {
+    const node = this.#nodes.get(path)
+    return node?.kind === 'symlink' ? this.#nodes.get(this.#resolve(path, node.target))?.mode : node?.mode
   }
 
   plantSymlink(path: string, target = '/nowhere'): void {
@@ -253,6 +278,10 @@ class MemoryFiles implements FakeFiles {
     const parent = this.#nodes.get(parentOf(path))
     if (parent && parent.kind !== 'directory') throw refusal(action, path, 'ENOTDIR')
     return this.#nodes.get(path)
+  }
+
+  #resolve(path: string, target: string): string {
+    return target.startsWith('/') ? target : `${parentOf(path)}/${target}`
   }
 
   #file(path: string, action: string): FileNode | undefined {

@@ -10,7 +10,7 @@ describeFilesContract('the fake', () => {
     files,
     root: '/root',
     plantSymlink: (path, target) => files.plantSymlink(path, target),
-    modeOf: (path) => files.modeOf(path),
+    modeOf: (path) => files.modeOf(path) ?? 0,
   }
 })
 

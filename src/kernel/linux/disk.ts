@@ -139,6 +139,16 @@ export function makeDirectory(path: string, mode: number): number {
   return syscall(number.mkdirat, AT_FDCWD, path, mode)
 }
 
+/** Makes a symbolic link at `path`. */
+export function makeLink(path: string, target: string): number {
+  return syscall(number.symlinkat, target, AT_FDCWD, path)
+}
+
+/** Waits until the bytes of an open file are on the disk. */
+export function flush(fd: number): number {
+  return syscall(number.fsync, fd)
+}
+
 export function setMode(fd: number, mode: number): number {
   return syscall(number.fchmod, fd, mode)
 }

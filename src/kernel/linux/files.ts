@@ -10,12 +10,20 @@ import {
   Open,
   open,
   openForeign,
+  statusBehind,
   statusOf,
   unlink,
 } from './disk.ts'
 import { lockFile } from './file_lock.ts'
 import { checked, diskFault, readRange, unfitFault, withOwnFile, writeRange } from './own_file.ts'
-import { createWhole, probeDirectory, removeTemporaries, replaceWhole } from './whole_file.ts'
+import {
+  createWhole,
+  probeDirectory,
+  publishLink,
+  publishWhole,
+  removeTemporaries,
+  replaceWhole,
+} from './whole_file.ts'
 
 const MAX_TEXT_BYTES = 64 << 20
 const MAX_FOREIGN_BYTES = 1 << 20
@@ -34,6 +42,10 @@ export function createLinuxFiles({ anonymous = true }: { anonymous?: boolean } =
       const read = (fd: number) => readRange(path, fd, offset, length)
       return withOwnFile('read', path, Open.read, read) ?? new Uint8Array(0)
     },
+    readProgram: (path) => withForeign(path, (fd, size) => readToEnd(path, fd, size, MAX_TEXT_BYTES)),
+    modeOf,
+    publish: (path, bytes, mode) => publishWhole(path, bytes, mode, anonymous),
+    publishLink,
     create: (path, text) => createWhole(path, text, anonymous),
     replace: (path, text) => replaceWhole(path, text, anonymous),
     writeAt,
@@ -47,10 +59,23 @@ export function createLinuxFiles({ anonymous = true }: { anonymous?: boolean } =
 }
 
 function readWhole(path: string): string | undefined {
-  return withOwnFile('read', path, Open.read, (fd, { size }) => readToEnd(path, fd, size, MAX_TEXT_BYTES))
+  return withOwnFile('read', path, Open.read, (fd, { size }) =>
+    readText(readToEnd(path, fd, size, MAX_TEXT_BYTES)),
+  )
 }
 
 function readForeign(path: string): string | undefined {
+  return withForeign(path, (fd, size) => readText(readToEnd(path, fd, size, MAX_FOREIGN_BYTES)))
+}
+
+function modeOf(path: string): number | undefined {
+  const status = statusBehind(checked(path))
+  if (typeof status !== 'number') return status.mode
+  if (status === -Errno.ENOENT) return undefined
+  throw diskFault('look at', path, status)
+}
+
+function withForeign<T>(path: string, read: (fd: number, size: number) => T): T | undefined {
   const fd = openForeign(checked(path))
   if (fd === -Errno.ENOENT) return undefined
   if (fd < 0) throw diskFault('read', path, fd)
@@ -58,17 +83,17 @@ function readForeign(path: string): string | undefined {
     const status = statusOf(fd)
     if (typeof status === 'number') throw diskFault('read', path, status)
     if (status.kind !== 'file') throw unfitFault('read', path, 'EINVAL', 'is not a regular file')
-    return readToEnd(path, fd, status.size, MAX_FOREIGN_BYTES)
+    return read(fd, status.size)
   } finally {
     close(fd)
   }
 }
 
-function readToEnd(path: string, fd: number, size: number, limit: number): string {
+function readToEnd(path: string, fd: number, size: number, limit: number): Uint8Array {
   // One byte more than there should be: what fills it has grown meanwhile.
   for (let length = size + 1; length <= limit; length *= 2) {
     const bytes = readRange(path, fd, 0, length)
-    if (bytes.length < length) return readText(bytes)
+    if (bytes.length < length) return bytes
   }
   throw new Fault(`read ${path}: larger than ${limit} bytes`, { code: Code.io, errno: 'EFBIG' })
 }

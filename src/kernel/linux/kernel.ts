@@ -1,4 +1,4 @@
-import { Fault } from '../../core/errors.ts'
+import { Fault, isErrno } from '../../core/errors.ts'
 import type { Kernel } from '../kernel.ts'
 import { readString } from '../netlink/message.ts'
 import { close, Open, open, readOnce, sleepMicroseconds } from './disk.ts'
@@ -9,13 +9,16 @@ import { legacyChains } from './xtables.ts'
 
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
-/** The real kernel. Nothing is opened before it is needed: a call that fails early costs nothing. */
-export function createLinuxKernel(): Kernel {
+/**
+ * The real kernel. Nothing is opened before it is needed: a call that fails early costs nothing. In a container /proc/sys is read-only
+ * whatever the container runtime itself can write, so there it is no answer that a setting cannot be written.
+ */
+export function createLinuxKernel({ isContainer = false }: { isContainer?: boolean } = {}): Kernel {
   let host: LinuxNetns | undefined
   let bootId: string | undefined
   return {
     host() {
-      host ??= new LinuxNetns(homeNamespace(), true)
+      host ??= new (isContainer ? ContainerNetns : LinuxNetns)(homeNamespace(), true)
       return host
     },
     openNetns: (path) => new LinuxNetns(openHandle(path), false),
@@ -30,6 +33,16 @@ export function createLinuxKernel(): Kernel {
       bootId ??= readBootId()
       return bootId
     },
+  }
+}
+
+class ContainerNetns extends LinuxNetns {
+  override probeSysctl(key: string): void {
+    try {
+      super.probeSysctl(key)
+    } catch (error) {
+      if (!isErrno(error, 'EROFS')) throw error
+    }
   }
 }
 

@@ -1,6 +1,18 @@
 import { isErrno } from '../../core/errors.ts'
 import { textBytes } from '../../core/text.ts'
-import { close, Errno, linkAnonymous, Open, open, rename, sleepMicroseconds, unlink } from './disk.ts'
+import {
+  close,
+  Errno,
+  flush,
+  linkAnonymous,
+  makeLink,
+  Open,
+  open,
+  rename,
+  setMode,
+  sleepMicroseconds,
+  unlink,
+} from './disk.ts'
 import { assertOwnDirectory, checked, diskFault, writeRange } from './own_file.ts'
 
 /**
@@ -19,12 +31,47 @@ const PATIENT_ATTEMPTS = 16
 
 /** Makes a new file, whole or not at all; EEXIST if there is one. */
 export function createWhole(path: string, text: string, anonymous: boolean): void {
-  placeWhole('create', path, text, anonymous, (fd) => linkAnonymous(fd, path))
+  placeWhole('create', path, textBytes(text), anonymous, (fd) => linkAnonymous(fd, path))
 }
 
 /** Makes a file or replaces it, whole or not at all. */
 export function replaceWhole(path: string, text: string, anonymous: boolean): void {
-  placeWhole('replace', path, text, anonymous, (fd) => linkOver(fd, path))
+  placeWhole('replace', path, textBytes(text), anonymous, (fd) => linkOver(fd, path))
+}
+
+/**
+ * Makes or replaces a file for other programs. It is named beside `path` while it is open for writing, and moved only after it was
+ * closed: the kernel refuses to run a program that somebody can write to (ETXTBSY). The name beside has a suffix of its own, as
+ * a container runtime reads each `*.conflist` of a directory.
+ */
+export function publishWhole(path: string, bytes: Uint8Array, mode: number, anonymous: boolean): void {
+  const beside = publishedName(checked(path))
+  unlink(beside)
+  placeWhole('install', path, bytes, anonymous, (fd) => {
+    const refused = [setMode(fd, mode), flush(fd)].find((outcome) => outcome < 0)
+    return refused ?? linkAnonymous(fd, beside)
+  })
+  moveFrom(beside, path)
+}
+
+/** Makes or replaces a symbolic link. */
+export function publishLink(path: string, target: string): void {
+  const beside = publishedName(checked(path))
+  unlink(beside)
+  const made = makeLink(beside, target)
+  if (made < 0) throw diskFault('link', path, made)
+  moveFrom(beside, path)
+}
+
+function moveFrom(beside: string, path: string): void {
+  const moved = rename(beside, path)
+  if (moved >= 0) return
+  unlink(beside)
+  throw diskFault('install', path, moved)
+}
+
+function publishedName(path: string): string {
+  return `${temporaryName(path)}.published`
 }
 
 /**
@@ -42,7 +89,7 @@ export function probeDirectory(directory: string, anonymous: boolean): void {
 /** False if the directory of `path` is missing. */
 function wouldWrite(path: string, anonymous: boolean): boolean {
   try {
-    placeWhole('write', path, PROBE_TEXT, anonymous, () => 0)
+    placeWhole('write', path, textBytes(PROBE_TEXT), anonymous, () => 0)
     return true
   } catch (error) {
     if (!isErrno(error, 'ENOENT')) throw error
@@ -68,11 +115,10 @@ export function directoryOf(path: string): string {
 function placeWhole(
   action: string,
   path: string,
-  text: string,
+  bytes: Uint8Array,
   anonymous: boolean,
   place: (fd: number) => number,
 ): void {
-  const bytes = textBytes(text)
   let outcome = -Errno.ENOENT
   for (let attempt = 0; outcome === -Errno.ENOENT && attempt < MAX_ATTEMPTS; attempt++) {
     if (attempt > 0) sleepMicroseconds(attempt * BACKOFF_US)

@@ -1,0 +1,78 @@
+import { Code, Fault } from '../core/errors.ts'
+import { isPlainPath } from '../core/files.ts'
+import { VERSION } from '../core/version.ts'
+import type { CommandContext, Option, Options } from './command.ts'
+
+/** The names of what an installation consists of. */
+export const PROGRAM = 'bowline'
+export const IPAM_LINK = 'bowline-ipam'
+/** Behind `02-istio-cni.conflist`, which calls the plugins of the file that comes after it. Never a `.conf`, whose name a mesh changes. */
+export const CONFLIST = '10-bowline.conflist'
+
+const LOCK_TIMEOUT_MS = 15_000
+
+export const INSTALL_OPTIONS: Readonly<Record<string, Option>> = {
+  'bin-dir': { value: 'DIR', help: 'where the container runtime looks for plugins (default /opt/cni/bin)' },
+  'conf-dir': { value: 'DIR', help: 'where it looks for networks (default /etc/cni/net.d)' },
+  conf: { value: 'FILE', help: 'the network configuration list; - is standard input' },
+}
+
+export type Places = { readonly binDir: string; readonly confDir: string; readonly conflist: string }
+
+/** Throws a Fault for a path that is not absolute: what is written there is used by other processes. */
+export function placesOf(options: Options): Places {
+  const binDir = directory(options, 'bin-dir', '/opt/cni/bin')
+  const confDir = directory(options, 'conf-dir', '/etc/cni/net.d')
+  return { binDir, confDir, conflist: `${confDir}/${CONFLIST}` }
+}
+
+/** Runs `work` while no other process installs or uninstalls. */
+export function withInstallLock<T>({ files, recordsDir }: CommandContext, work: () => T): T {
+  files.ensureDirectory(recordsDir)
+  const lock = files.lock(`${recordsDir}/install.lock`, LOCK_TIMEOUT_MS)
+  try {
+    return work()
+  } finally {
+    lock.release()
+  }
+}
+
+/** The text of `--conf`. Throws a Fault if there is no such file. */
+export function readConf(file: string, { files, readStdin }: CommandContext): string {
+  if (file === '-') return readStdin()
+  if (!isPlainPath(file)) throw notAbsolute('conf', file)
+  const text = files.readForeign(file)
+  if (text !== undefined) return text
+  throw new Fault(`--conf ${file}: there is no such file`, {
+    code: Code.invalidConfig,
+    hint: 'Give the path of a network configuration list, such as conf/10-bowline.conflist.',
+  })
+}
+
+/** Prints what became of program and conflist, and returns the exit code. */
+export function report(
+  outcome: { readonly program: string; readonly conflist: string; readonly warnings: readonly string[] },
+  { binDir, conflist }: Places,
+  options: Options,
+  { print, warn }: CommandContext,
+): number {
+  if (options['json'] !== undefined) print(JSON.stringify({ version: VERSION, ...outcome }))
+  else {
+    print(`${binDir}/${PROGRAM}: ${outcome.program}\n${conflist}: ${outcome.conflist}`)
+    for (const warning of outcome.warnings) warn(`warning: ${warning}`)
+  }
+  return 0
+}
+
+function directory(options: Options, name: string, otherwise: string): string {
+  const path = options[name] ?? otherwise
+  if (!isPlainPath(path)) throw notAbsolute(name, path)
+  return path.replace(/(?<=.)\/+$/, '')
+}
+
+function notAbsolute(name: string, path: string): Fault {
+  return new Fault(`--${name} ${JSON.stringify(path)} is not an absolute path`, {
+    code: Code.invalidEnvironment,
+    hint: `Write it like --${name} "$PWD/${path.replace(/^.*\//, '')}".`,
+  })
+}

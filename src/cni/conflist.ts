@@ -1,0 +1,108 @@
+import { Code, Fault } from '../core/errors.ts'
+import { isName } from '../core/names.ts'
+import { decodeConfig } from './config.ts'
+import { isObject, memberOf } from './validate.ts'
+
+/*
+ * A network configuration list, as it lies in /etc/cni/net.d. Others write into ours: a service mesh adds its plugin at the end
+ * of the list. So everything is kept that is not ours to change.
+ */
+
+export type JsonObject = Readonly<Record<string, unknown>>
+
+/** A list that can be used: it has a name, a version, and plugins with a type, one of which at least is Bowline. */
+export type Conflist = JsonObject & { readonly name: string; readonly plugins: readonly PluginEntry[] }
+
+export type PluginEntry = JsonObject & { readonly type: string }
+
+/** The keys of a list that the CNI specification knows. One that we leave out has its default; unknown ones are somebody else's. */
+const SPECIFIED = [
+  'cniVersion',
+  'cniVersions',
+  'name',
+  'disableCheck',
+  'disableGC',
+  'loadOnlyInlinedPlugins',
+  'plugins',
+]
+
+const OWN_TYPE = 'bowline'
+
+/** Reads a list that a person or the agent wants to be installed. Throws a Fault that names the key. `source` is what it was read from. */
+export function parseConflist(text: string, source: string): Conflist {
+  const list = readableConflist(text)
+  if (!list) throw invalid(source, 'it is no JSON object with a list "plugins"', Code.decode)
+  const wrong = list.plugins.findIndex(({ type }) => typeof type !== 'string' || !isName(type))
+  if (wrong >= 0) throw invalid(source, `key "plugins[${wrong}].type": missing, or not the name of a plugin`)
+  if (!list.plugins.some(isOwn)) throw invalid(source, `key "plugins": none has the type "${OWN_TYPE}"`)
+  const { cniVersion, cniVersions = [] } = list
+  for (const version of [cniVersion].concat(cniVersions))
+    for (const config of ownConfigs(list, version)) decodeConfig(config)
+  return list
+}
+
+/** What a runtime would hand to each Bowline plugin of the list, as JSON; in another version of the protocol if one is given. */
+export function ownConfigs({ name, cniVersion, plugins }: Conflist, version = cniVersion): string[] {
+  return plugins.filter(isOwn).map((plugin) => JSON.stringify({ ...plugin, name, cniVersion: version }))
+}
+
+/** The list in a file that may be anybody's. Undefined if it is none, or without plugins. */
+export function readableConflist(text: string | undefined): Conflist | undefined {
+  const value = parseJson(text ?? '')
+  const plugins = memberOf(value, 'plugins')
+  if (!Array.isArray(plugins) || plugins.length === 0 || !plugins.every(isObject)) return undefined
+  return value as Conflist
+}
+
+export function isOwn(plugin: JsonObject): boolean {
+  return plugin['type'] === OWN_TYPE
+}
+
+/**
+ * Returns the list that has what `wanted` says and what others have written into `present`: their plugins in their order, and
+ * the keys that the specification does not know.
+ */
+export function mergeConflist(wanted: Conflist, present: Conflist | undefined): Conflist {
+  if (!present) return wanted
+  const kept = Object.entries(present).filter(([key]) => key in wanted || !SPECIFIED.includes(key))
+  const plugins = [...present.plugins]
+  let at = 0
+  for (const plugin of wanted.plugins) {
+    const found = plugins.findIndex(({ type }) => type === plugin.type)
+    if (found >= 0) plugins[found] = plugin
+    else plugins.splice(at, 0, plugin)
+    at = (found >= 0 ? found : at) + 1
+  }
+  return { ...Object.fromEntries(kept), ...wanted, plugins }
+}
+
+/** Returns whether two JSON values say the same, whatever the order of their keys. */
+export function isSameJson(one: unknown, other: unknown): boolean {
+  return canonical(one) === canonical(other)
+}
+
+export function printConflist(list: Conflist): string {
+  return `${JSON.stringify(list, null, 2)}\n`
+}
+
+function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join()}]`
+  if (!isObject(value)) return JSON.stringify(value) ?? 'null'
+  const keys = Object.keys(value).sort()
+  return `{${keys.map((key) => `${JSON.stringify(key)}:${canonical(value[key])}`).join()}}`
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+function invalid(source: string, why: string, code: number = Code.invalidConfig): Fault {
+  return new Fault(`read ${source}: ${why}`, {
+    code,
+    hint: 'Write it like conf/10-bowline.conflist; "jq ." shows where JSON is broken.',
+  })
+}

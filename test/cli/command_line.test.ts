@@ -1,0 +1,55 @@
+import { describe, expect, it } from 'vitest'
+import { VERSION } from '../../src/core/version.ts'
+import { createFakeCommandLine } from '../fakes/command.ts'
+
+const run = (...args: string[]) => createFakeCommandLine().run(...args)
+
+describe('the command line', () => {
+  it('without a command shows what there is', () => {
+    const { exitCode, stdout } = run()
+    expect(exitCode).toBe(0)
+    expect(stdout).toMatch(/^ {2}install +\S/m)
+    expect(run('--help').stdout).toBe(stdout)
+  })
+
+  it('says its version', () => {
+    expect(run('--version')).toMatchObject({ exitCode: 0, stdout: `bowline ${VERSION}` })
+  })
+
+  it.each(['install'])('shows the options of %s, with examples', (command) => {
+    const { exitCode, stdout } = run(command, '--help')
+    expect(exitCode).toBe(0)
+    expect(stdout).toMatch(/--bin-dir DIR +\S[\s\S]*--json +\S[\s\S]*Examples:\n {2}bowline /)
+  })
+
+  it.each([
+    ['instal', 'did you mean install?'],
+    ['isntall', 'did you mean install?'],
+    ['insttall', 'did you mean install?'],
+  ])('asks whether %s is a slip', (word, question) => {
+    expect(run(word)).toMatchObject({ exitCode: 2, stderr: expect.stringContaining(question) })
+  })
+
+  it.each(['frobnicate', 'x', ''])('guesses nothing for %j', (word) => {
+    const { exitCode, stderr } = run(word)
+    expect(exitCode).toBe(2)
+    expect(stderr).toContain(`unknown command ${JSON.stringify(word)}\n`)
+  })
+
+  it.each([
+    [['--cnf', 'x'], 'did you mean --conf?'],
+    [['conf'], 'unknown option "conf"'],
+    [['--conf'], '--conf: FILE is missing'],
+    [['--json=yes'], '--json takes no value'],
+  ])('refuses install %j', (args, message) => {
+    expect(run('install', ...args)).toMatchObject({ exitCode: 2, stderr: expect.stringContaining(message) })
+  })
+
+  it('prints an error as JSON where it was asked for', () => {
+    const { exitCode, json } = run('install', '--json', '--conf', '/none')
+    expect(exitCode).toBe(1)
+    expect(json).toEqual({
+      error: { message: '--conf /none: there is no such file', hint: expect.any(String), code: 7 },
+    })
+  })
+})
