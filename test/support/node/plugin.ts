@@ -144,13 +144,19 @@ function linkTo(program: string, name: string): string {
 
 /** Fills a directory as a node's /opt/cni/bin is: our plugin under both of its names, and the reference plugins. */
 export function fillPluginDirectory(directory: string, program = BOWLINE): void {
-  mkdirSync(directory, { recursive: true })
-  const ours = ['bowline', 'bowline-ipam']
-  const references = readdirSync(join(CACHE, 'plugins')).filter((name) => !ours.includes(name))
-  for (const name of references) symlinkSync(join(CACHE, 'plugins', name), join(directory, name))
-  for (const name of ours) symlinkSync(program, join(directory, name))
+  linkReferencePlugins(directory)
+  for (const name of OURS) symlinkSync(program, join(directory, name))
   if (!existsSync(program)) throw new Error(`${program} is missing: run scripts/setup build`)
 }
+
+/** Fills a directory with links to the reference plugins only, as on a node that has no network yet. */
+export function linkReferencePlugins(directory: string): void {
+  mkdirSync(directory, { recursive: true })
+  const names = readdirSync(join(CACHE, 'plugins')).filter((name) => !OURS.includes(name))
+  for (const name of names) symlinkSync(join(CACHE, 'plugins', name), join(directory, name))
+}
+
+const OURS = ['bowline', 'bowline-ipam']
 
 export type PluginConfig = Record<string, unknown> & { readonly type: string }
 

@@ -1,11 +1,12 @@
-import { randomUUID } from 'node:crypto'
-import { copyFileSync, mkdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
-import { CACHE, fillPluginDirectory } from '../node/plugin.ts'
+import { fillPluginDirectory } from '../node/plugin.ts'
 import { run } from '../node/private_namespaces.ts'
 import type { Netns } from '../node/sandbox.ts'
+import { newCgroupName, removeCgroups } from './cgroups.ts'
+import { containerdConfig, containerdVersion } from './containerd_config.ts'
 import { type Cri, connectCri, type PodSandboxStatus } from './cri.ts'
 import { IMAGE, packImage, webServerCommand } from './image.ts'
 
@@ -16,19 +17,10 @@ import { IMAGE, packImage, webServerCommand } from './image.ts'
  */
 const HOME = '/run/containerd-test'
 const SOCKET = `${HOME}/containerd.sock`
-// A name of its own for each process: several test runs may share the machine's control groups.
-const CGROUP = `bowline-test-${randomUUID()}`
+const CGROUP = newCgroupName()
 const READY_TIMEOUT_MS = 30_000
 // There are others, such as a warning of control groups that will not be supported for ever.
 const NEEDED = ['RuntimeReady', 'NetworkReady']
-
-/** Where a containerd with its shim and ctr is. */
-export const CONTAINERDS = {
-  /** Built by scripts/setup. */
-  current: join(CACHE, 'bin'),
-  /** The distribution's: 1.6 in Debian 12. */
-  distribution: join(CACHE, 'debian/usr/bin'),
-} as const
 
 export type Pod = { readonly id: string; readonly name: string; readonly ip: string; readonly netns: Netns }
 
@@ -50,7 +42,7 @@ export function shareRun(): void {
 
 /** Starts containerd with one of the networks in conf/ and our plugin; ready for pods when the promise is fulfilled. */
 export async function startContainerd(programs: string, conflist: string): Promise<Containerd> {
-  const version = await versionOf(programs)
+  const version = await containerdVersion(programs)
   prepareHome(version, conflist)
   const server = execa('setpriv', ['--pdeathsig', 'KILL', 'unshare', ...UNSHARE, 'bash', '-c', INIT], {
     env: { PATH: `${programs}:${process.env['PATH']}` },
@@ -90,13 +82,6 @@ const UNSHARE = [
 
 type Server = { readonly exitCode: number | null; kill(signal: 'SIGKILL'): boolean }
 
-async function versionOf(programs: string): Promise<string> {
-  const { stdout } = await execa(join(programs, 'containerd'), ['--version'])
-  const version = /\bv?(\d+\.\d+\.\d+)/.exec(stdout)?.[1]
-  if (!version) throw new Error(`containerd --version printed ${stdout}`)
-  return version
-}
-
 function prepareHome(version: string, conflist: string): void {
   mkdirSync(`${HOME}/net.d`, { recursive: true })
   fillPluginDirectory(`${HOME}/cni-bin`)
@@ -104,55 +89,9 @@ function prepareHome(version: string, conflist: string): void {
     resolve(import.meta.dirname, `../../../conf/${conflist}.conflist`),
     `${HOME}/net.d/${conflist}.conflist`,
   )
-  writeFileSync(`${HOME}/config.toml`, version.startsWith('1.') ? configForVersion1() : configForVersion2())
-}
-
-// restrict_oom_score_adj: a container's CI machine may lack CAP_SYS_RESOURCE, and every sandbox would fail.
-const COMMON = `
-root = "/var/lib/containerd-test"
-state = "${HOME}/state"
-oom_score = 0
-[grpc]
-  address = "${SOCKET}"
-`
-
-function configForVersion1(): string {
-  return `version = 2
-disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs"]
-${COMMON}
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "${IMAGE}"
-  restrict_oom_score_adj = true
-  disable_apparmor = true
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-      BinaryName = "${CACHE}/debian/usr/sbin/runc"
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "${HOME}/cni-bin"
-    conf_dir = "${HOME}/net.d"
-`
-}
-
-function configForVersion2(): string {
-  return `version = 3
-disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.blockfile",
-  "io.containerd.snapshotter.v1.erofs", "io.containerd.nri.v1.nri", "io.containerd.internal.v1.tracing"]
-${COMMON}
-[plugins."io.containerd.cri.v1.images".pinned_images]
-  sandbox = "${IMAGE}"
-[plugins."io.containerd.cri.v1.runtime"]
-  restrict_oom_score_adj = true
-  disable_apparmor = true
-  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
-    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
-      BinaryName = "${CACHE}/debian/usr/sbin/runc"
-  [plugins."io.containerd.cri.v1.runtime".cni]
-    bin_dirs = ["${HOME}/cni-bin"]
-    conf_dir = "${HOME}/net.d"
-`
+  const paths = { root: '/var/lib/containerd-test', state: `${HOME}/state`, socket: SOCKET }
+  const cni = { bin: `${HOME}/cni-bin`, conf: `${HOME}/net.d` }
+  writeFileSync(`${HOME}/config.toml`, containerdConfig(version, { ...paths, cni }))
 }
 
 async function waitUntilReady(cri: Cri, server: Server & PromiseLike<{ all?: string }>): Promise<void> {
@@ -210,25 +149,10 @@ async function removePod(cri: Cri, id: string): Promise<void> {
   await cri.removePodSandbox(id)
 }
 
-// The control groups of dead containers are all that outlives the process namespace; the kernel empties them soon.
+// The control groups of dead containers are all that outlives the process namespace.
 async function removeHome(): Promise<void> {
   run(`umount -R ${HOME}/state/* 2>&1 || true`)
   for (const directory of ['/var/lib/containerd-test', HOME])
     rmSync(directory, { recursive: true, force: true })
-  const ours = run(`find /sys/fs/cgroup -depth -type d -path '*/${CGROUP}*'`)
-  for (const path of ours.split('\n').filter(Boolean)) await removeCgroup(path)
-  // Empty ones of runs that were killed; an hour is longer than any run.
-  run("find /sys/fs/cgroup -depth -type d -path '*/bowline-test-*' -mmin +60 -exec rmdir {} + 2>&1 || true")
-}
-
-async function removeCgroup(path: string): Promise<void> {
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      rmdirSync(path)
-      return
-    } catch (error) {
-      if (attempt === 40) throw error
-      await sleep(50)
-    }
-  }
+  await removeCgroups(CGROUP)
 }

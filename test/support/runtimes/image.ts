@@ -9,7 +9,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { CACHE } from '../node/plugin.ts'
@@ -24,7 +23,7 @@ export function webServerCommand(port: number): string[] {
 
 /** Writes the image as an archive that `ctr images import` reads (docker's format: manifest, config, one layer). */
 export async function packImage(archive: string): Promise<void> {
-  const work = mkdtempSync(join(tmpdir(), 'bowline-image-'))
+  const work = mkdtempSync(`${archive}-`)
   const root = join(work, 'root')
   fillRoot(root)
   // Numeric owner and a fixed time: the same content is the same image on every machine.

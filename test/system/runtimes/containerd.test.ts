@@ -14,13 +14,8 @@ import {
   ping,
   residue,
 } from '../../support/node/sandbox.ts'
-import {
-  CONTAINERDS,
-  type Containerd,
-  type Pod,
-  shareRun,
-  startContainerd,
-} from '../../support/runtimes/containerd.ts'
+import { type Containerd, type Pod, shareRun, startContainerd } from '../../support/runtimes/containerd.ts'
+import { CONTAINERDS } from '../../support/runtimes/containerd_config.ts'
 
 /*
  * Real containerds make and remove pods through the Container Runtime Interface, with the networks that we ship and

@@ -1,0 +1,44 @@
+import { randomUUID } from 'node:crypto'
+import { existsSync, lstatSync, readdirSync, rmdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { execa } from 'execa'
+
+/* Control groups belong to the machine: they outlive the namespaces of a test, so each test removes its own. */
+
+const ROOT = '/sys/fs/cgroup'
+const PREFIX = 'bowline-test-'
+
+/** Decides whether the machine has the one hierarchy of version 2 for all controllers. */
+export const CGROUP_V2 = existsSync(join(ROOT, 'cgroup.controllers'))
+
+/** Returns a name that no other test run uses for its control groups. scripts/test removes those of its number. */
+export function newCgroupName(): string {
+  return `${PREFIX}${process.env['BOWLINE_TEST_RUN']}-${randomUUID()}`
+}
+
+/** Returns the hierarchies: `/sys/fs/cgroup` itself (version 2), or its directories with controllers (version 1). */
+export function cgroupHierarchies(): string[] {
+  if (CGROUP_V2) return [ROOT]
+  return readdirSync(ROOT)
+    .map((name) => join(ROOT, name))
+    .filter((path) => lstatSync(path).isDirectory() && existsSync(join(path, 'tasks')))
+}
+
+/** Removes the control groups with this name, and those below them. The kernel empties groups of killed processes soon. */
+export async function removeCgroups(name: string): Promise<void> {
+  const { stdout } = await execa('find', [ROOT, '-depth', '-type', 'd', '-path', `*/${name}*`])
+  for (const path of stdout.split('\n').filter(Boolean)) await removeCgroup(path)
+}
+
+async function removeCgroup(path: string): Promise<void> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      rmdirSync(path)
+      return
+    } catch (error) {
+      if (attempt === 100) throw error
+      await sleep(50)
+    }
+  }
+}
