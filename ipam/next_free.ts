@@ -4,7 +4,7 @@ import { addressAt, gatewaysOf, isGateway, positionOf, type RangeSet, rangeOf, s
 
 /** What the search asks of the leases. Addresses are named as their files are. */
 export type Leases = {
-  /** Whether nobody holds this address: one look at its file. */
+  /** Reports whether nobody holds this address: one look at its file. */
   isFree(name: string): boolean
   /** The names of all leases, of other files, and of what is not to be given: costs as much as there are. */
   names(): Names

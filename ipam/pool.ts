@@ -59,7 +59,7 @@ export type Owner = Pick<AttachmentId, 'containerId' | 'ifName'>
 
 /** What can be asked of a pool, with or without its lock. */
 export interface PoolView {
-  /** Whether every one of these addresses is leased to this owner. */
+  /** Reports whether every one of these addresses is leased to this owner. */
   held(owner: Owner, addresses: readonly Address[]): boolean
   /** Whose one of these addresses is. */
   ownership(owner: Owner, address: Address): Ownership
@@ -285,7 +285,7 @@ class LockedPool implements Pool {
     else this.#files.replace(path, text)
   }
 
-  /** Whether the address was the owner's, or nobody's with an empty file, and is free now. */
+  /** Reports whether the address was the owner's, or nobody's with an empty file, and is free now. */
   #free(owner: Owner, address: Address): boolean {
     return this.ownership(owner, address) !== 'another' && this.#files.remove(leasePath(this.#dir, address))
   }

@@ -9,7 +9,7 @@ import { asHint } from './order.ts'
 
 /** Knows of attachments that nobody will miss. Given by the caller, for the pool knows nothing of namespaces. */
 export interface Reaper {
-  /** Whether the pod is gone for certain, though no DEL came: its network namespace does not exist any more. */
+  /** Reports whether the pod is gone for certain, though no DEL came: its network namespace does not exist any more. */
   isDead(record: AttachmentRecord): boolean
   /** Removes what a dead attachment left in the kernel. The pool then removes its leases and its record. */
   clear(record: AttachmentRecord): void
@@ -30,11 +30,11 @@ export type PoolPlace = {
 export type Held = { readonly address: Address; readonly by: 'attachment' | 'unrecorded' }
 
 export type ReconcileOptions = {
-  /** Whether leases that were adopted in another boot are void. Not if host-local has been at work since. */
+  /** Reports whether leases that were adopted in another boot are void. Not if host-local has been at work since. */
   readonly trustAdopted: boolean
-  /** Whether nothing shows that this boot has seen a survey: then a record without content is of another boot. */
+  /** Reports whether nothing shows that this boot has seen a survey: then a record without content is of another boot. */
   readonly isFirst: boolean
-  /** Whether to ask the reaper as well: only when the pool is full. */
+  /** Reports whether to ask the reaper as well: only when the pool is full. */
   readonly reap: boolean
 }
 

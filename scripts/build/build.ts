@@ -14,14 +14,14 @@ function main(): void {
   const { target = NATIVE } = parseArgs({ options: { target: { type: 'string' } } }).values
   if (!isTarget(target)) throw new Error(`--target ${target}: use ${Object.keys(TARGETS).join(' or ')}`)
   const dist = target === NATIVE ? 'dist' : `dist/${target}`
-  // Two builds at once must not write to one file; the last rename wins, and each file is whole.
+  // Two builds at once do not write to one file: the last rename wins, and each file is whole.
   const work = `${root}dist/.build-${process.pid}`
   const started = performance.now()
   mkdirSync(work, { recursive: true })
   try {
     const executable = makeExecutable(target, root, work)
     mkdirSync(`${root}${dist}`, { recursive: true })
-    // Until a file is on the disk, the kernel counts the pages that it is mapped from as memory of whoever runs it.
+    // Until a file is on the disk, the kernel counts its mapped pages as memory of the processes that run it.
     writeFileSync(`${work}/bowline`, executable, { mode: 0o755, flush: true })
     renameSync(`${work}/bowline`, `${root}${dist}/bowline`)
     symlinkSync('bowline', `${work}/bowline-ipam`)

@@ -16,9 +16,8 @@ const FNV_OFFSET = 0xcbf29ce484222325n
 const FNV_PRIME = 0x100000001b3n
 
 /**
- * Appends a heap to the host's executable, as what the kernel maps for the one segment that has no content yet; then a checksum.
- * The section table goes, for strip(1) and its like arrange a file by it: they refuse one that has none, and would throw the heap
- * away.
+ * Appends a heap to the host's executable as the content of the one segment that has none yet, so that the kernel maps it;
+ * then a checksum. Removes the section table: strip(1) and its like would drop the heap, and refuse a file without a table.
  */
 export function appendImage(host: string, image: string): Uint8Array {
   const [program, content] = [readFileSync(host), readFileSync(image)]
@@ -34,7 +33,7 @@ export function appendImage(host: string, image: string): Uint8Array {
   return Buffer.concat([whole, checksum(whole)])
 }
 
-/** Where the header of that segment is. */
+/** Returns the offset of that segment's header. */
 function emptySegment(view: DataView): number {
   const [start, size] = [readNumber(view, HEADER.programOffset), view.getUint16(HEADER.programSize, true)]
   for (let at = start; at < start + size * view.getUint16(HEADER.programs, true); at += size) {

@@ -11,10 +11,10 @@ import { execaSync } from 'execa'
 const PACKAGE = 'quickjs-ng'
 const VERSION = '0.17.0.2'
 const SHA256 = '43d2e48272208721a7aaea8e3f02d4b9318f12ef20cc4f5421b59d9a470706ef'
-/** Only the interpreter is worth its size; the others are asked rarely. */
+/** Only the interpreter gains enough from its size; the other files run rarely. */
 const SOURCES = { quickjs: [], dtoa: ['-Os'], libregexp: ['-Os'], libunicode: ['-Os'] }
 
-/** What we change in quickjs.c. Each text must stand there once. */
+/** The changes to quickjs.c. Each text must occur there once. */
 const CHANGES = [
   /*
    * The engine cuts small blocks out of pages of its own, which scatters what a call writes to over many pages of the image. It
@@ -22,7 +22,7 @@ const CHANGES = [
    */
   { from: '#define JS_ARENA_LARGE_BLOCKS_ONLY 0', to: '#define JS_ARENA_LARGE_BLOCKS_ONLY 1' },
   /*
-   * Whatever lies in the image lives as long as the process. Counting the references to it would write to nearly every page of
+   * An object of the image lives as long as the process. Counting the references to it would write to nearly every page of
    * the image, and each page that is written to is copied first: 0.9 MB and 200 page faults of an ADD. So all of it shares one
    * counter, which never comes near 0 or 1.
    */
@@ -31,19 +31,20 @@ const CHANGES = [
     to: `extern struct { uintptr_t end; int count; } heap_immortal;
 #define JS_REF_COUNT(p) (*((uintptr_t)(p) < heap_immortal.end ? &heap_immortal.count : &js_rc(p)->ref_count))`,
   },
-  // Names of local variables would be part of the image: 20 kB that nobody asks for but a debugger.
+  // The names of local variables would add 20 kB to the image, and only a debugger needs them.
   { from: 'bc_put_atom(s, vd->var_name);', to: 'bc_put_atom(s, JS_ATOM_NULL);' },
 ]
 
 export type Engine = { readonly includes: string; readonly objects: readonly string[] }
 
-/** Where things are kept that are fetched or compiled once; see scripts/setup. */
+/** The directory of files that are fetched or compiled once; see scripts/setup. */
 export function cacheDirectory(): string {
   const base = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache')
   return process.env['BOWLINE_CACHE'] ?? join(base, 'bowline')
 }
 
-/** Returns the engine, compiled with this compiler and these flags. Done before, it takes no time. */
+/** Returns the engine, compiled with this compiler and these flags. The result is cached. */
+// Assertions name the file without its directory: else the executable would differ between machines.
 export function buildEngine(compiler: string, flags: readonly string[]): Engine {
   const source = fetchSource()
   const key = digest(
@@ -83,7 +84,7 @@ export function buildEngine(compiler: string, flags: readonly string[]): Engine 
   }
 }
 
-/** Where the engine's sources are, with our changes. */
+/** Returns the directory of the engine's sources, with our changes. */
 function fetchSource(): string {
   const source = join(
     cacheDirectory(),
@@ -132,7 +133,7 @@ function compilerVersion(compiler: string): string {
   return execaSync(compiler, ['-dumpfullversion']).stdout
 }
 
-/** Lets `fill` make a directory that is there whole or not at all, also when two builds make it at once. */
+/** Creates a directory with `fill`, whole or not at all, even when two builds create it at once. */
 function whole(directory: string, fill: (work: string) => void): void {
   mkdirSync(join(directory, '..'), { recursive: true })
   const work = mkdtempSync(`${directory}.`)

@@ -29,7 +29,7 @@ export function buildHost(target: Target, root: string, work: string): string {
   return link(TARGETS[target].compiler, HOST, flags, own, root, `${work}/host`)
 }
 
-/** The same with address and undefined-behaviour sanitizers, to run programs with; it takes no image. */
+/** Builds the host with address and undefined-behaviour sanitizers, to run programs with; it takes no image. */
 export function buildSanitizedHost(root: string, work: string): string {
   const own = ['-fsanitize=undefined', '-fno-sanitize-recover=undefined', `-Wl,-T,${root}/src/native/heap.ld`]
   return link('gcc', HOST, [...SANITIZED, '-fno-pie'], own, root, `${work}/host`)

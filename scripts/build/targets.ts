@@ -1,5 +1,5 @@
 /**
- * What compiles for each processor, and what runs such a program elsewhere. musl in place of glibc saves 0.2 ms of each start, as
+ * The compiler for each processor, and the emulator that runs such a program elsewhere. musl saves 0.2 ms of each start, as
  * glibc asks the processor what it can, which is slow in a virtual machine; Debian has musl for its own processor only.
  */
 export const TARGETS = {

@@ -1,4 +1,4 @@
-/** What the demo has found: addresses, shortest round trips in ms, and which address each server saw. */
+/** The findings of the demo: addresses, shortest round trips in ms, and the address that each server saw. */
 export type Scene = {
   readonly podA: readonly string[]
   readonly podB: readonly string[]
@@ -58,7 +58,7 @@ function box(title: string, contents: readonly string[], rows: number): string[]
   ]
 }
 
-/** What stands between two boxes: the round trip in the first row, the arrow in the second. */
+/** Returns the text between two boxes: the round trip in the first row, the arrow in the second. */
 function arrow(time: number, rows: number): string[] {
   const blank = ' '.repeat(GAP)
   const rest = Array.from({ length: rows }, () => blank)

@@ -13,16 +13,16 @@ export type { NetworkConfig }
 
 const IPAM_KEYS = /^(ipam|args|runtimeConfig$|runtimeConfig\.ip)/
 
-/** What every plugin reads. */
+/** The keys that every plugin reads. */
 const NAMING = ['name', 'cniVersion']
 
-/** IPAM plugins that share one configuration layout. What others put into `ipam` is for them to judge. */
+/** The IPAM plugins that share one layout of `ipam`. Other plugins check their own. */
 const KNOWN_LAYOUT: readonly unknown[] = ['bowline-ipam', 'host-local']
 
 /**
  * Reads and checks a network configuration. Throws a Fault: code 6 if the text is not a JSON object, 7 if the name or
- * a key is missing or invalid, 1 for a version that we don't speak, looked at in this order but for the keys, which
- * come last. The `ipam` of an IPAM plugin that we don't know keeps only those of our keys that fit.
+ * a key is missing or invalid, 1 for an unsupported version. Keys are checked last. An unknown IPAM plugin's `ipam` keeps
+ * only the keys that are valid for ours.
  */
 export function decodeConfig(text: string): NetworkConfig {
   const raw = parseObject(text)
@@ -36,7 +36,7 @@ export function decodeConfig(text: string): NetworkConfig {
   const foreign = typeof type === 'string' && !KNOWN_LAYOUT.includes(type)
   const tolerance: Tolerance = {
     invalid: (path) => foreign && path.startsWith('ipam.') && path !== 'ipam.type',
-    // What a runtime puts into "args" is for whomever it concerns.
+    // Runtimes put keys for any plugin into "args".
     repeated: (path, isKnown) => !isKnown && path.startsWith('args.'),
   }
   const config = decode(raw, tolerance, text)
@@ -45,32 +45,31 @@ export function decodeConfig(text: string): NetworkConfig {
 }
 
 /**
- * The same for a removal, which nothing but a missing name or version may stop: an invalid key is left out, and so is
- * what is too large or too deep to be read; keys that contradict each other stay. A list with one invalid item is left
- * out whole.
+ * Reads a configuration for a removal, which only a missing name or version may stop: leaves out a key that is invalid, too
+ * large or too deep, and keeps keys that contradict each other. Leaves out a whole list for one invalid item.
  */
 export function decodeForRemoval(text: string): NetworkConfig {
   return decode(parseReadable(text), { invalid: () => true, repeated: () => true })
 }
 
 /**
- * The same for GC, but for the lists of valid attachments: one that can't be read, or stands there twice, is refused, as
- * nothing may then be removed.
+ * Reads a configuration for GC, as for a removal, but refuses a list of valid attachments that is invalid or repeated:
+ * nothing may be removed then.
  */
 export function decodeForGc(text: string): NetworkConfig {
   const isOther = (path: string): boolean => !path.startsWith('cni.dev/')
   return decode(parseReadable(text), { invalid: isOther, repeated: isOther }, text)
 }
 
-/** The text without what is too large or too deep to be read, for another plugin that takes part in a removal. */
+/** Returns the text without members that are too large or too deep, for another plugin that takes part in a removal. */
 export function readableText(text: string): string {
   const raw = tryParse(text)
   return raw instanceof Fault ? JSON.stringify(recoverObject(text) ?? {}) : text
 }
 
 /**
- * The same for when we are only the IPAM plugin: the rest of the configuration belongs to a plugin that may give our
- * keys another meaning, as macvlan does with "mode". What addresses depend on is checked as `decodeConfig` does.
+ * Reads a configuration as the IPAM plugin of another plugin, which may give our keys another meaning, as macvlan does with
+ * "mode". Checks the keys that addresses depend on as `decodeConfig` does.
  */
 export function decodeForIpam(text: string): NetworkConfig {
   const isTheirs = (path: string): boolean => !IPAM_KEYS.test(path)
@@ -84,7 +83,7 @@ export function decodeForIpam(text: string): NetworkConfig {
   )
 }
 
-/** The version that an error is printed in: that of the config if it can be read, else the newest. Never throws. */
+/** Returns the version to print an error in: that of the config if it can be read, else the newest. Never throws. */
 export function versionForErrors(text: string): CniVersion {
   try {
     return parseVersion(memberOf(parseObject(text), 'cniVersion'), 'config')
@@ -93,7 +92,7 @@ export function versionForErrors(text: string): CniVersion {
   }
 }
 
-/** Keys that stand twice are looked for in the text; without it, the last of them is taken, as JSON.parse does. */
+/** Repeated keys are searched for in the text; without it the last one is taken, as JSON.parse does. */
 function decode(raw: Record<string, unknown>, tolerance: Tolerance, text?: string): NetworkConfig {
   const name = parseName(memberOf(raw, 'name'))
   const cniVersion = parseVersion(memberOf(raw, 'cniVersion'), 'config')
@@ -120,7 +119,7 @@ function parseObject(text: string): Record<string, unknown> {
   return value
 }
 
-/** What can be read of the object, when it can't be read whole. Throws if the text is no whole object at all. */
+/** Returns the readable members of the object. Throws if the text is not one whole object. */
 function parseReadable(text: string): Record<string, unknown> {
   const value = tryParse(text)
   if (!(value instanceof Fault)) return value

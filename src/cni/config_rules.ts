@@ -1,7 +1,7 @@
 import { Code, Fault } from '../core/errors.ts'
 import type { NetworkConfig } from './schema.ts'
 
-/** The keys that speak of a bridge or its ports, which mode l3 has not. */
+/** The keys of a bridge and its ports. Mode l3 has neither. */
 const L2_ONLY = [
   'bridge',
   'isGateway',
@@ -18,7 +18,7 @@ const L2_ONLY = [
   'portIsolation',
 ] as const
 
-// The least that IPv4 allows; the kernel refuses less.
+// The smallest MTU of IPv4; the kernel refuses a smaller one.
 const MIN_MTU = 68
 
 /** Throws a Fault (code 7) if keys that are valid one by one contradict each other. */

@@ -1,24 +1,24 @@
 import { Code, Fault } from '../core/errors.ts'
 
-/** Starts another plugin. The adapter is the only place that knows how a process is made. */
+/** Runs other plugins. The adapter alone knows how to start a process. */
 export interface PluginRunner {
-  /** Whether there is a file of this path, or where a link of this path leads, that may be executed. */
+  /** Reports whether the path, or the target of a link there, is an executable file. */
   isExecutable(path: string): boolean
   /**
-   * Runs it to its end with exactly this environment and standard input; its stderr goes to ours. Throws a Fault, which
-   * has an errno if it was not even started.
+   * Runs a plugin to its end with exactly this environment and standard input; its stderr goes to ours. Throws a Fault,
+   * which has an errno if the plugin was not started.
    */
   run(path: string, env: Readonly<Record<string, string>>, stdin: string): PluginEnd
 }
 
-/** How a plugin ended, and what it printed. Without an exit code if it was a signal, such as SIGKILL. */
+/** The end of a plugin and its output. There is no exit code if a signal ended it, such as SIGKILL. */
 export type PluginEnd = {
   readonly exitCode?: number
   readonly signal?: string
   readonly stdout: string
 }
 
-/** The hint for a plugin that printed something else than a result. */
+/** The hint for a plugin whose output is not a result. */
 export const RESULT_HINT =
   'Run it by hand: a result is one JSON object on stdout, all else belongs on stderr.'
 
@@ -43,12 +43,12 @@ export function callDelegate(runner: PluginRunner, { type, command, env, stdin }
   throw delegateFault(type, command, end)
 }
 
-/** Whether this is what a delegated plugin was called with and has not even started: then it has done nothing. */
+/** Reports whether the error means that the plugin was not started, so that it has done nothing. */
 export function hasNotStarted(error: unknown): boolean {
   return error instanceof Fault && error.errno !== undefined
 }
 
-/** The path of a plugin in CNI_PATH. Throws a Fault (code 7) if there is none, or the name is no file name. */
+/** Returns the path of a plugin in CNI_PATH. Throws a Fault (code 7) if there is none or the name is not a file name. */
 export function findPlugin(runner: PluginRunner, type: string, cniPath: string, command = 'ADD'): string {
   if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(type)) {
     throw new Fault(`key "ipam.type": ${JSON.stringify(type)} is not the name of a plugin`, {
@@ -63,7 +63,7 @@ export function findPlugin(runner: PluginRunner, type: string, cniPath: string, 
     code: Code.invalidConfig,
     hint:
       command === 'DEL'
-        ? // Which plugin it is says the record: a new config would not help.
+        ? // The record names the plugin: a new config would not help.
           `Put ${type} back into a directory of CNI_PATH and repeat the call: only it can free the addresses that it gave.`
         : 'Install the plugin there, or set "ipam.type" to "bowline-ipam", which needs no second binary.',
   })

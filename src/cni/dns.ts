@@ -2,7 +2,7 @@ import type { CniDns } from './result.ts'
 
 type JsonDns = { readonly [Key in keyof CniDns]?: CniDns[Key] | undefined }
 
-/** The members that are there, be they empty lists; undefined if there are none. */
+/** Returns the members that are present, including empty lists; undefined if there are none. */
 export function presentDns({ nameservers, domain, search, options }: JsonDns = {}): CniDns | undefined {
   const dns = {
     ...(nameservers && { nameservers }),

@@ -9,7 +9,7 @@ type Command = (typeof COMMANDS)[number]
 /** CNI_ARGS by key, such as `IP`, `MAC` and `K8S_POD_NAME`. */
 type CniArgs = Readonly<Record<string, string>>
 
-/** What the environment asks for. Whatever the command does not need is empty, and was not looked at. */
+/** A call, as the environment describes it. A variable that the command does not need is not read, and its member is empty. */
 export type Invocation = {
   readonly command: Command
   readonly containerId: string
@@ -25,11 +25,11 @@ type Environment = Readonly<Record<string, string | undefined>>
 
 const ATTACHMENT_COMMANDS: readonly string[] = ['ADD', 'DEL', 'CHECK']
 
-// The runtime and other plugins of a chain make file names of it, so a longer one (NAME_MAX) can't work anyway.
+// Runtimes and other plugins use the id as a file name (NAME_MAX), so a longer one cannot work.
 const MAX_CONTAINER_ID = 255
 
 /**
- * Reads the CNI_* variables; undefined if there is no CNI_COMMAND, so this is not a call of a runtime. Throws a Fault
+ * Reads the CNI_* variables. Returns undefined without CNI_COMMAND: then no runtime has called us. Throws a Fault
  * (code 4) that names the variable, or all variables that are missing. An empty variable is a missing one, since
  * libcni sets them all. Source: CNI specification 1.1.0, section 2, and the reference's skel package.
  */
@@ -85,7 +85,7 @@ function assertContainerId(id: string): void {
   )
 }
 
-/** What ADD alone refuses, such as bytes that are no UTF-8, must not stop the DEL that follows the refused ADD. */
+/** DEL accepts names that ADD refuses, such as bytes that are not UTF-8: a refused ADD is followed by a DEL. */
 function assertIfName(name: string, command: Command): void {
   if (command === 'ADD' ? isPlainInterfaceName(name) : isInterfaceName(name)) return
   throw invalid(
@@ -103,8 +103,8 @@ function assertNetns(path: string): void {
 }
 
 /**
- * Splits `K=V;K=V`. Keys that nobody asks for are no error, whatever IgnoreUnknown says (cni#126, cni#560). Throws a
- * Fault on a pair that is none; if not strict, leaves it out.
+ * Splits `K=V;K=V`. An unknown key is no error, whatever IgnoreUnknown says (cni#126, cni#560). Throws a Fault for a pair
+ * without one "="; leaves the pair out if not strict.
  */
 function parseArgs(text: string, strict: boolean): CniArgs {
   const pairs = text.split(';').filter(Boolean)
@@ -115,7 +115,7 @@ function parseArgs(text: string, strict: boolean): CniArgs {
   }
   const args: Record<string, string> = {}
   for (const [key = '', value, more] of entries) {
-    // Not by assignment, which would change the prototype for one key. Of a key that comes twice the last value counts.
+    // An assignment to `__proto__` would change the prototype. The last value of a repeated key counts.
     if (value !== undefined && more === undefined)
       Object.defineProperty(args, key, { value, enumerable: true, configurable: true })
   }

@@ -7,18 +7,18 @@ import type { JsonResult } from './schema.ts'
 import { applyRule, STRICT, type Tolerance } from './validate.ts'
 import { parseVersion } from './versions.ts'
 
-/** Keys that stand twice in a `prevResult` are for those who made it and passed it on. */
+/** Repeated keys in a `prevResult` are the fault of the plugins and the runtime that made it: not an error here. */
 const PASSED_ON: Tolerance = { ...STRICT, repeated: () => true }
 
 /**
- * Reads a `prevResult` of any version. Where it names no version it has that of the config. Throws a Fault: code 7 with
- * the key path if it is malformed, code 1 for a version that we don't speak. Unknown keys are no error.
+ * Reads a `prevResult` of any version; without one, it has that of the config. Throws a Fault: code 7 with the key path if
+ * it is malformed, code 1 for an unsupported version. Unknown keys are no error.
  */
 export function parseResult(json: unknown, configVersion: string): CniResult {
   return readResult(json, configVersion, 'prevResult', PASSED_ON)
 }
 
-/** The same for what another plugin has printed, in which no key may stand twice: an address would be lost. */
+/** Reads the result that another plugin printed. Refuses a repeated key: an address would be lost. */
 export function parsePrinted(text: string, json: unknown, configVersion: string, type: string): CniResult {
   const where = `result of ${type}`
   assertNoRepeatedKeys(RESULT_RULE, text, json, where)

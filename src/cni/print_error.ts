@@ -1,14 +1,14 @@
 import { Code, Fault } from '../core/errors.ts'
 
 const MAX_MSG = 400
-// Room for what CHECK has to say of a pod that has lost everything.
+// Room for all differences that CHECK finds at a pod that has lost everything.
 const MAX_DETAILS = 16_000
 const MAX_CAUSES = 8
 const MAX_FRAMES = 10
 
 /**
- * The CNI error object for whatever was thrown: `msg` is the outermost action, `details` are the causes, the errno, the hint, and
- * where a fault of our own code was thrown. One line, bounded. Source: CNI specification 1.1.0, section 5.
+ * Returns the CNI error object for a thrown value: `msg` is the outermost action; `details` are the causes, the errno, the
+ * hint, and the stack of an exception that is not a Fault. One line, bounded. Source: CNI specification 1.1.0, section 5.
  */
 export function printError(error: unknown, cniVersion: string): string {
   const [msg = '', ...causes] = messagesOf(error)
@@ -25,7 +25,7 @@ export function printError(error: unknown, cniVersion: string): string {
   })
 }
 
-/** The messages of an error and its causes, outermost first, without what `during` repeats of the cause. */
+/** Returns the messages of an error and its causes, outermost first, without the part that `withAction` repeats. */
 function messagesOf(error: unknown): string[] {
   const messages: string[] = []
   let current = error
@@ -38,7 +38,7 @@ function messagesOf(error: unknown): string[] {
   return messages.filter((message, i) => message && (i === 0 || !messages[i - 1]?.includes(message)))
 }
 
-/** The functions and source lines that led to an exception that no code of ours threw on purpose; else nothing. */
+/** Returns the stack of an exception that is not a Fault; empty for a Fault. */
 function traceOf(error: unknown): string {
   let current = error
   for (let depth = 0; depth < MAX_CAUSES && current instanceof Fault; depth++) current = current.cause
@@ -55,14 +55,14 @@ function textOf(error: unknown): string {
   return typeof error === 'string' ? error : Object.prototype.toString.call(error)
 }
 
-/** 0 would say success. */
+/** Code 0 would mean success. */
 function codeOf(fault: Fault | undefined): number {
   return fault && Number.isInteger(fault.code) && fault.code > 0 ? fault.code : Code.internal
 }
 
 /**
- * On DEL, go-cni swallows an error that says "not found", and multus one that says "no such file or directory": the
- * pod would be gone for the runtime and its address leaked. So no message of ours says either.
+ * On DEL, go-cni ignores an error with "not found", and multus one with "no such file or directory": the runtime would
+ * take the pod for removed, and its address would leak. So no message contains either.
  */
 function clean(text: string, max: number): string {
   const line = text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\s]+/gu, ' ').trim()

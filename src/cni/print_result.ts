@@ -4,7 +4,7 @@ import type { CniDns, CniInterface, CniIp, CniResult, CniRoute } from './result.
 import { type CniVersion, isAtLeast } from './versions.ts'
 
 /**
- * The JSON of a result in the version asked for. Before 0.3.0 a result has no interfaces and one address of each
+ * Returns the JSON of a result in the given version. Before 0.3.0 a result has no interfaces and one address of each
  * family, so the rest is left out. Throws what `assertPrintable` throws. Source: CNI specification, section 5, and
  * what the reference prints.
  */

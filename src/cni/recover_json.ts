@@ -1,9 +1,9 @@
 import { isDeeperThan, isObject } from './validate.ts'
 
-/** Bounds of a value that is read whole. Room for the annotations of a pod (256 KiB) with every character escaped. */
+/** Bounds of a value that is read as a whole: room for a pod's annotations (256 KiB) with every character escaped. */
 export const MAX_LENGTH = 4 << 20
 export const MAX_DEPTH = 64
-/** How far down the members of an object that breaks a bound are looked at one by one: `prevResult.interfaces[0].name`. */
+/** The depth to which the members of an object that breaks a bound are read one by one: `prevResult.interfaces[0].name`. */
 const MAX_LEVELS = 5
 
 const QUOTE = 0x22
@@ -12,10 +12,10 @@ const [OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = [0x7b, 0x7d, 0x5b
 const [COMMA, COLON, SPACE] = [0x2c, 0x3a, 0x20]
 
 /**
- * Reads of a JSON object what can be read, however large, deep or broken the rest of it is: a removal needs a few small
- * members. What breaks a bound or is no JSON is left out, and a list that has such an item, as its order may matter.
- * Undefined if the text is not one whole object. Looks at each character a bounded number of times, without
- * recursion into what it leaves out.
+ * Reads the members of a JSON object that can be read, however large, deep or broken the others are: a removal needs few
+ * and small ones. Leaves out a member that breaks a bound or is not JSON, and a list with such an item, since its order
+ * may matter. Returns undefined if the text is not one whole object. Looks at each character a bounded number of times,
+ * and does not recurse into a member that it leaves out.
  */
 export function recoverObject(text: string): Record<string, unknown> | undefined {
   const start = skipSpace(text, 0)
@@ -26,19 +26,19 @@ export function recoverObject(text: string): Record<string, unknown> | undefined
   return isObject(value) ? value : undefined
 }
 
-/** The value of a text that is one JSON value; undefined if nothing of it can be read. */
+/** Returns the value of a text that is one JSON value; undefined if no part of it can be read. */
 function recoverValue(text: string, levels: number): unknown {
   if (text.length <= MAX_LENGTH) {
     try {
       const value: unknown = JSON.parse(text)
       if (!isDeeperThan(MAX_DEPTH, value)) return value
     } catch {
-      // What is inside may still be readable.
+      // Its members may still be readable.
     }
   }
   if (levels === 0) return undefined
   if (text.charCodeAt(0) === OPEN_BRACE) return recoverMembers(text, levels - 1)
-  // Of a list that is too long, nobody asks for an item.
+  // No removal needs an item of a list that is too long.
   if (text.charCodeAt(0) === OPEN_BRACKET && text.length <= MAX_LENGTH) return recoverItems(text, levels - 1)
   return undefined
 }
@@ -54,7 +54,7 @@ function recoverMembers(text: string, levels: number): Record<string, unknown> {
     if (end < 0) break
     const key = recoverValue(text.slice(at, keyEnd), 0)
     const value = recoverValue(text.slice(start, end), levels)
-    // Not the one key whose assignment would change the prototype.
+    // An assignment to this one key would change the prototype.
     if (typeof key === 'string' && key !== '__proto__' && value !== undefined) members[key] = value
     at = nextAfterComma(text, end)
   }
@@ -74,13 +74,13 @@ function recoverItems(text: string, levels: number): unknown[] | undefined {
   return items
 }
 
-/** Where the next member or item begins; the end of the text if there is none. */
+/** Returns the position of the next member or item; the end of the text if there is none. */
 function nextAfterComma(text: string, end: number): number {
   const comma = skipSpace(text, end)
   return text.charCodeAt(comma) === COMMA ? skipSpace(text, comma + 1) : text.length
 }
 
-/** Where the value that begins at `start` ends; -1 if it does not. Brackets are counted, not matched. */
+/** Returns the end of the value that begins at `start`; -1 if it has none. Counts brackets and does not match them. */
 export function endOfValue(text: string, start: number): number {
   let depth = 0
   for (let at = start; at < text.length; at++) {
@@ -100,7 +100,7 @@ export function endOfValue(text: string, start: number): number {
   return -1
 }
 
-/** Where the string that begins at `start` ends; -1 if it does not. */
+/** Returns the end of the string that begins at `start`; -1 if it has none. */
 export function endOfString(text: string, start: number): number {
   for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
     let escapes = 0

@@ -5,11 +5,10 @@ const [QUOTE, BACKSLASH, COMMA] = [0x22, 0x5c, 0x2c]
 const [OPEN_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = [0x7b, 0x5b, 0x5d]
 
 /**
- * Throws a Fault (invalid config) if a key stands twice in an object that the rule knows, be it in other case or with
- * escapes: readers of JSON keep the last without a word, and Go merges the two. Objects without known keys are not
- * looked into. `text` is what `value` was read from: nearly always as JSON or Go's encoder prints it. Then no key can stand
- * there twice but in other case, which `applyRule` sees, and its characters need not be looked at one by one, which costs
- * 0.3 ms for each kilobyte. Key paths begin with `where`.
+ * Throws a Fault (invalid config) if an object that the rule knows has a key twice, even if the spellings differ in case or
+ * escapes: JSON.parse silently keeps the last, and Go merges the two. Objects without known keys are skipped. `value` was
+ * parsed from `text`. A text as JSON.stringify or Go's encoder prints it repeats no key except in another case, which
+ * `applyRule` finds; so such a text is not scanned, which would cost 0.3 ms a kilobyte. Key paths begin with `where`.
  */
 export function assertNoRepeatedKeys(
   rule: Rule,
@@ -24,7 +23,7 @@ export function assertNoRepeatedKeys(
   scanValue(scan, rule, 0, where)
 }
 
-/** Go escapes what could end a script in HTML, and two line ends of JavaScript. */
+/** Go escapes the characters that could end a script in HTML, and two line terminators of JavaScript. */
 function asGoPrints(json: string): string {
   return GO_ESCAPES.reduce((text, [char, escaped]) => text.replaceAll(char, escaped), json)
 }
@@ -39,7 +38,7 @@ const GO_ESCAPES = [
 
 type Scan = { readonly tolerates: Tolerance['repeated']; readonly text: string }
 
-/** Returns where the value ends that begins at `start`; -1 if the text is no JSON. */
+/** Returns the end of the value that begins at `start`; -1 if the text is not JSON. */
 function scanValue(scan: Scan, rule: Rule | undefined, start: number, path: string): number {
   const opening = scan.text.charCodeAt(start)
   if (rule?.keys && opening === OPEN_BRACE) return scanObject(scan, rule.keys, start, path)
@@ -78,7 +77,7 @@ function skipComma(text: string, end: number): number {
   return text.charCodeAt(at) === COMMA ? skipSpace(text, at + 1) : at
 }
 
-/** The key that stands between these quotes. */
+/** Returns the key between these quotes. */
 function keyIn(text: string, start: number, end: number): string {
   const key = text.slice(start + 1, end - 1)
   for (let i = 0; i < key.length; i++) {
@@ -87,7 +86,7 @@ function keyIn(text: string, start: number, end: number): string {
   return key
 }
 
-/** Remembers a key of an object. Throws if it was there before. */
+/** Records a key of an object. Throws if the object has it already. */
 function recordKey(
   { tolerates }: Scan,
   seen: Map<string, string>,

@@ -21,7 +21,7 @@ export type CniInterface = {
   readonly pciID?: string
 }
 
-/** The index of the interface of this name in the container, or -1. */
+/** Returns the index of the interface of this name in the container, or -1. */
 export function podInterfaceOf({ interfaces }: CniResult, ifName: string): number {
   return interfaces.findIndex(({ name, sandbox }) => name === ifName && sandbox)
 }

@@ -8,18 +8,18 @@ import { parseAddressOrCidr } from './formats.ts'
 import type { CniDns } from './result.ts'
 import type { NetworkConfig } from './schema.ts'
 
-/** What the caller wants this one attachment to have. */
+/** The properties that the caller requests for one attachment. */
 export type RuntimeArgs = {
   readonly mac?: Mac
-  /** Each to be given, in this order, none twice. */
+  /** All of them are requested, in this order, without repetition. */
   readonly ips: readonly Address[]
 }
 
 const FROM_ENVIRONMENT = { code: Code.invalidEnvironment }
 
 /**
- * What was asked for by CNI_ARGS, `args.cni` and `runtimeConfig`. Of several MACs the last of these wins; addresses
- * add up. Throws a Fault: code 4 if CNI_ARGS holds something else.
+ * Returns the requests of CNI_ARGS, `args.cni` and `runtimeConfig`. The MAC of the last of these wins; addresses add
+ * up. Throws a Fault (code 4) for an invalid value in CNI_ARGS.
  */
 export function runtimeArgsOf({ args }: Pick<Invocation, 'args'>, config: NetworkConfig): RuntimeArgs {
   const { runtimeConfig, args: { cni } = {} } = config
@@ -29,8 +29,8 @@ export function runtimeArgsOf({ args }: Pick<Invocation, 'args'>, config: Networ
 }
 
 /**
- * The DNS settings for the result: those of the config entirely, if it has any member, be it an empty list; else those
- * that IPAM gave.
+ * Returns the DNS settings for the result: those of the config if it has any member, even an empty list; else those of
+ * IPAM. The two are not merged.
  */
 export function chooseDns({ dns }: NetworkConfig, fromIpam: CniDns | undefined): CniDns | undefined {
   return presentDns(dns) ?? fromIpam
@@ -40,7 +40,7 @@ function parseMacArg(text: string | undefined): Mac | undefined {
   return text ? withAction('CNI_ARGS: MAC', () => parseMac(text), FROM_ENVIRONMENT) : undefined
 }
 
-/** Multus sends a list with commas. */
+/** Multus sends a list that is separated by commas. */
 function parseIpArg(text = ''): Address[] {
   const parts = text.split(',').map((part) => part.trim())
   return withAction('CNI_ARGS: IP', () => parts.filter(Boolean).map(parseAddressOrCidr), FROM_ENVIRONMENT)

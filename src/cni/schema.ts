@@ -2,15 +2,15 @@ import * as z from 'zod'
 import { FORMATS, type FormatName } from './formats.ts'
 import { SUPPORTED_VERSIONS } from './versions.ts'
 
-// The one source of every configuration key. Never on the plugin path, which runs what scripts/generate.ts makes of
-// it: others import types from here, and nothing else.
+// The one source of every configuration key. It is not on the plugin path, which uses the rules that scripts/generate.ts
+// makes from it: other modules import only types from here.
 
 export type NetworkConfig = z.output<typeof networkConfig>
 export type JsonResult = z.output<typeof jsonResult>
 
 const MAX_U32 = 0xffffffff
 
-// What editors check a text with; the plugin itself reads the text by src/cni/formats.ts.
+// Editors check a text with these patterns; the plugin reads it with src/cni/formats.ts.
 const PATTERNS: Record<FormatName, string> = {
   address: '^[0-9A-Fa-f:.]+$',
   addressOrCidr: '^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$',

@@ -5,7 +5,7 @@ const KEY = 'cni.dev/valid-attachments'
 /** The name of the key before the specification was final. libcni sends both. */
 const OLD_KEY = 'cni.dev/attachments'
 
-/** Which attachments GC must leave alone. */
+/** The attachments that GC must leave alone. */
 export type ValidAttachments = {
   readonly all: readonly { readonly containerId: string; readonly ifName: string }[]
   /** Without an interface (a lease of an old host-local names none) the container alone decides. */
@@ -13,8 +13,8 @@ export type ValidAttachments = {
 }
 
 /**
- * The attachments that GC must leave alone; null and [] both mean that none is valid. Throws a Fault (code 7) if the
- * key is absent: to take that for an empty list would remove every live pod's network.
+ * Returns the attachments that GC must leave alone; null and [] both mean none. Throws a Fault (code 7) if the key is
+ * absent: an empty list instead would remove the network of every running pod.
  */
 export function validAttachments(config: NetworkConfig): ValidAttachments {
   const attachments = config[KEY] === undefined ? config[OLD_KEY] : config[KEY]

@@ -1,13 +1,13 @@
 import { Code, Fault } from '../core/errors.ts'
 import { FORMATS, type Format, type FormatName } from './formats.ts'
 
-/** What a value must be: the part of the schema that the plugin path needs. Made by scripts/generate.ts. */
+/** A rule for a value: the part of the schema that the plugin path needs. Made by scripts/generate.ts. */
 export type Rule = {
   readonly type: 'string' | 'integer' | 'boolean' | 'array' | 'object'
-  /** null is a value of its own, not an absent key. */
+  /** null is a value, not an absent key. */
   readonly nullable?: true
   readonly format?: FormatName
-  /** All that a string may be. Compared without regard to case. */
+  /** The allowed strings, compared without regard to case. */
   readonly values?: readonly string[]
   readonly min?: number
   readonly max?: number
@@ -17,21 +17,21 @@ export type Rule = {
   readonly required?: readonly string[]
 }
 
-/** What is not refused at a key path. */
+/** Decides which errors at a key path are not thrown. */
 export type Tolerance = {
-  /** An invalid value: it is left out. */
+  /** An invalid value is left out. */
   readonly invalid: (path: string) => boolean
-  /** A key that stands twice, perhaps in other case: the last one wins. */
+  /** The last of the values of a repeated key is taken. The spellings of a key may differ in case. */
   readonly repeated: (path: string, isKnown: boolean) => boolean
 }
 
 export const STRICT: Tolerance = { invalid: () => false, repeated: () => false }
 
 /**
- * Reads a JSON value by a rule, as Go's decoder would, which runtimes are written for: known keys match without
- * regard to case (the last one wins) and come out as the rule spells them; null and the empty string are absent keys;
- * unknown keys stay. A text with a format becomes its value, such as an address. Throws a Fault (code 7) that names the key path and the value. An optional key whose path is
- * tolerated is dropped instead; lists are kept whole or not at all.
+ * Reads a JSON value by a rule, as Go's decoder does, which runtimes are written for: known keys match without regard to
+ * case (the last one wins) and get the spelling of the rule; null and the empty string count as absent keys; unknown keys
+ * stay. A text with a format becomes its value, such as an address. Throws a Fault (code 7) that names the key path and the
+ * value. A tolerated optional key is left out instead; a list is kept whole or not at all.
  */
 export function applyRule(rule: Rule, value: unknown, path: string, tolerates: Tolerance = STRICT): unknown {
   if (value === null && rule.nullable) return null
@@ -42,7 +42,7 @@ export function applyRule(rule: Rule, value: unknown, path: string, tolerates: T
   throw refusal(rule, value, path)
 }
 
-/** The value of a key, matched as `applyRule` does; undefined if it is absent or null. */
+/** Returns the value of a key, matched as `applyRule` does; undefined if it is absent or null. */
 export function memberOf(object: unknown, key: string): unknown {
   if (!isObject(object)) return undefined
   let found: unknown
@@ -56,7 +56,7 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** Whether lists and objects stand in each other more than so many levels deep. */
+/** Reports whether lists and objects are nested more than `levels` deep. */
 export function isDeeperThan(levels: number, value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false
   return levels === 0 || Object.values(value).some((member) => isDeeperThan(levels - 1, member))
@@ -68,7 +68,7 @@ function readObject(rule: Rule, value: unknown, path: string, tolerates: Toleran
   if (!keys) return value
   const read: Record<string, unknown> = {}
   for (const given of Object.keys(value)) {
-    // The one key whose assignment would do something else: change the prototype.
+    // An assignment to this one key would change the prototype.
     if (given === '__proto__') continue
     const key = canonicalKey(keys, given)
     const memberRule = key === undefined ? undefined : keys[key]
@@ -100,24 +100,24 @@ function readMember(
   }
 }
 
-/** How an object spells a key that it has, the first time. */
+/** Returns the first spelling of a key that an object has. */
 function spelling(object: object, key: string): string {
   return Object.keys(object).find((given) => sameKey(given, key)) ?? key
 }
 
-/** Go leaves a field alone when it reads null, and can't tell an empty string from none. */
+/** Go leaves a field unset when it reads null, and cannot tell an empty string from an absent one. */
 function isAbsent(rule: Rule, value: unknown): boolean {
   return value === null ? !rule.nullable : value === '' && rule.type === 'string'
 }
 
-/** The key as the rule spells it; undefined if the rule knows none like it. */
+/** Returns the key as the rule spells it; undefined for an unknown key. */
 export function canonicalKey(keys: Readonly<Record<string, Rule>>, given: string): string | undefined {
   if (Object.hasOwn(keys, given)) return given
   for (const key of Object.keys(keys)) if (sameKey(given, key)) return key
   return undefined
 }
 
-/** The length first: folding each key against each costs more than all the rest of the reading. */
+/** Compares the lengths first: folding every pair of keys costs more than the rest of the decoding. */
 function sameKey(given: string, key: string): boolean {
   return given === key || (given.length === key.length && given.toLowerCase() === key.toLowerCase())
 }
@@ -144,17 +144,17 @@ function isIntegerOf({ min = 0, max = 0 }: Rule, value: unknown): boolean {
   return Number.isSafeInteger(value) && Number(value) >= min && Number(value) <= max
 }
 
-/** The path of a member. */
+/** Returns the path of a member. */
 export function join(path: string, key: string): string {
   return path ? `${path}.${key}` : key
 }
 
-/** The refusal of a key that stands twice in an object, as one spelling and as another. */
+/** Returns the refusal of a repeated key, with both spellings. */
 export function repeatedKey(path: string, one: string, other: string): Fault {
   const spelt = one === other ? '' : `, as ${shown(one)} and as ${shown(other)}`
   return new Fault(`key "${path}" stands twice${spelt}`, {
     code: Code.invalidConfig,
-    hint: 'Remove one of the two. They are the same key, and of the first nothing would be left.',
+    hint: 'Remove one of the two. They are the same key, and the second would replace the first.',
   })
 }
 
@@ -177,7 +177,7 @@ function wanted({ type, values, min, max }: Rule): string {
   return { string: 'a string', boolean: 'true or false', array: 'a list', object: 'an object' }[type]
 }
 
-/** A value for a message: bounded, on one line, and never the inside of a list or an object. */
+/** Formats a value for a message: bounded, on one line, without the contents of a list or an object. */
 function shown(value: unknown): string {
   if (Array.isArray(value)) return 'a list'
   if (isObject(value)) return 'an object'

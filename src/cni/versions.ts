@@ -1,11 +1,11 @@
 import { Code, Fault } from '../core/errors.ts'
 
-/** Every version of the CNI specification that we speak, oldest first: the order is what comparisons use. */
+/** The supported versions of the CNI specification, oldest first: comparisons use the order. */
 export const SUPPORTED_VERSIONS = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'] as const
 
 export type CniVersion = (typeof SUPPORTED_VERSIONS)[number]
 
-/** The version of a configuration that names none. Source: CNI specification 0.1.0, which had no such key. */
+/** The version of a configuration without one. Source: CNI specification 0.1.0, which had no such key. */
 const OLDEST_VERSION: CniVersion = '0.1.0'
 export const NEWEST_VERSION: CniVersion = '1.1.0'
 
@@ -16,8 +16,8 @@ const FIRST_VERSION_OF: Readonly<Record<string, CniVersion>> = {
 }
 
 /**
- * The version as one that we speak; `undefined` and "" are 0.1.0. Throws a Fault (code 1) that names where the
- * version stands, such as `config`.
+ * Returns the given version if it is supported; `undefined` and "" mean 0.1.0. Throws a Fault (code 1) that names the
+ * place of the version, such as `config`.
  */
 export function parseVersion(given: unknown, where: string): CniVersion {
   const version = SUPPORTED_VERSIONS.find((one) => one === (given || OLDEST_VERSION))
@@ -34,7 +34,7 @@ export function isAtLeast(version: CniVersion, minimum: CniVersion): boolean {
   return SUPPORTED_VERSIONS.indexOf(version) >= SUPPORTED_VERSIONS.indexOf(minimum)
 }
 
-/** Throws a Fault (code 1) if the command came later than the version of the configuration. */
+/** Throws a Fault (code 1) if the command is newer than the version of the configuration. */
 export function assertCommandAllowed(command: string, version: CniVersion): void {
   const first = FIRST_VERSION_OF[command]
   if (!first || isAtLeast(version, first)) return
@@ -45,8 +45,8 @@ export function assertCommandAllowed(command: string, version: CniVersion): void
 }
 
 /**
- * The answer to VERSION, in our own version as the reference plugins answer: the caller's stands on standard input, which
- * a runtime may keep open. Source: CNI specification 1.1.0, section 5.
+ * Returns the answer to VERSION, in the newest version, as the reference plugins do: the version of the caller is on
+ * standard input, which a runtime may keep open. Source: CNI specification 1.1.0, section 5.
  */
 export function printVersion(): string {
   return JSON.stringify({ cniVersion: NEWEST_VERSION, supportedVersions: SUPPORTED_VERSIONS })

@@ -10,7 +10,7 @@ export type Cidr = { readonly address: Address; readonly prefix: number }
 
 const V4_MAPPED = 0xffffn << 32n
 
-/** The number of bits in an address of this family: 32 or 128. */
+/** Returns the number of bits in an address of this family: 32 or 128. */
 export function bitsOf(family: Family): number {
   return family === 4 ? 32 : 128
 }
@@ -40,7 +40,7 @@ export function parseCidr(text: string): Cidr {
   return { address, prefix }
 }
 
-/** The canonical text: dotted for family 4, RFC 5952 for family 6. */
+/** Returns the canonical text: dotted for family 4, RFC 5952 for family 6. */
 export function formatAddress({ family, value }: Address): string {
   if (family === 4) {
     const bits = Number(value)
@@ -57,7 +57,7 @@ export function formatCidr({ address, prefix }: Cidr): string {
   return `${formatAddress(address)}/${prefix}`
 }
 
-/** Network byte order: 4 or 16 bytes. */
+/** Returns 4 or 16 bytes in network byte order. */
 export function addressBytes({ family, value }: Address): Uint8Array {
   const bytes = new Uint8Array(bitsOf(family) / 8)
   let rest = value
@@ -68,7 +68,7 @@ export function addressBytes({ family, value }: Address): Uint8Array {
   return bytes
 }
 
-/** The reverse of `addressBytes`: 4 bytes make family 4, 16 make family 6. Throws a Fault on any other length. */
+/** Reads the bytes of `addressBytes`: 4 bytes make family 4, 16 make family 6. Throws a Fault on any other length. */
 export function addressFromBytes(bytes: Uint8Array): Address {
   if (bytes.length !== 4 && bytes.length !== 16) throw new Fault(`an address of ${bytes.length} bytes`)
   let value = 0n
@@ -80,24 +80,24 @@ export function sameAddress(a: Address, b: Address): boolean {
   return a.family === b.family && a.value === b.value
 }
 
-/** The host route of an address: /32 or /128. */
+/** Returns the host route of an address: /32 or /128. */
 export function hostCidr(address: Address): Cidr {
   return { address, prefix: bitsOf(address.family) }
 }
 
-/** The same network with its host bits cleared. */
+/** Returns the network with its host bits cleared. */
 export function networkOf({ address, prefix }: Cidr): Cidr {
   const hostBits = BigInt(bitsOf(address.family) - prefix)
   return { address: { family: address.family, value: (address.value >> hostBits) << hostBits }, prefix }
 }
 
-/** The first address after the network's own: where a gateway is unless said otherwise. */
+/** Returns the first address after the network's own: the default gateway. */
 export function firstAddressOf(cidr: Cidr): Address {
   const { address } = networkOf(cidr)
   return { family: address.family, value: address.value + 1n }
 }
 
-/** The highest address of the network: the broadcast address of family 4. */
+/** Returns the highest address of the network: the broadcast address of family 4. */
 export function lastAddressOf(cidr: Cidr): Address {
   const { address, prefix } = networkOf(cidr)
   const hostBits = BigInt(bitsOf(address.family) - prefix)
@@ -118,7 +118,7 @@ export function overlaps(a: Cidr, b: Cidr): boolean {
   return contains(a, b.address) || contains(b, a.address)
 }
 
-/** The default route of a family: 0.0.0.0/0 or ::/0. */
+/** Returns the default route of a family: 0.0.0.0/0 or ::/0. */
 export function defaultRouteOf(family: Family): Cidr {
   return { address: { family, value: 0n }, prefix: 0 }
 }
@@ -146,7 +146,7 @@ function parseV4(text: string): Address | undefined {
   return { family: 4, value }
 }
 
-/** Digits only, no zero in front. */
+/** Reads digits without a leading zero. */
 function parseDecimal(text: string, maxLength: number): number | undefined {
   return text.length <= maxLength && /^(0|[1-9][0-9]*)$/.test(text) ? Number(text) : undefined
 }
@@ -163,7 +163,7 @@ function parseV6(text: string): Address | undefined {
   return value >> 32n === 0xffffn ? { family: 4, value: value - V4_MAPPED } : { family: 6, value }
 }
 
-/** The 16-bit groups of one side of `::`; only the side that ends the address may end in dotted form. */
+/** Reads the 16-bit groups of one side of `::`; only the side that ends the address may end in dotted form. */
 function v6Groups(text: string, endsAddress: boolean): number[] | undefined {
   if (text === '') return []
   const groups: number[] = []

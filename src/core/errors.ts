@@ -20,14 +20,14 @@ export const Code = {
 export type FaultOptions = {
   /** A CNI error code, see `Code`. Default: the code of `cause`, else `Code.internal`. */
   code?: number
-  /** The kernel's name for what went wrong, such as `EEXIST`. Default: that of `cause`. */
+  /** The kernel's name of the error, such as `EEXIST`. Default: that of `cause`. */
   errno?: string
-  /** What the reader can do about it: one sentence, imperative. Default: that of `cause`. */
+  /** The remedy: one imperative sentence. Default: that of `cause`. */
   hint?: string
   cause?: unknown
 }
 
-/** The one error class. `message` says what was being done or what is wrong, outermost action first. */
+/** The one error class. `message` names the action, outermost first, or the mistake. */
 export class Fault extends Error {
   readonly code: number
   readonly errno: string | undefined
@@ -43,12 +43,12 @@ export class Fault extends Error {
   }
 }
 
-/** Whether `error` is a Fault that carries one of these errno names. */
+/** Reports whether `error` is a Fault with one of these errno names. */
 export function isErrno(error: unknown, ...errnos: string[]): boolean {
   return error instanceof Fault && error.errno !== undefined && errnos.includes(error.errno)
 }
 
-/** Runs `work`; what it throws comes out as a Fault whose message begins with `action`. */
+/** Runs `work`. Wraps an error in a Fault whose message begins with `action`. */
 export function withAction<T>(action: string, work: () => T, options: FaultOptions = {}): T {
   try {
     return work()
@@ -58,7 +58,7 @@ export function withAction<T>(action: string, work: () => T, options: FaultOptio
   }
 }
 
-/** Runs `work`; a Fault with one of these errnos is none. */
+/** Runs `work`. Returns normally on a Fault with one of these errnos; rethrows any other error. */
 export function ignoreErrnos(errnos: readonly string[], work: () => void): void {
   try {
     work()
@@ -67,7 +67,7 @@ export function ignoreErrnos(errnos: readonly string[], work: () => void): void 
   }
 }
 
-/** Runs every step, whatever the others do, and returns what they threw: a removal goes on after a failure. */
+/** Runs every step and returns the errors: a removal goes on after a failure. */
 export function collectFaults(steps: readonly (() => unknown)[]): Fault[] {
   const faults: Fault[] = []
   for (const step of steps) {

@@ -1,19 +1,19 @@
 import { isErrno } from './errors.ts'
 
 /**
- * THE FILES PORT: all that Bowline ever does to a disk. Synchronous; paths are absolute.
+ * The files port: everything that Bowline does to a disk. Synchronous; paths are absolute.
  * Every method throws a Fault with an errno and the path when the disk refuses. No method follows a symbolic
  * link at the last component. Files are made with mode 0600, directories with 0700 unless said otherwise.
  */
 export interface Files {
-  /** The whole text, or undefined if there is no such file. */
+  /** Returns the whole text, or undefined if there is no such file. */
   read(path: string): string | undefined
   /**
-   * The text of a file that is not ours, such as /etc/resolv.conf: whoever owns it, and by whatever links. Undefined if
-   * there is none. Throws a Fault if it is no regular file or larger than 1 MiB.
+   * Returns the text of a file that is not ours, such as /etc/resolv.conf: any owner, and links are followed. Undefined if
+   * there is none. Throws a Fault if it is not a regular file or is larger than 1 MiB.
    */
   readForeign(path: string): string | undefined
-  /** Up to `length` bytes from `offset`; shorter at the end of the file, empty if there is no such file. */
+  /** Returns up to `length` bytes from `offset`; fewer at the end of the file, none if there is no such file. */
   readAt(path: string, offset: number, length: number): Uint8Array
   /** The bytes of a file that is not ours, such as a program, read as `readForeign` does; at most 64 MiB. */
   readProgram(path: string): Uint8Array | undefined
@@ -26,28 +26,28 @@ export interface Files {
   publish(path: string, bytes: Uint8Array, mode: number): void
   /** Makes or replaces a symbolic link in the same way. */
   publishLink(path: string, target: string): void
-  /** Makes a new file, whole or not at all. Throws EEXIST if there is one, ENOENT if its directory is missing. */
+  /** Creates a file, whole or not at all. Throws EEXIST if there is one, ENOENT if its directory is missing. */
   create(path: string, text: string): void
-  /** Replaces or makes a file, whole or not at all (a temporary name, then a rename). */
+  /** Creates or replaces a file, whole or not at all (a temporary name, then a rename). */
   replace(path: string, text: string): void
-  /** Writes in place from `offset`, making the file if it is missing. */
+  /** Writes in place from `offset`. Creates the file if it is missing. */
   writeAt(path: string, offset: number, bytes: Uint8Array): void
-  /** Removes a file. False if it was gone already; then what a crash has left of its making is removed. */
+  /** Removes a file. Returns false if it was gone already; then removes the temporary files that a crash left beside it. */
   remove(path: string): boolean
-  /** Removes an empty directory. False if it is missing or not empty. */
+  /** Removes an empty directory. Returns false if it is missing or not empty. */
   removeDirectory(path: string): boolean
-  /** Makes a directory and its parents; idempotent. */
+  /** Creates a directory and its parents; idempotent. */
   ensureDirectory(path: string, mode?: number): void
-  /** The names in a directory, without `.` and `..`, in no order; empty if there is no such directory. */
+  /** Returns the names in a directory without `.` and `..`, in no order; none if there is no such directory. */
   list(path: string): string[]
   /**
-   * Throws unless a file of a few kilobytes could be made in this directory; if it is missing, in the nearest one above
-   * that is there. Leaves nothing behind, and takes no lock.
+   * Throws unless a file of a few kilobytes can be created in this directory, or in the nearest existing parent if it is
+   * missing. Leaves nothing behind, and takes no lock.
    */
   probe(path: string): void
   /**
-   * Takes an advisory lock (flock) on a file, which it makes if missing. A process that dies drops it. Any number may
-   * hold a shared one, and nobody beside an exclusive one (the default). Waits at most `timeoutMs`, then throws a Fault
+   * Takes an advisory lock (flock) on a file, which it creates if missing. The kernel drops the lock when the process
+   * dies. Shared locks exclude only an exclusive one (the default). Waits at most `timeoutMs`, then throws a Fault
    * with code 11 (try again later) that names the path.
    */
   lock(path: string, timeoutMs: number, kind?: LockKind): FileLock
@@ -56,8 +56,8 @@ export interface Files {
 export type LockKind = 'exclusive' | 'shared'
 
 /**
- * The lock that `take` gets. Where the disk lets nobody make it, full or read-only, nobody can hold it either, and nobody
- * can begin what it guards: a removal, which needs no space, need not wait for space.
+ * Returns the lock of `take`, or an empty one where the disk is full or read-only: then no process can create the lock
+ * file, so none holds the lock or starts the work that it guards. A removal needs no space, and need not wait for it.
  */
 export function lockUnlessUnwritable(take: () => FileLock): FileLock {
   try {
@@ -75,7 +75,7 @@ export interface FileLock {
 /** Why a path that the CNI specification allows is refused. */
 export const PATH_RULE = "Bowline's own rule: later processes, in other directories, use the same path"
 
-/** Whether a text may be used as a path: absolute, without `..` that could climb and without NUL. */
+/** Reports whether a text may be used as a path: absolute, without `..` and without NUL. */
 export function isPlainPath(path: unknown): path is string {
   return (
     typeof path === 'string' &&

@@ -33,12 +33,12 @@ function isHex(text: string): boolean {
   return /^[0-9a-f]*$/.test(text)
 }
 
-/** Six bytes, as on the wire. */
+/** Returns the six bytes, as on the wire. */
 export function macBytes(mac: Mac): Uint8Array {
   return bytesOfHex(mac, 3)
 }
 
-/** The reverse of `macBytes`, for any six bytes that the kernel shows. */
+/** Reads the bytes of `macBytes`, or any other six bytes of the kernel. */
 export function macFromBytes(bytes: Uint8Array): Mac {
   let text = ''
   for (let i = 0; i < bytes.length; i++) {
@@ -48,7 +48,7 @@ export function macFromBytes(bytes: Uint8Array): Mac {
   return text as Mac
 }
 
-/** A locally administered unicast address from the first 12 hex digits of a hash. */
+/** Makes a locally administered unicast address from the first 12 hex digits of a hash. */
 export function macFromHash(hex: string): Mac {
   const bytes = bytesOfHex(hex, 2)
   bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02
@@ -56,14 +56,14 @@ export function macFromHash(hex: string): Mac {
 }
 
 /**
- * The same address with the highest first byte of a unicast one. A bridge without a MAC of its own takes the lowest of its
- * ports': with such a port beside it, it keeps what it has. libvirt numbers its taps likewise.
+ * Returns the address with the highest first byte of a unicast one. A bridge without a MAC of its own takes the lowest MAC
+ * of its ports, so a port with this one does not change it. libvirt numbers its taps likewise.
  */
 export function highestMac(mac: Mac): Mac {
   return `fe${mac.slice(2)}` as Mac
 }
 
-/** Six bytes from hex pairs that begin every `step` characters. */
+/** Reads six bytes from hex pairs that begin every `step` characters. */
 function bytesOfHex(hex: string, step: number): Uint8Array {
   const bytes = new Uint8Array(6)
   for (let i = 0; i < 6; i++) bytes[i] = Number.parseInt(hex.slice(step * i, step * i + 2), 16)

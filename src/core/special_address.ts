@@ -10,7 +10,7 @@ import {
 } from './address.ts'
 
 /*
- * Addresses that no host has. Source: RFC 6890, RFC 4291, and what the kernel takes for no unicast address.
+ * Addresses that no host has. Source: RFC 6890, RFC 4291, and the addresses that the kernel does not accept as unicast.
  */
 
 const THIS_NETWORK = 'an address of "this network" (0.0.0.0/8)'
@@ -19,15 +19,15 @@ const MULTICAST = 'a multicast address'
 
 /**
  * Returns why no host of these subnets has this address, such as `a multicast address`; undefined if one may have it.
- * What lies outside all of them may be a host's, link-local addresses of either family too, but for the reserved blocks
- * 240.0.0.0/4 and ::/8: those only where a subnet is taken from them, as GKE does.
+ * A host may have any address outside all of them, including link-local ones. The reserved blocks 240.0.0.0/4 and ::/8 are
+ * an exception: their addresses are hosts' only where a subnet is taken from the block, as GKE does.
  */
 export function notAHost(address: Address, subnets: readonly Cidr[]): string | undefined {
   const subnet = subnets.find((one) => contains(one, address))
   return specialUse(address) ?? (subnet ? edgeOf(subnet, address) : reservedUse(address))
 }
 
-/** Returns why a subnet holds no hosts, or some addresses that are none; undefined if it does. */
+/** Returns why some or all addresses of a subnet are not hosts'; undefined if they are. */
 export function notASubnet(subnet: Cidr): string | undefined {
   const [first, last] = [networkOf(subnet).address, lastAddressOf(subnet)]
   if (first.family === 6) return specialUse(first) ?? specialUse(last)
@@ -37,17 +37,17 @@ export function notASubnet(subnet: Cidr): string | undefined {
   return lowest < 240 && highest >= 224 ? MULTICAST : undefined
 }
 
-/** Whether every address of the subnet is a host's. Source: RFC 3021 and RFC 6164 for two; one has no edges. */
+/** Reports whether every address of the subnet is a host's. Source: RFC 3021 and RFC 6164 for two; one has no edges. */
 export function isAllHosts({ address, prefix }: Cidr): boolean {
   return prefix >= bitsOf(address.family) - 1
 }
 
-/** Whether the subnet has one address. */
+/** Reports whether the subnet has one address. */
 export function isSingle({ address, prefix }: Cidr): boolean {
   return prefix === bitsOf(address.family)
 }
 
-/** Whether an address is of fe80::/10: it is on every link, and no route to another one leads by it. */
+/** Reports whether an address is in fe80::/10: it is on every link, and cannot be routed. */
 export function isLinkLocal6({ family, value }: Address): boolean {
   return family === 6 && value >> 118n === 0x3fan
 }

@@ -1,6 +1,6 @@
 import { collectFaults, type Fault } from './errors.ts'
 
-/** A stack of reverses: push one right after each change, `unwind` on failure, forget it on success. */
+/** A stack of undo steps: push one right after each change, `unwind` on failure, drop the stack on success. */
 export class UndoStack {
   readonly #steps: Step[] = []
 
@@ -8,12 +8,12 @@ export class UndoStack {
     this.#steps.push({ step, forgets: false })
   }
 
-  /** A reverse that forgets what there is to undo: it is left out when a newer one has failed. */
+  /** Pushes a step that deletes the record of what there is to undo. It is skipped if a newer step has failed. */
   pushForgetting(step: () => unknown): void {
     this.#steps.push({ step, forgets: true })
   }
 
-  /** Runs the reverses, newest first, each once. Returns what failed; a failure stops nothing else. */
+  /** Runs the steps once, newest first, and returns their errors. A failure does not stop the other steps. */
   unwind(): Fault[] {
     const faults: Fault[] = []
     for (const { step, forgets } of this.#steps.splice(0).reverse()) {

@@ -1,7 +1,7 @@
 import { formatAddress, formatCidr } from '../core/address.ts'
 import type { Change, LinkRef, PortVlan, Route } from './kernel.ts'
 
-/** A change in a few words for people, such as "add route 10.1.0.0/24 via 10.0.0.2". */
+/** Describes a change in a few words, such as "add route 10.1.0.0/24 via 10.0.0.2". */
 export function describeChange(change: Change): string {
   switch (change.op) {
     case 'createVeth':

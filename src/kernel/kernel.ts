@@ -4,12 +4,12 @@ import type { FirewallChain } from './firewall/chain.ts'
 import type { NftChain, NftCommand, NftElement, NftMapRef, NftOwnElementRef } from './nftables/commands.ts'
 
 /**
- * THE KERNEL PORT. Two synchronous interfaces: a kernel and a network namespace, with value types for links,
- * addresses, routes and neighbours. Changes are values, applied in one batch. Every refusal is a Fault with the
- * kernel's errno, its extended acknowledgement if it gave one, and the change that was refused.
+ * The kernel port: two synchronous interfaces, a kernel and a network namespace, with value types for links, addresses,
+ * routes and neighbours. Changes are values, applied in one batch. Every refusal is a Fault with the kernel's errno, its
+ * extended acknowledgement if there is one, and the change that was refused.
  */
 export interface Kernel {
-  /** The namespace that this process was started in. The same object each time. */
+  /** Returns the namespace that this process was started in: the same object each time. */
   host(): Netns
   /**
    * Opens a network namespace by path (a bind mount or /proc/PID/ns/net). Throws a Fault: ENOENT when missing,
@@ -21,14 +21,14 @@ export interface Kernel {
    * without nftables holds nothing: a removal is refused with ENOENT, all else with EOPNOTSUPP.
    */
   nft(commands: readonly NftCommand[]): void
-  /** Whether a set or map of the host holds this key. False as well when the table or set is missing. */
+  /** Reports whether a set or map of the host holds this key. False as well when the table or set is missing. */
   hasNftElement(element: NftOwnElementRef): boolean
   /**
-   * Whether the host has this chain, at its hook (none: not a base chain) and with its rules in their order. Rules of
+   * Reports whether the host has this chain, at its hook (none: not a base chain) and with its rules in their order. Rules of
    * others may stand between them.
    */
   hasNftChain(chain: NftChain): boolean
-  /** Waits, in milliseconds. In the fake, its own time passes. */
+  /** Waits for a number of milliseconds. */
   pause(ms: number): void
   /** All elements of a map, in no order. Empty as well when the table or map is missing. */
   nftElements(map: NftMapRef): NftElement[]
@@ -44,15 +44,15 @@ export interface Netns {
   /** Device and inode: two handles are the same namespace exactly when both are equal. */
   readonly identity: { readonly device: number; readonly inode: number }
   /**
-   * Sends the changes in as few batches as possible. The kernel tries every one, also after a refusal; then the
-   * first refusal is thrown, with the change in words in its message.
+   * Sends the changes in as few batches as possible. The kernel tries every one, even after a refusal. Throws the first
+   * refusal, with the change in words in its message.
    */
   apply(changes: readonly Change[]): void
   /** Applies the changes, then reads one link, in one round trip if possible. */
   applyAndRead(changes: readonly Change[], link: LinkRef): Link
-  /** One link, or undefined if there is none of that name or index. No dump. */
+  /** Returns one link, or undefined if there is none of that name or index. No dump. */
   link(ref: LinkRef): Link | undefined
-  /** All links. Bounded retries when the kernel says that the dump was interrupted. */
+  /** Returns all links. Retries an interrupted dump a bounded number of times. */
   links(): Link[]
   addresses(linkIndex: number): LinkAddress[]
   /** Routes that leave through this link, of the main and other tables, without the local table. */
@@ -60,21 +60,20 @@ export interface Netns {
   /** Permanent and learned neighbours of this link. */
   neighbours(linkIndex: number): Neighbour[]
   /**
-   * The indexes of the links that have something from a router advertisement: a route, such as the default one, the
-   * prefix of a network, or an address. Family 6.
+   * Returns the indexes of the links with a route, a network prefix or an address from a router advertisement. Family 6.
    */
   advertisedLinks(): number[]
-  /** The VLANs of a bridge port, or of a bridge itself. None where the kernel has no VLANs, and of what is no port. */
+  /** Returns the VLANs of a bridge port, or of a bridge itself. None for any other link, and where the kernel has no VLANs. */
   portVlans(linkIndex: number): PortVlan[]
   /**
-   * The link that traffic to `address` would leave by. Undefined when there is no route, and when the address is one of
-   * this namespace, which IPv6 knows of a moment after the address was added.
+   * Returns the link by which traffic to `address` would leave. Undefined without a route, and for an address of this
+   * namespace; IPv6 knows its own address a moment after it was added.
    */
   routeTo(address: Address): number | undefined
   /**
-   * How traffic to each of these addresses is routed: the routes that the kernel chooses from, one for each next hop, as
-   * they stand in their table; none where it has no unicast route. With them the policy rules, in their order. One round
-   * trip. A rule that only some packets of an address can meet, for a mark or a port, is left out.
+   * Returns the unicast routes that the kernel chooses from for each of these addresses, one for each next hop, as they
+   * are in their table; and the policy rules in their order. One round trip. Leaves out a rule that only some packets of an
+   * address match, by a mark or a port.
    */
   routing(addresses: readonly Address[]): {
     readonly routes: readonly Route[][]
@@ -83,8 +82,8 @@ export interface Netns {
   /** The unicast default routes of one table that have the lowest priority number. */
   defaultRoutes(family: Family, table: number): Route[]
   /**
-   * Applies the changes, then says by which entry of its tables the kernel would send a packet to each of these addresses,
-   * policy rules included; in one round trip if possible. Refusals of changes are thrown as by `apply`.
+   * Applies the changes, then returns the entry by which the kernel would send a packet to each of these addresses, policy
+   * rules included; in one round trip if possible. Throws refusals of changes as `apply` does.
    */
   lookupRoutes(addresses: readonly Address[], changes?: readonly Change[]): FibEntry[]
   /** All routes of a family, of all tables but the local one, and of all types. */
@@ -93,7 +92,7 @@ export interface Netns {
   readSysctl(key: string): string | undefined
   /** Throws a Fault with the errno and the key. */
   writeSysctl(key: string, value: string): void
-  /** Throws what `writeSysctl` would throw for want of rights, on a read-only /proc/sys say. Changes nothing. */
+  /** Throws as `writeSysctl` would without the permission, as on a read-only /proc/sys. Changes nothing. */
   probeSysctl(key: string): void
   close(): void
 }
@@ -109,7 +108,7 @@ export type Link = {
   readonly mac: Mac
   /** Bytes. */
   readonly mtu: number
-  /** Where IPv6 has another: a router has advertised it, or somebody has set net.ipv6.conf.LINK.mtu. */
+  /** The MTU of IPv6 if it differs: a router advertised it, or net.ipv6.conf.LINK.mtu was set. */
   readonly ipv6Mtu?: number
   /** Administratively up (IFF_UP). */
   readonly up: boolean
@@ -125,7 +124,7 @@ export type Link = {
   /** For a VLAN link: its number, and the index of the link that it is on; none when that is in another namespace. */
   readonly vlan?: { readonly id: number; readonly parent?: number }
   readonly alias?: string
-  /** Somebody asked for it (IFF_PROMISC). A port of a bridge hears all too, and so does a capture: that is not shown. */
+  /** IFF_PROMISC was set. A bridge port and a packet capture make a link promiscuous without it. */
   readonly promiscuous: boolean
   /** net.ipv6.conf.LINK.accept_ra: 0 believes no router advertisement. Absent on a link without IPv6. */
   readonly acceptRa?: number
@@ -135,7 +134,7 @@ export type Link = {
   readonly ipv6Disabled?: boolean
   /** For a bridge: the families of which it asks the packet filters of IP, whatever net.bridge.* says. */
   readonly filteredFamilies?: readonly Family[]
-  /** For a bridge: whether it filters VLANs. */
+  /** For a bridge: it filters VLANs. */
   readonly vlanFiltering?: boolean
   /** Bridge port attributes, when it is a port of a bridge. */
   readonly port?: PortOptions
@@ -197,13 +196,13 @@ export type FibEntryType =
   | 'none'
   | 'other'
 
-/** The route that a packet goes by. */
+/** The entry of a routing table by which a packet is sent. */
 export type FibEntry = {
   readonly type: FibEntryType
   /** The destination of the route; undefined where the kernel does not say: of a dropped packet, and before Linux 4.13. */
   readonly dst?: Cidr
   readonly table?: number
-  /** RTPROT_*: who made the route. */
+  /** RTPROT_*: the origin of the route. */
   readonly protocol?: number
   readonly priority?: number
   /** Several for a route by several next hops. */
@@ -279,7 +278,7 @@ export type Change =
   | { readonly op: 'removeAddress'; readonly linkIndex: number; readonly cidr: Cidr }
   | { readonly op: 'addRoute'; readonly route: Route; readonly replace?: boolean }
   | { readonly op: 'removeRoute'; readonly route: Route }
-  /** Makes a route again, see `Way`. */
+  /** Makes a route again, see `FibEntry`. */
   | { readonly op: 'restoreRoute'; readonly entry: Uint8Array }
   /** A permanent neighbour, made or replaced. */
   | { readonly op: 'setNeighbour'; readonly neighbour: Neighbour }

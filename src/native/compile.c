@@ -13,7 +13,7 @@
 
 enum { MAX_MODULES = 1000, FLAGS = JS_WRITE_OBJ_BYTECODE | JS_WRITE_OBJ_STRIP_SOURCE };
 
-/* What the engine wants of its host (scripts/build/engine.ts): nothing is immortal here. */
+/* The engine needs this variable of its host (scripts/build/engine.ts): no block is immortal here. */
 struct { uintptr_t end; int count; } heap_immortal;
 
 typedef struct { char *path; uint8_t *bytecode; size_t size; } Module;

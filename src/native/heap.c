@@ -51,7 +51,7 @@ extern uint8_t heap_region[] __attribute__((visibility("hidden")));
 /* The sizes of the image's blocks by their place in units of 8 bytes, while it is made; afterwards they are of no interest. */
 static uint32_t *image_sizes;
 
-/* What lies below `end` is never freed; its references are counted together. */
+/* Blocks below `end` are never freed; their references share one counter. */
 struct { uintptr_t end; int count; } heap_immortal;
 
 static bool is_in_image(const void *block) {
@@ -127,7 +127,7 @@ static void heap_free(void *opaque, void *block) {
   *list = block;
 }
 
-/* The newest block grows in place, as an array does to which elements are added one by one. */
+/* Grows the newest block in place, which is usual for an array that elements are appended to. */
 static bool grow_newest(uint8_t *block, size_t size) {
   Area *area = current_area();
   if (block + size_of(block) != area->next || (size_t)(area->end - block) < size) return false;
@@ -142,7 +142,7 @@ static void *heap_realloc(void *opaque, void *block, size_t size) {
   if (size <= have || (have && grow_newest(block, rounded(size)))) return block;
   void *moved = heap_malloc(opaque, size);
   if (!moved) return NULL;
-  /* Behind a block of the image, whose size nobody knows, lies the rest of it: to copy too much does no harm. */
+  /* The size of a block of the image is not known. The rest of the image follows it, so copying too much does no harm. */
   size_t left = is_in_image(block) ? (size_t)(heap.image.next - (uint8_t *)block) : have;
   memcpy(moved, block, have ? have : left < size ? left : size);
   heap_free(opaque, block);
@@ -152,14 +152,13 @@ static void *heap_realloc(void *opaque, void *block, size_t size) {
 static size_t heap_usable_size(const void *block) { return block ? size_of(block) : 0; }
 
 #ifdef __SANITIZE_ADDRESS__
-/* The sanitizer watches the blocks of libc, not pieces of ours. */
-static void *libc_malloc(void *opaque, size_t size) { return opaque ? heap_malloc(opaque, size) : malloc(size); }
-static void *libc_calloc(void *opaque, size_t n, size_t size) { return opaque ? heap_calloc(opaque, n, size) : calloc(n, size); }
-static void libc_free(void *opaque, void *block) { opaque ? heap_free(opaque, block) : free(block); }
-static void *libc_realloc(void *opaque, void *block, size_t size) {
-  return opaque ? heap_realloc(opaque, block, size) : realloc(block, size);
-}
-static size_t libc_usable_size(const void *block) { return image_sizes ? heap_usable_size(block) : malloc_usable_size((void *)block); }
+/* The sanitizer watches the blocks of libc. Such a host takes no image, and has no use for the functions above. */
+#pragma GCC diagnostic ignored "-Wunused-function"
+static void *libc_malloc(void *opaque, size_t size) { return (void)opaque, malloc(size); }
+static void *libc_calloc(void *opaque, size_t count, size_t size) { return (void)opaque, calloc(count, size); }
+static void libc_free(void *opaque, void *block) { (void)opaque, free(block); }
+static void *libc_realloc(void *opaque, void *block, size_t size) { return (void)opaque, realloc(block, size); }
+static size_t libc_usable_size(const void *block) { return malloc_usable_size((void *)block); }
 const JSMallocFunctions heap_functions = {libc_calloc, libc_malloc, libc_free, libc_realloc, libc_usable_size};
 #else
 const JSMallocFunctions heap_functions = {heap_calloc, heap_malloc, heap_free, heap_realloc, heap_usable_size};

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include "quickjs.h"
 
-/* What a program needs to go on from an evaluated heap. */
+/* The objects that a program needs to continue from an evaluated heap. */
 typedef struct {
   JSRuntime *runtime;
   JSContext *context;

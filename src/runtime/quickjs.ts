@@ -1,7 +1,7 @@
 import type { Argument, Runtime } from './runtime.ts'
 import { forkAndExecute } from './spawn.ts'
 
-/** What src/native/host.c puts into the global object. */
+/** The object that src/native/host.c puts into the global object. */
 declare const host: {
   readonly arch: Runtime['arch']
   readonly syscall: (number: number, ...args: Argument[]) => number

@@ -1,4 +1,4 @@
-/** What the kernel can be handed: an integer, a text (as UTF-8 with a closing NUL), or bytes, of which it gets the address. */
+/** An argument of a system call: an integer, a text (UTF-8 with a final NUL), or bytes, passed by address. */
 export type Argument = number | string | Uint8Array
 
 /**
@@ -12,7 +12,7 @@ export interface Runtime {
    * TypeError or RangeError for an argument that is none, and for a text with a NUL byte.
    */
   syscall(number: number, ...args: Argument[]): number
-  /** Where bytes lie, for a structure that contains pointers. Valid as long as the bytes are referenced. */
+  /** Returns the address of bytes, for a structure that contains pointers. Valid as long as the bytes are referenced. */
   addressOf(bytes: Uint8Array): number
   /** 64 hex digits, of the text's UTF-8. */
   sha256(text: string): string
@@ -28,7 +28,7 @@ export type SpawnRequest = {
   readonly maxOutputBytes: number
 }
 
-/** How a program ended. Errno and signal are numbers of the kernel. */
+/** The end of a program. Errno and signal are numbers of the kernel. */
 export type SpawnEnd =
   | { readonly end: 'notStarted'; readonly errno: number }
   | { readonly end: 'timeout' | 'tooMuchOutput' }

@@ -16,7 +16,7 @@ type Exec = {
 
 const EINTR = 4
 const EAGAIN = 11
-/** Those that host.c ignores: SIGPIPE and SIGXFSZ. */
+/** The signals that host.c ignores: SIGPIPE and SIGXFSZ. */
 const IGNORED = [13, 25]
 const SIGCHLD = 17
 const SIGKILL = 9
@@ -136,7 +136,7 @@ class Child {
     return endOf(this.#wait(child), joined(pieces, length))
   }
 
-  /** What is left to write: nothing once nobody reads any more. */
+  /** The bytes left to write: none once the reader is gone. */
   #feed(stdin: number, input: Uint8Array): Uint8Array {
     const count = this.#calls.syscall(this.#number.write, stdin, input, input.length)
     if (count < 0) return count === -EAGAIN || count === -EINTR ? input : new Uint8Array()

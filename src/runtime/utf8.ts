@@ -1,10 +1,10 @@
-/** How many values one call takes as arguments without a danger for the stack. */
+/** The number of arguments that a call takes without a danger for the stack. */
 const SPREAD_LIMIT = 8192
 const REPLACEMENT = 0xfffd
 
 /** Decodes UTF-8. What is none becomes U+FFFD, as the WHATWG encoding standard has it. A byte order mark stays. */
 export function readText(bytes: Uint8Array): string {
-  // What is ASCII, and that is nearly everything, never enters the loop below.
+  // ASCII text, which nearly all text is, never enters the loop below.
   const text = latin1(bytes)
   return /[\x80-\xff]/.test(text) ? decode(bytes) : text
 }

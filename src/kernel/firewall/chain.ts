@@ -11,12 +11,12 @@ export type FirewallChain = {
   readonly family: FirewallFamily
   readonly table: string
   readonly name: string
-  /** Where it hangs, and what becomes of a packet that no rule decides. Absent on a chain that only others call. */
+  /** The hook, and the verdict on a packet that no rule decides. Absent on a chain that is only called by others. */
   readonly base?: { readonly hook: Hook; readonly policy: 'accept' | 'drop' }
   readonly rules: readonly FirewallRule[]
 }
 
-/** What happens to a packet that meets all tests. */
+/** The effect of a rule on a packet that meets all its tests. */
 export type FirewallRule = { readonly tests: readonly FirewallTest[]; readonly verdict: FirewallVerdict }
 
 /** `unknown` may be anything. Chains are named within their table. */
@@ -27,7 +27,7 @@ export type FirewallVerdict =
 /** Compares bytes of a packet, after a mask, with a value. */
 export type FirewallTest = {
   readonly field: PacketField
-  /** Where in the field the value is. */
+  /** The offset of the value in the field. */
   readonly offset: number
   readonly mask?: Uint8Array
   readonly value: Uint8Array
@@ -58,13 +58,13 @@ export const ConntrackState = { established: 2, new: 8 } as const
 /** Bits of `conntrackStatus`: IPS_DST_NAT. Source: the same. */
 export const CONNTRACK_DNAT = 32
 
-/** What one field of a packet is known to have: the bits of `value` where `known` has ones. */
+/** The known bits of a field of a packet: those of `value` where `known` has ones. */
 export type KnownBits = { readonly value: Uint8Array; readonly known: Uint8Array }
 
 /** A packet, or all packets of a kind. A field that is left out may have any value. */
 export type FirewallPacket = Partial<Record<Exclude<PacketField, 'unknown'>, KnownBits>>
 
-/** A test of what we don't read. */
+/** A test that is not understood. */
 export const UNKNOWN_TEST: FirewallTest = {
   field: 'unknown',
   offset: 0,

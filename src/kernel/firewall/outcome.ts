@@ -1,16 +1,16 @@
 import type { FirewallChain, FirewallPacket, FirewallTest, FirewallVerdict } from './chain.ts'
 
-/** How deep chains may call each other, as in the kernel. Source: NFT_JUMP_STACK_SIZE in net/netfilter/nf_tables.h. */
+/** The depth to which chains may call each other, as in the kernel. Source: NFT_JUMP_STACK_SIZE in net/netfilter/nf_tables.h. */
 const MAX_DEPTH = 16
 
-/** What may become of a packet in a chain: bits, of which several may be set where not all is known. */
+/** The possible outcomes for a packet in a chain: bits, several of them if not everything is known. */
 const Outcome = { accepted: 1, dropped: 2, returned: 4, goesOn: 8 } as const
 const ANY = Outcome.accepted | Outcome.dropped | Outcome.goesOn
 
 /** Finds a chain of the same table by its name. */
 export type FindChain = (name: string) => FirewallChain | undefined
 
-/** Whether a base chain drops each packet of this kind, whatever the rest of it may be. What is not proven is false. */
+/** Reports whether a base chain is proven to drop every packet of this kind. */
 export function isDropped(chain: FirewallChain, packet: FirewallPacket, find: FindChain): boolean {
   const outcome = outcomeOf(chain, packet, find, 0)
   const byPolicy = chain.base?.policy === 'drop' ? Outcome.dropped : Outcome.accepted
@@ -59,7 +59,7 @@ function verdictOutcome(
   }
 }
 
-/** Undefined: some packets of this kind may, and some may not. */
+/** Returns undefined if only some packets of this kind match. */
 function meetsAll(tests: readonly FirewallTest[], packet: FirewallPacket): boolean | undefined {
   let all: boolean | undefined = true
   for (const test of tests) {

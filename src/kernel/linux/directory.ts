@@ -16,11 +16,11 @@ import { checked, diskFault, unfitFault } from './own_file.ts'
 import { directoryOf, TEMPORARY } from './whole_file.ts'
 
 const CHUNK_BYTES = 32 << 10
-/** Where the length of an entry and its name are in struct linux_dirent64: bytes. */
+/** Offsets of the length and the name in struct linux_dirent64, in bytes. */
 const ENTRY_LENGTH_AT = 16
 const ENTRY_NAME_AT = 19
 
-/** Makes a directory and its parents, all with `mode` whatever the umask. What it made is gone again if it fails. */
+/** Creates a directory and its parents, all with `mode` whatever the umask. Removes them again if it fails. */
 export function ensureDirectory(path: string, mode: number): void {
   const made: string[] = []
   try {
@@ -32,8 +32,8 @@ export function ensureDirectory(path: string, mode: number): void {
 }
 
 /**
- * False if it is missing or not empty. Temporaries that a crash has left do not count, and are gone afterwards either way:
- * a record that was removed would leave its own for ever. A living writer that loses one begins anew.
+ * Removes an empty directory. Returns false if it is missing or not empty. Temporary files that a crash left do not count,
+ * and are removed: those of a removed record would stay for ever. A running writer that loses its file starts again.
  */
 export function removeDirectory(path: string): boolean {
   if (tryRemove(path)) return true
@@ -43,7 +43,7 @@ export function removeDirectory(path: string): boolean {
   return temporaries.length > 0 && temporaries.length === names.length && tryRemove(path)
 }
 
-/** The names in a directory, without temporaries. */
+/** Returns the names in a directory without temporary files. */
 export function listDirectory(path: string): string[] {
   return listAll(path).filter((name) => !isTemporary(name))
 }
@@ -68,7 +68,7 @@ function refuseOtherThanDirectory(path: string): void {
   if (status.kind !== 'directory') throw unfitFault('make directory', path, 'ENOTDIR', 'is not a directory')
 }
 
-/** Gives back what the umask of whoever started us has taken off. */
+/** Sets the mode bits that the umask of the caller has cleared. */
 function forceMode(path: string, mode: number): void {
   const fd = open(path, Open.read | Open.directory)
   if (fd < 0) throw diskFault('make directory', path, fd)
@@ -105,21 +105,21 @@ function readNames(path: string, fd: number): string[] {
   const chunk = new Uint8Array(CHUNK_BYTES)
   for (;;) {
     const length = readDirectory(fd, chunk)
-    // ENOENT here is of a directory that was removed since it was opened: then it was empty.
+    // ENOENT: the directory was removed after it was opened, so it was empty.
     if (length === 0 || length === -Errno.ENOENT) return names
     if (length < 0) throw diskFault('list', path, length)
     pushNames(chunk.subarray(0, length), names)
   }
 }
 
-/** A name is cut out of one string of the whole chunk: thousands of leases must list within a millisecond or two. */
+/** Cuts names out of one string of the whole chunk: thousands of leases must list within a millisecond or two. */
 function pushNames(entries: Uint8Array, names: string[]): void {
   const text = latin1(entries)
   for (let at = 0; at < entries.length; ) {
     const start = at + ENTRY_NAME_AT
     const end = text.indexOf('\0', start)
     const name = text.slice(start, end)
-    // Bytes beyond ASCII are rare enough to be read a second time.
+    // A name with bytes beyond ASCII is rare, and is read a second time.
     if (name !== '.' && name !== '..')
       names.push(/^[ -~]*$/.test(name) ? name : readText(entries.subarray(start, end)))
     at += (entries[at + ENTRY_LENGTH_AT] ?? 0) | ((entries[at + ENTRY_LENGTH_AT + 1] ?? 0) << 8)

@@ -11,7 +11,7 @@ const ARM = runtime.arch === 'arm64'
 /** Flags of open. Directory and no-follow differ between x86-64 and arm64. Source: fcntl.h of both. */
 const O_DIRECTORY = ARM ? 0o40000 : 0o200000
 const O_NOFOLLOW = ARM ? 0o100000 : 0o400000
-/** Every open: not inherited by plugins that we start, never through a link, never waiting for a FIFO's other end. */
+/** Flags of every open: not inherited by plugins, no link is followed, no wait for the other end of a FIFO. */
 const ALWAYS = 0o2000000 | O_NOFOLLOW | 0o4000
 
 /** The errno numbers that callers of this file expect. */
@@ -26,7 +26,7 @@ export const Errno = {
   EOPNOTSUPP: 95,
 } as const
 
-/** Ways to open; `|` joins them. */
+/** Flags of `open`, to be joined with `|`. */
 export const Open = {
   read: 0,
   write: 1,
@@ -55,7 +55,7 @@ export type FileStatus = {
   readonly mode: number
   readonly uid: number
   readonly gid: number
-  /** How many names the file has. */
+  /** The number of names of the file. */
   readonly links: number
   /** Bytes. */
   readonly size: number
@@ -74,12 +74,12 @@ export function effectiveUid(): number {
 
 let uid: number | undefined
 
-/** The descriptor. `mode` counts only when the file is made. */
+/** Returns the descriptor. `mode` counts only for a file that is created. */
 export function open(path: string, flags: number, mode = 0): number {
   return syscall(number.openat, AT_FDCWD, path, flags | ALWAYS, mode)
 }
 
-/** Opens a file that is not ours for reading, by whatever links lead there. */
+/** Opens a file that is not ours for reading, and follows links. */
 export function openForeign(path: string): number {
   return syscall(number.openat, AT_FDCWD, path, (Open.read | ALWAYS) & ~O_NOFOLLOW, 0)
 }
@@ -88,37 +88,37 @@ export function close(fd: number): void {
   syscall(number.close, fd)
 }
 
-/** One attempt; the number of bytes read, 0 at the end of the file. */
+/** Makes one attempt. Returns the number of bytes read, 0 at the end of the file. */
 export function readOnce(fd: number, bytes: Uint8Array, offset: number): number {
   return syscall(number.pread64, fd, bytes, bytes.length, offset)
 }
 
-/** One attempt; the number of bytes written. */
+/** Makes one attempt. Returns the number of bytes written. */
 export function writeOnce(fd: number, bytes: Uint8Array, offset: number): number {
   return syscall(number.pwrite64, fd, bytes, bytes.length, offset)
 }
 
-/** The status of an open file, or a negative errno number. */
+/** Returns the status of an open file, or a negative errno number. */
 export function statusOf(fd: number): FileStatus | number {
   return readStatus(fd, '', AT_EMPTY_PATH)
 }
 
-/** The status of what is at `path` itself, not of what a link points to, or a negative errno number. */
+/** Returns the status of `path` without following a link, or a negative errno number. */
 export function statusAt(path: string): FileStatus | number {
   return readStatus(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)
 }
 
-/** The status of what is at the end of the links at `path`, or a negative errno number. */
+/** Returns the status of `path` after following links, or a negative errno number. */
 export function statusBehind(path: string): FileStatus | number {
   return readStatus(AT_FDCWD, path, 0)
 }
 
-/** A read-only disk refuses to remove what is not there in the same words as what is. */
+/** A read-only disk answers EROFS to the removal of a missing file, too. */
 export function isMissing(path: string): boolean {
   return statusAt(path) === -Errno.ENOENT
 }
 
-/** Gives an anonymous file a name. By way of /proc, as naming a descriptor itself takes CAP_DAC_READ_SEARCH. */
+/** Gives an anonymous file a name, through /proc: to name the descriptor itself needs CAP_DAC_READ_SEARCH. */
 export function linkAnonymous(fd: number, to: string): number {
   return syscall(number.linkat, AT_FDCWD, `/proc/self/fd/${fd}`, AT_FDCWD, to, AT_SYMLINK_FOLLOW)
 }
@@ -153,12 +153,12 @@ export function setMode(fd: number, mode: number): number {
   return syscall(number.fchmod, fd, mode)
 }
 
-/** Directory entries as the kernel packs them (struct linux_dirent64); the number of bytes, 0 at the end. */
+/** Reads directory entries as the kernel packs them (struct linux_dirent64). Returns the number of bytes, 0 at the end. */
 export function readDirectory(fd: number, bytes: Uint8Array): number {
   return syscall(number.getdents64, fd, bytes, bytes.length)
 }
 
-/** Takes a lock if nobody holds one that is in its way. */
+/** Takes a lock if no other lock excludes it. */
 export function tryLock(fd: number, kind: 'shared' | 'exclusive'): number {
   return syscall(number.flock, fd, LOCK_NB[kind])
 }
@@ -171,7 +171,7 @@ export function sleepMicroseconds(duration: number): void {
   syscall(number.nanosleep, time, 0)
 }
 
-/** Of a clock that only goes forward. */
+/** Reads the monotonic clock. */
 export function monotonicMicroseconds(): number {
   const time = new Uint8Array(16)
   syscall(number.clock_gettime, CLOCK_MONOTONIC, time)

@@ -4,7 +4,7 @@ const NAMES =
     ' ',
   )
 
-/** The name of a positive errno number, such as `ENOENT`; `errno 999` for one that has none. */
+/** Returns the name of a positive errno number, such as `ENOENT`; `errno 999` for a number without a name. */
 export function errnoName(errno: number): string {
   const name = NAMES[errno - 1] ?? '-'
   return name === '-' ? `errno ${errno}` : name

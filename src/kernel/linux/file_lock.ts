@@ -13,10 +13,10 @@ import {
 import { assertOwnDirectory, checked, diskFault, ownStatus } from './own_file.ts'
 import { directoryOf } from './whole_file.ts'
 
-/** A holder works for a millisecond or so; a waiter looks again that often at first, then more and more rarely. */
+/** A holder keeps the lock for about a millisecond. A waiter tries again after this time, then after longer and longer ones. */
 const FIRST_WAIT_US = 200
 const LONGEST_WAIT_US = 5000
-/** How often the file may be replaced under us before we give up, however much time is left. */
+/** The bound on retries because the file was replaced, however much time is left. */
 const MAX_REPLACED = 100
 
 /**
@@ -29,7 +29,7 @@ export function lockFile(path: string, timeoutMs: number, kind: LockKind = 'excl
     const fd = openLock(checked(path))
     if (fd < 0) throw diskFault('lock', path, fd)
     try {
-      // All work below a directory begins with a lock in it, so once here is enough.
+      // All work below a directory starts with a lock in it, so one check here is enough.
       assertOwnDirectory('lock', directoryOf(path))
       waitForLock(path, fd, start, timeoutMs, kind)
       if (isStillThere(path, fd)) return heldLock(fd)
@@ -42,7 +42,7 @@ export function lockFile(path: string, timeoutMs: number, kind: LockKind = 'excl
   throw busyFault(path, start)
 }
 
-/** On a read-only disk the file is only opened if it is there; to lock it takes no right to write. */
+/** Opens the lock file. On a read-only disk only an existing one can be opened; to lock it needs no write permission. */
 function openLock(path: string): number {
   const fd = open(path, Open.readWrite | Open.create, 0o600)
   if (fd !== -Errno.EROFS) return fd
@@ -63,7 +63,7 @@ function waitForLock(path: string, fd: number, start: number, timeoutMs: number,
   }
 }
 
-/** Between open and flock another process may have removed the file and made it anew: then we hold nothing. */
+/** Another process may replace the file between open and flock: then our lock is on a removed file and excludes nobody. */
 function isStillThere(path: string, fd: number): boolean {
   const mine = ownStatus('lock', path, fd)
   const there = statusAt(path)

@@ -27,11 +27,11 @@ import {
 
 const MAX_TEXT_BYTES = 64 << 20
 const MAX_FOREIGN_BYTES = 1 << 20
-/** How often a file may come and go while we want to write into it. */
+/** The bound on retries because the file came or went. */
 const MAX_ATTEMPTS = 16
 
 /**
- * The files port on a real disk. `anonymous: false` does without O_TMPFILE even where the file system has it; the
+ * Creates the files port on a real disk. `anonymous: false` does not use O_TMPFILE even where the file system has it; the
  * result is the same, but a crash may leave a temporary name.
  */
 export function createLinuxFiles({ anonymous = true }: { anonymous?: boolean } = {}): Files {
@@ -90,7 +90,7 @@ function withForeign<T>(path: string, read: (fd: number, size: number) => T): T 
 }
 
 function readToEnd(path: string, fd: number, size: number, limit: number): Uint8Array {
-  // One byte more than there should be: what fills it has grown meanwhile.
+  // One byte more than the size: a file that fills it has grown meanwhile.
   for (let length = size + 1; length <= limit; length *= 2) {
     const bytes = readRange(path, fd, 0, length)
     if (bytes.length < length) return bytes
@@ -99,8 +99,8 @@ function readToEnd(path: string, fd: number, size: number, limit: number): Uint8
 }
 
 /**
- * A file that is missing is made, and taken away again if nothing can be written into it. One with a second name is
- * refused: somebody may have linked a file of the system to where we write.
+ * Writes in place. Creates a missing file, and removes it again if it cannot be written. Refuses a file with a second
+ * name: it may be a hard link to a file of the system.
  */
 function writeAt(path: string, offset: number, bytes: Uint8Array): void {
   const write = (fd: number, status?: FileStatus) => {
@@ -114,7 +114,7 @@ function writeAt(path: string, offset: number, bytes: Uint8Array): void {
   throw diskFault('write', path, -Errno.EAGAIN)
 }
 
-/** False if somebody else has just made it. */
+/** Returns false if another process has just created the file. */
 function writeNew(path: string, write: (fd: number) => void): boolean {
   const fd = open(path, Open.write | Open.createNew, 0o600)
   if (fd === -Errno.EEXIST) return false

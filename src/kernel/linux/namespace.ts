@@ -26,7 +26,7 @@ export function openHandle(path: string): NamespaceHandle {
   return { fd, identity: identityOf(status.identity) }
 }
 
-/** From `major:minor:inode`. */
+/** Reads `major:minor:inode`. */
 function identityOf(text: string): NamespaceHandle['identity'] {
   const [major = 0, minor = 0, inode = 0] = text.split(':').map(Number)
   return { device: major * 2 ** 20 + minor, inode }
@@ -50,16 +50,16 @@ function openPath(path: string): number {
 
 let home: NamespaceHandle | undefined
 
-/** The namespace that this process was started in, or more exactly the calling thread, which is what moves. */
+/** The namespace that the calling thread was started in. */
 export function homeNamespace(): NamespaceHandle {
   home ??= openHandle('/proc/thread-self/ns/net')
   return home
 }
 
 /**
- * Runs `work` with the calling thread in another namespace. The only place that moves a thread. Synchronous: nothing
- * else of this process can run meanwhile. If the way back is barred, the process ends: no line of ours may ever run
- * in the wrong namespace.
+ * Runs `work` with the calling thread in another namespace. Only this function moves a thread. It is synchronous, so no
+ * other code of this process runs meanwhile. If the thread cannot return, the process exits: no code may run in the wrong
+ * namespace.
  */
 export function within<T>(namespace: NamespaceHandle, work: () => T): T {
   const back = homeNamespace()

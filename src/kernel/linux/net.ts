@@ -28,14 +28,14 @@ export function closeDescriptor(fd: number): void {
   syscall(number.close, fd)
 }
 
-/** Whether the descriptor is a network namespace, and not a file or another kind of namespace. */
+/** Reports whether the descriptor is a network namespace, and not a file or another kind of namespace. */
 export function isNetworkNamespace(fd: number): boolean {
   const type = syscall(number.ioctl, fd, NS_GET_NSTYPE, 0)
   return type === -ENOTTY || type === -ENOSYS ? isNamespace(fd) : type === CLONE_NEWNET
 }
 
 /**
- * Whether it is a namespace of whatever kind, for those who cannot be asked for the kind: kernels before 4.11, gVisor, QEMU's user
+ * Reports whether it is a namespace of whatever kind, for those who cannot be asked for the kind: kernels before 4.11, gVisor, QEMU's user
  * mode. To enter one of another kind is refused.
  */
 function isNamespace(fd: number): boolean {

@@ -53,7 +53,7 @@ const NETLINK_ROUTE = 0
 /** Requests in one send: both they (under 40 KiB) and their answers must fit the buffers that a socket starts with. */
 const MAX_BATCH = 64
 
-/** Requests that change nothing. */
+/** Requests that only read. */
 type Question = {
   readonly count: number
   /** Writes them, numbered from `first`. */
@@ -62,7 +62,7 @@ type Question = {
   readonly onReply: (message: Message, index: number) => void
 }
 
-/** A network namespace by way of one rtnetlink socket, which is opened when it is first needed. */
+/** A network namespace, reached through one rtnetlink socket that is opened when it is first needed. */
 export class LinuxNetns implements Netns {
   readonly identity: NamespaceHandle['identity']
   readonly #handle: NamespaceHandle
@@ -76,7 +76,7 @@ export class LinuxNetns implements Netns {
     this.#isHome = isHome
   }
 
-  /** Where the other end of a veth pair goes. EBADF once it is closed: the number may be another file's by then. */
+  /** The namespace as the target of a veth's other end. Throws EBADF once it is closed: the number may be another file's. */
   get fd(): number {
     if (this.#isOpen) return this.#handle.fd
     throw new Fault('EBADF (the namespace was closed)', { errno: 'EBADF' })
@@ -93,7 +93,7 @@ export class LinuxNetns implements Netns {
   }
 
   link(ref: LinkRef): Link | undefined {
-    // The kernel would take index 0 for a question without a name: EINVAL.
+    // The kernel takes index 0 for a request without a name: EINVAL.
     return 'index' in ref && ref.index === 0 ? undefined : this.#applyAll([], ref)
   }
 
@@ -250,8 +250,8 @@ export class LinuxNetns implements Netns {
   }
 
   /**
-   * Applies the changes, the last batch of them together with the question. Throws the first refusal of a change; returns
-   * what became of the question's requests.
+   * Applies the changes, the last batch together with the question. Throws the first refusal of a change; returns the
+   * acknowledgements of the question's requests.
    */
   #applyAndAsk(changes: readonly Change[], question?: Question): readonly Ack[] {
     const steps = changes.flatMap(stepsOf)
@@ -293,7 +293,7 @@ export class LinuxNetns implements Netns {
     return acks.slice(steps.length)
   }
 
-  /** Of a link that is gone, or a routing table that nobody has used yet, there is nothing to list. */
+  /** Lists objects. A link that is gone and a routing table that was never used have none. */
   #dump(what: string, request: DumpRequest): Uint8Array[] {
     const outcome = this.#open().dump(request)
     if (Array.isArray(outcome)) return outcome

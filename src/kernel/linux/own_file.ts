@@ -12,15 +12,15 @@ import {
 } from './disk.ts'
 import { errnoName } from './errno.ts'
 
-/** Lets `path` through if libc will see what we see. Throws a Fault if a NUL would cut it short or it is relative. */
+/** Returns `path`. Throws a Fault if it is relative or contains a NUL, where the kernel would cut it off. */
 export function checked(path: string): string {
   if (path.startsWith('/') && !path.includes('\0')) return path
   throw new Fault(`${JSON.stringify(path)} is not an absolute path`, { code: Code.io, errno: 'EINVAL' })
 }
 
 /**
- * Opens a file that is ours, hands it to `work` and closes it. Undefined if there is no such file. Throws a Fault if it
- * is not a regular file or belongs to another user: somebody may have planted it.
+ * Opens a file of ours, runs `work` with it and closes it. Returns undefined if there is no such file. Throws a Fault if it
+ * is not a regular file or belongs to another user: it may have been planted.
  */
 export function withOwnFile<T>(
   action: string,
@@ -38,7 +38,7 @@ export function withOwnFile<T>(
   }
 }
 
-/** The status of an open file. Throws a Fault unless it is a regular file of the effective user. */
+/** Returns the status of an open file. Throws a Fault unless it is a regular file of the effective user. */
 export function ownStatus(action: string, path: string, fd: number): FileStatus {
   const status = statusOf(fd)
   if (typeof status === 'number') throw diskFault(action, path, status)
@@ -51,8 +51,8 @@ export function ownStatus(action: string, path: string, fd: number): FileStatus 
 }
 
 /**
- * Throws a Fault if other users can exchange what is in a directory: whatever is read there could be theirs then. Group
- * root may write: that is root.
+ * Throws a Fault if other users can replace the files of a directory: their contents could not be trusted. Group root may
+ * write, as it is root.
  */
 export function assertOwnDirectory(action: string, path: string): void {
   const status = statusAt(`${path}/.`)
@@ -69,7 +69,7 @@ export function assertOwnDirectory(action: string, path: string): void {
   })
 }
 
-/** Up to `length` bytes from `offset`; less only at the end of the file. */
+/** Reads up to `length` bytes from `offset`; fewer only at the end of the file. */
 export function readRange(path: string, fd: number, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length)
   let done = 0
@@ -98,14 +98,14 @@ export function writeRange(
   }
 }
 
-/** The refusal of a call, as a Fault. `outcome` is a negative errno number. */
+/** Returns the Fault for a failed call. `outcome` is a negative errno number. */
 export function diskFault(action: string, path: string, outcome: number): Fault {
   const errno = errnoName(-outcome)
   const hint = HINTS[errno]?.replace('PATH', path)
   return new Fault(`${action} ${path}: ${errno}`, { code: Code.io, errno, ...(hint ? { hint } : {}) })
 }
 
-/** The refusal of something that is there but is not what it should be. */
+/** Returns the Fault for a file that is not of the expected kind or owner. */
 export function unfitFault(action: string, path: string, errno: string, why: string): Fault {
   const hint = `Find out who made ${path} and move it away; Bowline then makes its own.`
   return new Fault(`${action} ${path}: it ${why}`, { code: Code.io, errno, hint })

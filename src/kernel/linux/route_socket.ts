@@ -16,7 +16,7 @@ import type { NetlinkSocket } from './socket.ts'
 const MAX_DATAGRAMS = 100_000
 const MAX_DUMPS = 5
 
-/** What a dump asks for: the type of the request, the type of what answers it, and the request's body. */
+/** A dump: the type of the request, the type of the answers, and the body of the request. */
 export type DumpRequest = {
   readonly request: number
   readonly reply: number
@@ -37,7 +37,7 @@ export class RouteSocket {
 
   /**
    * Sends `count` requests at once and receives until the last is answered. `write` writes them, numbered from `first`;
-   * `onReply` gets what is no acknowledgement. Returns what became of each, in the order of the requests.
+   * `onReply` gets every other message than an acknowledgement. Returns the acknowledgements in the order of the requests.
    *
    * The kernel works them off in order, and tells a refusal unasked. So only the last one asks for an acknowledgement,
    * or, being a question, not even that: a success is one answer to receive, however many the requests. The last one may
@@ -60,7 +60,7 @@ export class RouteSocket {
     for (let over = false, datagrams = 0; !over; datagrams++) {
       for (const message of this.#receive(datagrams)) {
         const index = message.seq - first
-        // Not ours: a late answer to a request that was given up.
+        // A late answer to a request that was given up.
         if (index < 0 || index >= count) continue
         const ack = readAck(message) ?? readDone(message)
         if (ack) acks[index] = ack
@@ -72,8 +72,8 @@ export class RouteSocket {
   }
 
   /**
-   * The bodies of all answers, or the refusal. The kernel says when a table changed under a dump (NLM_F_DUMP_INTR): then
-   * the dump is made again, a bounded number of times.
+   * Returns the bodies of all answers, or the refusal. Repeats the dump, a bounded number of times, if the kernel reports
+   * that the table changed meanwhile (NLM_F_DUMP_INTR).
    */
   dump(what: DumpRequest): Uint8Array[] | Ack {
     if (!this.#hasDumped) this.#socket.narrowDumps()
@@ -92,7 +92,7 @@ export class RouteSocket {
     this.#socket.close()
   }
 
-  /** Undefined if it was interrupted. */
+  /** Returns undefined if the dump was interrupted. */
   #dumpOnce({ request, reply, body }: DumpRequest): Uint8Array[] | Ack | undefined {
     const seq = ++this.#seq
     const writer = new MessageWriter(64).begin(request, NLM_F_REQUEST | NLM_F_DUMP, seq)
@@ -106,7 +106,7 @@ export class RouteSocket {
         interrupted ||= (message.flags & NLM_F_DUMP_INTR) !== 0
         const end = readAck(message) ?? readDone(message)
         if (end) return end.errno !== 0 ? end : interrupted ? undefined : bodies
-        // The receive buffer is used again: what is kept must be copied.
+        // The receive buffer is reused, so a body that is kept must be copied.
         if (message.type === reply) bodies.push(message.body.slice())
       }
     }
@@ -120,7 +120,7 @@ export class RouteSocket {
   }
 }
 
-/** Takes the wish for an acknowledgement from all but the last request, and from a question. Was the last one of one answer? */
+/** Clears NLM_F_ACK on all requests but the last, and on a question. Reports whether the last has one answer. */
 function askOnlyLast(requests: Uint8Array): boolean {
   const view = new DataView(requests.buffer, requests.byteOffset, requests.length)
   for (let at = 0; ; ) {

@@ -8,7 +8,7 @@ import { errnoName } from './errno.ts'
 const { syscall } = runtime
 const number = numbersOf(runtime.arch)
 const CHUNK_BYTES = 16 * 1024
-/** Bounds a stream without an end; what a command can take is decided by whoever reads the text. */
+/** Bounds an endless stream. The decoder of the text has a lower bound. */
 const MAX_BYTES = 256 << 20
 /** Reads and writes that a signal interrupts, or that find a pipe without O_NONBLOCK busy. */
 const MAX_INTERRUPTS = 1000
@@ -32,12 +32,12 @@ export function readStandardInput(): string {
   }
 }
 
-/** Writes the whole text and a line feed. Throws a Fault if not all of it could be written: its reader has half an answer. */
+/** Writes the whole text and a line feed. Throws a Fault if not all of it could be written. */
 export function writeStandardOutput(text: string): void {
   writeAll(1, text)
 }
 
-/** Writes a line for people. Nobody can be told that it failed. */
+/** Writes a line for people. Ignores errors, as there is no place to report them. */
 export function writeStandardError(text: string): void {
   try {
     writeAll(2, text)
@@ -46,7 +46,7 @@ export function writeStandardError(text: string): void {
   }
 }
 
-/** Ends the process at once: nothing is left to flush. */
+/** Ends the process at once, without a flush. */
 export function exit(code: number): void {
   syscall(number.exit_group, code)
 }
@@ -77,7 +77,7 @@ function grown(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   return larger
 }
 
-/** Text behind a NUL would be ignored without a word. */
+/** Refuses a NUL: the text behind it would be ignored silently. */
 function wholeText(bytes: Uint8Array): string {
   if (!bytes.includes(0)) return readString(bytes)
   throw new Fault('a NUL byte on standard input', {

@@ -9,7 +9,7 @@ const ROOT = '/proc/sys/net'
 const VALUE_BYTES = 4096
 
 /**
- * The value of a setting of the namespace that the calling thread is in, trimmed; undefined if it is missing. Throws a
+ * Returns a setting of the namespace that the calling thread is in, trimmed; undefined if it is missing. Throws a
  * Fault with the errno and the key when it is there but cannot be read.
  */
 export function readSysctl(key: string): string | undefined {
@@ -35,7 +35,7 @@ export function writeSysctl(key: string, value: string): void {
   if (written < 0) throw notWritten(`set net/${key} to ${value}`, -written, key, value)
 }
 
-/** Whether a setting could be written: it is opened for that, and nothing is written. Throws as `writeSysctl` does. */
+/** Opens a setting for writing and writes nothing. Throws as `writeSysctl` does. */
 export function probeSysctl(key: string): void {
   const fd = open(pathOf(key), Open.write)
   if (fd < 0) throw notWritten(`open net/${key} for writing`, -fd, key, 'VALUE')
@@ -51,7 +51,7 @@ function notWritten(action: string, number: number, key: string, value: string):
   })
 }
 
-/** Keys are paths, as interface names may have dots. */
+/** A key is a path, since interface names may have dots. */
 function pathOf(key: string): string {
   if (key.split('/').some((part) => part === '' || part === '.' || part === '..')) {
     throw new Fault(`${JSON.stringify(key)} is not the name of a setting`)

@@ -16,25 +16,25 @@ import {
 import { assertOwnDirectory, checked, diskFault, writeRange } from './own_file.ts'
 
 /**
- * What a crash can leave: a file under a name that begins so. The next writer of the same file takes its place, `list`
- * does not show it, and who tries to remove the directory takes it away.
+ * The prefix of temporary names. A crash can leave such a file: the next writer of the same file replaces it, `list` does
+ * not show it, and `removeDirectory` removes it.
  */
 export const TEMPORARY = '.bowline-tmp.'
-/** Of competing writers one gets on in every round, so this many rounds end only for a disk that is broken. */
+/** In each round one of the competing writers succeeds, so only a broken disk exhausts this bound. */
 const MAX_ATTEMPTS = 64
-/** As much as a file system gives out at once, so that a full one shows. */
+/** One block of a file system, so that a full one fails. */
 const PROBE_TEXT = ' '.repeat(4096)
 /** The wait before attempt n is n times this long. */
 const BACKOFF_US = 50
-/** A living writer keeps its spare name for a fraction of a millisecond; these attempts give it more than 5 ms. */
+/** A running writer keeps its spare name for less than a millisecond; these attempts give it more than 5 ms. */
 const PATIENT_ATTEMPTS = 16
 
-/** Makes a new file, whole or not at all; EEXIST if there is one. */
+/** Creates a file, whole or not at all; throws EEXIST if there is one. */
 export function createWhole(path: string, text: string, anonymous: boolean): void {
   placeWhole('create', path, textBytes(text), anonymous, (fd) => linkAnonymous(fd, path))
 }
 
-/** Makes a file or replaces it, whole or not at all. */
+/** Creates or replaces a file, whole or not at all. */
 export function replaceWhole(path: string, text: string, anonymous: boolean): void {
   placeWhole('replace', path, textBytes(text), anonymous, (fd) => linkOver(fd, path))
 }
@@ -75,8 +75,8 @@ function publishedName(path: string): string {
 }
 
 /**
- * Writes a file in the directory and lets it vanish, to see whether that can be done. A directory that is missing is
- * judged by the nearest one above it; one that is there must be ours as well.
+ * Throws unless a file can be written in the directory, by writing one without a name. A missing directory is judged by
+ * its nearest existing parent; an existing one must be ours as well.
  */
 export function probeDirectory(directory: string, anonymous: boolean): void {
   const isThere = wouldWrite(`${directory}/probe`, anonymous)
@@ -86,7 +86,7 @@ export function probeDirectory(directory: string, anonymous: boolean): void {
   }
 }
 
-/** False if the directory of `path` is missing. */
+/** Returns false if the directory of `path` is missing. */
 function wouldWrite(path: string, anonymous: boolean): boolean {
   try {
     placeWhole('write', path, textBytes(PROBE_TEXT), anonymous, () => 0)
@@ -97,20 +97,20 @@ function wouldWrite(path: string, anonymous: boolean): boolean {
   }
 }
 
-/** Removes what a crash may have left of the making of a file. */
+/** Removes the temporary files that a crash may have left beside a file. */
 export function removeTemporaries(path: string): void {
   unlink(temporaryName(path))
   unlink(spareName(path))
 }
 
-/** The directory of an absolute path, without a slash at its end unless it is the root. */
+/** Returns the directory of an absolute path, without a final slash unless it is the root. */
 export function directoryOf(path: string): string {
   return path.slice(0, Math.max(1, path.lastIndexOf('/')))
 }
 
 /**
- * Writes a file that has no name yet, then lets `place` name it. ENOENT from `place` means that a name of the moment is
- * gone, or the directory: everything starts again, for a file that has lost its name cannot get another.
+ * Writes a file without a name, then lets `place` name it. ENOENT from `place` means that a temporary name or the directory
+ * is gone. Then it starts again: a file that has lost its last name cannot get another.
  */
 function placeWhole(
   action: string,
@@ -135,8 +135,8 @@ function placeWhole(
 }
 
 /**
- * Names the file beside `path`, then moves it there. Who finds the name beside taken takes it over: what it names is
- * always whole, so that whichever of two writers moves it, readers see the one file or the other.
+ * Gives the file a temporary name beside `path`, then renames it. A writer that finds the temporary name in use takes it
+ * over: it always names a whole file, so readers see one file or the other, whichever writer renames it.
  */
 function linkOver(fd: number, path: string): number {
   const beside = temporaryName(path)
@@ -151,22 +151,22 @@ function linkOver(fd: number, path: string): number {
   return moved
 }
 
-/** A new file in the directory of `path`. Without a name it vanishes by itself when we die. */
+/** Opens a new file in the directory of `path`. A file without a name vanishes when the process dies. */
 function openUnnamed(action: string, path: string, anonymous: boolean): { fd: number; spare?: string } {
-  // The dot, as the directory itself may well be reached through a link.
+  // The dot follows a link to the directory, which is allowed.
   const fd = anonymous
     ? open(`${directoryOf(path)}/.`, Open.write | Open.anonymous, 0o600)
     : -Errno.EOPNOTSUPP
   if (fd >= 0) return { fd }
-  // EISDIR is what a kernel answers that does not know files without a name.
+  // A kernel without O_TMPFILE answers EISDIR.
   if (fd !== -Errno.EOPNOTSUPP && fd !== -Errno.EISDIR) throw diskFault(action, path, fd)
   return openSpare(action, path)
 }
 
 /**
- * For file systems on which every file has a name. Who finds it taken waits a little, then takes it over from a writer
- * that must be dead. Should it live after all, nothing is lost: a file is placed by its descriptor, which then fails with
- * ENOENT, and never places what the other one is still writing.
+ * Opens a file under a spare name, for file systems without O_TMPFILE. A writer that finds the name in use waits, then takes
+ * it over, as the other writer is probably dead. If that one is alive, it fails with ENOENT, since it places its file by the
+ * descriptor, and starts again; it never places a file that is only half written.
  */
 function openSpare(action: string, path: string): { fd: number; spare: string } {
   const spare = spareName(path)

@@ -55,7 +55,7 @@ const REPLACE = NLM_F_CREATE | NLM_F_REPLACE
 const ADD_ROUTE = NLM_F_CREATE | NLM_F_APPEND
 
 /**
- * The messages that a change takes, as changes of one message each. Only a change of a link may take more than one:
+ * Returns the changes of one message each that a change consists of. Only a change of a link may be more than one:
  * - A link that joins a bridge and gets port options: the kernel looks for the bridge before it has joined, and answers
  *   EOPNOTSUPP. It joins first, so that it is not up without its options.
  * - A link that comes up without a link-local address: Linux 6.1 brings it up first, and the address is there by then.
@@ -221,7 +221,7 @@ function writeLinkInfo(writer: MessageWriter, { port, vlanFiltering }: SetLink):
   })
 }
 
-/** What would otherwise be writes to /proc/sys, one for each setting. */
+/** Sets net.ipv4.conf.LINK.* with the link, in place of one write to /proc/sys for each setting. */
 function writeFamilies(writer: MessageWriter, { ipv4, ipv6LinkLocal }: SetLink): void {
   if (!ipv4 && ipv6LinkLocal === undefined) return
   writer.nest(Ifla.afSpec, () => {
@@ -284,7 +284,7 @@ function writeRoute(writer: MessageWriter, route: Route, protocol: number): void
   })
 }
 
-/** As the kernel has shown it, without what it says of the next hop's state, which it would refuse. */
+/** Writes the entry as the kernel showed it, without the state of the next hop, which the kernel would refuse. */
 function writeEntry(writer: MessageWriter, entry: Uint8Array): void {
   writer
     .bytes(entry.subarray(0, 8))
@@ -315,7 +315,7 @@ function writePortVlan(
   })
 }
 
-/** The kernel's number of an address family. */
+/** Returns the kernel's number of an address family. */
 export function familyNumber(family: 4 | 6): number {
   return bitsOf(family) === 32 ? Family.inet : Family.inet6
 }

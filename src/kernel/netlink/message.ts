@@ -1,5 +1,5 @@
 /**
- * What every netlink protocol shares: messages, attributes, acknowledgements. Integers are in host byte order
+ * The common part of all netlink protocols: messages, attributes, acknowledgements. Integers are in host byte order
  * (little-endian on all our targets) unless the name says `be`. Source: linux/netlink.h, RFC 3549.
  */
 import { readText, textBytes } from '../../core/text.ts'
@@ -126,7 +126,7 @@ export class MessageWriter {
     return this
   }
 
-  /** All that was written; a view of the writer's own buffer. */
+  /** Returns the written bytes, as a view of the writer's own buffer. */
   finish(): Uint8Array<ArrayBuffer> {
     return this.#bytes.subarray(0, this.#length)
   }
@@ -166,7 +166,7 @@ export type Message = {
   readonly body: Uint8Array
 }
 
-/** The messages in one datagram. What is cut off or makes no sense ends the list. */
+/** Lists the messages of one datagram. A truncated or malformed message ends the list. */
 export function readMessages(bytes: Uint8Array): Message[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const messages: Message[] = []
@@ -185,7 +185,7 @@ export function readMessages(bytes: Uint8Array): Message[] {
   return messages
 }
 
-/** The attributes from `offset` on, each as [type, value]; flags are taken off the type. Malformed ends the list. */
+/** Lists the attributes from `offset` on as [type, value], without the flags of the type. A malformed one ends the list. */
 export function listAttributes(bytes: Uint8Array, offset = 0): [type: number, value: Uint8Array][] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const attributes: [number, Uint8Array][] = []
@@ -199,7 +199,7 @@ export function listAttributes(bytes: Uint8Array, offset = 0): [type: number, va
   return attributes
 }
 
-/** As `listAttributes`, by type; of two of one type the last one counts, as in the kernel. */
+/** Returns the attributes by type; the last of one type counts, as in the kernel. */
 export function readAttributes(bytes: Uint8Array, offset = 0): Map<number, Uint8Array> {
   return new Map(listAttributes(bytes, offset))
 }
@@ -207,11 +207,11 @@ export function readAttributes(bytes: Uint8Array, offset = 0): Map<number, Uint8
 export type Ack = {
   /** 0 is success; else a positive errno number. */
   readonly errno: number
-  /** What the kernel says about it, if it says anything. */
+  /** The explanation of the kernel, if there is one. */
   readonly text?: string
 }
 
-/** Reads an NLMSG_ERROR message, which is an acknowledgement as well. Undefined if `message` is no such thing. */
+/** Reads an NLMSG_ERROR message, which is an acknowledgement as well. Returns undefined for any other message. */
 export function readAck({ type, flags, body }: Message): Ack | undefined {
   if (type !== NLMSG_ERROR || body.length < 4 + HEADER_LENGTH) return undefined
   const view = new DataView(body.buffer, body.byteOffset, body.length)
@@ -224,7 +224,7 @@ export function readAck({ type, flags, body }: Message): Ack | undefined {
   return text ? { errno, text: readString(text) } : { errno }
 }
 
-/** Reads the end of a dump (NLMSG_DONE), which may be a refusal. Undefined if `message` is no such thing. */
+/** Reads the end of a dump (NLMSG_DONE), which may be a refusal. Returns undefined for any other message. */
 export function readDone({ type, flags, body }: Message): Ack | undefined {
   if (type !== NLMSG_DONE) return undefined
   // Old kernels end with no errno at all.
@@ -244,7 +244,7 @@ export function readU32be(bytes: Uint8Array | undefined): number | undefined {
   return bytes && bytes.length >= 4 ? new DataView(bytes.buffer, bytes.byteOffset).getUint32(0) : undefined
 }
 
-/** Text up to the first NUL. */
+/** Reads text up to the first NUL. */
 export function readString(bytes: Uint8Array): string {
   const end = bytes.indexOf(0)
   return readText(end < 0 ? bytes : bytes.subarray(0, end))

@@ -44,7 +44,7 @@ type Attributes = Map<number, Uint8Array>
 const RULE_TO_TABLE = 1
 const RULE_INVERT = 2
 const NO_SUPPRESSION = 0xffffffff
-/** What a rule may have that does not make it depend on more than the source and the interface. */
+/** Attributes with which a rule still depends only on the source and the interface. */
 const PLAIN_RULE: readonly number[] = [
   Fra.source,
   Fra.inputLink,
@@ -113,7 +113,7 @@ export function decodeAddress(body: Uint8Array): LinkAddress & { linkIndex: numb
 
 /**
  * Reads the body of an RTM_NEWROUTE message: one route for each next hop, as IPv6 shows routes by several gateways as
- * one. Empty for what is no unicast route of IP outside the local table.
+ * one. Returns none for any other route than a unicast one of IP outside the local table.
  */
 export function decodeRoutes(body: Uint8Array): Route[] {
   // The local table and other protocols (MPLS) come along in a dump of all families.

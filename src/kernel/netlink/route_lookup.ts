@@ -19,7 +19,7 @@ const TYPES: readonly (FibEntryType | undefined)[] = [
   'throw',
 ]
 
-/** EINVAL, EHOSTUNREACH, EACCES: how it refuses a question by the type of the route. ENETUNREACH: it has none. */
+/** The errno that the kernel answers for a route of this type: EINVAL, EHOSTUNREACH, EACCES. ENETUNREACH: no route. */
 const REFUSALS: Readonly<Record<number, FibEntryType>> = {
   22: 'blackhole',
   113: 'unreachable',
@@ -27,9 +27,9 @@ const REFUSALS: Readonly<Record<number, FibEntryType>> = {
 }
 
 /**
- * Asks by which entry of its tables the kernel would send a packet. Linux 4.13 names the entry as it was made; an older
- * kernel ignores the flag, and answers with the one next hop that it has chosen. IPv6 always tells the table, and refuses
- * the wish.
+ * Asks for the entry of its tables by which the kernel would send a packet. Linux 4.13 returns the entry as it was made; an
+ * older kernel ignores the flag and returns the one next hop that it has chosen. IPv6 always tells the table, and refuses
+ * the flag that asks for it.
  */
 export function writeLookup(writer: MessageWriter, address: Address, seq: number): void {
   const flags = address.family === 4 ? RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH : RTM_F_FIB_MATCH
@@ -37,8 +37,8 @@ export function writeLookup(writer: MessageWriter, address: Address, seq: number
 }
 
 /**
- * Asks for the one next hop that the kernel chooses for a packet. The answer names its link also where an entry shows the
- * number of a next hop object only.
+ * Asks for the one next hop that the kernel chooses for a packet. The answer names its link even where an entry shows only
+ * the number of a next hop object.
  */
 export function writeHopLookup(writer: MessageWriter, address: Address, seq: number): void {
   writeGetRoute(writer, address, { seq, flags: 0 })
@@ -71,12 +71,12 @@ export function decodeLookup(body: Uint8Array): FibEntry {
     ...(route.priority !== undefined && { priority: route.priority }),
     hops,
     ...(nextHopId !== undefined && { nextHopId }),
-    // The buffer that it was received in is used again.
+    // The receive buffer is reused.
     entry: body.slice(),
   }
 }
 
-/** What a refused question says. */
+/** Returns the entry that a refused lookup stands for. */
 export function refusedLookup(errno: number): FibEntry {
   return { type: REFUSALS[errno] ?? 'none', hops: [] }
 }

@@ -20,14 +20,14 @@ const GOES_ON = [
   'CLASSIFY',
 ]
 
-/** What one of iptables' targets does to a packet. */
+/** Reads the effect of an iptables target on a packet. */
 export function targetVerdict(name: string): FirewallVerdict {
   if (DROPS.includes(name)) return { kind: 'drop' }
   if (ACCEPTS.includes(name)) return { kind: 'accept' }
   return { kind: GOES_ON.includes(name) ? 'continue' : 'unknown' }
 }
 
-/** The test of one of iptables' matches; undefined for a comment. */
+/** Reads the test of an iptables match; returns undefined for a comment. */
 export function matchTest(name: string, revision: number, info: Uint8Array): FirewallTest | undefined {
   if (name === 'comment') return undefined
   return name === 'conntrack' ? conntrackTest(info, revision) : UNKNOWN_TEST

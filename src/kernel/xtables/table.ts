@@ -17,7 +17,7 @@ import { matchTest, targetVerdict } from './extensions.ts'
  */
 const HOOKS: readonly Hook[] = ['prerouting', 'input', 'forward', 'output', 'postrouting']
 
-/** What IPT_SO_GET_INFO tells. */
+/** The answer to IPT_SO_GET_INFO. */
 export type TableInfo = {
   /** Offsets of the chains of the hooks that the table has. */
   readonly entries: Partial<Record<Hook, number>>
@@ -29,10 +29,10 @@ const NAME_LENGTH = 32
 export const INFO_LENGTH = NAME_LENGTH + 4 + 4 * 5 + 4 * 5 + 4 + 4
 /** struct ipt_get_entries: name, size, and what brings the rules to a multiple of eight. */
 export const ENTRIES_HEAD = NAME_LENGTH + 4 + 4
-/** Where its size is. */
+/** The offset of its size. */
 export const SIZE_AT = NAME_LENGTH
 
-/** Where the parts of struct ipt_entry and ip6t_entry are. Interface names and their masks follow the addresses. */
+/** Offsets in struct ipt_entry and ip6t_entry. Interface names and their masks follow the addresses. */
 const LAYOUT = {
   4: { address: 4, links: 16, protocol: 80, flags: 82, inverted: 83, targetAt: 88, nextAt: 90, matches: 112 },
   6: {
@@ -46,7 +46,7 @@ const LAYOUT = {
     matches: 168,
   },
 } as const
-/** Where the addresses are in the header of a packet. */
+/** Offsets of the addresses in the header of a packet. */
 const HEADER = { 4: { source: 12, destination: 16 }, 6: { source: 8, destination: 24 } } as const
 const LINK_LENGTH = 16
 const Inverted = { input: 1, output: 2, source: 8, destination: 16, protocol: 64 } as const
@@ -66,7 +66,7 @@ export function decodeInfo(bytes: Uint8Array): TableInfo {
   return { entries: Object.fromEntries(entries), size: view.getUint32(INFO_LENGTH - 4, true) }
 }
 
-/** The chains of a table, from its rules (without `ENTRIES_HEAD`). */
+/** Reads the chains of a table from its rules (without `ENTRIES_HEAD`). */
 export function decodeTable(
   family: 4 | 6,
   table: string,
@@ -112,7 +112,7 @@ type Entry = {
   readonly data: Uint8Array
 }
 
-/** What is malformed ends the list. */
+/** A malformed rule ends the list. */
 function listEntries(family: 4 | 6, rules: Uint8Array): Entry[] {
   const { targetAt, nextAt, flags, matches } = LAYOUT[family]
   const view = viewOf(rules)
