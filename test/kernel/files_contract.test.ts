@@ -15,34 +15,6 @@ describeFilesContract('the fake', () => {
 })
 
 describe('the fake files', () => {
-  it('count every operation', () => {
-    const files = createFakeFiles()
-    files.ensureDirectory('/a')
-    files.read('/a/b')
-    expect(files.operations).toBe(2)
-  })
-
-  it('let a hook refuse an operation before it takes effect', () => {
-    const files = createFakeFiles()
-    files.onOperation = ({ name, phase }) => {
-      if (name === 'create' && phase === 'before') throw new Fault('create /a: ENOSPC', { errno: 'ENOSPC' })
-    }
-    expect(() => files.create('/a', 'text')).toThrow('ENOSPC')
-    expect(files.read('/a')).toBeUndefined()
-  })
-
-  it('stop a process after an operation took effect, and for good', () => {
-    const files = createFakeFiles()
-    files.onOperation = ({ phase }) => {
-      if (phase === 'after') throw new Killed()
-    }
-    expect(() => files.create('/a', 'text')).toThrow(Killed)
-    files.onOperation = undefined
-    expect(() => files.remove('/a')).toThrow(Killed)
-    files.revive()
-    expect(files.read('/a')).toBe('text')
-  })
-
   it.each([
     ['replace', true, ['.bowline-tmp.a']],
     ['replace', false, ['.bowline-tmp.a', '.bowline-tmp.a.new']],
@@ -80,20 +52,5 @@ describe('the fake files', () => {
     expect(() => files.lock('/lock', 0)).not.toThrow()
     lock.release()
     expect(() => files.lock('/lock', 0)).toThrow('another process')
-  })
-
-  it('add up the time that calls would have waited', () => {
-    const files = createFakeFiles()
-    files.lock('/lock', 0)
-    expect(() => files.lock('/lock', 1_500)).toThrow()
-    expect(files.waitedMs).toBe(1_500)
-  })
-
-  it('dump files with their text and directories with a slash', () => {
-    const files = createFakeFiles()
-    files.ensureDirectory('/b')
-    files.create('/b/c', 'text')
-    files.create('/a', '')
-    expect(files.dump()).toEqual({ '/': '', '/a': '', '/b/': '', '/b/c': 'text' })
   })
 })

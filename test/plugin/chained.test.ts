@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Code } from '../../src/core/errors.ts'
-import { createFakeNode, type FakeNode, L2, L3, NETNS } from '../fakes/node.ts'
+import { createFakeNode, type FakeNode, L2, NETNS } from '../fakes/node.ts'
 import {
   BARE,
   CONFIG,
@@ -17,19 +17,6 @@ import {
 } from '../support/foreign_pod.ts'
 
 describe('ADD behind a plugin that has made the interface', () => {
-  it('makes its host side a port of our bridge, with gateway and masquerading', () => {
-    const node = withForeignPod()
-    expect(node.call('ADD', { config: { ...CONFIG, hairpinMode: true } })).toMatchObject({ exitCode: 0 })
-    expect(masterOf(node, 'foreign0')).toBe('br0')
-    const { host, nft } = node.kernel.dump()
-    expect(JSON.stringify(host.links.find(({ name }) => name === 'br0'))).toContain('10.3.0.1/24')
-    expect(node.kernel.host().link({ name: 'foreign0' })?.port?.hairpin).toBe(true)
-    expect(Object.values(nft['inet bowline']?.maps['subnets4'] ?? {})).toContainEqual({
-      '0a030000': expect.stringMatching(/goto subnet-10\.3\.0\.0\/24 comment network /),
-    })
-    expect(node.kernel.host().readSysctl('ipv4/ip_forward')).toBe('1')
-  })
-
   it('answers with the result that it got, and our bridge behind it', () => {
     const { json } = withForeignPod().call('ADD', { config: CONFIG })
     const { interfaces, ...rest } = PREVIOUS
@@ -91,25 +78,9 @@ describe('ADD behind a plugin that has made the interface', () => {
     expect([masterOf(node, 'foreign0'), masterOf(node, 'foreign1')]).toEqual(['br0', undefined])
   })
 
-  it('takes the one link on the host that leads nowhere we know, such as the tap of a virtual machine', () => {
-    const node = withForeignPod()
-    makePair(node, 'tap0', 'inside')
-    const interfaces = [{ name: 'tap0' }, { name: 'eth0', sandbox: NETNS }]
-    const answer = node.call('ADD', { config: { ...CONFIG, prevResult: { ...PREVIOUS, interfaces } } })
-    expect(answer).toMatchObject({ exitCode: 0 })
-    expect(masterOf(node, 'tap0')).toBe('br0')
-  })
-
   it.each<[string, object, string]>([
-    ['"ipam" is set as well', { ipam: L2.ipam }, 'ipam.type'],
     ['"ipam" is another plugin', { ipam: { type: 'host-local' } }, 'ipam.type'],
-    ['the mode is l3', { mode: 'l3', bridge: '', isGateway: false, ipam: L3.ipam }, 'mode \\"l3\\"'],
     ['a default route is asked for', { isDefaultGateway: true }, 'isDefaultGateway'],
-    [
-      'nothing is listed on the host',
-      { prevResult: { ...PREVIOUS, interfaces: INTERFACES.slice(1), ips: [] } },
-      'eth0',
-    ],
     [
       'several links are listed, and none is the peer',
       {
@@ -135,19 +106,6 @@ describe('ADD behind a plugin that has made the interface', () => {
   it('is refused when the interface is not there', () => {
     const node = createFakeNode()
     expect(node.call('ADD', { config: CONFIG }).stdout).toContain('has none')
-  })
-
-  it('is refused when the link is a port of another bridge, which then keeps it', () => {
-    const node = withForeignPod()
-    node.call('ADD', { config: CONFIG })
-    const other = { ...CONFIG, name: 'other', bridge: 'br7' }
-    const { json } = node.call('ADD', { config: other })
-    expect(json).toMatchObject({
-      code: Code.invalidConfig,
-      msg: expect.stringContaining('a port of br0 already'),
-    })
-    expect(node.call('DEL', { config: other })).toMatchObject({ exitCode: 0 })
-    expect(masterOf(node, 'foreign0')).toBe('br0')
   })
 
   it('a second time is refused, and leaves the first as it was', () => {
@@ -259,14 +217,5 @@ describe('DEL behind another plugin', () => {
     expect(node.call('DEL', { config: CONFIG })).toMatchObject({ exitCode: 0 })
     expect(node.kernel.host().link({ name: 'foreign0' })).toBeDefined()
     expect(node.files.read('/var/lib/cni/networks/net/10.3.0.5')).toBe('c1\r\neth0')
-  })
-
-  it('is what GC does for a pod that is not valid', () => {
-    const node = withForeignPod()
-    node.call('ADD', { config: CONFIG })
-    const config = { ...BARE, 'cni.dev/valid-attachments': [] }
-    expect(node.call('GC', { config })).toMatchObject({ exitCode: 0 })
-    expect(masterOf(node, 'foreign0')).toBeUndefined()
-    expect(node.residue()).toEqual(['link foreign0'])
   })
 })

@@ -105,8 +105,10 @@ describe.each([...EMPTY_NODE, ...USED_NODE])('$what', (scenario) => {
       })
     })
   })
+})
 
-  it.runIf(!history)('ADD that meets EIO at any step is whole, or has changed nothing', () => {
+describe.each([...EMPTY_NODE, ...USED_NODE].filter(({ history }) => !history))('$what', (scenario) => {
+  it('ADD that meets EIO at any step is whole, or has changed nothing', () => {
     expectAllOrNothing(scenario, 'EIO')
   })
 })

@@ -82,26 +82,6 @@ describe.each(MODES)('in mode $mode', ({ config }) => {
     expect(checks(node, added, { config })).toEqual({})
   })
 
-  it('a failed ADD and the DEL that follows at once, without prevResult, leave nothing', () => {
-    const node = createFakeNode()
-    const failing = { ...config, ipam: { ...config.ipam, routes: [{ dst: '10.9.0.0/16', gw: '10.77.0.1' }] } }
-    expect(node.call('ADD', { config: failing }).exitCode).toBe(1)
-    expect(node.residue()).toEqual([])
-    expect(node.call('DEL', { config: failing }).exitCode).toBe(0)
-    expect(node.residue()).toEqual([])
-  })
-
-  it('several interfaces of one container come and go on their own', () => {
-    const node = createFakeNode()
-    const [eth0, eth1] = [node.call('ADD', { config }), node.call('ADD', { ifName: 'eth1', config })]
-    expect(checks(node, eth0, { config })).toEqual({})
-    expect(checks(node, eth1, { ifName: 'eth1', config })).toEqual({})
-    expect(node.call('DEL', { ifName: 'eth1', config }).exitCode).toBe(0)
-    expect(checks(node, eth0, { config })).toEqual({})
-    expect(node.call('DEL', { config }).exitCode).toBe(0)
-    expect(node.residue()).toEqual([])
-  })
-
   it.each(['', NETNS])('up to three DELs after a power cut, with CNI_NETNS %j, leave nothing', (netns) => {
     const node = createFakeNode()
     node.call('ADD', { config })
@@ -154,39 +134,6 @@ describe.each(MODES)('in mode $mode', ({ config }) => {
     const second = node.call('ADD', { containerId: 'c2', netns: POD2, config: own })
     expect(node.call('DEL', { netns: '', config: own }).exitCode).toBe(0)
     expect(checks(node, second, { containerId: 'c2', netns: POD2, config: own })).toEqual({})
-  })
-})
-
-describe('two networks on one bridge', () => {
-  const red = { ...L2, name: 'red' }
-  const blue = { ...red, name: 'blue', ipam: { ...L2.ipam, ranges: [[{ subnet: '10.2.0.0/24' }]] } }
-
-  it('come and go on their own', () => {
-    const node = createFakeNode()
-    const force = { ...blue, forceAddress: true, isGateway: false }
-    const added = node.call('ADD', { config: red })
-    expect(node.call('ADD', { ifName: 'eth1', config: force })).toMatchObject({ exitCode: 0 })
-    expect(node.call('DEL', { ifName: 'eth1', config: force }).exitCode).toBe(0)
-    expect(checks(node, added, { config: red })).toEqual({})
-    node.call('DEL', { config: red })
-    expect(node.residue()).toEqual([])
-  })
-
-  it('do not see each other in a GC', () => {
-    const node = createFakeNode()
-    const added = node.call('ADD', { config: red })
-    const gone = { ...blue, isGateway: false }
-    node.call('ADD', { ifName: 'eth1', config: gone })
-    expect(node.call('GC', { config: { ...gone, 'cni.dev/valid-attachments': [] } })).toMatchObject({
-      exitCode: 0,
-    })
-    expect(checks(node, added, { config: red })).toEqual({})
-    expect(
-      node.kernel
-        .host()
-        .links()
-        .filter(({ kind }) => kind === 'veth'),
-    ).toHaveLength(1)
   })
 })
 
