@@ -3,16 +3,13 @@ import { type Case, conform, versionsFrom } from '../support/conformance/cases.t
 import {
   add,
   bridged,
-  type Config,
   createPod,
   done,
   leftovers,
   NO_LEFTOVERS,
-  PLUGINS,
   refused,
   useNode,
 } from '../support/conformance/node.ts'
-import { link } from '../support/node/sandbox.ts'
 
 // Behind another plugin of a list: what it has made is kept, and told on.
 useNode()
@@ -88,32 +85,6 @@ const LATER: readonly Case[] = [
       expect(await leftovers()).toEqual(NO_LEFTOVERS)
     },
   },
-  {
-    id: 'G14d',
-    title: 'connects the interface that a plugin before it has made to its bridge (CONVENTIONS)',
-    expectReference: { fails: 'ADD fails: eth0 already exists', at: /already exists/ },
-    async run(subject, version) {
-      const pod = createPod()
-      const how = { program: `${PLUGINS}/ptp` }
-      const first = { ...bridged(subject, version), type: 'ptp', name: 'net', ipam: ipamOfPtp() }
-      const prevResult = await add(first, pod, how)
-      const config: Config = bridged(subject, version, { ipam: {}, isGateway: false, prevResult })
-      const result = await add(config, pod)
-      const host = prevResult.interfaces?.[0]?.name ?? ''
-      expect((await link(host))?.master).toBe('cni0')
-      expect(result.interfaces?.map(({ name }) => name)).toEqual(
-        expect.arrayContaining(['cni0', host, 'eth0']),
-      )
-      expect(result.ips).toMatchObject([{ address: '10.1.0.2/24' }])
-      await done('DEL', { ...config, prevResult: result }, pod)
-      await done('DEL', first, pod, how)
-      expect(await leftovers()).toEqual(NO_LEFTOVERS)
-    },
-  },
 ]
-
-function ipamOfPtp(): Record<string, unknown> {
-  return { type: 'host-local', ranges: [[{ subnet: '10.1.0.0/24' }]] }
-}
 
 conform(...LATER)

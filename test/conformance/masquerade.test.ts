@@ -1,6 +1,6 @@
 import { rmSync, writeFileSync } from 'node:fs'
 import { expect } from 'vitest'
-import { type Case, conform, type Subject, VERSIONS, type Version } from '../support/conformance/cases.ts'
+import { type Case, conform, type Subject, type Version } from '../support/conformance/cases.ts'
 import {
   add,
   answersAtOnce,
@@ -61,7 +61,7 @@ const MASQUERADE: readonly Case[] = [
   {
     id: '16d',
     title: 'the same on a network without a bridge',
-    versions: ['0.2.0', '0.4.0', '1.1.0'],
+    versions: ['0.2.0', '1.1.0'],
     expectReference: 'passes',
     run: (subject, version) =>
       masqueradedLife(routed(subject, version, { ipMasq: true, ipam: ipamOf(subject, [SUBNET4, SUBNET6]) })),
@@ -210,7 +210,7 @@ const SPOOF: readonly Case[] = [
   {
     id: '18',
     title: 'macspoofchk lets through what has the MAC of the pod, and drops what has another',
-    versions: VERSIONS,
+    versions: ['0.1.0', '1.1.0'],
     expectReference: 'passes',
     async run(subject, version) {
       const pod = createPod()

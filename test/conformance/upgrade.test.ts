@@ -5,6 +5,7 @@ import {
   type Config,
   createPod,
   done,
+  freshNode,
   leftovers,
   NO_LEFTOVERS,
   reaches,
@@ -66,18 +67,21 @@ const UPGRADE: readonly Case[] = [
   },
   {
     id: 'G18e',
-    title: 'so does the nftables masquerading of the current release, and that of another pod stays',
+    title: 'so does the masquerading of the current release by either program, and that of another pod stays',
     expectReference: 'passes',
     async run(subject) {
-      const [a, b] = [createPod('a'), createPod('b')]
-      const masquerading = { ipMasq: true, ipMasqBackend: 'nftables' }
-      for (const pod of [a, b]) await add(network('bridge', 'host-local', masquerading), pod)
-      const config = network(subject.bridged.type, subject.ipam, masquerading)
-      await done('DEL', config, a)
-      expect(rulesNaming(['10.1.0.3']), 'the rule of the other pod').toHaveLength(1)
-      await done('DEL', config, b)
-      run(MASQUERADE_COMMANDS.nftables)
-      expect(await leftovers('10.1.0.2', '10.1.0.3'), 'no rule is left').toEqual(NO_LEFTOVERS)
+      for (const ipMasqBackend of ['iptables', 'nftables'] as const) {
+        freshNode()
+        const [a, b] = [createPod('a'), createPod('b')]
+        const masquerading = { ipMasq: true, ipMasqBackend }
+        for (const pod of [a, b]) await add(network('bridge', 'host-local', masquerading), pod)
+        const config = network(subject.bridged.type, subject.ipam, masquerading)
+        await done('DEL', config, a)
+        expect(rulesNaming(['10.1.0.3']), 'the rule of the other pod').not.toEqual([])
+        await done('DEL', config, b)
+        run(MASQUERADE_COMMANDS[ipMasqBackend])
+        expect(await leftovers('10.1.0.2', '10.1.0.3'), 'no rule is left').toEqual(NO_LEFTOVERS)
+      }
     },
   },
   {
@@ -95,12 +99,14 @@ const UPGRADE: readonly Case[] = [
     title: 'a node that goes back to an earlier release keeps its addresses, and that release frees them',
     expectReference: 'passes',
     async run(subject) {
-      const pod = createPod('a')
-      await add(network(subject.bridged.type, subject.ipam), pod)
-      const result = await add(network('bridge', 'host-local'), createPod('b'), OLD_HOW)
+      const [a, b] = [createPod('a'), createPod('b')]
+      await add(network(subject.bridged.type, subject.ipam), a)
+      const result = await add(network('bridge', 'host-local'), b, OLD_HOW)
       expect(result.ips).toMatchObject([{ address: '10.1.0.3/24' }])
-      await done('DEL', network('bridge', 'host-local'), pod, OLD_HOW)
+      await done('DEL', network('bridge', 'host-local'), a, OLD_HOW)
       expect((await leftovers()).leases).toEqual(['networks/net/10.1.0.3'])
+      await done('DEL', network('bridge', 'host-local'), b, OLD_HOW)
+      expect(await leftovers()).toEqual(NO_LEFTOVERS)
     },
   },
 ]

@@ -126,8 +126,9 @@ const DAMAGE = `cd /var/lib/cni
 /** What the disk has of leases and records, and how much of it without content. For whoever reads the log. */
 async function onDisk(): Promise<string> {
   const count = async (kind: string, files: string) => {
-    const find = `find ${files} -type f -exec stat -c %s {} +`
-    const sizes = (await vm.sh(`cd /var/lib/cni; ${find}`)).split('\n').filter(Boolean)
+    // Of churn that took less time than the file system waits before it writes, not even the directory is there.
+    const find = `cd /var/lib/cni 2>/dev/null || exit 0; find ${files} -type f -exec stat -c %s {} +`
+    const sizes = (await vm.sh(find)).split('\n').filter(Boolean)
     return `${sizes.length} ${kind}, ${sizes.filter((size) => size === '0').length} of them empty`
   }
   const leases = await count('leases', "networks -name '10.*'")

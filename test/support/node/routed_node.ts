@@ -67,6 +67,10 @@ export function useRoutedNode(): void {
         ip route add default via ${router}
         for i in $(seq 500); do ip route get ${node} | grep -q ^local && break; sleep 0.01; done`)
     }
+    // The kernel makes the local routes of IPv6 addresses in its own time.
+    run(
+      `for i in $(seq 1000); do ip -6 route show table local | grep -q 'local fd12::10 ' && exit; sleep 0.01; done; exit 1`,
+    )
     for (const pod of PODS) createNetns(pod)
   })
   afterEach(() => {
@@ -145,6 +149,17 @@ async function nodeState(): Promise<object> {
 
 /** As `ip route` shows them, without those of link-local and multicast addresses. */
 export function routesOfNode(): string[] {
+  run(UNTIL_LOCAL_ROUTES)
   const shown = ['-4', '-6'].map((family) => run(`ip ${family} route show table all`))
   return shown.flatMap((text) => text.split('\n')).filter((line) => !/fe80|ff00|^multicast/.test(line))
 }
+
+/** The kernel makes the local route of an IPv6 address in its own time. */
+const UNTIL_LOCAL_ROUTES = `for i in $(seq 1000); do
+    local=$(ip -6 route show table local) missing=
+    for address in $(ip -6 -o address show up scope global -tentative | sed 's/.*inet6 //; s/[ /].*//'); do
+      case $local in *"local $address "*) ;; *) missing=$address ;; esac
+    done
+    [ "$missing" ] || exit 0
+    sleep 0.01
+  done; echo "no local route of $missing" >&2; exit 1`

@@ -1,17 +1,7 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { runPlugin } from '../../support/node/plugin.ts'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { callFor, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
-import {
-  clearNode,
-  createNetns,
-  enterSandbox,
-  link,
-  type Netns,
-  NOTHING,
-  ping,
-  removeNetns,
-  residue,
-} from '../../support/node/sandbox.ts'
+import { link, NOTHING, ping, residue } from '../../support/node/sandbox.ts'
 
 /* The key enabledad: IPv6 looks on the bridge whether another machine has the pod's address, and ADD waits for it. */
 const CONFIG = {
@@ -30,14 +20,9 @@ const untilReady = `for _ in $(seq 500); do
     ip -6 -br addr show br0 up scope link -tentative | grep -q 'UP.*fe80' && exit; sleep 0.02
   done; exit 1`
 
-let pod: Netns
+const [pod] = usePods('pod', 'machine')
 
-beforeAll(enterSandbox)
-
-beforeEach(async () => {
-  await clearNode()
-  pod = createNetns('pod')
-  createNetns('machine')
+beforeEach(() => {
   run(`ip link add br0 address 02:00:00:00:00:99 type bridge; ip link set br0 up
     ip link add port type veth peer name eth0 netns machine; ip link set port master br0 up
     ip -n machine link set eth0 up
@@ -46,9 +31,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await call('DEL')
-  removeNetns('pod')
   run('ip link delete port')
-  removeNetns('machine')
   expect(await residue()).toEqual({ ...NOTHING, links: ['br0'] })
 })
 
@@ -62,20 +45,17 @@ describe('with enabledad', () => {
     expect(run(`ip netns exec pod sysctl -n ${settings}`)).toBe('1\n1')
   })
 
-  it.each([['a machine on the bridge', 'ip -n machine addr add fd00:1::2/64 dev eth0 nodad', 'machine']])(
-    'ADD fails and leaves nothing when %s has the address',
-    async (_, take, owner) => {
-      run(take)
-      const before = [await residue(), run('ip -br addr show br0')]
-      const { exitCode, output } = await call('ADD')
-      expect({ exitCode, ...output }).toMatchObject({ exitCode: 1, code: 101 })
-      expect(output.msg).toContain(`${FIRST} is in use`)
-      expect([await residue(), run('ip -br addr show br0')]).toEqual(before)
-      expect(await link('eth0', pod)).toBeUndefined()
-      // Nothing has happened to the one who had it first.
-      expect(run(`ip ${owner ? `-n ${owner}` : ''} -6 addr`)).not.toContain('dadfailed')
-    },
-  )
+  it('ADD fails and leaves nothing when a machine on the bridge has the address', async () => {
+    run('ip -n machine addr add fd00:1::2/64 dev eth0 nodad')
+    const before = [await residue(), run('ip -br addr show br0')]
+    const { exitCode, output } = await call('ADD')
+    expect({ exitCode, ...output }).toMatchObject({ exitCode: 1, code: 101 })
+    expect(output.msg).toContain(`${FIRST} is in use`)
+    expect([await residue(), run('ip -br addr show br0')]).toEqual(before)
+    expect(await link('eth0', pod)).toBeUndefined()
+    // Nothing has happened to the one who had it first.
+    expect(run('ip -n machine -6 addr')).not.toContain('dadfailed')
+  })
 
   it('the next ADD gets another address', async () => {
     run('ip -n machine addr add fd00:1::2/64 dev eth0 nodad')
@@ -96,5 +76,5 @@ describe('with enabledad', () => {
 })
 
 function call(command: 'ADD' | 'DEL') {
-  return runPlugin({ command, config: CONFIG, containerId: 'pod', netns: pod.path })
+  return callFor(pod, command, CONFIG)
 }

@@ -1,18 +1,8 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type PluginAnswer, type PluginCall, runPlugin } from '../../support/node/plugin.ts'
-import {
-  addressesOf,
-  clearNode,
-  createNetns,
-  enterSandbox,
-  type Netns,
-  NOTHING,
-  ping,
-  removeNetns,
-  residue,
-  runIn,
-} from '../../support/node/sandbox.ts'
+import { describe, expect, it } from 'vitest'
+import type { PluginAnswer, PluginCall } from '../../support/node/plugin.ts'
+import { callFor, usePods } from '../../support/node/pods.ts'
+import { addressesOf, NOTHING, ping, residue, runIn } from '../../support/node/sandbox.ts'
 
 /*
  * A gateway or next hop that no host can have gives a pod without a way out. It is refused by name wherever it can stand,
@@ -26,17 +16,8 @@ const MODES = [
 ] as const
 const PLUGINS = '/var/lib/plugins'
 
-let pod: Netns
+const [pod] = usePods('pod')
 let previous: unknown
-
-beforeAll(enterSandbox)
-
-beforeEach(async () => {
-  await clearNode()
-  pod = createNetns('pod')
-})
-
-afterEach(() => removeNetns('pod'))
 
 type Keys = Record<string, unknown>
 
@@ -49,7 +30,7 @@ function call(command: PluginCall['command'], keys: Keys, ipam: Keys, more: Part
     ipam: { type: 'bowline-ipam', ...ipam },
     ...(command === 'CHECK' && { prevResult: previous }),
   }
-  return runPlugin({ command, config, containerId: 'pod', netns: pod.path, ...more })
+  return callFor(pod, command, config, more)
 }
 
 async function add(keys: Keys, ipam: Keys, more: Partial<PluginCall> = {}): Promise<PluginAnswer> {

@@ -1,17 +1,6 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { runPlugin } from '../../support/node/plugin.ts'
-import {
-  addressesOf,
-  clearNode,
-  createNetns,
-  enterSandbox,
-  type Netns,
-  NOTHING,
-  ping,
-  removeNetns,
-  residue,
-  runIn,
-} from '../../support/node/sandbox.ts'
+import { afterEach, describe, expect, it } from 'vitest'
+import { callFor, usePods } from '../../support/node/pods.ts'
+import { NOTHING, residue, runIn } from '../../support/node/sandbox.ts'
 
 /* What the routes of "ipam" say is what `ip route` shows in the pod: every number, both families, both modes. */
 const FAMILIES = [
@@ -40,18 +29,10 @@ const MODES = [
   ['l3', { mode: 'l3' }],
 ] as const
 
-let pod: Netns
-
-beforeAll(enterSandbox)
-
-beforeEach(async () => {
-  await clearNode()
-  pod = createNetns('pod')
-})
+const [pod] = usePods('pod')
 
 afterEach(async () => {
   await call('DEL', { ...MODES[0][1] })
-  removeNetns('pod')
   expect((await residue()).leases).toEqual([])
 })
 
@@ -94,18 +75,6 @@ describe.each(MODES)('mode %s', (_, mode) => {
 })
 
 describe('two default routes', () => {
-  it.each(FAMILIES)(
-    'of IPv$family stand side by side in mode l2',
-    async ({ family, gateway, second, all }) => {
-      const mode = MODES[0][1]
-      expect(await call('ADD', mode, [{ dst: all }, { dst: all, gw: second }])).toMatchObject({ exitCode: 0 })
-      const defaults = (await routesOf(family)).filter(({ dst }) => dst === 'default')
-      const gateways = defaults.flatMap((route) => route.nexthops?.map((hop) => hop.gateway) ?? route.gateway)
-      expect(gateways).toEqual([gateway, second])
-      expect((await ping(gateway, { from: pod })).answered).toBe(1)
-    },
-  )
-
   it('by the gateways of two subnets stand side by side in mode l3', async () => {
     const ipam = { ranges: [[{ subnet: '10.1.0.0/24' }], [{ subnet: '10.2.0.0/24' }]] }
     const routes = [{ dst: '0.0.0.0/0' }, { dst: '0.0.0.0/0', gw: '10.2.0.1' }]
@@ -130,18 +99,6 @@ describe('a gateway that the pod can not reach', () => {
     expect(output.msg).toContain("the gateway 192.0.2.9 of 10.9.0.0/24 can't be reached")
     expect(output.details).toContain('Leave "gw" out')
     expect(await residue()).toEqual(NOTHING)
-  })
-})
-
-describe('isGateway with an IPAM plugin that names no gateway', () => {
-  it('puts the first address of the subnet on the bridge', async () => {
-    const ipam = { type: 'static', ranges: undefined, addresses: [{ address: '10.1.0.77/24' }] }
-    const { output } = await call('ADD', { ...MODES[0][1], isDefaultGateway: true }, [], ipam)
-    expect(output.ips).toMatchObject([{ address: '10.1.0.77/24', gateway: '10.1.0.1' }])
-    expect(output.routes).toEqual([{ dst: '0.0.0.0/0', gw: '10.1.0.1' }])
-    expect(await addressesOf('br0')).toEqual(['10.1.0.1/24'])
-    expect((await ping('10.1.0.1', { from: pod })).answered).toBe(1)
-    await call('DEL', { ...MODES[0][1], isDefaultGateway: true }, [], ipam)
   })
 })
 
@@ -172,7 +129,7 @@ async function call(
     ipam: { type: 'bowline-ipam', ranges: RANGES, routes, ...ipam },
     ...(command === 'CHECK' && { prevResult: previous }),
   }
-  const answer = await runPlugin({ command, config, containerId: 'pod', netns: pod.path })
+  const answer = await callFor(pod, command, config)
   if (command === 'ADD') previous = answer.output
   return answer
 }

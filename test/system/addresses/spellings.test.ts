@@ -1,40 +1,19 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type PluginCall, runPlugin } from '../../support/node/plugin.ts'
-import {
-  clearNode,
-  createNetns,
-  enterSandbox,
-  link,
-  type Netns,
-  NOTHING,
-  removeNetns,
-  residue,
-} from '../../support/node/sandbox.ts'
+import { describe, expect, it } from 'vitest'
+import type { PluginCall } from '../../support/node/plugin.ts'
+import { callFor, usePods } from '../../support/node/pods.ts'
+import { link, NOTHING, residue } from '../../support/node/sandbox.ts'
 
 /*
  * One thing that can be written in several ways: a key, a hardware address, a path. What is accepted is what the reference
  * takes; a refusal names what it is about and leaves nothing.
  */
-let pod: Netns
-
-beforeAll(enterSandbox)
-
-beforeEach(async () => {
-  await clearNode()
-  pod = createNetns('pod')
-})
-
-afterEach(() => removeNetns('pod'))
+const [pod] = usePods('pod')
 
 const RANGES = '"ranges":[[{"subnet":"10.77.0.0/24"}]]'
 const IPAM = `{"type":"bowline-ipam",${RANGES}}`
 
 function text(members: string): string {
   return `{"cniVersion":"1.1.0","name":"spelt","type":"bowline","mode":"l3",${members}}`
-}
-
-function call(command: PluginCall['command'], config: string, more: Partial<PluginCall> = {}) {
-  return runPlugin({ command, config, containerId: 'pod', netns: pod.path, ...more })
 }
 
 /** The same configuration with the result of ADD, which the runtime adds. */
@@ -57,12 +36,12 @@ describe('a key that stands twice', () => {
 
   it.each(REPEATED)('is refused by name, and stops neither DEL nor GC: %s', async (members, says) => {
     const good = text(`"ipam":${IPAM}`)
-    const { stdout: result } = await call('ADD', good)
+    const { stdout: result } = await callFor(pod, 'ADD', good)
     const bad = text(members)
     const refusals = [
-      await call('ADD', bad, { containerId: 'other' }),
-      await call('CHECK', withResult(bad, result)),
-      await call('STATUS', bad),
+      await callFor(pod, 'ADD', bad, { containerId: 'other' }),
+      await callFor(pod, 'CHECK', withResult(bad, result)),
+      await callFor(pod, 'STATUS', bad),
     ]
     for (const [i, { exitCode, output }] of refusals.entries()) {
       expect({ exitCode, ...output }).toMatchObject({
@@ -72,27 +51,33 @@ describe('a key that stands twice', () => {
       })
     }
     const valid = '"cni.dev/valid-attachments":[{"containerID":"pod","ifname":"eth0"}]'
-    expect(await call('GC', bad.replace(/\}$/, `,${valid}}`))).toMatchObject({ exitCode: 0, stdout: '' })
+    expect(await callFor(pod, 'GC', bad.replace(/\}$/, `,${valid}}`))).toMatchObject({
+      exitCode: 0,
+      stdout: '',
+    })
     expect((await residue()).leases).toHaveLength(1)
-    expect(await call('DEL', withResult(bad, result))).toMatchObject({ exitCode: 0, stdout: '' })
+    expect(await callFor(pod, 'DEL', withResult(bad, result))).toMatchObject({ exitCode: 0, stdout: '' })
     expect(await residue()).toEqual(NOTHING)
   })
 
   it('is refused by the IPAM plugin alone, and does not stop its DEL', async () => {
     const alone = { calledAs: 'bowline-ipam' }
     const bad = text(`"ipam":${IPAM},"Ipam":${IPAM}`)
-    expect((await call('ADD', bad, alone)).output).toMatchObject({ code: 7 })
-    await call('ADD', text(`"ipam":${IPAM}`), alone)
-    expect(await call('DEL', bad, alone)).toMatchObject({ exitCode: 0 })
+    expect((await callFor(pod, 'ADD', bad, alone)).output).toMatchObject({ code: 7 })
+    await callFor(pod, 'ADD', text(`"ipam":${IPAM}`), alone)
+    expect(await callFor(pod, 'DEL', bad, alone)).toMatchObject({ exitCode: 0 })
     expect(await residue()).toEqual(NOTHING)
   })
 
   it('in what is not ours to read is nothing to us', async () => {
     const members = `"ipam":${IPAM},"args":{"cni":{"labels":1,"labels":2}},"x":{"ipam":1,"IPAM":2}`
-    const { exitCode, stdout } = await call('ADD', text(members))
+    const { exitCode, stdout } = await callFor(pod, 'ADD', text(members))
     expect(exitCode).toBe(0)
     const twice = stdout.replace('"ips":', '"ips":[],"ips":')
-    expect(await call('CHECK', withResult(text(members), twice))).toMatchObject({ exitCode: 0, stdout: '' })
+    expect(await callFor(pod, 'CHECK', withResult(text(members), twice))).toMatchObject({
+      exitCode: 0,
+      stdout: '',
+    })
   })
 })
 
@@ -113,20 +98,20 @@ describe('a hardware address', () => {
     for (const mac of FORMS) {
       const [members, more] = way(mac)
       const config = text(`"ipam":${IPAM},${members}`)
-      const { exitCode, output, stdout } = await call('ADD', config, more)
+      const { exitCode, output, stdout } = await callFor(pod, 'ADD', config, more)
       expect(exitCode, stdout).toBe(0)
       expect(output.interfaces?.find(({ sandbox }) => sandbox)?.mac).toBe('02:aa:bb:cc:dd:10')
       expect((await link('eth0', pod))?.address).toBe('02:aa:bb:cc:dd:10')
       const foreign = stdout.replaceAll('02:aa:bb:cc:dd:10', mac)
-      expect(await call('CHECK', withResult(config, foreign), more)).toMatchObject({
+      expect(await callFor(pod, 'CHECK', withResult(config, foreign), more)).toMatchObject({
         exitCode: 0,
         stdout: '',
       })
-      await call('DEL', config, more)
+      await callFor(pod, 'DEL', config, more)
     }
     for (const mac of [...LONG, '0000.0000.0000', '0100.5e00.0001']) {
       const [members, more] = way(mac)
-      const { output } = await call('ADD', text(`"ipam":${IPAM},${members}`), more)
+      const { output } = await callFor(pod, 'ADD', text(`"ipam":${IPAM},${members}`), more)
       expect(output).toMatchObject({ code })
       expect(`${output.msg} ${output.details}`).toContain(
         `"${mac}" is not a unicast hardware address of 6 bytes`,
@@ -143,7 +128,12 @@ describe('a path that leads elsewhere', () => {
     ['"resolvConf":"../resolv.conf"', {}, 7, 'key "ipam.resolvConf": "../resolv.conf"'],
     ['"routes":[]', { netns: 'netns/pod' }, 4, 'CNI_NETNS: "netns/pod"'],
   ])('is refused by our own rule, which the message says: %s %j', async (keys, more, code, says) => {
-    const { output } = await call('ADD', text(`"ipam":{"type":"bowline-ipam",${RANGES},${keys}}`), more)
+    const { output } = await callFor(
+      pod,
+      'ADD',
+      text(`"ipam":{"type":"bowline-ipam",${RANGES},${keys}}`),
+      more,
+    )
     expect(output).toMatchObject({ code, msg: expect.stringContaining(says) })
     expect(output.msg).toContain("Bowline's own rule: later processes, in other directories")
     expect(await residue()).toEqual(NOTHING)

@@ -1,38 +1,16 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type PluginCall, runPlugin } from '../../support/node/plugin.ts'
+import { beforeAll, describe, expect, it } from 'vitest'
+import type { PluginCall } from '../../support/node/plugin.ts'
+import { callFor, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
-import {
-  addressesOf,
-  clearNode,
-  createNetns,
-  createOutside,
-  enterSandbox,
-  type Netns,
-  NOTHING,
-  ping,
-  removeNetns,
-  residue,
-} from '../../support/node/sandbox.ts'
+import { addressesOf, createOutside, type Netns, NOTHING, ping, residue } from '../../support/node/sandbox.ts'
 
 /*
  * Subnets of one or two addresses have no network and no broadcast address: each can be a pod's (RFC 3021, RFC 6164).
  * In mode l3 the gateway is on the link, so it takes none of them.
  */
-let pods: Netns[]
+const pods = usePods('one', 'two', 'three')
 
-beforeAll(() => {
-  enterSandbox()
-  createOutside()
-})
-
-beforeEach(async () => {
-  await clearNode()
-  pods = ['one', 'two', 'three'].map(createNetns)
-})
-
-afterEach(() => {
-  for (const { name } of pods) removeNetns(name)
-})
+beforeAll(() => void createOutside())
 
 const L3 = { mode: 'l3', ipMasq: true }
 const L2 = { mode: 'l2', bridge: 'br0', isDefaultGateway: true, ipMasq: true }
@@ -59,8 +37,7 @@ function call(
       ...(keys['ipam'] as object),
     },
   }
-  const netns = pods[pod]?.path ?? ''
-  return runPlugin({ command, config, containerId: `pod${pod}`, netns, ...more })
+  return callFor(pods[pod] as Netns, command, config, more)
 }
 
 async function added(pod: number, keys: Keys, ranges: object[]): Promise<string> {

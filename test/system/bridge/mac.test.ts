@@ -1,14 +1,7 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type PluginCall, runPlugin } from '../../support/node/plugin.ts'
+import { describe, expect, it } from 'vitest'
+import { callFor, expectSuccess, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
-import {
-  clearNode,
-  createNetns,
-  enterSandbox,
-  link,
-  type Netns,
-  removeNetns,
-} from '../../support/node/sandbox.ts'
+import { link, type Netns } from '../../support/node/sandbox.ts'
 
 /*
  * A bridge that was made without a MAC has the lowest of its ports', and zeros without any. To the node it is the MAC of
@@ -24,21 +17,8 @@ const CONFIG = {
 /** Fails in the pod, long after its port has joined: no route leads to that gateway. */
 const FAILING = { ...CONFIG, ipam: { ...CONFIG.ipam, routes: [{ dst: '10.9.0.0/24', gw: '192.0.2.1' }] } }
 const GATEWAY = { ...CONFIG, isGateway: true }
-const PODS = ['pod-0', 'pod-1', 'pod-2', 'pod-3']
 
-let pods: Netns[]
-
-beforeAll(enterSandbox)
-
-beforeEach(async () => {
-  await clearNode()
-  pods = PODS.map(createNetns)
-  createNetns('lan')
-})
-
-afterEach(() => {
-  for (const name of [...PODS, 'lan']) removeNetns(name)
-})
+const [, ...pods] = usePods('lan', 'pod-0', 'pod-1', 'pod-2', 'pod-3')
 
 const withPort = (mac: string) =>
   `ip link add br0 type bridge; ip link add lan0 address ${mac} type veth peer name lan1 netns lan
@@ -74,7 +54,7 @@ describe.each(BRIDGES)('a bridge %s', (_, make) => {
   it('keeps its MAC when an ADD fails', async () => {
     run(make)
     const before = await mac()
-    expect(await runPlugin(callOf('ADD', pods[0], FAILING))).toMatchObject({ exitCode: 1 })
+    expect(await callFor(pods[0] as Netns, 'ADD', FAILING)).toMatchObject({ exitCode: 1 })
     expect(await mac()).toBe(before)
   })
 
@@ -107,11 +87,7 @@ it('the neighbours that a bridge knows stay when a pod joins', async () => {
 const mac = async (): Promise<string | undefined> => (await link('br0'))?.address
 
 async function call(command: 'ADD' | 'DEL', pod: Netns, config: object) {
-  const answer = await runPlugin(callOf(command, pod, config))
-  expect(answer, answer.stdout).toMatchObject({ exitCode: 0 })
+  const answer = await callFor(pod, command, config)
+  expectSuccess(answer)
   return answer
-}
-
-function callOf(command: 'ADD' | 'DEL', pod: Netns | undefined, config: object): PluginCall {
-  return { command, config, containerId: pod?.name ?? '', netns: pod?.path ?? '' }
 }

@@ -1,19 +1,9 @@
 import { execa } from 'execa'
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { runPlugin } from '../../support/node/plugin.ts'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { callFor, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
 import { sendRouterAdvertisement } from '../../support/node/raw_frames.ts'
-import {
-  clearNode,
-  createNetns,
-  enterSandbox,
-  link,
-  type Netns,
-  NOTHING,
-  ping,
-  removeNetns,
-  residue,
-} from '../../support/node/sandbox.ts'
+import { link, type Netns, NOTHING, ping, residue } from '../../support/node/sandbox.ts'
 
 /* What the pods of a node have in common: the bridge with its gateway, and the node's own routes. */
 const L2 = {
@@ -29,26 +19,13 @@ const FAILING = { ...L2, ipam: { ...L2.ipam, routes: [{ dst: '10.9.0.0/24', gw: 
 const L3 = { cniVersion: '1.1.0', name: 'routed', type: 'bowline', mode: 'l3', ipam: L2.ipam }
 const ROUNDS = 15
 
-let podA: Netns
-let podB: Netns
+const [podA, podB] = usePods('pod-a', 'pod-b')
 
-beforeAll(enterSandbox)
-
-beforeEach(async () => {
-  await clearNode()
-  run('sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0')
-  podA = createNetns('pod-a')
-  podB = createNetns('pod-b')
-})
-
-afterEach(() => {
-  removeNetns('pod-a')
-  removeNetns('pod-b')
-})
+beforeEach(() => void run('sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0'))
 
 describe('an ADD that fails', () => {
   it('takes its bridge with it, and turns forwarding off again', async () => {
-    expect(await call('ADD', podA, FAILING)).toMatchObject({ exitCode: 1 })
+    expect(await callFor(podA, 'ADD', FAILING)).toMatchObject({ exitCode: 1 })
     expect(await residue()).toEqual(NOTHING)
     expect(run('sysctl -n net.ipv4.ip_forward')).toBe('0')
   })
@@ -57,17 +34,17 @@ describe('an ADD that fails', () => {
     run('ip link add br0 address 02:00:00:00:00:99 type bridge; ip addr add 192.168.7.1/24 brd + dev br0')
     const shown = 'ip -br link show br0; ip addr show br0 | grep inet'
     const before = run(shown)
-    expect(await call('ADD', podA, { ...FAILING, forceAddress: true })).toMatchObject({ exitCode: 1 })
+    expect(await callFor(podA, 'ADD', { ...FAILING, forceAddress: true })).toMatchObject({ exitCode: 1 })
     expect(run(shown)).toBe(before)
   })
 
   it('never takes the bridge from a pod that comes at the same time', async () => {
     for (let round = 0; round < ROUNDS; round++) {
-      const [bad, good] = await Promise.all([call('ADD', podA, FAILING), call('ADD', podB, L2)])
+      const [bad, good] = await Promise.all([callFor(podA, 'ADD', FAILING), callFor(podB, 'ADD', L2)])
       expect([bad.exitCode, good.exitCode], `${good.stdout}`).toEqual([1, 0])
       expect((await ping('10.1.0.1', { from: podB })).answered, `round ${round}`).toBe(1)
-      expect(await call('CHECK', podB, { ...L2, prevResult: good.output })).toMatchObject({ exitCode: 0 })
-      await call('DEL', podB, L2)
+      expect(await callFor(podB, 'CHECK', { ...L2, prevResult: good.output })).toMatchObject({ exitCode: 0 })
+      await callFor(podB, 'DEL', L2)
       run('ip link delete br0')
     }
   })
@@ -84,17 +61,17 @@ describe('on a node whose uplink takes packets of 1400 bytes', () => {
   afterEach(() => run('ip link del up0'))
 
   it('a pod gets that MTU, also when the bridge has been empty', async () => {
-    expect(await call('ADD', podA, L2)).toMatchObject({ exitCode: 0 })
+    expect(await callFor(podA, 'ADD', L2)).toMatchObject({ exitCode: 0 })
     expect([await mtuOf('br0'), await mtuOf('eth0', podA)]).toEqual([1400, 1400])
-    await call('DEL', podA, L2)
+    await callFor(podA, 'DEL', L2)
     expect(await mtuOf('br0')).toBe(1400)
-    expect(await call('ADD', podB, L2)).toMatchObject({ exitCode: 0 })
+    expect(await callFor(podB, 'ADD', L2)).toMatchObject({ exitCode: 0 })
     expect(await mtuOf('eth0', podB)).toBe(1400)
   })
 
   it('a pod gets that MTU on a bridge that somebody else made with 1500', async () => {
     run('ip link add br0 mtu 1500 type bridge')
-    expect(await call('ADD', podA, L2)).toMatchObject({ exitCode: 0 })
+    expect(await callFor(podA, 'ADD', L2)).toMatchObject({ exitCode: 0 })
     expect([await mtuOf('br0'), await mtuOf('eth0', podA)]).toEqual([1400, 1400])
   })
 })
@@ -108,7 +85,7 @@ it('"promiscMode" holds beyond the end of a capture during which the pod came', 
       'for i in $(seq 100); do ip -d link show br0 | grep -q "promiscuity 1" && exit 0; sleep 0.1; done; exit 1',
     )
     expect(await flags()).not.toContain('PROMISC')
-    expect(await call('ADD', podA, { ...L2, promiscMode: true })).toMatchObject({ exitCode: 0 })
+    expect(await callFor(podA, 'ADD', { ...L2, promiscMode: true })).toMatchObject({ exitCode: 0 })
   } finally {
     capture.kill('SIGTERM')
     await capture
@@ -121,11 +98,11 @@ describe('a router advertisement', () => {
     ['l2', L2],
     ['l3', L3],
   ])('of a pod is not believed by the node (mode %s)', async (_, config) => {
-    await call('ADD', podA, config)
+    await callFor(podA, 'ADD', config)
     await sendRouterAdvertisement(podA, 'eth0')
     expect((await ping('10.1.0.1', { from: podA })).answered).toBe(1)
     expect(run('ip -6 route show default')).toBe('')
-    await call('DEL', podA, config)
+    await callFor(podA, 'DEL', config)
   })
 
   it.each([
@@ -133,7 +110,7 @@ describe('a router advertisement', () => {
     ['2', 'somebody told to believe it'],
   ])('of a pod is not believed on a bridge that was there (accept_ra %s, which %s)', async (value) => {
     run(`ip link add br0 type bridge; sysctl -qw net.ipv6.conf.br0.accept_ra=${value}; ip link set br0 up`)
-    await call('ADD', podA, L2)
+    await callFor(podA, 'ADD', L2)
     await sendRouterAdvertisement(podA, 'eth0')
     expect((await ping('10.1.0.1', { from: podA })).answered).toBe(1)
     expect(run('ip -6 route show default')).toBe('')
@@ -150,7 +127,3 @@ describe('a router advertisement', () => {
     )
   })
 })
-
-function call(command: 'ADD' | 'DEL' | 'CHECK', netns: Netns, config: object) {
-  return runPlugin({ command, config, containerId: netns.name, netns: netns.path })
-}

@@ -1,14 +1,7 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { runPlugin } from '../../support/node/plugin.ts'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { callFor, expectSuccess, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
-import {
-  clearNode,
-  createNetns,
-  enterSandbox,
-  link,
-  type Netns,
-  removeNetns,
-} from '../../support/node/sandbox.ts'
+import { link } from '../../support/node/sandbox.ts'
 
 /*
  * A pod whose configuration has no key "mtu" gets what the node's way out carries, whatever the way out is made of. The
@@ -191,14 +184,9 @@ const CASES: readonly Case[] = [
   ['nothing, as the node has no way out', [4], 'true', 1500],
 ]
 
-let pod: Netns
+const [pod] = usePods('pod', 'outside')
 
-beforeAll(enterSandbox)
-
-beforeEach(async () => {
-  await clearNode()
-  pod = createNetns('pod')
-  createNetns('outside')
+beforeEach(() => {
   const uplinks = [
     ['wide', 0, 1500],
     ['slim', 1, 1400],
@@ -219,8 +207,6 @@ afterEach(() => {
     done
     sysctl -qw net.ipv4.nexthop_compat_mode=1
     ip rule add pref 32767 lookup default; ip nexthop flush >/dev/null; ip link del vx 2>&1 || true`)
-  removeNetns('pod')
-  removeNetns('outside')
 })
 
 /** The modes ask the same question. */
@@ -251,10 +237,8 @@ it('on the link by which the rule of policy routing knows it, the MTU of a pod f
 })
 
 async function add(config: object): Promise<number | undefined> {
-  const call = { config, containerId: 'pod', netns: pod.path }
-  const { exitCode, stdout } = await runPlugin({ command: 'ADD', ...call })
-  expect({ exitCode, stdout }).toMatchObject({ exitCode: 0 })
+  expectSuccess(await callFor(pod, 'ADD', config))
   const mtu = (await link('eth0', pod))?.mtu
-  await runPlugin({ command: 'DEL', ...call })
+  await callFor(pod, 'DEL', config)
   return mtu
 }

@@ -1,19 +1,10 @@
 import { rmSync } from 'node:fs'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { fetchFrom, startPeerServer } from '../../support/node/http_server.ts'
 import { fillPluginDirectory, type PluginAnswer, runPlugin } from '../../support/node/plugin.ts'
+import { usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
-import {
-  clearNode,
-  createNetns,
-  createOutside,
-  enterSandbox,
-  NOTHING,
-  nftElements,
-  type Outside,
-  removeNetns,
-  residue,
-} from '../../support/node/sandbox.ts'
+import { createOutside, NOTHING, nftElements, type Outside, residue } from '../../support/node/sandbox.ts'
 
 /* Masquerading is said once a subnet: who makes it, who shares it, and who takes it away. */
 const PLUGINS = '/run/cni-masquerade'
@@ -41,23 +32,15 @@ const WIDE = network('wide', { subnet: '10.7.0.0/16', rangeStart: '10.7.9.2' })
 let outside: Outside
 let server: { stop(): Promise<void> }
 
+usePods(...PODS)
+
 beforeAll(async () => {
-  enterSandbox()
   fillPluginDirectory(PLUGINS)
   outside = createOutside()
   server = await startPeerServer(outside.netns, 7000)
 })
 
 afterAll(() => server.stop())
-
-beforeEach(() => {
-  for (const pod of PODS) createNetns(pod)
-})
-
-afterEach(async () => {
-  for (const pod of PODS) removeNetns(pod)
-  await clearNode()
-})
 
 function call(command: 'ADD' | 'CHECK' | 'DEL', pod: Pod, config: object): Promise<PluginAnswer> {
   return runPlugin({ command, config, containerId: pod, netns: `/run/netns/${pod}`, cniPath: PLUGINS })

@@ -1,17 +1,9 @@
 import { readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { deriveNames } from '../../../src/core/names.ts'
 import { fillPluginDirectory, type PluginAnswer, runPlugin } from '../../support/node/plugin.ts'
-import {
-  clearNode,
-  createNetns,
-  enterSandbox,
-  links,
-  NOTHING,
-  nftElements,
-  removeNetns,
-  residue,
-} from '../../support/node/sandbox.ts'
+import { usePods } from '../../support/node/pods.ts'
+import { links, NOTHING, nftElements, removeNetns, residue } from '../../support/node/sandbox.ts'
 
 /* GC on a real node whose records have suffered; what is left is looked at with ip and nft. */
 const PLUGINS = '/run/cni-gc'
@@ -64,19 +56,9 @@ function recordOf(pod: string): string {
   return `${RECORDS}/${deriveNames({ network: 'net', containerId: pod, ifName: 'eth0' }).key}`
 }
 
-beforeAll(() => {
-  enterSandbox()
-  fillPluginDirectory(PLUGINS)
-})
+usePods(...PODS)
 
-beforeEach(() => {
-  for (const pod of PODS) createNetns(pod)
-})
-
-afterEach(async () => {
-  for (const pod of PODS) removeNetns(pod)
-  await clearNode()
-})
+beforeAll(() => fillPluginDirectory(PLUGINS))
 
 describe.each(Object.entries(NETWORKS))('GC of a network (%s)', (name, config) => {
   const bridges = name === 'l3' ? [] : ['br0']

@@ -1,19 +1,10 @@
 import { readdirSync, writeFileSync } from 'node:fs'
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import { L2, L3 } from '../../fakes/node.ts'
 import { type PluginAnswer, type PluginCall, runPlugin } from '../../support/node/plugin.ts'
-import { expectSuccess, leftOver, linksIn } from '../../support/node/pod_calls.ts'
+import { expectSuccess, leftOver, linksIn, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
-import {
-  clearNode,
-  createNetns,
-  enterSandbox,
-  link,
-  type Netns,
-  NOTHING,
-  removeNetns,
-  residue,
-} from '../../support/node/sandbox.ts'
+import { createNetns, link, type Netns, NOTHING, removeNetns, residue } from '../../support/node/sandbox.ts'
 
 /*
  * What is removed must be shown to be the attachment's own. People and udev rename links, names, inodes and paths are used
@@ -29,22 +20,8 @@ const SAME_MAC = 'MAC=02:00:00:00:00:99'
 const LOSE_RECORD = `rm ${RECORD}`
 const NO_LINKS: readonly string[] = []
 
-let a: Netns
-let b: Netns
+const [a, b] = usePods('a', 'b', 'other')
 let config: object
-
-beforeAll(enterSandbox)
-
-beforeEach(async () => {
-  await clearNode()
-  a = createNetns('a')
-  b = createNetns('b')
-  createNetns('other')
-})
-
-afterEach(() => {
-  for (const name of ['a', 'b', 'other']) removeNetns(name)
-})
 
 type Added = { readonly answer: PluginAnswer; readonly host: string; readonly prevResult: object }
 
@@ -107,7 +84,7 @@ describe.each(MODES)('in mode $mode', ({ config: ofMode }) => {
       const first = await add('aaaa', a)
       removeNetns('a')
       run(inflict)
-      a = createNetns('a')
+      createNetns('a')
       const second = await add('bbbb', a)
       for (const prevResult of [first.prevResult, undefined, first.prevResult]) {
         expectSuccess(await call('DEL', 'aaaa', a.path, { prevResult }))
@@ -118,7 +95,7 @@ describe.each(MODES)('in mode $mode', ({ config: ofMode }) => {
     it('when another asked for the same MAC before', async () => {
       const first = await add('aaaa', a, {}, SAME_MAC)
       removeNetns('a')
-      a = createNetns('a')
+      createNetns('a')
       const second = await add('bbbb', a, {}, SAME_MAC)
       for (const _time of [1, 2]) {
         expectSuccess(await call('DEL', 'aaaa', a.path, { prevResult: first.prevResult }))

@@ -1,18 +1,10 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import { L2 } from '../../fakes/node.ts'
 import { type PluginAnswer, type PluginCall, runPlugin } from '../../support/node/plugin.ts'
-import { expectSuccess, leftOver, linksIn } from '../../support/node/pod_calls.ts'
+import { expectSuccess, leftOver, linksIn, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
-import {
-  clearNode,
-  createNetns,
-  enterSandbox,
-  link,
-  type Netns,
-  NOTHING,
-  removeNetns,
-} from '../../support/node/sandbox.ts'
+import { link, type Netns, NOTHING, removeNetns } from '../../support/node/sandbox.ts'
 
 /*
  * Interfaces that other plugins made: of a node that was switched over, which go when they are shown to be meant, and
@@ -21,21 +13,8 @@ import {
 const LEASES = '/var/lib/cni/networks/net'
 const NO_LINKS: readonly string[] = []
 
-let a: Netns
-let b: Netns
+const [a, b] = usePods('a', 'b')
 let config: object
-
-beforeAll(enterSandbox)
-
-beforeEach(async () => {
-  await clearNode()
-  a = createNetns('a')
-  b = createNetns('b')
-})
-
-afterEach(() => {
-  for (const name of ['a', 'b']) removeNetns(name)
-})
 
 function call(
   command: PluginCall['command'],

@@ -1,16 +1,9 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { L2, L3 } from '../../fakes/node.ts'
 import { type PluginAnswer, type PluginCall, runPlugin } from '../../support/node/plugin.ts'
+import { expectSuccess, leftOver, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
-import {
-  clearNode,
-  createNetns,
-  enterSandbox,
-  type Netns,
-  NOTHING,
-  removeNetns,
-  residue,
-} from '../../support/node/sandbox.ts'
+import { NOTHING } from '../../support/node/sandbox.ts'
 
 /*
  * What happens to a pod behind our back, done by other people's tools to real namespaces, links and files; then DEL, as
@@ -57,20 +50,9 @@ const CASES = [
   ...[...MISHAPS, ...ON_A_BRIDGE].map((one) => ({ ...one, mode: 'l2', config: L2 })),
 ]
 
-let pod: Netns
+const [pod] = usePods('pod', 'other')
 
-beforeAll(enterSandbox)
-
-beforeEach(async () => {
-  await clearNode()
-  pod = createNetns('pod')
-  createNetns('other')
-})
-
-afterEach(() => {
-  run('umount /run/netns/pod 2>/dev/null || true; rm -rf /run/netns/pod')
-  removeNetns('other')
-})
+afterEach(() => void run('umount /run/netns/pod 2>/dev/null || true; rm -rf /run/netns/pod'))
 
 describe.each(CASES)('after $mishap (mode $mode)', ({ inflict, config }) => {
   beforeEach(async () => {
@@ -84,14 +66,14 @@ describe.each(CASES)('after $mishap (mode $mode)', ({ inflict, config }) => {
   ])('three DELs %s succeed and leave nothing', async (_, withPath) => {
     for (let i = 0; i < 3; i++) {
       expectSuccess(await call('DEL', config, withPath ? pod.path : undefined))
-      expect(await whatIsLeft()).toEqual(NOTHING)
+      expect(await leftOver()).toEqual(NOTHING)
     }
     expect(run('ip -n other -o link show type veth')).toBe('')
   })
 
   it('GC leaves nothing', async () => {
     expectSuccess(await call('GC', { ...config, 'cni.dev/valid-attachments': [] }))
-    expect(await whatIsLeft()).toEqual(NOTHING)
+    expect(await leftOver()).toEqual(NOTHING)
   })
 })
 
@@ -116,20 +98,10 @@ it.each([
     `for i in $(seq 1000); do case $(cut -d' ' -f3 /proc/${pid}/stat 2>/dev/null) in Z|'') exit;; esac; sleep 0.01; done; exit 1`,
   )
   expectSuccess(await call('DEL', L3, path))
-  expect(await whatIsLeft()).toEqual(NOTHING)
+  expect(await leftOver()).toEqual(NOTHING)
   shell.kill('SIGKILL')
 })
 
 function call(command: PluginCall['command'], config: object, netns?: string): Promise<PluginAnswer> {
   return runPlugin({ command, config, containerId: 'late', ...(netns && { netns }) })
-}
-
-/** Without the bridge, which stays. */
-async function whatIsLeft() {
-  const left = await residue()
-  return { ...left, links: left.links.filter((name) => name !== 'br0') }
-}
-
-function expectSuccess({ exitCode, stdout }: PluginAnswer): void {
-  expect(exitCode, stdout).toBe(0)
 }

@@ -1,16 +1,8 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { L2, L3 } from '../../fakes/node.ts'
-import { type PluginAnswer, type PluginCall, runPlugin } from '../../support/node/plugin.ts'
-import { expectSuccess, leftOver } from '../../support/node/pod_calls.ts'
-import {
-  clearNode,
-  createNetns,
-  enterSandbox,
-  type Netns,
-  NOTHING,
-  removeNetns,
-  residue,
-} from '../../support/node/sandbox.ts'
+import type { PluginAnswer, PluginCall } from '../../support/node/plugin.ts'
+import { callFor, expectSuccess, leftOver, usePods } from '../../support/node/pods.ts'
+import { NOTHING, residue } from '../../support/node/sandbox.ts'
 
 /*
  * DEL and GC get whatever a runtime has kept: a removal is not stopped by the size, the depth or the shape of what it
@@ -58,16 +50,7 @@ const ARGS = [
   `A=${'x'.repeat(100_000)}`,
 ]
 
-let pod: Netns
-
-beforeAll(enterSandbox)
-
-beforeEach(async () => {
-  await clearNode()
-  pod = createNetns('pod')
-})
-
-afterEach(() => removeNetns('pod'))
+const [pod] = usePods('pod')
 
 describe.each([
   ['l3', L3],
@@ -151,7 +134,7 @@ function call(
   config: unknown,
   more: Partial<PluginCall> = {},
 ): Promise<PluginAnswer> {
-  return runPlugin({ command, config, containerId: 'c1', netns: pod.path, ...more })
+  return callFor(pod, command, config, more)
 }
 
 function withMember(config: object, member: string): string {

@@ -74,27 +74,13 @@ const OURS: Record<string, PluginConfig> = {
 }
 const BRIDGES: Record<string, string[]> = { l3: [], l2: ['br0'] }
 
-const BEHIND: {
-  plugin: string
-  config: PluginConfig
-  capabilities?: Record<string, unknown>
-  /** Throws unless the plugin has had its effect. */
-  proof: () => Promise<void>
-}[] = [
+/** `proof` throws unless the plugin has had its effect. */
+const BEHIND: readonly { config: PluginConfig; proof: () => Promise<void> }[] = [
   {
-    plugin: 'portmap (iptables)',
     config: { type: 'portmap', backend: 'iptables', capabilities: { portMappings: true } },
-    capabilities: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] },
     proof: reachesHostPort,
   },
   {
-    plugin: 'portmap (nftables)',
-    config: { type: 'portmap', backend: 'nftables', capabilities: { portMappings: true } },
-    capabilities: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] },
-    proof: reachesHostPort,
-  },
-  {
-    plugin: 'bandwidth',
     config: {
       type: 'bandwidth',
       ingressRate: 8_000_000,
@@ -105,7 +91,6 @@ const BEHIND: {
     proof: async () => expect(run('tc qdisc').match(/qdisc tbf .* rate 8Mbit/g)).toHaveLength(2),
   },
   {
-    plugin: 'tuning',
     config: { type: 'tuning', mtu: 1400, sysctl: { 'net.ipv4.conf.IFNAME.log_martians': '1' } },
     proof: async () => {
       expect((await link('eth0', pod))?.mtu).toBe(1400)
@@ -113,12 +98,10 @@ const BEHIND: {
     },
   },
   {
-    plugin: 'firewall',
     config: { type: 'firewall', backend: 'iptables' },
     proof: async () => expect(run('iptables-save')).toContain(`-A CNI-FORWARD -s ${ADDRESS}/32 -j ACCEPT`),
   },
   {
-    plugin: 'sbr',
     config: { type: 'sbr' },
     proof: async () => {
       expect(run(`ip -n ${POD} rule`)).toContain(`from ${ADDRESS} lookup 100`)
@@ -135,32 +118,15 @@ async function reachesHostPort(): Promise<void> {
 }
 
 describe.each(['l3', 'l2'])('behind ours in mode %s', (mode) => {
-  it.each(BEHIND)(
-    '$plugin comes, passes CHECK, and goes without a trace',
-    async ({ config, capabilities = {}, proof }) => {
-      define(OURS[mode] ?? { type: '' }, config)
-      await expect(cnitool.run('status', 'chain', pod)).resolves.toBe('')
-      const { interfaces = [] } = await add(capabilities)
-      expect(interfaces.map(({ name }) => name)).toContain('eth0')
-      await proof()
-      // With sbr the way out is the source address's.
-      run(`ip netns exec ${POD} ping -n -c 1 -W 2 -I ${ADDRESS} ${outside.nodeAddress}`)
-      await expect(cnitool.run('check', 'chain', pod, { capabilities })).resolves.toBe('')
-      for (const _time of [1, 2]) await cnitool.run('del', 'chain', pod, { capabilities })
-      expect(await residueOfOurs()).toEqual({ ...NOTHING, links: BRIDGES[mode] })
-      expect(rulesOfNode()).not.toMatch(/10\.4\.0\.|fd00:4:|qdisc tbf|bwp|dport 8080/)
-    },
-  )
-
-  it('all of them at once', async () => {
+  // One at a time: test/conformance/chain.test.ts.
+  it('all of them at once have their effect, pass CHECK, and go without a trace', async () => {
     const capabilities = { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] }
-    const others = BEHIND.filter(({ plugin }) => plugin !== 'portmap (nftables)')
-    define(OURS[mode] ?? { type: '' }, ...others.map(({ config }) => config))
+    define(OURS[mode] ?? { type: '' }, ...BEHIND.map(({ config }) => config))
     await add(capabilities)
     await expect(cnitool.run('check', 'chain', pod, { capabilities })).resolves.toBe('')
-    for (const { plugin, proof } of others) {
+    for (const { config, proof } of BEHIND) {
       await proof().catch((cause: unknown) => {
-        throw new Error(plugin, { cause })
+        throw new Error(config.type, { cause })
       })
     }
     // libcni deletes what it remembers by itself; a GC without a list of what is valid is refused by us.
