@@ -11,13 +11,14 @@ import { NOTHING, residue } from '../../support/node/sandbox.ts'
 const MEBIBYTE = 1 << 20
 const DEEP = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
 const DEEP_OBJECT = `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`
-const LONG = JSON.stringify('x\\"'.repeat(2 * MEBIBYTE))
-const MANY = `[${'{"dst":"10.0.0.0/8"},'.repeat(300_000)}{}]`
+/** This and the next are longer than the 4 MiB that ADD reads. */
+const LONG = JSON.stringify('x\\"'.repeat(MEBIBYTE))
+const MANY = `[${'{"dst":"10.0.0.0/8"},'.repeat(200_000)}{}]`
 
 /** The text of what stands at the key `prevResult`. */
 const RESULTS: Readonly<Record<string, string>> = {
-  'of 6 MB, one string': `{"cniVersion":"1.1.0","junk":${LONG}}`,
-  'of 6 MB, many routes': `{"cniVersion":"1.1.0","routes":${MANY}}`,
+  'of 5 MB, one string': `{"cniVersion":"1.1.0","junk":${LONG}}`,
+  'of 4 MB, many routes': `{"cniVersion":"1.1.0","routes":${MANY}}`,
   'of 20 MB': JSON.stringify({ junk: 'x'.repeat(20 * MEBIBYTE) }),
   'of 100,000 lists in each other': DEEP,
   'of 100,000 objects in each other': `{"ips":${DEEP_OBJECT}}`,
@@ -52,15 +53,18 @@ const ARGS = [
 
 const [pod] = usePods('pod')
 
-describe.each([
-  ['l3', L3],
-  ['l2 with host-local', { ...L2, ipam: { ...L2.ipam, type: 'host-local' } }],
-])('in mode %s', (_, config) => {
-  it.each(Object.entries(RESULTS))('DEL takes a prevResult %s', async (_, text) => {
-    expectSuccess(await call('ADD', config))
-    expectSuccess(await call('DEL', withMember(config, `"prevResult":${text}`)))
-    await expectNothing()
-  })
+/** host-local is a process of its own, which gets the text as well. */
+const HOST_LOCAL = { ...L2, ipam: { ...L2.ipam, type: 'host-local' } }
+
+it.each([
+  ...Object.entries(RESULTS).map(([what, text]) => [what, 'bowline-ipam', L3, text] as const),
+  ...['of 20 MB', 'of 100,000 lists in each other', 'with wrong items'].map(
+    (what) => [what, 'host-local', HOST_LOCAL, RESULTS[what] ?? ''] as const,
+  ),
+])('DEL takes a prevResult %s (%s)', async (_, __, config, text) => {
+  expectSuccess(await call('ADD', config))
+  expectSuccess(await call('DEL', withMember(config, `"prevResult":${text}`)))
+  await expectNothing()
 })
 
 it.each(Object.entries(MEMBERS))('DEL and GC take %s', async (_, member) => {
