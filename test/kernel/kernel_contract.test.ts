@@ -1,10 +1,10 @@
-import { describeKernelContract, type KernelWorld } from '../contract/kernel.ts'
+import { describeKernelContract, type KernelUnderTest } from '../contract/kernel.ts'
 import { createFakeKernel } from '../fakes/kernel.ts'
 
-describeKernelContract('the fake', () => fakeWorld(true))
-describeKernelContract('the fake of a kernel without VLANs', () => fakeWorld(false))
+describeKernelContract('the fake', () => fakeUnderTest(true))
+describeKernelContract('the fake of a kernel without VLANs', () => fakeUnderTest(false))
 
-function fakeWorld(vlans: boolean): KernelWorld {
+function fakeUnderTest(vlans: boolean): KernelUnderTest {
   const kernel = createFakeKernel({ vlans })
   const [plainFile, otherNamespace] = ['/tmp/file', '/proc/self/ns/uts']
   kernel.placeFile(plainFile)

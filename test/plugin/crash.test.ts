@@ -54,23 +54,23 @@ function disturb(
   scenario: FaultScenario,
   command: Command,
   fault: Fault,
-  verify: (struck: Outcome) => void,
+  verify: (outcome: Outcome) => void,
 ): number {
   const call = callOf(command, scenario)
   return atEachStep(before(scenario, command), (node) => node.call(command, call), fault, verify)
 }
 
 /** What must be true once the call's own attachment is removed. */
-function createVerifier(scenario: FaultScenario): (struck: Outcome) => void {
+function createVerifier(scenario: FaultScenario): (outcome: Outcome) => void {
   const { call, makeNode = createFakeNode, others = [] } = scenario
   const residue = prepare(scenario).residue()
   const node = makeNode()
   const answers = others.map((other) => ({ other, answer: node.call('ADD', other) }))
-  return (struck) => {
-    expect(residue, struck.where).toEqual(expect.arrayContaining(struck.node.residue()))
-    for (const { other, answer } of answers) expectWhole(struck, answer, { config: {}, ...other })
-    expectSuccess(struck, 'GC', { ...call, config: gcConfig(call.config) })
-    expect(makeNode().residue(), struck.where).toEqual(expect.arrayContaining(struck.node.residue()))
+  return (outcome) => {
+    expect(residue, outcome.where).toEqual(expect.arrayContaining(outcome.node.residue()))
+    for (const { other, answer } of answers) expectWhole(outcome, answer, { config: {}, ...other })
+    expectSuccess(outcome, 'GC', { ...call, config: gcConfig(call.config) })
+    expect(makeNode().residue(), outcome.where).toEqual(expect.arrayContaining(outcome.node.residue()))
   }
 }
 
@@ -82,26 +82,26 @@ describe.each([...EMPTY_NODE, ...USED_NODE])('$what', (scenario) => {
 
   describe.each(commands)('%s killed at any step', (command) => {
     it.each(['DEL', 'GC'])('is cleared away by %s', (recovery) => {
-      const kills = disturb(scenario, command, KILLS, (struck) => {
-        expectSuccess(struck, recovery, callOf(recovery, scenario))
-        verifyRemoved(struck)
+      const kills = disturb(scenario, command, KILLS, (outcome) => {
+        expectSuccess(outcome, recovery, callOf(recovery, scenario))
+        verifyRemoved(outcome)
       })
       expect(kills).toBeGreaterThan(command === 'ADD' ? 8 : 2)
     })
 
     it('makes way for an ADD, which gives the addresses of the killed one', () => {
       const whole = before(scenario, 'ADD')().call('ADD', call)
-      disturb(scenario, command, KILLS, (struck) => {
-        const held = addressesHeldBy(struck.node, 'c1')
-        const again = struck.node.call('ADD', call)
+      disturb(scenario, command, KILLS, (outcome) => {
+        const held = addressesHeldBy(outcome.node, 'c1')
+        const again = outcome.node.call('ADD', call)
         // Killed after its last write, or before its first removal: the attachment is there, and ADD says so.
         const isThere = [Code.interfaceExists, Code.addressInUse].some((code) => code === again.json['code'])
-        if (!isThere) expect(again, struck.where).toMatchObject({ exitCode: 0 })
-        if (!isThere || command === 'ADD') expectWhole(struck, isThere ? whole : again, call)
+        if (!isThere) expect(again, outcome.where).toMatchObject({ exitCode: 0 })
+        if (!isThere || command === 'ADD') expectWhole(outcome, isThere ? whole : again, call)
         if (!isThere && command === 'ADD' && !history)
-          expect(addressesOf(again), struck.where).toEqual(expect.arrayContaining(held))
-        expectSuccess(struck, 'DEL', call)
-        verifyRemoved(struck)
+          expect(addressesOf(again), outcome.where).toEqual(expect.arrayContaining(held))
+        expectSuccess(outcome, 'DEL', call)
+        verifyRemoved(outcome)
       })
     })
   })
@@ -131,10 +131,10 @@ describe.each(EMPTY_NODE)('$what', (scenario) => {
       'that meets %s at any step tells, or has done all; the next one does the rest',
       (how) => {
         const phases = GONE.includes(how) ? PHASES.slice(2) : PHASES
-        disturb(scenario, command, { how, phases }, (struck) => {
-          if (struck.answer.exitCode === 0) expectNothing(struck)
-          expectSuccess(struck, command, callOf(command, scenario))
-          expectNothing(struck)
+        disturb(scenario, command, { how, phases }, (outcome) => {
+          if (outcome.answer.exitCode === 0) expectNothing(outcome)
+          expectSuccess(outcome, command, callOf(command, scenario))
+          expectNothing(outcome)
         })
       },
     )
@@ -165,14 +165,14 @@ function expectAllOrNothing(scenario: FaultScenario, how: string): void {
   const unchanged = prepare(scenario).snapshot()
   const verifyRemoved = createVerifier(scenario)
   let failed = 0
-  disturb(scenario, 'ADD', { how, phases: PHASES }, (struck) => {
-    if (struck.answer.exitCode !== 0) {
+  disturb(scenario, 'ADD', { how, phases: PHASES }, (outcome) => {
+    if (outcome.answer.exitCode !== 0) {
       failed++
-      expect(struck.node.snapshot(), struck.where).toEqual(unchanged)
+      expect(outcome.node.snapshot(), outcome.where).toEqual(unchanged)
     } else {
-      expectWhole(struck, struck.answer, scenario.call)
-      expectSuccess(struck, 'DEL', scenario.call)
-      verifyRemoved(struck)
+      expectWhole(outcome, outcome.answer, scenario.call)
+      expectSuccess(outcome, 'DEL', scenario.call)
+      verifyRemoved(outcome)
     }
   })
   expect(failed).toBeGreaterThan(0)
@@ -197,7 +197,7 @@ describe.each(EMPTY_NODE)('$what: a power cut', ({ what, call }) => {
 
   describe.each(tears)('that leaves a file %s', (how, tear) => {
     /** One file on each node. Which one goes by the number of the step. */
-    const eachTorn = (command: Command, verify: (struck: Outcome) => void): void => {
+    const eachTorn = (command: Command, verify: (outcome: Outcome) => void): void => {
       const fault = { ...KILLS, everyStep: how !== 'whole' }
       disturb(scenario, command, fault, ({ node, answer, where }) => {
         const paths = Object.keys(node.files.dump()).filter((path) => !path.endsWith('/'))
@@ -213,20 +213,20 @@ describe.each(EMPTY_NODE)('$what: a power cut', ({ what, call }) => {
     it.each(how === 'whole' ? COMMANDS : (['ADD'] as const))(
       'at any step of %s leaves nothing that GC does not remove',
       (command) => {
-        eachTorn(command, (struck) => {
-          expectSuccess(struck, 'GC', { ...call, config: gcConfig(call.config) })
-          expectNothing(struck)
+        eachTorn(command, (outcome) => {
+          expectSuccess(outcome, 'GC', { ...call, config: gcConfig(call.config) })
+          expectNothing(outcome)
         })
       },
     )
 
     it('at any step of ADD leaves a node that is ready, on which ADD and DEL work', () => {
-      eachTorn('ADD', (struck) => {
-        expectSuccess(struck, 'STATUS', call)
-        expectWhole(struck, expectSuccess(struck, 'ADD', call), call)
-        expectSuccess(struck, 'DEL', call)
-        expectSuccess(struck, 'GC', { ...call, config: gcConfig(call.config) })
-        expectNothing(struck)
+      eachTorn('ADD', (outcome) => {
+        expectSuccess(outcome, 'STATUS', call)
+        expectWhole(outcome, expectSuccess(outcome, 'ADD', call), call)
+        expectSuccess(outcome, 'DEL', call)
+        expectSuccess(outcome, 'GC', { ...call, config: gcConfig(call.config) })
+        expectNothing(outcome)
       })
     })
   })
@@ -241,12 +241,12 @@ const LATER = { containerId: 'c4', netns: NETNS_2, ifName: 'eth4' }
 
 describe.each(Object.entries({ l3: L3, 'l2 with all keys': L2_FULL }))('%s', (what, config) => {
   it('the DEL of an ADD killed at any step harms nobody who has come since', () => {
-    disturb({ what, call: { config } }, 'ADD', KILLS, (struck) => {
-      const later = expectSuccess(struck, 'ADD', { config, ...LATER })
-      expectSuccess(struck, 'DEL', { config })
-      expectWhole(struck, later, { config, ...LATER })
-      expectSuccess(struck, 'DEL', { config, ...LATER })
-      expectNothing(struck)
+    disturb({ what, call: { config } }, 'ADD', KILLS, (outcome) => {
+      const later = expectSuccess(outcome, 'ADD', { config, ...LATER })
+      expectSuccess(outcome, 'DEL', { config })
+      expectWhole(outcome, later, { config, ...LATER })
+      expectSuccess(outcome, 'DEL', { config, ...LATER })
+      expectNothing(outcome)
     })
   })
 
@@ -254,13 +254,13 @@ describe.each(Object.entries({ l3: L3, 'l2 with all keys': L2_FULL }))('%s', (wh
     const single = { ...config, ipam: ONE_ADDRESS }
     let meetings = 0
     const fault: Fault = { how: 'EIO', phases: ['before', 'after'] }
-    disturb({ what, call: { config: single } }, 'DEL', fault, (struck) => {
-      const later = struck.node.call('ADD', { config: single, ...LATER })
+    disturb({ what, call: { config: single } }, 'DEL', fault, (outcome) => {
+      const later = outcome.node.call('ADD', { config: single, ...LATER })
       if (later.exitCode === 0) meetings++
-      expectSuccess(struck, 'DEL', { config: single })
-      if (later.exitCode === 0) expectWhole(struck, later, { config: single, ...LATER })
-      for (const pod of [LATER, NEIGHBOUR]) expectSuccess(struck, 'DEL', { config: single, ...pod })
-      expectNothing(struck)
+      expectSuccess(outcome, 'DEL', { config: single })
+      if (later.exitCode === 0) expectWhole(outcome, later, { config: single, ...LATER })
+      for (const pod of [LATER, NEIGHBOUR]) expectSuccess(outcome, 'DEL', { config: single, ...pod })
+      expectNothing(outcome)
     })
     expect(meetings).toBeGreaterThan(3)
   })

@@ -14,7 +14,7 @@ const STRIDE = Number(process.env['BOWLINE_STRIDE'] ?? 5)
 const MODES = { l3: L3, 'l2 with a VLAN': { ...L2, vlan: 100 }, 'another IPAM plugin': delegated(L3) }
 
 describe.each(Object.entries(MODES))('%s', (_, config) => {
-  const blow = (command: string, how: string): InjectedFault => ({
+  const faultOn = (command: string, how: string): InjectedFault => ({
     call: (node) => node.call(command, { config: gcConfig(config) }),
     how,
     // Of a removal's steps only every third changes something, and SIGKILL is tried at those alone.
@@ -27,30 +27,40 @@ describe.each(Object.entries(MODES))('%s', (_, config) => {
   }
 
   it.each([
-    ['ADD is killed, DEL is killed, DEL', createFakeNode, blow('ADD', 'SIGKILL'), blow('DEL', 'SIGKILL')],
-    ['ADD is killed, ADD is killed, DEL', createFakeNode, blow('ADD', 'SIGKILL'), blow('ADD', 'SIGKILL')],
-    ['ADD is killed, GC is killed, GC', createFakeNode, blow('ADD', 'SIGKILL'), blow('GC', 'SIGKILL')],
-    ['ADD is killed, DEL is refused, DEL', createFakeNode, blow('ADD', 'SIGKILL'), blow('DEL', 'EIO')],
-    ['DEL is killed, DEL is killed, DEL', withPod, blow('DEL', 'SIGKILL'), blow('DEL', 'SIGKILL')],
-    ['DEL is refused, DEL is killed, DEL', withPod, blow('DEL', 'EIO'), blow('DEL', 'SIGKILL')],
-    ['DEL is killed, GC is killed, GC', withPod, blow('DEL', 'SIGKILL'), blow('GC', 'SIGKILL')],
-    ['GC is refused, GC is killed, GC', withPod, blow('GC', 'EIO'), blow('GC', 'SIGKILL')],
+    [
+      'ADD is killed, DEL is killed, DEL',
+      createFakeNode,
+      faultOn('ADD', 'SIGKILL'),
+      faultOn('DEL', 'SIGKILL'),
+    ],
+    [
+      'ADD is killed, ADD is killed, DEL',
+      createFakeNode,
+      faultOn('ADD', 'SIGKILL'),
+      faultOn('ADD', 'SIGKILL'),
+    ],
+    ['ADD is killed, GC is killed, GC', createFakeNode, faultOn('ADD', 'SIGKILL'), faultOn('GC', 'SIGKILL')],
+    ['ADD is killed, DEL is refused, DEL', createFakeNode, faultOn('ADD', 'SIGKILL'), faultOn('DEL', 'EIO')],
+    ['DEL is killed, DEL is killed, DEL', withPod, faultOn('DEL', 'SIGKILL'), faultOn('DEL', 'SIGKILL')],
+    ['DEL is refused, DEL is killed, DEL', withPod, faultOn('DEL', 'EIO'), faultOn('DEL', 'SIGKILL')],
+    ['DEL is killed, GC is killed, GC', withPod, faultOn('DEL', 'SIGKILL'), faultOn('GC', 'SIGKILL')],
+    ['GC is refused, GC is killed, GC', withPod, faultOn('GC', 'EIO'), faultOn('GC', 'SIGKILL')],
   ])('%s: nothing is left', (name, prepare, first, second) => {
     const last = name.endsWith('GC') ? 'GC' : 'DEL'
-    const pairs = atEachPair(prepare, first, second, (struck) => {
-      expectSuccess(struck, last, { config: gcConfig(config) })
-      expectNothing(struck)
+    const pairs = atEachPair(prepare, first, second, (outcome) => {
+      expectSuccess(outcome, last, { config: gcConfig(config) })
+      expectNothing(outcome)
     })
     expect(pairs).toBeGreaterThan(5)
   })
 
   it('ADD is killed, ADD is killed, ADD: the attachment is whole', () => {
-    atEachPair(createFakeNode, blow('ADD', 'SIGKILL'), blow('ADD', 'SIGKILL'), (struck) => {
-      const answer = struck.node.call('ADD', { config })
+    atEachPair(createFakeNode, faultOn('ADD', 'SIGKILL'), faultOn('ADD', 'SIGKILL'), (outcome) => {
+      const answer = outcome.node.call('ADD', { config })
       // The second was killed after its last word.
-      if (answer.json['code'] !== 104) expectWhole(struck, answer, { config })
-      expectSuccess(struck, 'DEL', { config })
-      expectNothing(struck)
+      if (answer.json['code'] !== 104) expectWhole(outcome, answer, { config })
+      expectSuccess(outcome, 'DEL', { config })
+      expectNothing(outcome)
     })
   })
 

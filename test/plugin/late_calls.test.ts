@@ -124,6 +124,17 @@ describe.each(MODES)('in mode $mode', ({ config }) => {
     expect(checks(node, second, { containerId: 'c2', netns: POD2, config: own })).toEqual({})
   })
 
+  it('a record of another boot, on another network with the same subnet, keeps no masquerading', () => {
+    const node = createFakeNode()
+    const own = delegated(config)
+    node.call('ADD', { containerId: 'former', config: { ...own, name: 'other' } })
+    node.kernel.rebootTo('boot-2')
+    node.kernel.makeNetns(NETNS)
+    expect(node.call('ADD', { config: own })).toMatchObject({ exitCode: 0 })
+    expect(node.call('DEL', { config: own })).toMatchObject({ exitCode: 0 })
+    expect(node.kernel.dump().nft).toEqual({})
+  })
+
   it('a DEL after a power cut in which a delegate lost its leases leaves alone the pod that has the address by then', () => {
     const node = createFakeNode()
     const own = delegated(config)

@@ -21,27 +21,27 @@ export type Fault = {
 export const KILLS: Fault = { how: 'SIGKILL', phases: ['before', 'midway'] }
 
 /**
- * Makes a call meet the fault at every one of its steps (or every `stride`th), on a fresh node each time, and hands over
- * each node as the next process finds it; last of all the node on which the call came to its end, but nobody was told.
- * A node that is as another one that was handed over is passed over, so most of SIGKILL's are: the step before changed
- * nothing. Returns how many faults there were.
+ * Runs a call once for each of its steps (or every `stride`th) with the fault at that step, on a fresh node each time, and
+ * verifies each node as the next process finds it. With SIGKILL, the last is the node on which the call was complete, but its
+ * answer was lost. A node in a state that was verified already is skipped: most of SIGKILL's are, as the step before changed
+ * nothing. Returns the number of faults.
  */
 export function atEachStep(
   prepare: () => FakeNode,
   call: (node: FakeNode) => FakeAnswer,
   fault: Fault,
-  verify: (struck: Outcome) => void,
+  verify: (outcome: Outcome) => void,
   stride = 1,
   seen = new Set<string>(),
 ): number {
   const { how, phases } = fault
-  const verifyNew = (struck: Outcome): void => {
-    const state = outcomeOf(struck)
-    if (fault.everyStep || !seen.has(state)) verify(struck)
+  const verifyNew = (outcome: Outcome): void => {
+    const state = stateAndAnswer(outcome)
+    if (fault.everyStep || !seen.has(state)) verify(outcome)
     seen.add(state)
   }
   const stepsFor = rehearse(prepare, call)
-  let struck = 0
+  let faults = 0
   for (const phase of phases) {
     for (const step of stepsFor(fault, phase).filter((_, i) => i % stride === 0)) {
       const node = prepare()
@@ -49,7 +49,7 @@ export function atEachStep(
       const answer = call(node)
       if (node.isDue()) throw new Error(`step ${step} did not come: the call is not the same each time`)
       node.revive()
-      struck++
+      faults++
       verifyNew({ node, answer, where: `${how} at step ${step}, ${node.where()}` })
     }
   }
@@ -59,7 +59,7 @@ export function atEachStep(
     node.revive()
     verifyNew({ node, answer, where: `${how} after the last step` })
   }
-  return struck
+  return faults
 }
 
 /** Runs the call once without a fault; returns how to ask which of its steps a fault has to meet in a phase. */
@@ -82,12 +82,12 @@ function rehearse(prepare: () => FakeNode, call: (node: FakeNode) => FakeAnswer)
   }
 }
 
-/** All that what is verified goes by: how the call ended, and the node. */
-function outcomeOf({ node, answer: { exitCode, stdout } }: Outcome): string {
+/** Returns all that a verification depends on: how the call ended, and the state of the node. */
+function stateAndAnswer({ node, answer: { exitCode, stdout } }: Outcome): string {
   return `${exitCode} ${exitCode === 0 ? stdout : ''} ${stateOf(node)}`
 }
 
-/** All that the next process can find: the whole kernel, the whole disk, and the leases of other plugins. */
+/** Returns all that the next process can find: the whole kernel, the whole disk, and the leases of other plugins. */
 export function stateOf({ kernel, files, delegate }: FakeNode): string {
   return JSON.stringify([kernel.dump(), files.dump(), [...delegate.leases]])
 }
@@ -98,19 +98,19 @@ export type InjectedFault = {
   readonly stride?: number
 }
 
-/** Two calls, the second on what the first has left: each meets its fault before every `stride`th of its steps. */
+/** Runs two calls, the second on the node that the first has left, each with its fault before every `stride`th of its steps. */
 export function atEachPair(
   prepare: () => FakeNode,
   first: InjectedFault,
   second: InjectedFault,
-  verify: (struck: Outcome) => void,
+  verify: (outcome: Outcome) => void,
 ): number {
   let pairs = 0
   const seen = new Set<string>()
   const steps = rehearse(prepare, first.call)({ how: first.how }, 'before')
   for (const step of steps.filter((_, i) => i % (first.stride ?? 1) === 0)) {
     const where = `${first.how} at step ${step}`
-    const struckOnce = (): FakeNode => {
+    const afterFirst = (): FakeNode => {
       const node = prepare()
       node.stopAt(step, first.how)
       first.call(node)
@@ -118,10 +118,10 @@ export function atEachPair(
       return node
     }
     pairs += atEachStep(
-      struckOnce,
+      afterFirst,
       second.call,
       { how: second.how, phases: ['before'] },
-      (struck) => verify({ ...struck, where: `${where}; then ${struck.where}` }),
+      (outcome) => verify({ ...outcome, where: `${where}; then ${outcome.where}` }),
       second.stride,
       seen,
     )

@@ -1,6 +1,13 @@
 import { deriveNames } from '../../src/core/names.ts'
 import { L2, L3 } from '../fakes/node.ts'
-import { CONTAINERS, INTERFACES, NETWORKS, type Network, type Who, type World } from './node_script.ts'
+import {
+  type Attachment,
+  CONTAINERS,
+  INTERFACES,
+  NETWORKS,
+  type Network,
+  type Topology,
+} from './node_script.ts'
 
 /*
  * What the scripts of `node_script.ts` are about: two networks with few addresses, and who may be on them.
@@ -9,12 +16,12 @@ import { CONTAINERS, INTERFACES, NETWORKS, type Network, type Who, type World } 
 /** How many addresses each network has. */
 export const CAPACITY = 5
 export const SUBNETS: Record<Network, string> = { red: '10.1.0.0/29', blue: '10.2.0.0/29' }
-export const EVERYBODY: readonly Who[] = NETWORKS.flatMap((network) =>
+export const EVERYBODY: readonly Attachment[] = NETWORKS.flatMap((network) =>
   CONTAINERS.flatMap((container) => INTERFACES.map((ifName) => ({ network, container, ifName }))),
 )
 
 /** The configurations of both networks. */
-export function worldConfigs(world: World): Record<Network, object> {
+export function networkConfigs(topology: Topology): Record<Network, object> {
   const ipam = (network: Network) => ({
     type: 'bowline-ipam',
     ranges: [[{ subnet: SUBNETS[network] }]],
@@ -28,7 +35,7 @@ export function worldConfigs(world: World): Record<Network, object> {
     isGateway,
     ipam: { ...ipam(network), routes: isGateway ? ipam(network).routes : [] },
   })
-  switch (world) {
+  switch (topology) {
     case 'one bridge':
       return { red: bridged('red', 'br0', true), blue: bridged('blue', 'br0', false) }
     case 'two bridges':
@@ -40,15 +47,15 @@ export function worldConfigs(world: World): Record<Network, object> {
   }
 }
 
-export function nameOf({ network, container, ifName }: Who): string {
+export function nameOf({ network, container, ifName }: Attachment): string {
   return `${network} ${container} ${ifName}`
 }
 
-export function namesOf({ network, container, ifName }: Who) {
+export function namesOf({ network, container, ifName }: Attachment) {
   return deriveNames({ network, containerId: container, ifName })
 }
 
-export function netnsOf(container: Who['container']): string {
+export function netnsOf(container: Attachment['container']): string {
   return `/var/run/netns/${container}`
 }
 

@@ -7,8 +7,9 @@ import { DEFAULT_PATHS } from '../../src/plugin/ports.ts'
 import { createFakeNode, type FakeAnswer, type FakeCall, type FakeNode } from '../fakes/node.ts'
 import { gcConfig } from './fault_scenarios.ts'
 import { addressesOf } from './node_expectations.ts'
-import { addressOf, CAPACITY, EVERYBODY, nameOf, namesOf, netnsOf, worldConfigs } from './node_fixtures.ts'
+import { addressOf, CAPACITY, EVERYBODY, nameOf, namesOf, netnsOf, networkConfigs } from './node_fixtures.ts'
 import {
+  type Attachment,
   type Call,
   CONTAINERS,
   describeCall,
@@ -16,13 +17,12 @@ import {
   NETWORKS,
   type Network,
   type Script,
-  type Who,
-  type World,
+  type Topology,
 } from './node_script.ts'
 
 /** Plays a script on a node and holds every answer and every state against what must be. Throws when something is wrong. */
-export function playScript({ world, events }: Script): void {
-  const play = new Play(world)
+export function playScript({ topology, events }: Script): void {
+  const play = new Play(topology)
   for (const event of events) {
     play.do(event)
     play.expectSound()
@@ -30,22 +30,26 @@ export function playScript({ world, events }: Script): void {
   play.expectNothingLost()
 }
 
-type Lively = { readonly who: Who; readonly answer: FakeAnswer; readonly addresses: readonly string[] }
-/** How a call went: alone and undisturbed, disturbed by trouble at one of its steps, or while another ran. */
-type Circumstance = 'alone' | 'in trouble' | 'in company'
+type LiveAttachment = {
+  readonly attachment: Attachment
+  readonly answer: FakeAnswer
+  readonly addresses: readonly string[]
+}
+/** How a call went: alone and undisturbed, with a fault at one of its steps, or while another ran. */
+type Circumstance = 'alone' | 'with a fault' | 'with another call'
 
 class Play {
   readonly #node: FakeNode = createFakeNode()
   readonly #configs: Record<Network, object>
-  /** Whose ADD has succeeded, and to whom nothing has happened since: they must be whole at any time. */
-  readonly #live = new Map<string, Lively>()
-  /** Live ones in whose files somebody's hand has been: what they have may be lost, but must go with a DEL. */
-  readonly #touched = new Map<string, Lively>()
+  /** Attachments whose ADD has succeeded, and to which nothing has happened since: they must be whole at any time. */
+  readonly #live = new Map<string, LiveAttachment>()
+  /** Live attachments of which somebody has edited a file: they may have lost things, and a DEL must remove the rest. */
+  readonly #edited = new Map<string, LiveAttachment>()
 
-  #hasTampered = false
+  #wasEdited = false
 
-  constructor(world: World) {
-    this.#configs = worldConfigs(world)
+  constructor(topology: Topology) {
+    this.#configs = networkConfigs(topology)
     this.#makePods()
   }
 
@@ -56,32 +60,32 @@ class Play {
       case 'call':
         this.#judge(event.call, this.#perform(event.call), 'alone')
         break
-      case 'trouble':
-        this.#doInTrouble(event)
+      case 'fault':
+        this.#doWithFault(event)
         break
       case 'meeting':
-        this.#doInCompany(event)
+        this.#doWithAnother(event)
         break
       case 'reboot':
         this.#node.reboot()
         this.#makePods()
         this.#live.clear()
-        this.#touched.clear()
+        this.#edited.clear()
         break
       case 'restart':
         this.#restart(event.container)
         break
-      case 'tampering':
-        this.#tamper(event)
+      case 'edit':
+        this.#edit(event)
         break
     }
     expect(bystanders.map((network) => this.#traceOf(network))).toEqual(before)
   }
 
   expectSound(): void {
-    for (const { who, answer } of this.#live.values()) {
-      const { stdout } = this.#node.call('CHECK', this.#callOf(who, { prevResult: answer.json }))
-      expect(stdout, `${nameOf(who)} is live`).toBe('')
+    for (const { attachment, answer } of this.#live.values()) {
+      const { stdout } = this.#node.call('CHECK', this.#callOf(attachment, { prevResult: answer.json }))
+      expect(stdout, `${nameOf(attachment)} is live`).toBe('')
     }
     for (const network of NETWORKS) {
       const addresses = this.#livesOn(network).flatMap((one) => one.addresses)
@@ -91,10 +95,10 @@ class Play {
 
   /** Removes everybody, then hands out every address once more. */
   expectNothingLost(): void {
-    for (const who of EVERYBODY)
-      this.#judge({ verb: 'DEL', ...who }, this.#perform({ verb: 'DEL', ...who }), 'alone')
-    // Where somebody's hand has been, a DEL may not know any more what there was: that is found by GC.
-    if (this.#hasTampered) for (const network of NETWORKS) this.#perform({ verb: 'GC', network })
+    for (const attachment of EVERYBODY)
+      this.#judge({ verb: 'DEL', ...attachment }, this.#perform({ verb: 'DEL', ...attachment }), 'alone')
+    // After somebody has edited a file a DEL may not know what there was: GC finds it.
+    if (this.#wasEdited) for (const network of NETWORKS) this.#perform({ verb: 'GC', network })
     expect(this.#residue()).toEqual([])
     const fillers = Array.from({ length: CAPACITY + 1 }, (_, i) => ({
       containerId: `f${i}`,
@@ -114,17 +118,17 @@ class Play {
     expect(this.#residue()).toEqual([])
   }
 
-  #doInTrouble({ call, trouble }: Extract<Event, { is: 'trouble' }>): void {
-    this.#node.stopAt(trouble.at, trouble.how, trouble.phase)
+  #doWithFault({ call, fault }: Extract<Event, { is: 'fault' }>): void {
+    this.#node.stopAt(fault.at, fault.how, fault.phase)
     const answer = this.#perform(call)
     const came = !this.#node.isDue()
     this.#node.revive()
     // A process that was killed has told nobody anything.
-    const heard = came && trouble.how === 'SIGKILL' ? { ...answer, exitCode: 1 } : answer
-    this.#judge(call, heard, came ? 'in trouble' : 'alone')
+    const heard = came && fault.how === 'SIGKILL' ? { ...answer, exitCode: 1 } : answer
+    this.#judge(call, heard, came ? 'with a fault' : 'alone')
   }
 
-  #doInCompany({ call, at, other }: Extract<Event, { is: 'meeting' }>): void {
+  #doWithAnother({ call, at, other }: Extract<Event, { is: 'meeting' }>): void {
     const valid = [call, other].flatMap((one) => ('container' in one ? [one] : []))
     let inner: FakeAnswer | undefined
     this.#node.interruptAt(at, () => {
@@ -132,15 +136,15 @@ class Play {
     })
     const outer = this.#perform(call, valid)
     this.#node.revive()
-    if (inner) this.#judge(other, inner, 'in company')
+    if (inner) this.#judge(other, inner, 'with another call')
     // GC was told that both are valid, whether the other ran or not.
-    this.#judge(call, outer, inner || call.verb === 'GC' ? 'in company' : 'alone')
+    this.#judge(call, outer, inner || call.verb === 'GC' ? 'with another call' : 'alone')
   }
 
   #judge(call: Call, answer: FakeAnswer, circumstance: Circumstance): void {
     const what = `${describeCall(call)} answered ${answer.stdout || 'nothing'}`
     // The other one has something locked. A DEL may have done a part of its work by then.
-    if (circumstance === 'in company' && answer.json['code'] === Code.tryLater) {
+    if (circumstance === 'with another call' && answer.json['code'] === Code.tryLater) {
       if (call.verb === 'DEL') this.#forget(call)
       return
     }
@@ -150,7 +154,7 @@ class Play {
         break
       case 'DEL':
         this.#forget(call)
-        if (circumstance === 'in trouble') return
+        if (circumstance === 'with a fault') return
         expect(answer.exitCode, what).toBe(0)
         if (circumstance === 'alone') expect(this.#remainsOf(call), what).toEqual([])
         break
@@ -161,7 +165,7 @@ class Play {
         if (answer.exitCode !== 0) this.#expectFull(call.network, what)
         break
       case 'GC':
-        if (circumstance === 'in trouble') return
+        if (circumstance === 'with a fault') return
         expect(answer.exitCode, what).toBe(0)
         if (circumstance === 'alone') this.#expectOnlyLive(call.network, what)
     }
@@ -178,8 +182,8 @@ class Play {
       expect(this.#live.has(key), `${what}; it was live already`).toBe(false)
       const addresses = addressesOf(answer)
       if (call.ip !== undefined) expect(addresses, what).toEqual([addressOf(call.network, call.ip)])
-      this.#live.set(key, { who: call, answer, addresses })
-      this.#touched.delete(key)
+      this.#live.set(key, { attachment: call, answer, addresses })
+      this.#edited.delete(key)
       return
     }
     if (circumstance !== 'alone') return
@@ -189,7 +193,7 @@ class Play {
 
   /** Whether an undisturbed ADD may fail so. */
   #isExplained({ network, container, ifName, ip }: Extract<Call, { verb: 'ADD' }>, code: number): boolean {
-    if ([...this.#touched.values()].some(({ who }) => who.network === network)) return true
+    if ([...this.#edited.values()].some(({ attachment }) => attachment.network === network)) return true
     if (code === Code.interfaceExists) return this.#hasInterface(container, ifName)
     if (code === Code.poolExhausted) return true
     if (ip === undefined) return false
@@ -220,28 +224,28 @@ class Play {
     ).toEqual(expect.arrayContaining(held))
     const keys = this.#recordsOf(network).map((record) => deriveNames(record).key)
     expect(
-      lives.map(({ who }) => namesOf(who).key),
+      lives.map(({ attachment }) => namesOf(attachment).key),
       what,
     ).toEqual(expect.arrayContaining(keys))
   }
 
-  #perform(call: Call, alsoValid: readonly Who[] = []): FakeAnswer {
+  #perform(call: Call, alsoValid: readonly Attachment[] = []): FakeAnswer {
     if ('container' in call) {
-      const { ip, ...who } = { ip: undefined, ...call }
+      const { ip, ...attachment } = { ip: undefined, ...call }
       const args = ip === undefined ? '' : `IP=${addressOf(call.network, ip)}`
-      const prevResult = this.#live.get(nameOf(who))?.answer.json ?? { cniVersion: '1.1.0' }
+      const prevResult = this.#live.get(nameOf(attachment))?.answer.json ?? { cniVersion: '1.1.0' }
       return this.#node.call(call.verb, {
-        ...this.#callOf(who, call.verb === 'CHECK' ? { prevResult } : {}),
+        ...this.#callOf(attachment, call.verb === 'CHECK' ? { prevResult } : {}),
         args,
       })
     }
     const config = this.#configs[call.network]
-    const valid = [...this.#livesOn(call.network).map(({ who }) => who), ...alsoValid]
+    const valid = [...this.#livesOn(call.network).map(({ attachment }) => attachment), ...alsoValid]
     const list = valid.map(({ container, ifName }) => ({ containerId: container, ifName }))
     return this.#node.call(call.verb, { config: call.verb === 'GC' ? gcConfig(config, ...list) : config })
   }
 
-  #callOf({ network, container, ifName }: Who, more: object = {}): FakeCall {
+  #callOf({ network, container, ifName }: Attachment, more: object = {}): FakeCall {
     const config = { ...this.#configs[network], ...more }
     return { containerId: container, ifName, netns: netnsOf(container), config }
   }
@@ -250,39 +254,41 @@ class Play {
     for (const container of CONTAINERS) this.#node.kernel.makeNetns(netnsOf(container))
   }
 
-  #restart(container: Who['container']): void {
+  #restart(container: Attachment['container']): void {
     this.#node.kernel.removeNetns(netnsOf(container))
     this.#node.kernel.makeNetns(netnsOf(container))
-    const lives = [...this.#live.values(), ...this.#touched.values()]
-    for (const { who } of lives) if (who.container === container) this.#forget(who)
+    const lives = [...this.#live.values(), ...this.#edited.values()]
+    for (const { attachment } of lives) if (attachment.container === container) this.#forget(attachment)
   }
 
-  #tamper({ file, how, ...who }: Extract<Event, { is: 'tampering' }>): void {
-    const one = this.#live.get(nameOf(who))
+  #edit({ file, how, ...attachment }: Extract<Event, { is: 'edit' }>): void {
+    const one = this.#live.get(nameOf(attachment))
     const [address = ''] = one?.addresses ?? []
     const paths = {
-      lease: `${DEFAULT_PATHS.dataDir}/${who.network}/${address}`,
-      record: `${DEFAULT_PATHS.recordsDir}/${who.network}/${namesOf(who).key}`,
-      order: `${DEFAULT_PATHS.dataDir}/.bowline/${who.network}/order`,
+      lease: `${DEFAULT_PATHS.dataDir}/${attachment.network}/${address}`,
+      record: `${DEFAULT_PATHS.recordsDir}/${attachment.network}/${namesOf(attachment).key}`,
+      order: `${DEFAULT_PATHS.dataDir}/.bowline/${attachment.network}/order`,
     }
     const { files } = this.#node
     if (!(paths[file] in files.dump())) return
     files.remove(paths[file])
     if (how === 'empty') files.create(paths[file], '')
-    this.#hasTampered = true
+    this.#wasEdited = true
     // The order is worth nothing but for the order.
     if (!one || file === 'order') return
-    this.#live.delete(nameOf(who))
-    this.#touched.set(nameOf(who), one)
+    this.#live.delete(nameOf(attachment))
+    this.#edited.set(nameOf(attachment), one)
   }
 
-  #forget(who: Who): void {
-    this.#live.delete(nameOf(who))
-    this.#touched.delete(nameOf(who))
+  #forget(attachment: Attachment): void {
+    this.#live.delete(nameOf(attachment))
+    this.#edited.delete(nameOf(attachment))
   }
 
-  #livesOn(network: Network): Lively[] {
-    return [...this.#live.values(), ...this.#touched.values()].filter(({ who }) => who.network === network)
+  #livesOn(network: Network): LiveAttachment[] {
+    return [...this.#live.values(), ...this.#edited.values()].filter(
+      ({ attachment }) => attachment.network === network,
+    )
   }
 
   #leasesOf(network: Network): [address: string, text: string][] {
@@ -301,21 +307,23 @@ class Play {
     )
   }
 
-  #hasInterface(container: Who['container'], ifName: string): boolean {
+  #hasInterface(container: Attachment['container'], ifName: string): boolean {
     const pod = this.#node.kernel.dump().namespaces[netnsOf(container)]
     return pod?.links.some(({ name }) => name === ifName) ?? false
   }
 
   /** What is left of an attachment, in words. */
-  #remainsOf(who: Who): string[] {
-    const { key, hostIfName } = namesOf(who)
-    const owner = `${who.container}\r\n${who.ifName}`
+  #remainsOf(attachment: Attachment): string[] {
+    const { key, hostIfName } = namesOf(attachment)
+    const owner = `${attachment.container}\r\n${attachment.ifName}`
     const { host } = this.#node.kernel.dump()
     return [
-      ...this.#leasesOf(who.network).flatMap(([address, text]) =>
+      ...this.#leasesOf(attachment.network).flatMap(([address, text]) =>
         text === owner ? [`lease ${address}`] : [],
       ),
-      ...Object.keys(this.#node.files.dump()).filter((path) => path.endsWith(`/${who.network}/${key}`)),
+      ...Object.keys(this.#node.files.dump()).filter((path) =>
+        path.endsWith(`/${attachment.network}/${key}`),
+      ),
       ...host.links.filter(({ name }) => name === hostIfName).map(() => `link ${hostIfName}`),
     ]
   }
@@ -323,8 +331,8 @@ class Play {
   /** Everything of one network, to the byte: files, masquerading, links. */
   #traceOf(network: Network): string {
     const { host, nft } = this.#node.kernel.dump()
-    const ofNetwork = EVERYBODY.filter((who) => who.network === network)
-    const names = ofNetwork.map((who) => namesOf(who).hostIfName)
+    const ofNetwork = EVERYBODY.filter((attachment) => attachment.network === network)
+    const names = ofNetwork.map((attachment) => namesOf(attachment).hostIfName)
     const files = Object.entries(this.#node.files.dump()).filter(([path]) => path.includes(`/${network}/`))
     const elements =
       JSON.stringify(nft).match(new RegExp(`"[0-9a-f]+":"[^"]* comment network ${network}"`, 'g')) ?? []
@@ -341,7 +349,7 @@ class Play {
 
 function isAbout(event: Event, network: Network): boolean {
   if (event.is === 'reboot' || event.is === 'restart') return true
-  if (event.is === 'tampering') return event.network === network
+  if (event.is === 'edit') return event.network === network
   const calls = event.is === 'meeting' ? [event.call, event.other] : [event.call]
   return calls.some((call) => call.network === network)
 }

@@ -9,13 +9,13 @@ import type { Phase, Stop } from '../fakes/node.ts'
 export const NETWORKS = ['red', 'blue'] as const
 export const CONTAINERS = ['c1', 'c2', 'c3'] as const
 export const INTERFACES = ['eth0', 'eth1'] as const
-/** Ways for two networks to be on one node: see `worldConfigs`. */
-export const WORLDS = ['one bridge', 'two bridges', 'bridge and routed', 'both routed'] as const
+/** Ways for two networks to be on one node: see `networkConfigs`. */
+export const TOPOLOGIES = ['one bridge', 'two bridges', 'bridge and routed', 'both routed'] as const
 
-export type World = (typeof WORLDS)[number]
+export type Topology = (typeof TOPOLOGIES)[number]
 export type Network = (typeof NETWORKS)[number]
 
-export type Who = {
+export type Attachment = {
   readonly network: Network
   readonly container: (typeof CONTAINERS)[number]
   readonly ifName: (typeof INTERFACES)[number]
@@ -23,42 +23,42 @@ export type Who = {
 
 /** One call of the plugin. `ip`: the last byte of an address that is asked for. */
 export type Call =
-  | ({ readonly verb: 'ADD'; readonly ip?: number } & Who)
-  | ({ readonly verb: 'DEL' } & Who)
-  | ({ readonly verb: 'CHECK' } & Who)
+  | ({ readonly verb: 'ADD'; readonly ip?: number } & Attachment)
+  | ({ readonly verb: 'DEL' } & Attachment)
+  | ({ readonly verb: 'CHECK' } & Attachment)
   | { readonly verb: 'STATUS' | 'GC'; readonly network: Network }
 
 /** What happens at one step of a call. */
-export type Trouble = { readonly at: number; readonly phase: Phase; readonly how: Stop }
+export type FaultAtStep = { readonly at: number; readonly phase: Phase; readonly how: Stop }
 
 export type Event =
   | { readonly is: 'call'; readonly call: Call }
-  | { readonly is: 'trouble'; readonly call: Call; readonly trouble: Trouble }
+  | { readonly is: 'fault'; readonly call: Call; readonly fault: FaultAtStep }
   /** Another process runs from beginning to end before a step of the call. */
   | { readonly is: 'meeting'; readonly call: Call; readonly at: number; readonly other: Call }
   | { readonly is: 'reboot' }
   /** The container's network namespace goes, and a new one takes its name. */
-  | { readonly is: 'restart'; readonly container: Who['container'] }
-  /** Somebody's hand: in a file of the attachment. */
+  | { readonly is: 'restart'; readonly container: Attachment['container'] }
+  /** Somebody edits a file of the attachment. */
   | ({
-      readonly is: 'tampering'
+      readonly is: 'edit'
       readonly file: 'lease' | 'record' | 'order'
       readonly how: 'empty' | 'remove'
-    } & Who)
+    } & Attachment)
 
-export type Script = { readonly world: World; readonly events: readonly Event[] }
+export type Script = { readonly topology: Topology; readonly events: readonly Event[] }
 
 const network = fc.constantFrom(...NETWORKS)
-const who = fc.record({
+const attachment = fc.record({
   network,
   container: fc.constantFrom(...CONTAINERS),
   ifName: fc.constantFrom(...INTERFACES),
 })
 
 const add = fc
-  .tuple(who, fc.option(fc.integer({ min: 2, max: 7 }), { nil: undefined, freq: 4 }))
+  .tuple(attachment, fc.option(fc.integer({ min: 2, max: 7 }), { nil: undefined, freq: 4 }))
   .map(([one, ip]): Call => ({ verb: 'ADD', ...one, ...(ip !== undefined && { ip }) }))
-const del = who.map((one): Call => ({ verb: 'DEL', ...one }))
+const del = attachment.map((one): Call => ({ verb: 'DEL', ...one }))
 const gc = network.map((one): Call => ({ verb: 'GC', network: one }))
 const change = fc.oneof(
   { weight: 6, arbitrary: add },
@@ -66,13 +66,13 @@ const change = fc.oneof(
   { weight: 1, arbitrary: gc },
 )
 const look = fc.oneof(
-  who.map((one): Call => ({ verb: 'CHECK', ...one })),
+  attachment.map((one): Call => ({ verb: 'CHECK', ...one })),
   network.map((one): Call => ({ verb: 'STATUS', network: one })),
 )
 
-/** More steps than a call has, so that some of the trouble never comes. */
+/** More steps than a call has, so that some of the faults never come. */
 const at = fc.integer({ min: 1, max: 90 })
-const trouble = fc.record({
+const fault = fc.record({
   at,
   phase: fc.constantFrom<Phase>('before', 'midway', 'after'),
   how: fc.oneof(
@@ -88,7 +88,7 @@ const event: fc.Arbitrary<Event> = fc.oneof(
       .oneof({ weight: 5, arbitrary: change }, { weight: 1, arbitrary: look })
       .map((call): Event => ({ is: 'call', call })),
   },
-  { weight: 5, arbitrary: fc.record({ is: fc.constant('trouble' as const), call: change, trouble }) },
+  { weight: 5, arbitrary: fc.record({ is: fc.constant('fault' as const), call: change, fault }) },
   {
     weight: 2,
     arbitrary: fc.record({
@@ -107,31 +107,34 @@ const event: fc.Arbitrary<Event> = fc.oneof(
     weight: 1,
     arbitrary: fc
       .tuple(
-        who,
+        attachment,
         fc.constantFrom('lease' as const, 'record' as const, 'order' as const),
         fc.constantFrom('empty' as const, 'remove' as const),
       )
-      .map(([one, file, how]): Event => ({ is: 'tampering', file, how, ...one })),
+      .map(([one, file, how]): Event => ({ is: 'edit', file, how, ...one })),
   },
 )
 
 /** Scripts of up to `maxEvents` events. */
 export function scripts(maxEvents: number): fc.Arbitrary<Script> {
-  return fc.record({ world: fc.constantFrom(...WORLDS), events: fc.array(event, { maxLength: maxEvents }) })
+  return fc.record({
+    topology: fc.constantFrom(...TOPOLOGIES),
+    events: fc.array(event, { maxLength: maxEvents }),
+  })
 }
 
 /** A script for people, one line an event. */
-export function describeScript({ world, events }: Script): string {
+export function describeScript({ topology, events }: Script): string {
   const lines = events.map((one, i) => `${String(i + 1).padStart(4)}. ${describeEvent(one)}`)
-  return [`two networks, ${world}:`, ...lines].join('\n')
+  return [`two networks, ${topology}:`, ...lines].join('\n')
 }
 
 function describeEvent(one: Event): string {
   switch (one.is) {
     case 'call':
       return describeCall(one.call)
-    case 'trouble': {
-      const { at: step, phase, how } = one.trouble
+    case 'fault': {
+      const { at: step, phase, how } = one.fault
       return `${describeCall(one.call)}, ${how} ${phase} its step ${step}`
     }
     case 'meeting':
@@ -140,8 +143,8 @@ function describeEvent(one: Event): string {
       return 'the node reboots'
     case 'restart':
       return `the namespace of ${one.container} is made anew`
-    case 'tampering':
-      return `somebody's hand: ${one.how} the ${one.file} of ${one.network} ${one.container} ${one.ifName}`
+    case 'edit':
+      return `somebody edits files: ${one.how} the ${one.file} of ${one.network} ${one.container} ${one.ifName}`
   }
 }
 

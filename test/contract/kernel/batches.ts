@@ -2,18 +2,18 @@ import { expect, it } from 'vitest'
 import { parseCidr } from '../../../src/core/address.ts'
 import type { Change } from '../../../src/kernel/kernel.ts'
 import { faultOf } from '../../support/fault_of.ts'
-import { addAddress, addressesOf, createVeth, errnoOf, type Lab, MAC } from './fixture.ts'
+import { addAddress, addressesOf, createVeth, errnoOf, type KernelFixture, MAC } from './fixture.ts'
 
-export function batchSentences(lab: () => Lab): void {
+export function batchSentences(fixture: () => KernelFixture): void {
   it('of no change at all do nothing', () => {
-    const { a } = lab()
+    const { a } = fixture()
     a.apply([])
     expect(a.links()).toHaveLength(1)
   })
 
   it('go on after a refusal, then throw the first one', () => {
-    const { a } = lab()
-    const { index } = lab().pair().near
+    const { a } = fixture()
+    const { index } = fixture().pair().near
     const changes: Change[] = [
       addAddress(index, parseCidr('10.1.0.2/24')),
       { op: 'removeLink', link: { name: 'none' } },
@@ -25,8 +25,8 @@ export function batchSentences(lab: () => Lab): void {
   })
 
   it('name the change that was refused', () => {
-    const { a } = lab()
-    const { index } = lab().livePair().near
+    const { a } = fixture()
+    const { index } = fixture().livePair().near
     const dst = parseCidr('10.77.0.0/24')
     const gateway = parseCidr('10.66.0.1/32').address
     const fault = faultOf(() => a.apply([{ op: 'addRoute', route: { dst, gateway, linkIndex: index } }]))
@@ -35,8 +35,8 @@ export function batchSentences(lab: () => Lab): void {
   })
 
   it('of hundreds of changes are all tried, also after a refusal', () => {
-    const { a } = lab()
-    const { index } = lab().pair().near
+    const { a } = fixture()
+    const { index } = fixture().pair().near
     const addresses = Array.from({ length: 200 }, (_, i) => parseCidr(`10.1.${i}.1/24`))
     const changes: Change[] = [
       { op: 'removeLink', link: { name: 'none' } },
@@ -47,7 +47,7 @@ export function batchSentences(lab: () => Lab): void {
   })
 
   it('with a question read the link as it is after the changes', () => {
-    const { a, b } = lab()
+    const { a, b } = fixture()
     const link = a.applyAndRead(
       [
         createVeth(b, 'near', 'far'),
@@ -59,12 +59,12 @@ export function batchSentences(lab: () => Lab): void {
   })
 
   it('with a question for a link that is not there fail with ENODEV', () => {
-    expect(errnoOf(() => lab().a.applyAndRead([], { name: 'none' }))).toBe('ENODEV')
+    expect(errnoOf(() => fixture().a.applyAndRead([], { name: 'none' }))).toBe('ENODEV')
   })
 
   it('with a question throw a refusal, after all was tried', () => {
-    const { a } = lab()
-    const { index } = lab().pair().near
+    const { a } = fixture()
+    const { index } = fixture().pair().near
     const changes: Change[] = [
       { op: 'createBridge', name: 'near', mac: MAC.bridge },
       { op: 'setLink', link: { index }, alias: 'pod' },
@@ -74,7 +74,7 @@ export function batchSentences(lab: () => Lab): void {
   })
 
   it('of changes that each depend on the one before are carried out in order', () => {
-    const { a, b } = lab()
+    const { a, b } = fixture()
     a.apply([
       createVeth(b, 'near', 'far'),
       { op: 'removeLink', link: { name: 'near' } },

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest'
 import type { Change, Link, PortVlan } from '../../../src/kernel/kernel.ts'
-import { errnoOf, eventually, type Lab, MAC, required, setUp } from './fixture.ts'
+import { errnoOf, eventually, type KernelFixture, MAC, required, setUp } from './fixture.ts'
 
-export function bridgeSentences(lab: () => Lab): void {
+export function bridgeSentences(fixture: () => KernelFixture): void {
   const join = (port: Link, bridge: Link, more: Partial<Change> = {}): Change => ({
     op: 'setLink',
     link: { index: port.index },
@@ -11,7 +11,7 @@ export function bridgeSentences(lab: () => Lab): void {
   })
 
   it('is made with its name, MAC and MTU as given, down', () => {
-    const { a } = lab()
+    const { a } = fixture()
     const link = { name: 'br0' }
     const bridge = a.applyAndRead([{ op: 'createBridge', name: 'br0', mac: MAC.bridge, mtu: 1400 }], link)
     expect(bridge).toMatchObject({ name: 'br0', kind: 'bridge', mac: MAC.bridge, mtu: 1400, up: false })
@@ -19,19 +19,19 @@ export function bridgeSentences(lab: () => Lab): void {
   })
 
   it('is made without filtering of VLANs when that is what is said', () => {
-    const { a } = lab()
+    const { a } = fixture()
     const change: Change = { op: 'createBridge', name: 'br0', mac: MAC.bridge, vlanFiltering: false }
     expect(a.applyAndRead([change], { name: 'br0' }).vlanFiltering).toBe(false)
   })
 
   it('is refused with EEXIST when the name is taken', () => {
-    lab().bridge()
-    expect(errnoOf(() => lab().bridge())).toBe('EEXIST')
+    fixture().bridge()
+    expect(errnoOf(() => fixture().bridge())).toBe('EEXIST')
   })
 
   it('takes a port, with its attributes in the same change', () => {
-    const { a } = lab()
-    const [bridge, { near }] = [lab().bridge(), lab().pair()]
+    const { a } = fixture()
+    const [bridge, { near }] = [fixture().bridge(), fixture().pair()]
     const change = join(near, bridge, { port: { hairpin: true, isolated: true } })
     const port = a.applyAndRead([change], { name: 'near' })
     expect(port.master).toBe(bridge.index)
@@ -39,19 +39,19 @@ export function bridgeSentences(lab: () => Lab): void {
   })
 
   it('shows a port’s attributes as off unless set, and changes them one by one', () => {
-    const { a } = lab()
+    const { a } = fixture()
     const link = { name: 'near' }
-    const port = a.applyAndRead([join(lab().pair().near, lab().bridge())], link)
+    const port = a.applyAndRead([join(fixture().pair().near, fixture().bridge())], link)
     expect(port.port).toEqual({ hairpin: false, isolated: false })
     const set = a.applyAndRead([{ op: 'setLink', link, port: { isolated: true } }], link)
     expect(set.port).toEqual({ hairpin: false, isolated: true })
   })
 
   it('listens to all on its ports, which is not shown as what somebody asked for', () => {
-    const { a } = lab()
+    const { a } = fixture()
     const link = { name: 'near' }
-    const { near } = lab().pair()
-    expect(a.applyAndRead([join(near, lab().bridge())], link).promiscuous).toBe(false)
+    const { near } = fixture().pair()
+    expect(a.applyAndRead([join(near, fixture().bridge())], link).promiscuous).toBe(false)
     expect(a.applyAndRead([{ op: 'setLink', link, promiscuous: true }], link).promiscuous).toBe(true)
     const left = a.applyAndRead([{ op: 'setLink', link, master: 0 }], link)
     expect(left.promiscuous).toBe(true)
@@ -60,49 +60,49 @@ export function bridgeSentences(lab: () => Lab): void {
   })
 
   it('keeps the MAC that it was made with when ports come and go', () => {
-    const { a } = lab()
-    const bridge = lab().bridge()
-    a.apply([join(lab().pair().near, bridge), { op: 'removeLink', link: { name: 'near' } }])
+    const { a } = fixture()
+    const bridge = fixture().bridge()
+    a.apply([join(fixture().pair().near, bridge), { op: 'removeLink', link: { name: 'near' } }])
     expect(a.link({ name: 'br0' })?.mac).toBe(MAC.bridge)
   })
 
   it('takes the least MTU of its ports as its own, even when it was made with one', () => {
-    const { a } = lab()
+    const { a } = fixture()
     const change: Change = { op: 'createBridge', name: 'br0', mac: MAC.bridge, mtu: 9000 }
     const bridge = a.applyAndRead([change], { name: 'br0' })
-    a.apply([join(lab().pair(1400).near, bridge)])
+    a.apply([join(fixture().pair(1400).near, bridge)])
     expect(a.link({ name: 'br0' })?.mtu).toBe(1400)
   })
 
   it('has an MTU of 1500 again when its last port is removed', () => {
-    const { a } = lab()
-    const bridge = lab().bridge()
-    a.apply([join(lab().pair(1400).near, bridge)])
+    const { a } = fixture()
+    const bridge = fixture().bridge()
+    a.apply([join(fixture().pair(1400).near, bridge)])
     expect(a.link({ name: 'br0' })?.mtu).toBe(1400)
     a.apply([{ op: 'removeLink', link: { name: 'near' } }])
     expect(a.link({ name: 'br0' })?.mtu).toBe(1500)
   })
 
   it('keeps an MTU that was set after it was made', () => {
-    const { a } = lab()
-    const bridge = lab().bridge()
-    a.apply([{ op: 'setLink', link: { name: 'br0' }, mtu: 1300 }, join(lab().pair().near, bridge)])
+    const { a } = fixture()
+    const bridge = fixture().bridge()
+    a.apply([{ op: 'setLink', link: { name: 'br0' }, mtu: 1300 }, join(fixture().pair().near, bridge)])
     expect(a.link({ name: 'br0' })?.mtu).toBe(1300)
   })
 
   it('does not take an MTU for one that was set, which it was made with or has already', () => {
-    const { a } = lab()
+    const { a } = fixture()
     const link = { name: 'br0' }
     a.apply([{ op: 'createBridge', name: 'br0', mac: MAC.bridge, mtu: 1400 }])
     const bridge = a.applyAndRead([{ op: 'setLink', link, mtu: 1400 }], link)
-    a.apply([join(lab().pair(1400).near, bridge), { op: 'removeLink', link: { name: 'near' } }])
+    a.apply([join(fixture().pair(1400).near, bridge), { op: 'removeLink', link: { name: 'near' } }])
     expect(a.link(link)?.mtu).toBe(1500)
   })
 
   it('runs when it is up and a port of it runs', () => {
-    const { a } = lab()
-    const bridge = lab().bridge()
-    const { near } = lab().livePair()
+    const { a } = fixture()
+    const bridge = fixture().bridge()
+    const { near } = fixture().livePair()
     a.apply([setUp(bridge.index)])
     const runs = (wanted: boolean) => () => a.link({ name: 'br0' })?.running === wanted
     expect(eventually(runs(false))).toBe(true)
@@ -111,49 +111,53 @@ export function bridgeSentences(lab: () => Lab): void {
   })
 
   it('lets its ports go when it is removed', () => {
-    const { a } = lab()
-    a.apply([join(lab().pair().near, lab().bridge()), { op: 'removeLink', link: { name: 'br0' } }])
+    const { a } = fixture()
+    a.apply([join(fixture().pair().near, fixture().bridge()), { op: 'removeLink', link: { name: 'br0' } }])
     const port = required(a.link({ name: 'near' }))
     expect(port.master).toBeUndefined()
   })
 
   it('moves a port that joins another one', () => {
-    const { a } = lab()
-    const { near } = lab().pair()
-    const second = lab().bridge('br1')
-    a.apply([join(near, lab().bridge()), join(near, second)])
+    const { a } = fixture()
+    const { near } = fixture().pair()
+    const second = fixture().bridge('br1')
+    a.apply([join(near, fixture().bridge()), join(near, second)])
     expect(a.link({ name: 'near' })?.master).toBe(second.index)
   })
 
   it('is refused as master with EOPNOTSUPP when it is no bridge, EINVAL when it is missing', () => {
-    const { a } = lab()
-    const { near } = lab().pair()
+    const { a } = fixture()
+    const { near } = fixture().pair()
     expect(errnoOf(() => a.apply([join(near, near)]))).toBe('EOPNOTSUPP')
     expect(errnoOf(() => a.apply([join(near, { ...near, index: 4711 })]))).toBe('EINVAL')
   })
 
   it('takes neither the loopback (EINVAL) nor a bridge (ELOOP) as a port', () => {
-    const { a } = lab()
-    const bridge = lab().bridge()
+    const { a } = fixture()
+    const bridge = fixture().bridge()
     expect(errnoOf(() => a.apply([join(required(a.link({ name: 'lo' })), bridge)]))).toBe('EINVAL')
-    expect(errnoOf(() => a.apply([join(lab().bridge('br1'), bridge)]))).toBe('ELOOP')
+    expect(errnoOf(() => a.apply([join(fixture().bridge('br1'), bridge)]))).toBe('ELOOP')
   })
 
   it('refuses port attributes with EOPNOTSUPP for what is no port', () => {
-    const { a } = lab()
-    const change: Change = { op: 'setLink', link: { name: lab().pair().near.name }, port: { hairpin: true } }
+    const { a } = fixture()
+    const change: Change = {
+      op: 'setLink',
+      link: { name: fixture().pair().near.name },
+      port: { hairpin: true },
+    }
     expect(errnoOf(() => a.apply([change]))).toBe('EOPNOTSUPP')
   })
 
-  vlanSentences(lab, join)
+  vlanSentences(fixture, join)
 }
 
 /** On a kernel without VLANs the same sentences hold with EOPNOTSUPP for an answer. */
-function vlanSentences(lab: () => Lab, join: (port: Link, bridge: Link) => Change): void {
-  const answer = (errno?: string) => (lab().world.vlans ? errno : 'EOPNOTSUPP')
+function vlanSentences(fixture: () => KernelFixture, join: (port: Link, bridge: Link) => Change): void {
+  const answer = (errno?: string) => (fixture().subject.vlans ? errno : 'EOPNOTSUPP')
   const outcome = (changes: readonly Change[]): string | undefined => {
     try {
-      lab().a.apply(changes)
+      fixture().a.apply(changes)
       return undefined
     } catch (error) {
       return errnoOf(() => {
@@ -162,8 +166,8 @@ function vlanSentences(lab: () => Lab, join: (port: Link, bridge: Link) => Chang
     }
   }
   const portOf = (): Link => {
-    const { near } = lab().pair()
-    lab().a.apply([join(near, lab().bridge())])
+    const { near } = fixture().pair()
+    fixture().a.apply([join(near, fixture().bridge())])
     return near
   }
   const add = (linkIndex: number, vlan: PortVlan, self = false): Change => ({
@@ -173,9 +177,9 @@ function vlanSentences(lab: () => Lab, join: (port: Link, bridge: Link) => Chang
     self,
   })
 
-  const shown = (...texts: string[]) => (lab().world.vlans ? texts : [])
+  const shown = (...texts: string[]) => (fixture().subject.vlans ? texts : [])
   const vlansOf = (index: number): string[] =>
-    lab()
+    fixture()
       .a.portVlans(index)
       .flatMap(({ from, to, pvid, untagged }) =>
         Array.from(
@@ -187,13 +191,13 @@ function vlanSentences(lab: () => Lab, join: (port: Link, bridge: Link) => Chang
   it('filters VLANs if it was made to, where the kernel can', () => {
     const change: Change = { op: 'createBridge', name: 'br0', mac: MAC.bridge, vlanFiltering: true }
     expect(outcome([change])).toBe(answer())
-    expect(lab().a.link({ name: 'br0' })?.vlanFiltering).toBe(lab().world.vlans ? true : undefined)
+    expect(fixture().a.link({ name: 'br0' })?.vlanFiltering).toBe(fixture().subject.vlans ? true : undefined)
   })
 
   it('filters VLANs once it is told to, where the kernel can', () => {
-    lab().bridge()
+    fixture().bridge()
     expect(outcome([{ op: 'setLink', link: { name: 'br0' }, vlanFiltering: true }])).toBe(answer())
-    expect(lab().a.link({ name: 'br0' })?.vlanFiltering).toBe(lab().world.vlans)
+    expect(fixture().a.link({ name: 'br0' })?.vlanFiltering).toBe(fixture().subject.vlans)
   })
 
   it('takes VLANs, ranges and a PVID on its ports, again and again, where the kernel can', () => {
@@ -204,7 +208,7 @@ function vlanSentences(lab: () => Lab, join: (port: Link, bridge: Link) => Chang
   })
 
   it('takes VLANs on itself, where the kernel can', () => {
-    const { index } = lab().bridge()
+    const { index } = fixture().bridge()
     expect(outcome([add(index, { from: 100, to: 100 }, true)])).toBe(answer())
     expect(vlansOf(index)).toEqual(shown('1 PVID untagged', '100'))
   })
@@ -230,7 +234,7 @@ function vlanSentences(lab: () => Lab, join: (port: Link, bridge: Link) => Chang
   })
 
   it('shows no VLANs of what is no port, or missing', () => {
-    expect(vlansOf(lab().pair().near.index)).toEqual([])
+    expect(vlansOf(fixture().pair().near.index)).toEqual([])
     expect(vlansOf(4711)).toEqual([])
   })
 
@@ -252,15 +256,15 @@ function vlanSentences(lab: () => Lab, join: (port: Link, bridge: Link) => Chang
   })
 
   it('refuses VLANs on what is no port with EOPNOTSUPP, on what is missing with ENODEV', () => {
-    const { near } = lab().pair()
+    const { near } = fixture().pair()
     expect(outcome([add(near.index, { from: 100, to: 100 })])).toBe('EOPNOTSUPP')
     expect(outcome([add(near.index, { from: 100, to: 100 }, true)])).toBe('EOPNOTSUPP')
     expect(outcome([add(4711, { from: 100, to: 100 })])).toBe('ENODEV')
   })
 
   it('carries a VLAN link on top, where the kernel can', () => {
-    const { a } = lab()
-    const bridge = lab().bridge()
+    const { a } = fixture()
+    const bridge = fixture().bridge()
     const vlan = (name: string, id: number): Change => ({
       op: 'createVlan',
       name,
@@ -272,8 +276,8 @@ function vlanSentences(lab: () => Lab, join: (port: Link, bridge: Link) => Chang
     expect(outcome([vlan('again', 100)])).toBe(answer('EEXIST'))
     expect(outcome([vlan('br0.4095', 4095)])).toBe(answer('ERANGE'))
     const made = a.link({ name: 'br0.100' })
-    expect(made?.kind).toBe(lab().world.vlans ? 'vlan' : undefined)
-    expect(made?.vlan).toEqual(lab().world.vlans ? { id: 100, parent: bridge.index } : undefined)
+    expect(made?.kind).toBe(fixture().subject.vlans ? 'vlan' : undefined)
+    expect(made?.vlan).toEqual(fixture().subject.vlans ? { id: 100, parent: bridge.index } : undefined)
     a.apply([{ op: 'removeLink', link: { name: 'br0' } }])
     expect(a.link({ name: 'br0.100' })).toBeUndefined()
   })

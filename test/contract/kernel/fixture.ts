@@ -10,7 +10,7 @@ import type { Change, Kernel, Link, Netns, Route } from '../../../src/kernel/ker
 import { faultOf } from '../../support/fault_of.ts'
 
 /** A kernel to try, with what only the outside can do to it. */
-export type KernelWorld = {
+export type KernelUnderTest = {
   readonly kernel: Kernel
   /** Whether this kernel was built with VLAN links and VLAN filtering. */
   readonly vlans: boolean
@@ -21,32 +21,32 @@ export type KernelWorld = {
   /** Makes a network namespace and returns its path. */
   makeNetns(): string
   removeNetns(path: string): void
-  /** Leaves the world as it was before the test. */
+  /** Leaves the subject as it was before the test. */
   cleanup(): void
 }
 
 /** What a sentence of the contract works with: two fresh namespaces, `a` and `b`. */
-export class Lab {
-  readonly world: KernelWorld
+export class KernelFixture {
+  readonly subject: KernelUnderTest
   readonly paths: { readonly a: string; readonly b: string }
   readonly a: Netns
   readonly b: Netns
 
-  constructor(world: KernelWorld) {
-    this.world = world
-    this.paths = { a: world.makeNetns(), b: world.makeNetns() }
-    this.a = world.kernel.openNetns(this.paths.a)
-    this.b = world.kernel.openNetns(this.paths.b)
+  constructor(subject: KernelUnderTest) {
+    this.subject = subject
+    this.paths = { a: subject.makeNetns(), b: subject.makeNetns() }
+    this.a = subject.kernel.openNetns(this.paths.a)
+    this.b = subject.kernel.openNetns(this.paths.b)
   }
 
   get kernel(): Kernel {
-    return this.world.kernel
+    return this.subject.kernel
   }
 
   close(): void {
     this.a.close()
     this.b.close()
-    this.world.cleanup()
+    this.subject.cleanup()
   }
 
   /** A veth pair with one end in `a` and the other in `b`, both down. */

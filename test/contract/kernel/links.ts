@@ -1,110 +1,110 @@
 import { describe, expect, it } from 'vitest'
-import { createVeth, errnoOf, eventually, type Lab, MAC, setUp } from './fixture.ts'
+import { createVeth, errnoOf, eventually, type KernelFixture, MAC, setUp } from './fixture.ts'
 
-export function linkSentences(lab: () => Lab): void {
-  describe('a veth pair', () => vethSentences(lab))
-  describe('setting', () => settingSentences(lab))
-  describe('removing', () => removingSentences(lab))
+export function linkSentences(fixture: () => KernelFixture): void {
+  describe('a veth pair', () => vethSentences(fixture))
+  describe('setting', () => settingSentences(fixture))
+  describe('removing', () => removingSentences(fixture))
 
   it('are undefined when there is none of that name or index', () => {
-    const { a } = lab()
+    const { a } = fixture()
     expect(a.link({ name: 'none' })).toBeUndefined()
     expect(a.link({ index: 4711 })).toBeUndefined()
   })
 
   it('are the same by name, by index and in the list', () => {
-    const { near } = lab().pair()
-    const { a } = lab()
+    const { near } = fixture().pair()
+    const { a } = fixture()
     expect(a.link({ index: near.index })).toEqual(a.link({ name: 'near' }))
     expect(a.links().find(({ name }) => name === 'near')).toEqual(near)
   })
 
   it('are listed as they are after each change', () => {
-    const { a } = lab()
-    lab().pair()
-    lab().bridge()
+    const { a } = fixture()
+    fixture().pair()
+    fixture().bridge()
     expect(a.links().map(({ name }) => name)).toEqual(['lo', 'near', 'br0'])
     a.apply([{ op: 'removeLink', link: { name: 'near' } }])
     expect(a.links().map(({ name }) => name)).toEqual(['lo', 'br0'])
   })
 
   it('do not get an index that was in use before', () => {
-    const { a } = lab()
-    const { near } = lab().pair()
+    const { a } = fixture()
+    const { near } = fixture().pair()
     a.apply([{ op: 'removeLink', link: { index: near.index } }])
-    expect(lab().pair().near.index).toBeGreaterThan(near.index)
+    expect(fixture().pair().near.index).toBeGreaterThan(near.index)
   })
 }
 
-function vethSentences(lab: () => Lab): void {
+function vethSentences(fixture: () => KernelFixture): void {
   it('is made with the names, MACs and MTU as given, both ends down', () => {
-    const { near, far } = lab().pair(1400)
+    const { near, far } = fixture().pair(1400)
     expect(near).toMatchObject({ name: 'near', kind: 'veth', mac: MAC.near, mtu: 1400, up: false })
     expect(far).toMatchObject({ name: 'far', kind: 'veth', mac: MAC.far, mtu: 1400, up: false })
     expect(near.running).toBe(false)
   })
 
   it('has an MTU of 1500 when none is given', () => {
-    const { near, far } = lab().pair()
+    const { near, far } = fixture().pair()
     expect([near.mtu, far.mtu]).toEqual([1500, 1500])
   })
 
   it('names the index of the other end as peer', () => {
-    const { near, far } = lab().pair()
+    const { near, far } = fixture().pair()
     expect(near.peer).toBe(far.index)
     expect(far.peer).toBe(near.index)
   })
 
   it('shows the other end neither here nor in any other namespace than its own', () => {
-    const { a, b, kernel } = lab()
-    lab().pair()
+    const { a, b, kernel } = fixture()
+    fixture().pair()
     expect(a.link({ name: 'far' })).toBeUndefined()
     expect(b.link({ name: 'near' })).toBeUndefined()
     expect(kernel.host().link({ name: 'far' })).toBeUndefined()
   })
 
   it('can have both ends in one namespace', () => {
-    const { a } = lab()
+    const { a } = fixture()
     const near = a.applyAndRead([createVeth(a, 'near', 'far')], { name: 'near' })
     expect(a.link({ index: near.peer ?? 0 })?.name).toBe('far')
   })
 
   it('is refused with EEXIST when its name is taken, and leaves nothing behind', () => {
-    const { a, b } = lab()
-    lab().bridge('near')
+    const { a, b } = fixture()
+    fixture().bridge('near')
     expect(errnoOf(() => a.apply([createVeth(b, 'near', 'far')]))).toBe('EEXIST')
     expect(b.link({ name: 'far' })).toBeUndefined()
   })
 
   it('is refused with EEXIST when the name of the other end is taken, and leaves nothing behind', () => {
-    const { a, b } = lab()
+    const { a, b } = fixture()
     b.apply([{ op: 'createBridge', name: 'far', mac: MAC.bridge }])
     expect(errnoOf(() => a.apply([createVeth(b, 'near', 'far')]))).toBe('EEXIST')
     expect(a.link({ name: 'near' })).toBeUndefined()
   })
 
   it('is refused with EEXIST when both ends would have one name in one namespace', () => {
-    const { a } = lab()
+    const { a } = fixture()
     expect(errnoOf(() => a.apply([createVeth(a, 'same', 'same')]))).toBe('EEXIST')
     expect(a.links()).toHaveLength(1)
   })
 
   it('is refused with EINVAL for a name with a slash and ERANGE for a name of 16 bytes', () => {
-    const { a, b } = lab()
+    const { a, b } = fixture()
     expect(errnoOf(() => a.apply([createVeth(b, 'ne/ar', 'far')]))).toBe('EINVAL')
     expect(errnoOf(() => a.apply([createVeth(b, 'near', 'f'.repeat(16))]))).toBe('ERANGE')
     expect(a.links()).toHaveLength(1)
   })
 
   it('is refused with EINVAL for an MTU that the device can not have', () => {
-    const { a, b } = lab()
+    const { a, b } = fixture()
     expect(errnoOf(() => a.apply([createVeth(b, 'near', 'far', 67)]))).toBe('EINVAL')
     expect(errnoOf(() => a.apply([createVeth(b, 'near', 'far', 65_536)]))).toBe('EINVAL')
   })
 
   it('runs once both ends are up', () => {
-    const { a, b } = lab()
-    const { near, far } = lab().pair()
+    const { a, b } = fixture()
+    const { near, far } = fixture().pair()
     const runs = (wanted: boolean) => () => a.link({ name: 'near' })?.running === wanted
     a.apply([setUp(near.index)])
     expect(a.link({ name: 'near' })?.up).toBe(true)
@@ -115,10 +115,10 @@ function vethSentences(lab: () => Lab): void {
   })
 }
 
-function settingSentences(lab: () => Lab): void {
+function settingSentences(fixture: () => KernelFixture): void {
   it('takes a link up and down, by name or by index', () => {
-    const { a } = lab()
-    const { index } = lab().pair().near
+    const { a } = fixture()
+    const { index } = fixture().pair().near
     a.apply([{ op: 'setLink', link: { name: 'near' }, up: true }])
     expect(a.link({ index })?.up).toBe(true)
     a.apply([{ op: 'setLink', link: { index }, up: false }])
@@ -126,23 +126,23 @@ function settingSentences(lab: () => Lab): void {
   })
 
   it('changes MTU and MAC of this end only', () => {
-    const { a, b } = lab()
-    const { index } = lab().pair().near
+    const { a, b } = fixture()
+    const { index } = fixture().pair().near
     const link = a.applyAndRead([{ op: 'setLink', link: { index }, mtu: 1300, mac: MAC.other }], { index })
     expect(link).toMatchObject({ mtu: 1300, mac: MAC.other })
     expect(b.link({ name: 'far' })).toMatchObject({ mtu: 1500, mac: MAC.far })
   })
 
   it('changes nothing that was not asked for', () => {
-    const { a } = lab()
-    const { near } = lab().pair()
+    const { a } = fixture()
+    const { near } = fixture().pair()
     const after = a.applyAndRead([{ op: 'setLink', link: { name: 'near' }, alias: 'pod' }], { name: 'near' })
     expect(after).toEqual({ ...near, alias: 'pod' })
   })
 
   it('keeps an alias of 254 bytes, refuses a longer one with ERANGE, and replaces it', () => {
-    const { a } = lab()
-    const link = { name: lab().pair().near.name }
+    const { a } = fixture()
+    const link = { name: fixture().pair().near.name }
     const alias = 'x'.repeat(254)
     expect(a.applyAndRead([{ op: 'setLink', link, alias }], link).alias).toBe(alias)
     expect(errnoOf(() => a.apply([{ op: 'setLink', link, alias: `${alias}x` }]))).toBe('ERANGE')
@@ -151,44 +151,44 @@ function settingSentences(lab: () => Lab): void {
   })
 
   it('takes promiscuous mode on and off', () => {
-    const { a } = lab()
-    const link = { name: lab().pair().near.name }
+    const { a } = fixture()
+    const link = { name: fixture().pair().near.name }
     expect(a.applyAndRead([{ op: 'setLink', link, promiscuous: true }], link).promiscuous).toBe(true)
     expect(a.applyAndRead([{ op: 'setLink', link, promiscuous: false }], link).promiscuous).toBe(false)
   })
 
   it('is refused with ENODEV when there is no such link', () => {
-    const { a } = lab()
+    const { a } = fixture()
     expect(errnoOf(() => a.apply([{ op: 'setLink', link: { name: 'none' }, up: true }]))).toBe('ENODEV')
     expect(errnoOf(() => a.apply([{ op: 'setLink', link: { index: 4711 }, up: true }]))).toBe('ENODEV')
     expect(a.links()).toHaveLength(1)
   })
 
   it('is refused with EINVAL for an MTU that the device can not have', () => {
-    const { a } = lab()
-    const link = { name: lab().pair().near.name }
+    const { a } = fixture()
+    const link = { name: fixture().pair().near.name }
     expect(errnoOf(() => a.apply([{ op: 'setLink', link, mtu: 67 }]))).toBe('EINVAL')
   })
 }
 
-function removingSentences(lab: () => Lab): void {
+function removingSentences(fixture: () => KernelFixture): void {
   it('takes the other end away too, from whichever side', () => {
-    const { a, b } = lab()
-    lab().pair()
+    const { a, b } = fixture()
+    fixture().pair()
     a.apply([{ op: 'removeLink', link: { name: 'near' } }])
     expect(b.link({ name: 'far' })).toBeUndefined()
-    const { far } = lab().pair()
+    const { far } = fixture().pair()
     b.apply([{ op: 'removeLink', link: { index: far.index } }])
     expect(a.link({ name: 'near' })).toBeUndefined()
   })
 
   it('is refused with ENODEV when there is no such link', () => {
-    const { a } = lab()
+    const { a } = fixture()
     expect(errnoOf(() => a.apply([{ op: 'removeLink', link: { name: 'none' } }]))).toBe('ENODEV')
     expect(errnoOf(() => a.apply([{ op: 'removeLink', link: { index: 4711 } }]))).toBe('ENODEV')
   })
 
   it('is refused with EOPNOTSUPP for the loopback', () => {
-    expect(errnoOf(() => lab().a.apply([{ op: 'removeLink', link: { name: 'lo' } }]))).toBe('EOPNOTSUPP')
+    expect(errnoOf(() => fixture().a.apply([{ op: 'removeLink', link: { name: 'lo' } }]))).toBe('EOPNOTSUPP')
   })
 }

@@ -1,57 +1,57 @@
 import { expect, it } from 'vitest'
 import { Code } from '../../../src/core/errors.ts'
 import { faultOf } from '../../support/fault_of.ts'
-import { createVeth, errnoOf, eventually, type Lab } from './fixture.ts'
+import { createVeth, errnoOf, eventually, type KernelFixture } from './fixture.ts'
 
-export function namespaceSentences(lab: () => Lab): void {
+export function namespaceSentences(fixture: () => KernelFixture): void {
   it('gives the same object for the host each time', () => {
-    const { kernel } = lab()
+    const { kernel } = fixture()
     expect(kernel.host()).toBe(kernel.host())
   })
 
   it('gives two handles of one namespace the same identity', () => {
-    const { kernel, paths, a } = lab()
+    const { kernel, paths, a } = fixture()
     const again = kernel.openNetns(paths.a)
     expect(again.identity).toEqual(a.identity)
     again.close()
   })
 
   it('gives different namespaces different identities', () => {
-    const { kernel, a, b } = lab()
+    const { kernel, a, b } = fixture()
     expect(a.identity).not.toEqual(b.identity)
     expect(a.identity).not.toEqual(kernel.host().identity)
   })
 
   it('refuses a missing path with ENOENT', () => {
-    const { kernel, world } = lab()
-    expect(errnoOf(() => kernel.openNetns(world.missing))).toBe('ENOENT')
+    const { kernel, subject } = fixture()
+    expect(errnoOf(() => kernel.openNetns(subject.missing))).toBe('ENOENT')
   })
 
   it('refuses a plain file as an invalid network namespace', () => {
-    const { kernel, world } = lab()
-    const fault = faultOf(() => kernel.openNetns(world.plainFile))
+    const { kernel, subject } = fixture()
+    const fault = faultOf(() => kernel.openNetns(subject.plainFile))
     expect(fault.code).toBe(Code.invalidNetns)
-    expect(fault.message).toContain(world.plainFile)
+    expect(fault.message).toContain(subject.plainFile)
   })
 
   it('refuses a namespace of another kind as an invalid network namespace', () => {
-    const { kernel, world } = lab()
-    expect(faultOf(() => kernel.openNetns(world.otherNamespace)).code).toBe(Code.invalidNetns)
+    const { kernel, subject } = fixture()
+    expect(faultOf(() => kernel.openNetns(subject.otherNamespace)).code).toBe(Code.invalidNetns)
   })
 
   it('refuses a namespace that was removed with ENOENT', () => {
-    const { kernel, world } = lab()
-    const path = world.makeNetns()
-    world.removeNetns(path)
+    const { kernel, subject } = fixture()
+    const path = subject.makeNetns()
+    subject.removeNetns(path)
     expect(errnoOf(() => kernel.openNetns(path))).toBe('ENOENT')
   })
 
   it('keeps a namespace alive for a handle that is open', () => {
-    const { kernel, world, a } = lab()
-    const path = world.makeNetns()
+    const { kernel, subject, a } = fixture()
+    const path = subject.makeNetns()
     const open = kernel.openNetns(path)
     a.apply([createVeth(open, 'near', 'far')])
-    world.removeNetns(path)
+    subject.removeNetns(path)
     Bun.sleepSync(50)
     expect(open.link({ name: 'far' })?.name).toBe('far')
     expect(a.link({ name: 'near' })?.name).toBe('near')
@@ -59,17 +59,17 @@ export function namespaceSentences(lab: () => Lab): void {
   })
 
   it('takes both ends of a veth away when the namespace of one goes', () => {
-    const { kernel, world, a } = lab()
-    const path = world.makeNetns()
+    const { kernel, subject, a } = fixture()
+    const path = subject.makeNetns()
     const gone = kernel.openNetns(path)
     a.apply([createVeth(gone, 'near', 'far')])
     gone.close()
-    world.removeNetns(path)
+    subject.removeNetns(path)
     expect(eventually(() => a.link({ name: 'near' }) === undefined)).toBe(true)
   })
 
   it('begins with the loopback as the only link, down, with index 1', () => {
-    const { a } = lab()
+    const { a } = fixture()
     const lo = { index: 1, name: 'lo', kind: '', up: false, mac: '00:00:00:00:00:00', mtu: 65_536 }
     expect(a.links()).toHaveLength(1)
     expect(a.links()[0]).toMatchObject(lo)
@@ -77,7 +77,7 @@ export function namespaceSentences(lab: () => Lab): void {
   })
 
   it('has a boot id that stays the same', () => {
-    const { kernel } = lab()
+    const { kernel } = fixture()
     expect(kernel.bootId()).not.toBe('')
     expect(kernel.bootId()).toBe(kernel.bootId())
   })

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { parseAddress } from '../../../src/core/address.ts'
-import { errnoOf, FAMILIES, type Lab, MAC, neighboursOf } from './fixture.ts'
+import { errnoOf, FAMILIES, type KernelFixture, MAC, neighboursOf } from './fixture.ts'
 
-export function neighbourSentences(lab: () => Lab): void {
+export function neighbourSentences(fixture: () => KernelFixture): void {
   describe.each(FAMILIES.map((one) => [one.family, one] as const))('of %s', (_, { gateway: address }) => {
     it('are made on a link that is up, and replaced', () => {
-      const { a } = lab()
-      const linkIndex = lab().livePair().near.index
+      const { a } = fixture()
+      const linkIndex = fixture().livePair().near.index
       a.apply([{ op: 'setNeighbour', neighbour: { address, mac: MAC.far, linkIndex } }])
       expect(neighboursOf(a, linkIndex, address)).toEqual([MAC.far])
       a.apply([{ op: 'setNeighbour', neighbour: { address, mac: MAC.other, linkIndex } }])
@@ -14,16 +14,16 @@ export function neighbourSentences(lab: () => Lab): void {
     })
 
     it('are made on a link that is down, and kept when it comes up', () => {
-      const { a } = lab()
-      const linkIndex = lab().pair().near.index
+      const { a } = fixture()
+      const linkIndex = fixture().pair().near.index
       a.apply([{ op: 'setNeighbour', neighbour: { address, mac: MAC.far, linkIndex } }])
       a.apply([{ op: 'setLink', link: { index: linkIndex }, up: true }])
       expect(neighboursOf(a, linkIndex, address)).toEqual([MAC.far])
     })
 
     it('go when the link goes down, permanent as they are', () => {
-      const { a } = lab()
-      const linkIndex = lab().livePair().near.index
+      const { a } = fixture()
+      const linkIndex = fixture().livePair().near.index
       a.apply([
         { op: 'setNeighbour', neighbour: { address, mac: MAC.far, linkIndex } },
         { op: 'setLink', link: { index: linkIndex }, up: false },
@@ -32,22 +32,22 @@ export function neighbourSentences(lab: () => Lab): void {
     })
 
     it('are refused with ENODEV on a link that does not exist', () => {
-      const { a } = lab()
+      const { a } = fixture()
       const neighbour = { address, mac: MAC.far, linkIndex: 4711 }
       expect(errnoOf(() => a.apply([{ op: 'setNeighbour', neighbour }]))).toBe('ENODEV')
     })
 
     it('are those of one link only', () => {
-      const { a } = lab()
-      const linkIndex = lab().livePair().near.index
+      const { a } = fixture()
+      const linkIndex = fixture().livePair().near.index
       a.apply([{ op: 'setNeighbour', neighbour: { address, mac: MAC.far, linkIndex } }])
-      expect(neighboursOf(a, lab().bridge().index, address)).toEqual([])
+      expect(neighboursOf(a, fixture().bridge().index, address)).toEqual([])
     })
   })
 
   it('of IPv6 are refused with EINVAL where IPv6 is disabled', () => {
-    const { a } = lab()
-    const linkIndex = lab().livePair().near.index
+    const { a } = fixture()
+    const linkIndex = fixture().livePair().near.index
     a.writeSysctl('ipv6/conf/near/disable_ipv6', '1')
     const neighbour = { address: parseAddress('fd00:1::1'), mac: MAC.far, linkIndex }
     expect(errnoOf(() => a.apply([{ op: 'setNeighbour', neighbour }]))).toBe('EINVAL')

@@ -8,7 +8,7 @@ import type {
   NftRule,
 } from '../../../src/kernel/nftables/commands.ts'
 import { faultOf } from '../../support/fault_of.ts'
-import { errnoOf, type Lab } from './fixture.ts'
+import { errnoOf, type KernelFixture } from './fixture.ts'
 
 const table = 'bowline_contract'
 const POSTROUTING: NftHook = { type: 'nat', hook: 'postrouting', priority: 100 }
@@ -41,10 +41,10 @@ const removeElement = (key = KEY): NftCommand => ({ op: 'removeElement', ...elem
 /** A table with two plain chains and a map, all empty. */
 const frame: NftCommand[] = [ensureTable, ensureMap, ensureChain('one'), ensureChain('two')]
 
-export function nftSentences(lab: () => Lab): void {
-  const nft = (...commands: NftCommand[]) => lab().kernel.nft(commands)
+export function nftSentences(fixture: () => KernelFixture): void {
+  const nft = (...commands: NftCommand[]) => fixture().kernel.nft(commands)
   const refused = (...commands: NftCommand[]) => errnoOf(() => nft(...commands))
-  const has = (key = KEY) => lab().kernel.hasNftElement(element(key))
+  const has = (key = KEY) => fixture().kernel.hasNftElement(element(key))
 
   it('takes an empty transaction', () => {
     nft()
@@ -154,7 +154,7 @@ export function nftSentences(lab: () => Lab): void {
   })
 
   it('answers a question that changes nothing', () => {
-    lab().kernel.probeNft()
+    fixture().kernel.probeNft()
     expect(refused(removeTable)).toBe('ENOENT')
   })
 
@@ -162,7 +162,7 @@ export function nftSentences(lab: () => Lab): void {
     it('are found by their key in their map and table', () => {
       nft(...frame, addElement('one'))
       expect([has(KEY), has(OTHER_KEY)]).toEqual([true, false])
-      const { kernel } = lab()
+      const { kernel } = fixture()
       expect(kernel.hasNftElement({ table, map: 'none', key: KEY })).toBe(false)
       expect(kernel.hasNftElement({ table: 'none', map: 'pods', key: KEY })).toBe(false)
     })
@@ -207,8 +207,8 @@ export function nftSentences(lab: () => Lab): void {
         { op: 'ensureMap', ...six, key: 'ipv6_addr' },
       )
       nft({ op: 'addElement', ...names, key, goto: 'one' }, { op: 'addElement', ...six, key, goto: 'one' })
-      expect(lab().kernel.hasNftElement({ ...names, key })).toBe(true)
-      expect(lab().kernel.hasNftElement({ ...six, key })).toBe(true)
+      expect(fixture().kernel.hasNftElement({ ...names, key })).toBe(true)
+      expect(fixture().kernel.hasNftElement({ ...six, key })).toBe(true)
     })
   })
 
@@ -219,8 +219,8 @@ export function nftSentences(lab: () => Lab): void {
     beforeEach(() => nft(...frame, ensureChain('net-a-1'), addElement('net-a-1')))
 
     it('count only if they go to that chain', () => {
-      expect(lab().kernel.hasNftElement(own)).toBe(true)
-      expect(lab().kernel.hasNftElement(foreign)).toBe(false)
+      expect(fixture().kernel.hasNftElement(own)).toBe(true)
+      expect(fixture().kernel.hasNftElement(foreign)).toBe(false)
     })
 
     it('are removed only if they go to that chain', () => {
@@ -238,7 +238,7 @@ export function nftSentences(lab: () => Lab): void {
   })
 
   describe('the list of a map', () => {
-    const list = (map = 'pods', of = table) => lab().kernel.nftElements({ table: of, map })
+    const list = (map = 'pods', of = table) => fixture().kernel.nftElements({ table: of, map })
 
     it('is empty when the map or the table is missing, or the map has no element', () => {
       expect(list('pods', 'none')).toEqual([])
@@ -282,7 +282,7 @@ export function nftSentences(lab: () => Lab): void {
       { verdict: 'return' },
     ]
     const holds = (chain: string, more: Partial<NftChain> = {}) =>
-      lab().kernel.hasNftChain({ table, chain, rules: [], ...more })
+      fixture().kernel.hasNftChain({ table, chain, rules: [], ...more })
 
     it('are there with the rules that they were given, in their order', () => {
       nft(...frame, addRule('one', ...local), addRule('one', ...six), addRule('one', ...accept))
@@ -362,15 +362,15 @@ export function nftSentences(lab: () => Lab): void {
 
     it('a table is another one than its namesake of family inet', () => {
       nft(...frame, ...guardFrame)
-      expect(lab().kernel.hasNftElement({ ...guard, family: 'bridge' })).toBe(true)
-      expect(lab().kernel.hasNftElement(guard)).toBe(false)
+      expect(fixture().kernel.hasNftElement({ ...guard, family: 'bridge' })).toBe(true)
+      expect(fixture().kernel.hasNftElement(guard)).toBe(false)
       nft(removeChain('one'), removeChain('two'), removeMap, removeTable)
-      expect(lab().kernel.hasNftElement({ ...guard, family: 'bridge' })).toBe(true)
+      expect(fixture().kernel.hasNftElement({ ...guard, family: 'bridge' })).toBe(true)
     })
 
     it('chains show their rules and their hook', () => {
       nft(...guardFrame)
-      const holds = (chain: NftChain) => lab().kernel.hasNftChain(chain)
+      const holds = (chain: NftChain) => fixture().kernel.hasNftChain(chain)
       const mac: NftChain = { family: 'bridge', table, chain: 'mac', rules: [source, drop] }
       const other: NftRule = [
         { match: 'etherSaddr', mac: Uint8Array.of(2, 0, 0, 0, 0, 6) },
@@ -386,7 +386,7 @@ export function nftSentences(lab: () => Lab): void {
       nft(
         ...[{ op: 'removeElement', ...guard } as const, flushChain('mac'), removeChain('mac')].map(inBridge),
       )
-      expect(lab().kernel.hasNftChain({ family: 'bridge', table, chain: 'mac', rules: [] })).toBe(false)
+      expect(fixture().kernel.hasNftChain({ family: 'bridge', table, chain: 'mac', rules: [] })).toBe(false)
     })
 
     it('refuses with ENOENT what speaks of packets that are routed', () => {

@@ -1,22 +1,22 @@
 import { describe, expect, it } from 'vitest'
 import { formatAddress, formatCidr, parseAddress, parseCidr } from '../../../src/core/address.ts'
 import type { Change, Route } from '../../../src/kernel/kernel.ts'
-import { addAddress, errnoOf, eventually, FAMILIES, type Lab, routesOf, setUp } from './fixture.ts'
+import { addAddress, errnoOf, eventually, FAMILIES, type KernelFixture, routesOf, setUp } from './fixture.ts'
 
 const add = (route: Route, replace = false): Change => ({ op: 'addRoute', route, replace })
 
-export function routeSentences(lab: () => Lab): void {
+export function routeSentences(fixture: () => KernelFixture): void {
   describe.each(FAMILIES.map((one) => [one.family, one] as const))('of %s', (_, family) => {
-    additionSentences(lab, family)
-    refusalSentences(lab, family)
-    lifeSentences(lab, family)
-    removalSentences(lab, family)
-    routeToSentences(lab, family)
+    additionSentences(fixture, family)
+    refusalSentences(fixture, family)
+    lifeSentences(fixture, family)
+    removalSentences(fixture, family)
+    routeToSentences(fixture, family)
   })
 
   it('of IPv4 without a gateway have scope link, with one scope universe, unless said otherwise', () => {
-    const { a } = lab()
-    const { index } = lab().livePair().near
+    const { a } = fixture()
+    const { index } = fixture().livePair().near
     const [one, two, three] = ['10.1.0.1/32', '10.2.0.0/24', '10.3.0.0/24'].map(parseCidr)
     if (!one || !two || !three) throw new Error('three routes')
     a.apply([
@@ -29,22 +29,22 @@ export function routeSentences(lab: () => Lab): void {
   })
 
   it('of IPv4 with host bits in the destination are refused with EINVAL', () => {
-    const { index } = lab().livePair().near
+    const { index } = fixture().livePair().near
     const route = { dst: parseCidr('10.3.0.1/24'), linkIndex: index }
-    expect(errnoOf(() => lab().a.apply([add(route)]))).toBe('EINVAL')
+    expect(errnoOf(() => fixture().a.apply([add(route)]))).toBe('EINVAL')
   })
 
   it('of IPv4 with a gateway are refused with ENETUNREACH in scope link', () => {
-    const { a } = lab()
-    const linkIndex = lab().livePair().near.index
+    const { a } = fixture()
+    const linkIndex = fixture().livePair().near.index
     a.apply([addAddress(linkIndex, parseCidr('10.1.0.2/24'))])
     const route = { dst: parseCidr('10.3.0.0/24'), linkIndex, gateway: parseAddress('10.1.0.1'), scope: 253 }
     expect(errnoOf(() => a.apply([add(route)]))).toBe('ENETUNREACH')
   })
 
   it('of IPv6 are refused with EINVAL when the gateway is an address of the namespace itself', () => {
-    const { a } = lab()
-    const linkIndex = lab().livePair().near.index
+    const { a } = fixture()
+    const linkIndex = fixture().livePair().near.index
     const own = parseCidr('fd00:1::2/64')
     a.apply([addAddress(linkIndex, own)])
     const route = { dst: parseCidr('fd00:5::/64'), linkIndex, gateway: own.address }
@@ -52,15 +52,15 @@ export function routeSentences(lab: () => Lab): void {
   })
 
   it('of IPv6 may use a link-local gateway that no route leads to', () => {
-    const { a } = lab()
-    const { index } = lab().livePair().near
+    const { a } = fixture()
+    const { index } = fixture().livePair().near
     a.apply([add({ dst: parseCidr('::/0'), linkIndex: index, gateway: parseAddress('fe80::1') })])
     expect(routesOf(a, index)).toEqual(['::/0 via fe80::1'])
   })
 
   it('of IPv6 are refused with EACCES where IPv6 is disabled', () => {
-    const { a } = lab()
-    const { index } = lab().livePair().near
+    const { a } = fixture()
+    const { index } = fixture().livePair().near
     a.writeSysctl('ipv6/conf/near/disable_ipv6', '1')
     expect(errnoOf(() => a.apply([add({ dst: parseCidr('fd00:5::/64'), linkIndex: index })]))).toBe('EACCES')
   })
@@ -69,24 +69,24 @@ export function routeSentences(lab: () => Lab): void {
 type Family = (typeof FAMILIES)[number]
 
 /** A link that is up and has the family's address, with the route of its prefix. */
-function addressed(lab: Lab, family: Family): number {
-  const { index } = lab.livePair().near
-  lab.a.apply([addAddress(index, family.address)])
+function addressed(fixture: KernelFixture, family: Family): number {
+  const { index } = fixture.livePair().near
+  fixture.a.apply([addAddress(index, family.address)])
   return index
 }
 
 /** The routes but that of the prefix. */
-function added(lab: Lab, index: number, { network }: Family): string[] {
-  return routesOf(lab.a, index).filter((route) => !route.startsWith(formatCidr(network)))
+function added(fixture: KernelFixture, index: number, { network }: Family): string[] {
+  return routesOf(fixture.a, index).filter((route) => !route.startsWith(formatCidr(network)))
 }
 
-function additionSentences(lab: () => Lab, family: Family): void {
+function additionSentences(fixture: () => KernelFixture, family: Family): void {
   const { address, gateway, gateway2, elsewhere } = family
   const via = formatAddress(gateway)
 
   it('are added with gateway, source, table and metrics as given', () => {
-    const { a } = lab()
-    const linkIndex = addressed(lab(), family)
+    const { a } = fixture()
+    const linkIndex = addressed(fixture(), family)
     const source = address.address
     a.apply([
       add({ dst: elsewhere, linkIndex, gateway, source, priority: 7, mtu: 1300, advmss: 1200, table: 100 }),
@@ -96,15 +96,15 @@ function additionSentences(lab: () => Lab, family: Family): void {
   })
 
   it('are added in a table above 255', () => {
-    const { a } = lab()
-    const linkIndex = addressed(lab(), family)
+    const { a } = fixture()
+    const linkIndex = addressed(fixture(), family)
     a.apply([add({ dst: elsewhere, linkIndex, gateway, table: 1000 })])
-    expect(added(lab(), linkIndex, family)).toEqual([`${formatCidr(elsewhere)} via ${via} table 1000`])
+    expect(added(fixture(), linkIndex, family)).toEqual([`${formatCidr(elsewhere)} via ${via} table 1000`])
   })
 
   it('lead to a gateway by way of a host route to it', () => {
-    const { a } = lab()
-    const linkIndex = lab().livePair().near.index
+    const { a } = fixture()
+    const linkIndex = fixture().livePair().near.index
     const host = { address: gateway, prefix: family.host.prefix }
     a.apply([add({ dst: host, linkIndex }), add({ dst: family.default, linkIndex, gateway })])
     expect(routesOf(a, linkIndex)).toEqual(
@@ -113,127 +113,127 @@ function additionSentences(lab: () => Lab, family: Family): void {
   })
 
   it('stand side by side when two gateways lead to the same destination', () => {
-    const { a } = lab()
-    const linkIndex = addressed(lab(), family)
+    const { a } = fixture()
+    const linkIndex = addressed(fixture(), family)
     a.apply([
       add({ dst: family.default, linkIndex, gateway }),
       add({ dst: family.default, linkIndex, gateway: gateway2 }),
     ])
-    expect(added(lab(), linkIndex, family)).toEqual([
+    expect(added(fixture(), linkIndex, family)).toEqual([
       `${formatCidr(family.default)} via ${via}`,
       `${formatCidr(family.default)} via ${formatAddress(gateway2)}`,
     ])
   })
 
   it('stand side by side when their priorities differ', () => {
-    const { a } = lab()
-    const linkIndex = addressed(lab(), family)
+    const { a } = fixture()
+    const linkIndex = addressed(fixture(), family)
     const route = { dst: elsewhere, linkIndex, gateway }
     a.apply([add({ ...route, priority: 5 }), add({ ...route, priority: 6 })])
-    expect(added(lab(), linkIndex, family)).toHaveLength(2)
+    expect(added(fixture(), linkIndex, family)).toHaveLength(2)
   })
 
   it('replace the one that is there when asked to', () => {
-    const { a } = lab()
-    const linkIndex = addressed(lab(), family)
+    const { a } = fixture()
+    const linkIndex = addressed(fixture(), family)
     a.apply([add({ dst: elsewhere, linkIndex, gateway })])
     a.apply([add({ dst: elsewhere, linkIndex, gateway: gateway2 }, true)])
-    expect(added(lab(), linkIndex, family)).toEqual([
+    expect(added(fixture(), linkIndex, family)).toEqual([
       `${formatCidr(elsewhere)} via ${formatAddress(gateway2)}`,
     ])
   })
 
   it('are added by a replacement when there is nothing to replace', () => {
-    const { a } = lab()
-    const linkIndex = addressed(lab(), family)
+    const { a } = fixture()
+    const linkIndex = addressed(fixture(), family)
     a.apply([add({ dst: elsewhere, linkIndex, gateway }, true)])
-    expect(added(lab(), linkIndex, family)).toEqual([`${formatCidr(elsewhere)} via ${via}`])
+    expect(added(fixture(), linkIndex, family)).toEqual([`${formatCidr(elsewhere)} via ${via}`])
   })
 }
 
-function refusalSentences(lab: () => Lab, family: Family): void {
+function refusalSentences(fixture: () => KernelFixture, family: Family): void {
   const { gateway, elsewhere, far } = family
 
   it('are refused with EEXIST when the very same is there', () => {
-    const linkIndex = addressed(lab(), family)
+    const linkIndex = addressed(fixture(), family)
     for (const route of [
       { dst: elsewhere, linkIndex },
       { dst: family.default, linkIndex, gateway },
     ]) {
-      lab().a.apply([add(route)])
-      expect(errnoOf(() => lab().a.apply([add(route)]))).toBe('EEXIST')
+      fixture().a.apply([add(route)])
+      expect(errnoOf(() => fixture().a.apply([add(route)]))).toBe('EEXIST')
     }
   })
 
   it(`are refused with ${family.offLink} when the gateway is not on the link`, () => {
-    const linkIndex = addressed(lab(), family)
+    const linkIndex = addressed(fixture(), family)
     const route = { dst: family.default, linkIndex, gateway: far }
-    expect(errnoOf(() => lab().a.apply([add(route)]))).toBe(family.offLink)
+    expect(errnoOf(() => fixture().a.apply([add(route)]))).toBe(family.offLink)
   })
 
   it('are refused with ENETDOWN on a link that is down', () => {
-    const { index } = lab().pair().near
-    expect(errnoOf(() => lab().a.apply([add({ dst: elsewhere, linkIndex: index })]))).toBe('ENETDOWN')
+    const { index } = fixture().pair().near
+    expect(errnoOf(() => fixture().a.apply([add({ dst: elsewhere, linkIndex: index })]))).toBe('ENETDOWN')
   })
 
   it('are refused with ENODEV on a link that does not exist', () => {
-    expect(errnoOf(() => lab().a.apply([add({ dst: elsewhere, linkIndex: 4711 })]))).toBe('ENODEV')
+    expect(errnoOf(() => fixture().a.apply([add({ dst: elsewhere, linkIndex: 4711 })]))).toBe('ENODEV')
   })
 
   it('are refused with EINVAL when the preferred source is no address of the namespace', () => {
-    const linkIndex = addressed(lab(), family)
+    const linkIndex = addressed(fixture(), family)
     const route = { dst: elsewhere, linkIndex, source: far }
-    expect(errnoOf(() => lab().a.apply([add(route)]))).toBe('EINVAL')
+    expect(errnoOf(() => fixture().a.apply([add(route)]))).toBe('EINVAL')
   })
 }
 
-function lifeSentences(lab: () => Lab, family: Family): void {
+function lifeSentences(fixture: () => KernelFixture, family: Family): void {
   const { gateway, gateway2, elsewhere } = family
 
   it('can be removed, and are refused with ESRCH when they are not there', () => {
-    const { a } = lab()
-    const route = { dst: elsewhere, linkIndex: addressed(lab(), family), gateway }
+    const { a } = fixture()
+    const route = { dst: elsewhere, linkIndex: addressed(fixture(), family), gateway }
     a.apply([add(route), { op: 'removeRoute', route }])
-    expect(added(lab(), route.linkIndex, family)).toEqual([])
+    expect(added(fixture(), route.linkIndex, family)).toEqual([])
     expect(errnoOf(() => a.apply([{ op: 'removeRoute', route }]))).toBe('ESRCH')
   })
 
   it('of another gateway, priority or table are left alone by a removal', () => {
-    const { a } = lab()
-    const linkIndex = addressed(lab(), family)
+    const { a } = fixture()
+    const linkIndex = addressed(fixture(), family)
     const route = { dst: elsewhere, linkIndex, gateway, priority: 7 }
     a.apply([add(route)])
     for (const other of [{ gateway: gateway2 }, { priority: 8 }, { table: 100 }]) {
       const removal: Change = { op: 'removeRoute', route: { ...route, ...other } }
       expect(errnoOf(() => a.apply([removal]))).toBe('ESRCH')
     }
-    expect(added(lab(), linkIndex, family)).toHaveLength(1)
+    expect(added(fixture(), linkIndex, family)).toHaveLength(1)
   })
 
   it('are shown for their own link only', () => {
-    const { a } = lab()
-    const linkIndex = addressed(lab(), family)
-    const bridge = lab().bridge().index
+    const { a } = fixture()
+    const linkIndex = addressed(fixture(), family)
+    const bridge = fixture().bridge().index
     a.apply([setUp(bridge), add({ dst: elsewhere, linkIndex })])
     expect(routesOf(a, bridge)).toEqual([])
     expect(a.routes(4711)).toEqual([])
   })
 
   it('are all gone when the link goes down, and do not come back with it', () => {
-    const { a } = lab()
-    const linkIndex = addressed(lab(), family)
+    const { a } = fixture()
+    const linkIndex = addressed(fixture(), family)
     a.apply([add({ dst: elsewhere, linkIndex, gateway }), add({ dst: elsewhere, linkIndex, table: 100 })])
     a.apply([{ op: 'setLink', link: { index: linkIndex }, up: false }])
     expect(routesOf(a, linkIndex)).toEqual([])
     a.apply([setUp(linkIndex)])
-    expect(added(lab(), linkIndex, family)).toEqual([])
+    expect(added(fixture(), linkIndex, family)).toEqual([])
   })
 }
 
-function removalSentences(lab: () => Lab, family: Family): void {
+function removalSentences(fixture: () => KernelFixture, family: Family): void {
   it('are gone with their link', () => {
-    const { a } = lab()
-    const linkIndex = addressed(lab(), family)
+    const { a } = fixture()
+    const linkIndex = addressed(fixture(), family)
     a.apply([
       add({ dst: family.elsewhere, linkIndex, gateway: family.gateway }),
       { op: 'removeLink', link: { index: linkIndex } },
@@ -243,17 +243,17 @@ function removalSentences(lab: () => Lab, family: Family): void {
   })
 }
 
-function routeToSentences(lab: () => Lab, family: Family): void {
+function routeToSentences(fixture: () => KernelFixture, family: Family): void {
   const { gateway, elsewhere, far } = family
 
   it('lead nowhere in a fresh namespace', () => {
-    expect(lab().a.routeTo(far)).toBeUndefined()
+    expect(fixture().a.routeTo(far)).toBeUndefined()
   })
 
   it('are found by the longest prefix', () => {
-    const { a } = lab()
-    const linkIndex = addressed(lab(), family)
-    const bridge = lab().bridge().index
+    const { a } = fixture()
+    const linkIndex = addressed(fixture(), family)
+    const bridge = fixture().bridge().index
     a.apply([setUp(bridge), add({ dst: family.default, linkIndex, gateway })])
     expect(a.routeTo(far)).toBe(linkIndex)
     a.apply([add({ dst: elsewhere, linkIndex: bridge })])
@@ -262,15 +262,15 @@ function routeToSentences(lab: () => Lab, family: Family): void {
   })
 
   it('lead nowhere to an address of the namespace itself', () => {
-    const { a } = lab()
-    addressed(lab(), family)
+    const { a } = fixture()
+    addressed(fixture(), family)
     expect(eventually(() => a.routeTo(family.address.address) === undefined)).toBe(true)
   })
 
   it('of the lower priority number win', () => {
-    const { a } = lab()
-    const linkIndex = addressed(lab(), family)
-    const bridge = lab().bridge().index
+    const { a } = fixture()
+    const linkIndex = addressed(fixture(), family)
+    const bridge = fixture().bridge().index
     a.apply([
       setUp(bridge),
       add({ dst: elsewhere, linkIndex: bridge, priority: 9 }),
@@ -280,8 +280,8 @@ function routeToSentences(lab: () => Lab, family: Family): void {
   })
 
   it('are told as they stand in their table, with its policy rules', () => {
-    const { a } = lab()
-    const linkIndex = addressed(lab(), family)
+    const { a } = fixture()
+    const linkIndex = addressed(fixture(), family)
     a.apply([add({ dst: family.default, linkIndex, gateway, mtu: 1300 })])
     // A socket that has dumped is stricter.
     a.addresses(linkIndex)
@@ -293,12 +293,12 @@ function routeToSentences(lab: () => Lab, family: Family): void {
   })
 
   it('are told of none where there is none', () => {
-    expect(lab().a.routing([far]).routes).toEqual([[]])
+    expect(fixture().a.routing([far]).routes).toEqual([[]])
   })
 
   it('to everywhere are told for one table', () => {
-    const { a } = lab()
-    const linkIndex = addressed(lab(), family)
+    const { a } = fixture()
+    const linkIndex = addressed(fixture(), family)
     a.apply([add({ dst: family.default, linkIndex, gateway, table: 77 })])
     const { family: number } = gateway
     expect(a.defaultRoutes(number, 77)).toMatchObject([{ dst: family.default, linkIndex, gateway }])

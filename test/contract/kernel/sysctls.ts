@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { parseCidr } from '../../../src/core/address.ts'
 import { faultOf } from '../../support/fault_of.ts'
-import { addAddress, errnoOf, type Lab } from './fixture.ts'
+import { addAddress, errnoOf, type KernelFixture } from './fixture.ts'
 
-export function sysctlSentences(lab: () => Lab): void {
+export function sysctlSentences(fixture: () => KernelFixture): void {
   it('belong to one namespace', () => {
-    const { a, b } = lab()
+    const { a, b } = fixture()
     a.writeSysctl('ipv4/ip_forward', '1')
     b.writeSysctl('ipv4/ip_forward', '0')
     expect(a.readSysctl('ipv4/ip_forward')).toBe('1')
@@ -13,24 +13,24 @@ export function sysctlSentences(lab: () => Lab): void {
   })
 
   it('of an interface are there as long as the interface', () => {
-    const { a } = lab()
+    const { a } = fixture()
     const key = 'ipv4/conf/near/forwarding'
     expect(a.readSysctl(key)).toBeUndefined()
-    lab().pair()
+    fixture().pair()
     expect(a.readSysctl(key)).toBe('0')
     a.apply([{ op: 'removeLink', link: { name: 'near' } }])
     expect(a.readSysctl(key)).toBeUndefined()
   })
 
   it('of an interface whose name has a dot are its own', () => {
-    const { a } = lab()
-    lab().bridge('br0.100')
+    const { a } = fixture()
+    fixture().bridge('br0.100')
     a.writeSysctl('ipv4/conf/br0.100/arp_notify', '1')
     expect(a.readSysctl('ipv4/conf/br0.100/arp_notify')).toBe('1')
   })
 
   it('are undefined when read and refused with ENOENT when written if there is no such key', () => {
-    const { a } = lab()
+    const { a } = fixture()
     expect(a.readSysctl('ipv4/no_such_key')).toBeUndefined()
     const fault = faultOf(() => a.writeSysctl('ipv4/no_such_key', '1'))
     expect(fault.errno).toBe('ENOENT')
@@ -38,15 +38,15 @@ export function sysctlSentences(lab: () => Lab): void {
   })
 
   it('are refused with EINVAL when the value is no number', () => {
-    expect(errnoOf(() => lab().a.writeSysctl('ipv4/ip_forward', 'yes'))).toBe('EINVAL')
+    expect(errnoOf(() => fixture().a.writeSysctl('ipv4/ip_forward', 'yes'))).toBe('EINVAL')
   })
 
   it('of forwarding reach every interface, the new ones too', () => {
-    const { a } = lab()
-    lab().bridge()
+    const { a } = fixture()
+    fixture().bridge()
     a.writeSysctl('ipv4/ip_forward', '1')
     a.writeSysctl('ipv6/conf/all/forwarding', '1')
-    lab().pair()
+    fixture().pair()
     for (const name of ['br0', 'near', 'default', 'all']) {
       expect([name, a.readSysctl(`ipv4/conf/${name}/forwarding`)]).toEqual([name, '1'])
       expect([name, a.readSysctl(`ipv6/conf/${name}/forwarding`)]).toEqual([name, '1'])
@@ -54,18 +54,18 @@ export function sysctlSentences(lab: () => Lab): void {
   })
 
   it('of the pseudo-interface default hold for new interfaces', () => {
-    const { a } = lab()
+    const { a } = fixture()
     a.writeSysctl('ipv4/conf/default/send_redirects', '0')
     a.writeSysctl('ipv6/conf/default/accept_ra', '0')
-    lab().pair()
+    fixture().pair()
     expect(a.readSysctl('ipv4/conf/near/send_redirects')).toBe('0')
     expect(a.readSysctl('ipv6/conf/near/accept_ra')).toBe('0')
   })
 
   it('accept_ra is shown with its link, on one that is large enough for IPv6', () => {
-    const { a } = lab()
+    const { a } = fixture()
     const link = { name: 'near' }
-    expect(lab().pair().near.acceptRa).toBe(1)
+    expect(fixture().pair().near.acceptRa).toBe(1)
     a.writeSysctl('ipv6/conf/near/accept_ra', '2')
     expect(a.link(link)?.acceptRa).toBe(2)
     a.writeSysctl('ipv6/conf/near/accept_ra', '0')
@@ -74,10 +74,10 @@ export function sysctlSentences(lab: () => Lab): void {
   })
 
   it('of the pseudo-interface default reach interfaces that have no setting of their own, in IPv4 only', () => {
-    const { a } = lab()
-    lab().bridge()
-    lab().pair()
-    a.apply([addAddress(lab().bridge('br1').index, parseCidr('10.1.0.1/24'))])
+    const { a } = fixture()
+    fixture().bridge()
+    fixture().pair()
+    a.apply([addAddress(fixture().bridge('br1').index, parseCidr('10.1.0.1/24'))])
     a.writeSysctl('ipv4/conf/near/send_redirects', '1')
     a.writeSysctl('ipv4/conf/default/send_redirects', '0')
     a.writeSysctl('ipv6/conf/default/accept_ra', '0')
@@ -87,8 +87,8 @@ export function sysctlSentences(lab: () => Lab): void {
   })
 
   it('for all interfaces switch IPv6 off on each', () => {
-    const { a } = lab()
-    const { index } = lab().pair().near
+    const { a } = fixture()
+    const { index } = fixture().pair().near
     a.writeSysctl('ipv6/conf/all/disable_ipv6', '1')
     expect(a.readSysctl('ipv6/conf/near/disable_ipv6')).toBe('1')
     expect(a.addresses(index)).toEqual([])
@@ -96,8 +96,8 @@ export function sysctlSentences(lab: () => Lab): void {
 
   describe('that are set with the link', () => {
     it('are those of IPv4 that were named, and no others', () => {
-      const { a } = lab()
-      const { index } = lab().pair().near
+      const { a } = fixture()
+      const { index } = fixture().pair().near
       a.apply([{ op: 'setLink', link: { index }, ipv4: { sendRedirects: false, arpNotify: true } }])
       const read = (leaf: string) => a.readSysctl(`ipv4/conf/near/${leaf}`)
       expect([read('send_redirects'), read('arp_notify'), read('forwarding')]).toEqual(['0', '1', '0'])
@@ -106,8 +106,8 @@ export function sysctlSentences(lab: () => Lab): void {
     })
 
     it('say whether the kernel makes a link-local address', () => {
-      const { a } = lab()
-      const { index } = lab().pair().near
+      const { a } = fixture()
+      const { index } = fixture().pair().near
       const read = () => a.readSysctl('ipv6/conf/near/addr_gen_mode')
       a.apply([{ op: 'setLink', link: { index }, ipv6LinkLocal: false }])
       expect(read()).toBe('1')

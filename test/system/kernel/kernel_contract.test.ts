@@ -1,6 +1,6 @@
 import { beforeAll } from 'vitest'
 import { createLinuxKernel } from '../../../src/kernel/linux/kernel.ts'
-import { describeKernelContract, type KernelWorld } from '../../contract/kernel.ts'
+import { describeKernelContract, type KernelUnderTest } from '../../contract/kernel.ts'
 import { enterPrivateNamespaces, run } from '../../support/node/private_namespaces.ts'
 
 const PLAIN_FILE = '/run/plain-file'
@@ -12,12 +12,12 @@ beforeAll(() => {
   vlans = hasVlans()
 })
 
-describeKernelContract('Linux', linuxWorld)
+describeKernelContract('Linux', linuxUnderTest)
 
 const kernel = createLinuxKernel()
 let count = 0
 
-function linuxWorld(): KernelWorld {
+function linuxUnderTest(): KernelUnderTest {
   return {
     kernel,
     vlans,
