@@ -6,18 +6,13 @@ import { parseArgs } from 'node:util'
 export const PARTS = ['calls', 'burst', 'leases', 'footprint', 'traffic'] as const
 export type Part = (typeof PARTS)[number]
 
-/** A plugin that the reader wants to see beside ours. */
-export type PluginChoice = {
-  readonly directory: string
-  readonly type: string
-  /** Keys that are added to the configuration, or replace what is there. */
-  readonly keys: Readonly<Record<string, unknown>>
-}
+/** A plugin to compare with ours, called with the configuration of the reference bridge. */
+export type PluginChoice = { readonly directory: string; readonly type: string }
 
 export type Options = {
   readonly parts: readonly Part[]
   readonly quick: boolean
-  /** Rounds of each measurement; each has a number of its own when it is left out. */
+  /** Rounds of each measurement. Default: a number for each of them. */
   readonly rounds?: number
   readonly plugins: readonly PluginChoice[]
   /** An absolute path. */
@@ -25,7 +20,7 @@ export type Options = {
   readonly help: boolean
 }
 
-/** A mistake on the command line. The message names the option and the hint. */
+/** A mistake on the command line. The message names the option and the remedy. */
 export class OptionError extends Error {}
 
 export const HELP = `Measures Bowline beside the reference plugins bridge and host-local, in namespaces of its own.
@@ -33,26 +28,31 @@ export const HELP = `Measures Bowline beside the reference plugins bridge and ho
   npm run bench -- [OPTIONS]
 
   --quick              fewer rounds, and no store of 60,000 leases
-  --rounds N           so many rounds of everything
-  --only PART[,PART]   ${PARTS.join(', ')}; all of them unless told otherwise
-  --plugin DIR:TYPE[:JSON]
-                       puts another plugin beside it: the executable DIR/TYPE, called with the configuration of the
-                       reference bridge and the keys of the JSON object. {subnet4}, {subnet6} and {masquerade} in it
-                       stand for what is measured. May be given again
+  --rounds N           N rounds of everything
+  --only PART[,PART]   ${PARTS.join(', ')}; default: all
+  --plugin DIR:TYPE    adds the plugin DIR/TYPE, with the configuration of the reference bridge. May be repeated
   --svg FILE           draws the ratios
 
-On a machine that is also busy with other things: nice -n -20 npm run bench
+On a busy machine: nice -n -20 npm run bench
 `
 
 /** Reads the command line. Relative paths are taken from `cwd`. Throws an OptionError. */
 export function parseOptions(args: readonly string[], cwd: string): Options {
   const { only, quick = false, rounds, plugin = [], svg, help = false } = parse(args)
+  const parts = only?.split(',') ?? PARTS
+  const unknown = parts.find((name) => !PARTS.some((part) => part === name))
+  if (unknown !== undefined) throw new OptionError(`--only: unknown part ${unknown}. Use ${PARTS.join(', ')}`)
+  if (rounds !== undefined && !/^[1-9]\d{0,3}$/.test(rounds))
+    throw new OptionError(`--rounds: ${rounds} is not a number of rounds. Use 1 to 9999`)
+  const drawing = svg === undefined ? undefined : resolve(cwd, svg)
+  if (drawing && !statSync(dirname(drawing), { throwIfNoEntry: false })?.isDirectory())
+    throw new OptionError(`--svg: there is no directory ${dirname(drawing)}. Create it, or name another one`)
   return {
-    parts: only === undefined ? PARTS : partsOf(only),
+    parts: PARTS.filter((part) => parts.includes(part)),
     quick,
-    ...(rounds !== undefined && { rounds: roundsOf(rounds) }),
+    ...(rounds !== undefined && { rounds: Number(rounds) }),
     plugins: plugin.map((text) => pluginOf(text, cwd)),
-    ...(svg !== undefined && { svg: writable(resolve(cwd, svg)) }),
+    ...(drawing && { svg: drawing }),
     help,
   }
 }
@@ -75,41 +75,9 @@ function parse(args: readonly string[]) {
   }
 }
 
-function partsOf(text: string): Part[] {
-  const names = text.split(',')
-  const unknown = names.find((name) => !PARTS.some((part) => part === name))
-  if (unknown === undefined) return PARTS.filter((part) => names.includes(part))
-  throw new OptionError(`--only: there is no part ${JSON.stringify(unknown)}. Use ${PARTS.join(', ')}`)
-}
-
-function roundsOf(text: string): number {
-  if (/^[1-9]\d{0,3}$/.test(text)) return Number(text)
-  throw new OptionError(`--rounds: ${JSON.stringify(text)} is no number of rounds. Use 1 to 9999`)
-}
-
 function pluginOf(text: string, cwd: string): PluginChoice {
-  const [, given = '', type = '', json = '{}'] = /^([^:]+):([^:/]+)(?::(.*))?$/s.exec(text) ?? []
-  if (!given)
-    throw new OptionError(`--plugin: ${JSON.stringify(text)} is not DIR:TYPE[:JSON]. Use /opt/cni/bin:ptp`)
+  const [given = '', type = ''] = text.split(':')
   const directory = resolve(cwd, given)
-  if (existsSync(join(directory, type))) return { directory, type, keys: keysOf(json) }
-  throw new OptionError(
-    `--plugin: there is no ${join(directory, type)}. Give the directory that the plugin is in`,
-  )
-}
-
-function keysOf(json: string): Record<string, unknown> {
-  try {
-    const keys: unknown = JSON.parse(json)
-    if (typeof keys === 'object' && keys !== null && !Array.isArray(keys)) return { ...keys }
-  } catch {}
-  throw new OptionError(
-    `--plugin: ${JSON.stringify(json)} is no JSON object. Quote it: '/opt/cni/bin:ptp:{"mtu":1400}'`,
-  )
-}
-
-/** Now, and not at the end of the measurement. */
-function writable(path: string): string {
-  if (statSync(dirname(path), { throwIfNoEntry: false })?.isDirectory()) return path
-  throw new OptionError(`--svg: there is no directory ${dirname(path)}. Make it, or name another one`)
+  if (type && existsSync(join(directory, type))) return { directory, type }
+  throw new OptionError(`--plugin: ${text} is not DIR:TYPE of a plugin. Use one like /opt/cni/bin:ptp`)
 }
