@@ -6,8 +6,8 @@ import { jsonResult, networkConfig, networkConfigList } from '../src/cni/schema.
 import type { Rule } from '../src/cni/validate.ts'
 
 /**
- * Writes what is made from src/cni/schema.ts: the JSON Schema for editors, and the rules that the plugin checks a
- * configuration with. With --check it writes nothing, and fails if a file on disk is not what it would write.
+ * Generates files from src/cni/schema.ts: the JSON Schema for editors, and the rules by which the plugin checks a
+ * configuration. With --check it writes nothing, and fails if a file on disk differs.
  */
 function main(check: boolean): void {
   const root = join(dirname(import.meta.path), '..')
@@ -20,12 +20,12 @@ function main(check: boolean): void {
   }
 }
 
-/** The files below `root` that are missing or not what the schema makes, with what they should hold. */
+/** Returns the files below `root` that are missing or differ from the schema, with their right contents. */
 export function staleFiles(root: string): { path: string; text: string }[] {
   return generatedFiles().filter(({ path, text }) => readOrEmpty(join(root, path)) !== text)
 }
 
-/** The files by their paths from the root of the repository. */
+/** Returns the files by their paths from the root of the repository. */
 function generatedFiles(): { path: string; text: string }[] {
   return [
     { path: 'conf/bowline.schema.json', text: editorSchema() },
@@ -53,7 +53,7 @@ function toJsonSchema(schema: z.ZodType): JsonSchema {
   return z.toJSONSchema(schema, { io: 'input', target: 'draft-7' }) as JsonSchema
 }
 
-/** Our formats have no meaning outside this repository; editors go by the patterns. */
+/** Leaves out our formats, which have no meaning outside this repository; editors use the patterns. */
 function editorSchema(): string {
   const schema = toJsonSchema(networkConfigList)
   return `${JSON.stringify(schema, (key, value) => (key === 'format' && value in FORMATS ? undefined : value), 2)}\n`
@@ -106,7 +106,7 @@ function countUses(rule: Rule, uses: Map<string, number>): void {
   for (const child of childrenOf(rule)) countUses(child, uses)
 }
 
-/** A rule as source. One that is used more than once becomes a constant of its own: the plugin path pays by the byte. */
+/** Returns a rule as source. A rule that is used twice becomes a constant, since every byte on the plugin path costs time. */
 function literal(
   rule: Rule,
   uses: Map<string, number>,

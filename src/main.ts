@@ -67,7 +67,7 @@ function commandContext(): CommandContext {
   }
 }
 
-/** From `NAME=VALUE`; of two with one name the first counts, as it does for getenv(3). */
+/** Reads `NAME=VALUE`. The first of two with one name counts, as for getenv(3). */
 function environmentOf(variables: readonly string[]): Record<string, string> {
   const env = Object.create(null) as Record<string, string>
   for (const variable of variables) {

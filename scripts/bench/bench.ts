@@ -17,7 +17,7 @@ import { trafficExperiments } from './traffic.ts'
 
 const PLUGINS = '/run/bench-plugins'
 
-/** scripts/bench/run has put this process into a process namespace; here it gets a network and mounts of its own. */
+/** Runs in the process namespace of scripts/bench/run, and gives the process a network and mounts of its own. */
 async function main(): Promise<void> {
   const cwd = process.env['BOWLINE_BENCH_CWD'] ?? process.cwd()
   const options = parseOptions(process.argv.slice(2), cwd)

@@ -12,12 +12,12 @@ import type { Contender, Experiment } from './rounds.ts'
 import type { Subject } from './subjects.ts'
 
 const PODS = 100
-/** As many calls at a time as a runtime has under way on a busy node. */
+/** The number of concurrent calls of a runtime on a busy node. */
 const AT_A_TIME = 8
-/** Then the addresses of the last pods are settled as well. */
+/** After this time the addresses of the last pods are no longer tentative. */
 const AGE_MS = 1500
 
-/** Many pods at once, as when a node starts or is drained. */
+/** Measures many pods at once, as when a node starts or is drained. */
 export function burstExperiment(subjects: readonly Subject[], rounds: number): Experiment {
   return experimentOn(subjects, {
     title: `${PODS} pods, ${AT_A_TIME} at a time, ipMasq`,
@@ -43,7 +43,7 @@ function burstContender({ contender, network, pods }: Bench): Contender {
   }
 }
 
-/** From the first start to the last end, and the pods with what their calls have answered. */
+/** Returns the time from the first start to the last end, and the pods with their results. */
 async function burst(
   network: Network,
   verb: Verb,

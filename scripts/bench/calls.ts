@@ -10,12 +10,12 @@ const SHAPES: readonly (readonly [string, NetworkShape])[] = [
   ['dual stack + ipMasq', DUAL],
 ]
 /**
- * How many pods a node has while calls are measured. A pod is detached when so many others have come after it, which
- * takes a second or two: by then its addresses are settled, as those of nearly every pod are in real life.
+ * The number of pods on a node while calls are measured. A pod is detached when this many others have been attached after
+ * it, a second or two later: by then its addresses are no longer tentative, as for nearly every pod in real life.
  */
 const LIVING = 8
 
-/** VERSION, which is the start of the process alone; then ADD and DEL of one pod on each kind of network. */
+/** Measures VERSION, which is only the start of the process; then ADD and DEL of one pod on each kind of network. */
 export function callExperiments(subjects: readonly Subject[], rounds: number): Experiment[] {
   const experiment = (title: string, warmUps: number, contenderOf: (bench: Bench) => Contender) =>
     experimentOn(subjects, {
@@ -36,7 +36,7 @@ function startContender({ contender, network }: Bench): Contender {
   return { ...contender, measure: () => ({ VERSION: call(on, 'VERSION').ms }) }
 }
 
-/** ADD of one pod, and once the node has its pods, DEL of the oldest. */
+/** Measures ADD of one pod and, once the node has its pods, DEL of the oldest. */
 function attachContender({ contender, network, pods }: Bench, shape: NetworkShape): Contender {
   const idle = pods(LIVING + 1)
   const living: Added[] = []

@@ -6,7 +6,7 @@ import { type Bench, call, commandOf, experimentOn, outputOf, unattached } from 
 import type { Contender, Experiment } from './rounds.ts'
 import type { Subject } from './subjects.ts'
 
-/** What a node has to hold: the files, and the memory of an ADD with most to do. */
+/** Measures the size of the files, and the memory of the ADD with most work. */
 export function footprintExperiment(subjects: readonly Subject[], rounds: number): Experiment {
   return experimentOn(subjects, {
     title: 'of an ADD, dual stack + ipMasq',
@@ -21,7 +21,7 @@ function footprintContender(bench: Bench): Contender {
   const [pod] = bench.pods(1)
   if (!pod) throw new Error('no pod')
   const network = bench.network(DUAL)
-  // Pages of a file that wait to be written would count as the memory of whoever maps them.
+  // Dirty pages of a file would count as memory of the processes that map it.
   run(`sync ${bench.subject.programs.map(quote).join(' ')}`)
   return {
     ...bench.contender,
@@ -49,7 +49,7 @@ function footprintContender(bench: Bench): Contender {
   }
 }
 
-/** The bytes of the executable, and of the IPAM plugin that it starts. */
+/** Returns the bytes of the executable and of the IPAM plugin that it starts. */
 function sizeOf({ programs }: Subject): number {
   return programs.reduce((sum, path) => sum + statSync(path).size, 0)
 }
@@ -59,8 +59,8 @@ const ANSWER = '/run/bench-answer'
 const PIPE = '/run/bench-pipe'
 const TIMEOUT_MS = 60_000
 /**
- * Runs a program whose standard output is a full pipe, so that it is held in its last act, to write its answer. Prints
- * its private dirty memory then, in units of 1,024 bytes: what one more process of the kind costs. Nothing is traced.
+ * Runs a program with a full pipe as standard output, so that it blocks in its last step, the write of its answer. Prints
+ * its private dirty memory then, in units of 1,024 bytes: the cost of one more such process. Nothing is traced.
  */
 const HELD = `
 status=0; rm -f ${PIPE}; mkfifo ${PIPE}; exec 3<>${PIPE}

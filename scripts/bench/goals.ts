@@ -1,7 +1,7 @@
-/** What is to be reached at most: a ratio to the base, or where `isAbsolute` a value. */
+/** An upper limit: of the ratio to the base, or of the value if `isAbsolute`. */
 export type Goal = { readonly limit: number; readonly isAbsolute?: boolean }
 
-/** Returns the goal of a contender in what was measured, if it has one. */
+/** Returns the goal of a contender in a metric, if it has one. */
 export function goalOf(what: string, contender: string): Goal | undefined {
   return GOALS[what]?.[contender]
 }

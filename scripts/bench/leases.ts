@@ -7,7 +7,7 @@ import type { Subject } from './subjects.ts'
 const SMALL = { masquerade: false, subnet4: '10.32.0.0/24' }
 const LARGE = { masquerade: false, subnet4: '10.32.0.0/16' }
 
-/** ADD where there are leases already, and the first one of a network, both beside an empty /24. */
+/** Measures ADD on a network with leases, and the first ADD of a network, each beside an empty /24. */
 export function leaseExperiments(
   subjects: readonly Subject[],
   rounds: number,
@@ -36,7 +36,7 @@ export function leaseExperiments(
   ]
 }
 
-/** ADD of one pod, which is detached again after each measurement. */
+/** Measures ADD of one pod, which is detached after each measurement. */
 function contenderOf({ pods }: Bench, name: string, networkOf: () => Network): Contender {
   const [pod] = pods(1)
   return {
@@ -50,7 +50,7 @@ function contenderOf({ pods }: Bench, name: string, networkOf: () => Network): C
   }
 }
 
-/** Leases in the layout that ours and host-local share, with the file that says which one was made last. */
+/** Creates leases in host-local's layout, which is ours too, with the file that names the last one. */
 function networkWith(bench: Bench, shape: Network['shape'], count: number, suffix = `-${count}`): Network {
   const plain = bench.network(shape)
   const network = { ...plain, name: `${plain.name}${suffix}` }
@@ -63,7 +63,7 @@ function networkWith(bench: Bench, shape: Network['shape'], count: number, suffi
   return network
 }
 
-/** The addresses of the subnet from the one after the gateway on. */
+/** Returns the addresses of the subnet after the gateway. */
 function addressAt(index: number): string {
   return `10.32.${(index + 2) >> 8}.${(index + 2) & 0xff}`
 }

@@ -6,7 +6,7 @@ import { run } from '../../test/support/node/private_namespaces.ts'
 
 const BRIDGE_FILTER = '/proc/sys/net/bridge/bridge-nf-call-iptables'
 
-/** What the numbers depend on, as lines of text. `plugins` has what is compared. */
+/** Describes the conditions of the measurement in lines of text. `plugins` is the directory of the compared plugins. */
 export function describeMachine(plugins: string): string {
   const all = cpus()
   const [load = 0] = loadavg()

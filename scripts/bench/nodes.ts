@@ -6,41 +6,41 @@ import { createNetns, type Netns } from '../../test/support/node/sandbox.ts'
 import type { Contender, Experiment } from './rounds.ts'
 import { type NetworkShape, REFERENCE, type Subject } from './subjects.ts'
 
-/** A network namespace that plays a machine: a plugin is called in it, pods are attached to it. */
+/** A network namespace as a machine: plugins are called in it, pods are attached to it. */
 type Node = { readonly name: string; readonly enter: <T>(work: () => T) => T }
 
 /** A network of one subject on one node. */
 export type Network = {
   readonly subject: Subject
   readonly node: Node
-  /** The name that leases and records are kept under. */
+  /** Leases and records are stored under this name. */
   readonly name: string
   readonly shape: NetworkShape
 }
 
-/** A pod that is on a network. */
+/** An attached pod. */
 export type Added = {
   readonly pod: Netns
   readonly containerId: string
-  /** What ADD answered; DEL gets it back, as from a runtime. */
+  /** The result of ADD. DEL gets it, as from a runtime. */
   readonly prevResult?: PluginOutput
 }
 
-/** A subject with two nodes of its own that one veth pair joins: nobody meets the rules and bridges of another. */
+/** A subject with two nodes of its own, joined by a veth pair: no subject meets the rules and bridges of another. */
 export type Bench = {
   readonly subject: Subject
-  /** Name and base of a contender that is this subject: all but the reference are compared with the reference. */
+  /** The name and base of this subject as a contender. Every other subject is compared with the reference. */
   readonly contender: { readonly name: string; readonly base?: string }
   readonly nodes: readonly [Node, Node]
   /** The subject's network on the first node, or the second. */
   readonly network: (shape: NetworkShape, node?: 0 | 1) => Network
-  /** Pods that are attached to nothing. */
+  /** Creates pods without a network. */
   readonly pods: (count: number) => Netns[]
 }
 
 export type Verb = 'ADD' | 'DEL' | 'VERSION'
 
-/** The kernel ends some of its work after the call that asked for it: the next one is not to pay for it. */
+/** The kernel finishes some work after a call has returned. This pause keeps it out of the next measurement. */
 const SETTLE_MS = 5
 /** Removed namespaces keep the kernel busy for longer. */
 const REMOVAL_MS = 500
@@ -49,7 +49,7 @@ const DATA_DIRS = '/var/lib/cni/bench'
 
 let serial = 0
 
-/** An experiment that gives each subject nodes of its own, and takes them away again, with pods and stores. */
+/** Returns an experiment that gives each subject nodes of its own, and removes them at the end, with pods and stores. */
 export function experimentOn(
   subjects: readonly Subject[],
   { contendersOf, ...rest }: Omit<Experiment, 'prepare'> & { contendersOf: (bench: Bench) => Contender[] },
@@ -91,7 +91,7 @@ function createBench(subject: Subject, names: string[]): Bench {
 function createNode(name: string): Node {
   const handle = openHandle(createNetns(name).path)
   const enter = <T>(work: () => T) => within(handle, work)
-  // As on any Kubernetes node: some plugins leave it to their agent.
+  // Kubernetes nodes forward; some plugins leave it to their agent.
   for (const key of ['ipv4/ip_forward', 'ipv6/conf/all/forwarding'])
     enter(() => writeFileSync(`/proc/sys/net/${key}`, '1'))
   return { name, enter }
@@ -105,19 +105,19 @@ function uplink(node: string, own: number, other: number): string {
     ip -n ${node} -6 route add default via 2001:db8::${other}`
 }
 
-/** A container under an id that was not there before. */
+/** Returns a container with a new id. */
 export function unattached(pod: Netns): Added {
   return { pod, containerId: (++serial).toString(16).padStart(64, 'c') }
 }
 
-/** Attaches a pod; returns how long it took. */
+/** Attaches a pod. Returns the time that it took. */
 export function addPod(network: Network, pod: Netns): { readonly ms: number; readonly added: Added } {
   const added = unattached(pod)
   const { ms, output } = call(network, 'ADD', added)
   return { ms, added: { ...added, prevResult: output } }
 }
 
-/** Calls the plugin on its node, and waits for its end. Throws with its answer when it fails. */
+/** Calls the plugin on its node and waits for its end. Throws an error with its answer if it fails. */
 export function call(
   network: Network,
   verb: Verb,
@@ -133,7 +133,7 @@ export function call(
   return { ms, output: outputOf(network, verb, { exitCode, text: `${stdout}`, errors: `${stderr}` }) }
 }
 
-/** The call as a runtime makes it. */
+/** Returns the command, environment and input of a call, as from a runtime. */
 export function commandOf({ subject, name, shape }: Network, verb: Verb, pod?: Added) {
   const config = {
     cniVersion: '1.0.0',
@@ -153,7 +153,7 @@ export function commandOf({ subject, name, shape }: Network, verb: Verb, pod?: A
   return { command: [subject.programs[0]], env, input: new TextEncoder().encode(JSON.stringify(config)) }
 }
 
-/** What a call has answered. Throws when it has failed: a failed call would be a fast one. */
+/** Returns the result of a call. Throws if it failed: a failed call would count as a fast one. */
 export function outputOf(
   { subject, name }: Network,
   verb: Verb,
@@ -165,7 +165,7 @@ export function outputOf(
   )
 }
 
-/** Where the leases of a network are. */
+/** Returns the directory of a network's leases. */
 export function leaseDirOf({ name }: Network): string {
   return `${DATA_DIRS}/${name}/${name}`
 }

@@ -1,23 +1,23 @@
 import { type Goal, goalOf } from './goals.ts'
 import { pairedRatio, quantile, type Series, type Unit } from './rounds.ts'
 
-/** What was found of one contender in one metric: the line of a table, a bar of the drawing. */
+/** The result of one contender in one metric: a line of a table, a bar of the drawing. */
 export type Finding = {
   /** `ADD, plain`. */
   readonly what: string
   readonly contender: string
   readonly unit: Unit
   readonly median: number
-  /** A tenth of the measurements is below the first, a tenth above the second. */
+  /** The 10th and the 90th percentile. */
   readonly spread: readonly [number, number]
-  /** What `ratio` is to, with the median of the ratios of each round; absent for the base itself. */
+  /** The base of `ratio`, which is the median of the ratios of each round. Both are absent for the base itself. */
   readonly base?: string
   readonly ratio?: number
   readonly goal?: Goal
   readonly isMet?: boolean
 }
 
-/** The findings of a series: the base, and behind it what is compared with it. */
+/** Returns the findings of a series, the base first. */
 export function findingsOf({ what, unit, contenders }: Series): Finding[] {
   const findings = contenders.map(({ name, base, values }): Finding => {
     const baseValues = contenders.find((one) => one.name === base)?.values
@@ -37,7 +37,7 @@ export function findingsOf({ what, unit, contenders }: Series): Finding[] {
   return findings.toSorted((a, b) => Number(a.base !== undefined) - Number(b.base !== undefined))
 }
 
-/** The findings as lines of text, a heading for each metric. */
+/** Formats the findings as a table with a heading for each metric. */
 export function tableOf(findings: readonly Finding[]): string {
   const rows = findings.map((finding, i) => {
     const { what, contender, unit, median, spread, ratio, goal, isMet } = finding
@@ -54,7 +54,7 @@ export function tableOf(findings: readonly Finding[]): string {
   return aligned([['', 'plugin', 'median', 'p10–p90', 'ratio', 'goal', ''], ...rows])
 }
 
-/** How many goals were met, and what was reached in place of the others. */
+/** Returns the number of goals that were met, and the results that missed theirs. */
 export function verdictOf(findings: readonly Finding[]): string {
   const judged = findings.filter(({ isMet }) => isMet !== undefined)
   const missed = judged.filter(({ isMet }) => !isMet)
@@ -65,13 +65,13 @@ export function verdictOf(findings: readonly Finding[]): string {
   return [...lines, `${judged.length - missed.length} of ${judged.length} goals met`].join('\n')
 }
 
-/** Three digits that count, or all before the point: 5.37, 24.1, 133, 29,700. */
+/** Formats three significant digits, or all before the point: 5.37, 24.1, 133, 29,700. */
 export function number(value: number): string {
   if (value >= 1000) return Math.round(value).toLocaleString('en')
   return value.toFixed(Math.max(0, Math.min(2, 2 - Math.floor(Math.log10(Math.max(value, 1e-9))))))
 }
 
-/** Columns of equal width, two blanks between them. */
+/** Pads cells to columns, two blanks apart. */
 export function aligned(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => [...(row[i] ?? '')].length)))
   return rows

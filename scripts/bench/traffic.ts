@@ -8,10 +8,10 @@ import type { Contender, Experiment, Unit } from './rounds.ts'
 import type { Subject } from './subjects.ts'
 
 const TOOL = join(import.meta.dirname, 'traffic_tool.ts')
-/** Two hosts have two subnets, and a route each to that of the other. */
+/** Each of two hosts has a subnet, and a route to that of the other. */
 const SUBNETS = ['10.20.1.0/24', '10.20.2.0/24'] as const
 const PLACES = ['pods of one node', 'pods of two hosts'] as const
-/** What two pods can do to each other, and how the tool's number becomes ours. */
+/** The kinds of traffic, and the factor from the tool's number to ours. */
 const LOADS: readonly { metric: string; command: string; unit: Unit; scale: number }[] = [
   { metric: 'round trips', command: 'exchange', unit: 'per second', scale: 1 },
   { metric: 'one stream', command: 'stream', unit: 'Gbit/s', scale: 8e-9 },
@@ -22,7 +22,7 @@ const LOADS: readonly { metric: string; command: string; unit: Unit; scale: numb
  */
 const PROCESSOR = /^Cpus_allowed_list:.*?(\d+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'
 
-/** TCP between two pods: a byte each way, and one stream; on one node, and across two. */
+/** Measures TCP between two pods: a byte each way, and one stream; on one node, and across two. */
 export function trafficExperiments(
   subjects: readonly Subject[],
   rounds: number,
@@ -48,7 +48,7 @@ function trafficContender(
   seconds: number,
 ): Contender {
   const { near, far, address } = attachPair(bench, place === 'pods of one node' ? 0 : 1)
-  // It ends with the namespace.
+  // The process ends with its namespace.
   inside(far, () => Bun.spawn(toolCommand('serve'))).unref()
   const measure = () => {
     const { exitCode, stdout, stderr } = inside(near, () =>
@@ -60,7 +60,7 @@ function trafficContender(
   return { ...bench.contender, measure }
 }
 
-/** Two pods that can talk, as networks are shipped, the far one on the node that is given; and its address. */
+/** Attaches two pods to networks of the shipped kind, the far one to the given node. Returns its address as well. */
 function attachPair(bench: Bench, farNode: 0 | 1): { near: Netns; far: Netns; address: string } {
   const [near, far] = bench.pods(2)
   if (!near || !far) throw new Error('no pods')

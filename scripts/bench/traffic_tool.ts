@@ -1,7 +1,7 @@
 import { dlopen, FFIType } from 'bun:ffi'
 
 /*
- * Makes and measures TCP traffic by blocking calls of libc, one after another: what is found is what the kernel does.
+ * Makes and measures TCP traffic by blocking calls of libc, one after another, so that only the kernel's work is measured.
  *
  *   traffic_tool.ts serve                      until it is killed
  *   traffic_tool.ts exchange ADDRESS SECONDS   prints round trips per second, a byte each way
@@ -22,9 +22,9 @@ const { symbols: libc } = dlopen('libc.so.6', {
 
 const PORT = 5001
 const [AF_INET, SOCK_STREAM, IPPROTO_TCP, TCP_NODELAY, SHUT_WR, MSG_NOSIGNAL] = [2, 1, 6, 1, 1, 0x4000]
-/** The first byte that a client sends says what it is going to do. */
+/** The first byte of a client announces the kind of traffic. */
 const [EXCHANGE, STREAM] = [1, 2]
-/** Caches are warm and the congestion window is open then. */
+/** After this time caches are warm and the congestion window is open. */
 const WARM_UP_SECONDS = 0.05
 const CONNECT_ATTEMPTS = 500
 
@@ -36,7 +36,7 @@ const [command, address = '0.0.0.0', seconds = ''] = process.argv.slice(2)
 if (command === 'serve') serve()
 console.log((command === 'exchange' ? exchange : stream)(connect(), Number(seconds)))
 
-/** Answers one client after another; each one's descriptor stays open. */
+/** Serves one client after another, and leaves their descriptors open. */
 function serve(): never {
   const listener = libc.socket(AF_INET, SOCK_STREAM, 0)
   if (libc.bind(listener, socketAddress(), 16) < 0 || libc.listen(listener, 1) < 0) throw new Error('no port')
@@ -62,7 +62,7 @@ function exchange(socket: number, time: number): number {
   return repeat(trip, time) / time
 }
 
-/** Counts only what has arrived: until the server, which got all of it, says so. */
+/** Measures until the server confirms that it has received everything. */
 function stream(socket: number, time: number): number {
   one[0] = STREAM
   send(socket, one)
@@ -83,7 +83,7 @@ function repeat(work: () => void, time: number): number {
   return times
 }
 
-/** The server may have been started a moment ago. */
+/** Retries, as the server may not listen yet. */
 function connect(): number {
   for (let attempt = 0; attempt < CONNECT_ATTEMPTS; attempt++) {
     const socket = withoutDelay(libc.socket(AF_INET, SOCK_STREAM, 0))
@@ -111,7 +111,7 @@ function receive(socket: number, bytes: Uint8Array): number {
   return Number(libc.recv(socket, bytes, bytes, 0))
 }
 
-/** struct sockaddr_in: the family in the machine's order, port and address in the network's. */
+/** Returns struct sockaddr_in: the family in host byte order, port and address in network byte order. */
 function socketAddress(): Uint8Array {
   const bytes = new Uint8Array(new ArrayBuffer(16))
   bytes.set([AF_INET, 0, PORT >> 8, PORT & 0xff, ...address.split('.').map(Number)])

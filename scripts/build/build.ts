@@ -5,8 +5,8 @@ import { makeExecutable } from './executable.ts'
 import { isTarget, NATIVE, TARGETS } from './targets.ts'
 
 /*
- * npm run build [-- --target x64|arm64]: makes dist/bowline and the link dist/bowline-ipam; for the processor that this machine
- * does not have, dist/ARCH/ in place of dist/.
+ * npm run build [-- --target x64|arm64]: builds dist/bowline and the link dist/bowline-ipam; in dist/ARCH/ for a processor
+ * that this machine does not have.
  */
 const root = new URL('../..', import.meta.url).pathname
 

@@ -1,6 +1,6 @@
 /*
- * The engine makes a built-in function when it is first asked for. In a heap that is stored, those that our modules name are made
- * beforehand, when the executable is built, and only then.
+ * The engine creates a built-in function when it is first used. The build creates those that our modules name, so that the
+ * stored heap has them and no call does it.
  */
 const typedArray = Object.getPrototypeOf(Uint8Array)
 const iterators = [
@@ -26,7 +26,7 @@ const constructors: { readonly prototype: object }[] = [
 ]
 constructors.push(TypeError, Uint8Array, typedArray)
 
-/** The objects that have them. */
+/** The objects that own built-in functions. */
 const holders: readonly object[] = [
   globalThis,
   JSON,
@@ -36,13 +36,13 @@ const holders: readonly object[] = [
   ...constructors.map((one) => one.prototype),
 ]
 
-/** Returns those of the names that are names of built-in functions. */
+/** Returns the names that are names of built-in functions. */
 export function builtinNames(names: readonly string[]): string[] {
   const known = new Set(holders.flatMap((holder) => Object.getOwnPropertyNames(holder)))
   return names.filter((name) => known.has(name))
 }
 
-/** Makes the built-in functions of these names, and those that have a symbol in place of a name. */
+/** Creates the built-in functions of these names, and those with a symbol in place of a name. */
 export function makeBuiltins(names: readonly string[]): void {
   for (const holder of holders) {
     for (const key of Reflect.ownKeys(holder)) {

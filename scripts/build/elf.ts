@@ -43,7 +43,7 @@ function emptySegment(view: DataView): number {
   throw new Error('the host has no segment for the image of the heap')
 }
 
-/** FNV-1a over words, which the host computes too when it has crashed: it tells a damaged file from a fault of ours. */
+/** Computes FNV-1a over words. The host compares it after a crash, to tell a damaged file from a fault of ours. */
 function checksum(bytes: Uint8Array): Uint8Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   let sum = FNV_OFFSET

@@ -44,7 +44,6 @@ export function cacheDirectory(): string {
 }
 
 /** Returns the engine, compiled with this compiler and these flags. The result is cached. */
-// Assertions name the file without its directory: else the executable would differ between machines.
 export function buildEngine(compiler: string, flags: readonly string[]): Engine {
   const source = fetchSource()
   const key = digest(
@@ -63,7 +62,7 @@ export function buildEngine(compiler: string, flags: readonly string[]): Engine 
   const objects = join(cacheDirectory(), 'engine', `objects-${key}`)
   if (!existsSync(objects)) {
     whole(objects, (work) => {
-      // Its assertions name the file: without where that lies, or the executable would differ from one machine to the next.
+      // Assertions name the file without its directory: else the executable would differ between machines.
       const quiet = ['-w', `-ffile-prefix-map=${source}=quickjs-ng`]
       for (const [name, size] of Object.entries(SOURCES)) {
         execaSync(compiler, [

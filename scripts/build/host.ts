@@ -7,7 +7,7 @@ import { NATIVE, TARGETS, type Target } from './targets.ts'
 const HOST = ['host', 'heap', 'sha256']
 const DEFINES = '-D_GNU_SOURCE'
 const WARNINGS = ['-std=c17', '-Wall', '-Wextra', '-Wshadow', '-Werror']
-/** Padding between pieces of code would be 35 kB, and shows in no measurement. */
+/** Padding between pieces of code would add 35 kB, and makes no measurable difference. */
 const UNPADDED = ['-falign-functions=1', '-falign-loops=1', '-falign-jumps=1']
 const OPTIMIZED = [
   '-O2',
@@ -17,7 +17,7 @@ const OPTIMIZED = [
   '-fdata-sections',
   DEFINES,
 ]
-/** The image of a heap has addresses of functions in it: so no PIE. Everything else that hardens a program is on. */
+/** The image of a heap contains addresses of functions: so no PIE. All other hardening is on. */
 const HARDENED = ['-fstack-protector-strong', '-Wl,-z,relro,-z,now,-z,noexecstack']
 const LINKED = ['-static', '-s', '-Wl,--build-id=none', '-Wl,--gc-sections']
 const SANITIZED = ['-O1', '-g', '-fno-omit-frame-pointer', '-fsanitize=address', DEFINES]

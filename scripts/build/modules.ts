@@ -10,13 +10,13 @@ const ENTRY = 'entry.js'
 const IMPORT = /\bfrom\s+'([^']+)'/g
 
 /**
- * Copies the modules that a program consists of, without their types, and returns the entry. `main` is what exports `main`. Types become white space, so a
- * stack trace names the lines of the sources. Throws if a module imports a package, or something that is not there.
+ * Copies the modules of a program without their types, and returns the entry. `main` is the module that exports `main`. Types
+ * become white space, so a stack trace names the lines of the sources. Throws if a module imports a package or a missing file.
  */
 export function copyModules(root: string, target: string, main = MAIN): string {
   const found = [BUILTINS, main]
   const words = new Set(['next'])
-  // The list grows while it is walked; there are no more modules than files.
+  // The list grows during the loop; the number of files bounds it.
   for (const path of found) {
     const { code, imports } = readModule(root, path)
     write(join(target, path), code)

@@ -23,8 +23,8 @@ import {
 import { draw, type Scene } from './drawing.ts'
 
 /*
- * scripts/demo has put this process into a process namespace; here it gets a network and mounts of its own, so the
- * machine's network and /var/lib/cni are not even seen.
+ * Runs in the process namespace of scripts/demo. Gives the process a network and mounts of its own, so that it cannot see
+ * the machine's network and /var/lib/cni.
  */
 const WIDTH = 80
 const PORT = 8080
@@ -148,7 +148,7 @@ async function roundTrip(from: Netns, address: string): Promise<number> {
   return ms
 }
 
-/** Lists what of ours is on the node. Ends with an error when it is anything but a bridge, which stays by design. */
+/** Lists our objects on the node. Fails if there is any but a bridge, which stays by design. */
 async function proveNothingIsLeft({ program }: Network): Promise<void> {
   const { links, leases, records, nftTables, nftElements } = await residue()
   const bridges = links.filter((name) => name === 'cni0')

@@ -17,7 +17,7 @@ export type Scene = {
 const BOX = 20
 const GAP = 8
 
-/** The scene as lines of at most 80 characters. Pure. */
+/** Draws the scene in lines of at most 80 characters. Pure. */
 export function draw(scene: Scene): string {
   const rows = Math.max(scene.podA.length, scene.podB.length, 2)
   const podA = box('pod-a', scene.podA, rows)

@@ -1,6 +1,6 @@
 /*
- * Compiles modules to bytecode, when bowline is built: COMPILE ENTRY OUTPUT, in the directory that their paths begin at. What a
- * module imports comes along. The compiler is no part of the executable.
+ * Compiles modules to bytecode, when bowline is built: COMPILE ENTRY OUTPUT, in the directory that their paths begin at. Imported
+ * modules are compiled too. The compiler is not part of the executable.
  *
  * OUTPUT is a program for host.c: for each module, the entry first, its size as 8 bytes, its path with a closing NUL, its
  * bytecode with function names and lines.

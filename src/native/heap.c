@@ -48,7 +48,7 @@ __asm__(".pushsection .heap,\"aw\",%nobits\n.balign " PAGE "\nheap_region: .zero
 extern uint8_t heap_region[] __attribute__((visibility("hidden")));
 #define heap (*(Heap *)heap_region)
 
-/* The sizes of the image's blocks by their place in units of 8 bytes, while it is made; afterwards they are of no interest. */
+/* The sizes of the image's blocks by their offset in units of 8 bytes. They are needed only while the image is made. */
 static uint32_t *image_sizes;
 
 /* Blocks below `end` are never freed; their references share one counter. */
@@ -74,7 +74,7 @@ static int power_of(size_t size) { return 63 - __builtin_clzll(size); }
 
 static int class_of(size_t size) { return size < 8 * EXACT ? (int)(size >> 3) : EXACT + power_of(size) - 10; }
 
-/* Large blocks outside of the image have the size of their class, so that each fits whoever looks for one there. */
+/* Large blocks outside of the image have the size of their class, so that each block of a class fits every request for it. */
 static size_t rounded(size_t size) {
   if (size < 8 * EXACT || image_sizes) return size ? (size + 7) & ~(size_t)7 : 8;
   return (size_t)2 << power_of(size - 1);

@@ -19,7 +19,7 @@ extern const JSMallocFunctions heap_functions;
 /* Returns the root, which lies in the heap. */
 Root *heap_root(void);
 
-/* Makes use of the image that the kernel has mapped. Returns false if this executable has none, or that of another program. */
+/* Uses the image that the kernel has mapped. Returns false if this executable has none, or that of another program. */
 bool heap_restore(void);
 
 /* From here on, blocks are placed where an image will be. Returns 0 or an errno. */

@@ -6,7 +6,7 @@
  *   HOST write FILE IMAGE   without: evaluates the program FILE, which compile.c has made, and writes the heap to IMAGE
  *   HOST run FILE [ARG…]    without: evaluates the program FILE and calls its `main`
  *
- * However it ends, one JSON object is on stdout: what `main` printed, or a CNI error.
+ * In every case one JSON object is printed on stdout: by `main`, or a CNI error.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -61,7 +61,7 @@ static _Noreturn void fail(const char *message, const char *details) {
   _exit(1);
 }
 
-/* A host without an image, which only the build and tests run, has none. */
+/* False for a host without an image, which only the build and tests run. */
 static bool has_sum = true;
 
 /* FNV-1a over words. The last word of the file is the sum over all others. */
@@ -95,7 +95,7 @@ static void catch_crashes(void) {
   struct sigaction action = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK | (int)SA_RESETHAND};
   sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof stack}, NULL);
   for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaction(signals[i], &action, NULL);
-  /* A reader that went away and a file that may not grow are errors of write, not the end of the process. */
+  /* A closed pipe and a file size limit become errors of write, and do not end the process. */
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);
 }
@@ -172,7 +172,7 @@ static JSValue native_sha256(JSContext *context, JSValueConst this_value, int ar
   return JS_NewStringLen(context, hex, 64);
 }
 
-/* addressOf(bytes): where they lie, for a structure that contains pointers. They stay there as long as they are referenced. */
+/* addressOf(bytes): their address, for a structure that contains pointers. It is valid as long as they are referenced. */
 static JSValue native_address_of(JSContext *context, JSValueConst this_value, int argc, JSValueConst *argv) {
   (void)this_value;
   size_t length;
@@ -245,7 +245,7 @@ static void limit_stack(JSRuntime *runtime) {
   JS_SetMaxStackSize(runtime, stack < MIN_STACK ? MIN_STACK : stack);
 }
 
-/* The engine remembers where the stack was, which differs each time. limit_stack sets it anew in each call. */
+/* Clears the addresses of the stack that the engine stores, as they differ each time. limit_stack sets them in each call. */
 static void forget_stack(JSRuntime *runtime) {
   uintptr_t here = (uintptr_t)__builtin_frame_address(0), *words = (uintptr_t *)runtime;
   for (size_t i = 0; i < heap_functions.js_malloc_usable_size(runtime) / sizeof *words; i++)
@@ -257,7 +257,7 @@ static JSContext *create_context(void) {
   JSContext *context = runtime ? JS_NewContextRaw(runtime) : NULL;
   if (!context) fail("out of memory", "The engine could not be started.");
   limit_stack(runtime);
-  /* The search for cycles writes to all of the image: only a call that needs much memory is worth it. */
+  /* The search for cycles writes to all of the image, so it runs only in a call that needs much memory. */
   JS_SetGCThreshold(runtime, GC_THRESHOLD);
   JS_SetModuleLoaderFunc(runtime, NULL, load_module, NULL);
   if (JS_AddIntrinsicBaseObjects(context) || JS_AddIntrinsicRegExp(context) || JS_AddIntrinsicJSON(context) || JS_AddIntrinsicMapSet(context) || JS_AddIntrinsicTypedArrays(context) ||
@@ -304,7 +304,7 @@ static int call_main(char **argv) {
   return code;
 }
 
-/* A closed standard stream is occupied, or the first file to be opened would take its number and get what we print. */
+/* Opens closed standard streams: else the first file to be opened would get the number of one, and our output. */
 static void occupy_standard_streams(void) {
   for (int fd = 0; fd <= STDERR_FILENO; fd++)
     if (fcntl(fd, F_GETFD) < 0) open("/", O_PATH | O_CLOEXEC);

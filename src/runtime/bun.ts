@@ -24,7 +24,7 @@ function syscall(number: number, ...args: Argument[]): number {
     return typeof one === 'number' ? one : runtime.addressOf(one)
   })
   const returned = Number(libc.syscall(n, a, b, c, d, e, f))
-  // Straight after the call, before anything else can run.
+  // Right after the call, before any other code runs.
   const errnoAt = returned === -1 ? libc.__errno_location() : null
   return errnoAt ? -read.i32(errnoAt, 0) : returned
 }

@@ -113,7 +113,7 @@ class Child {
     return count === bytes.length ? (bytes[0] ?? 0) | ((bytes[1] ?? 0) << 8) : 0
   }
 
-  /** Writes the child's input and reads its output, both as they can go, until the output ends or the time is up. */
+  /** Writes the child's input and reads its output without blocking on either, until the output ends or the time is up. */
   #serve(child: number, stdin: number, stdout: number): SpawnEnd {
     const deadline = this.#now() + this.#request.timeoutMs
     const pieces: Uint8Array[] = []
@@ -143,7 +143,7 @@ class Child {
     return input.subarray(count)
   }
 
-  /** The next piece of output, empty after an interruption; undefined at its end. */
+  /** Reads the next piece of output, empty after an interruption; undefined at its end. */
   #read(stdout: number): Uint8Array | undefined {
     const bytes = new Uint8Array(READ_BYTES)
     const count = this.#calls.syscall(this.#number.read, stdout, bytes, bytes.length)
@@ -173,7 +173,7 @@ class Child {
     return { end }
   }
 
-  /** The status of the child as wait(2) packs it. */
+  /** Returns the status of the child as wait(2) packs it. */
   #wait(child: number): number {
     const status = new Uint8Array(4)
     let waited = -EINTR

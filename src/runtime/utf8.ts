@@ -2,14 +2,14 @@
 const SPREAD_LIMIT = 8192
 const REPLACEMENT = 0xfffd
 
-/** Decodes UTF-8. What is none becomes U+FFFD, as the WHATWG encoding standard has it. A byte order mark stays. */
+/** Decodes UTF-8. Invalid bytes become U+FFFD, as in the WHATWG encoding standard. A byte order mark stays. */
 export function readText(bytes: Uint8Array): string {
   // ASCII text, which nearly all text is, never enters the loop below.
   const text = latin1(bytes)
   return /[\x80-\xff]/.test(text) ? decode(bytes) : text
 }
 
-/** One character for each byte. */
+/** Returns one character for each byte. */
 export function latin1(bytes: Uint8Array): string {
   return fromCodes(bytes, String.fromCharCode)
 }
@@ -74,7 +74,7 @@ function tail(code: number): number {
   return 0x80 | (code & 0x3f)
 }
 
-/** In pieces, as each code is an argument of a call. */
+/** Joins the codes in pieces, as each code is an argument of a call. */
 function fromCodes(codes: Uint8Array | number[], make: (...codes: number[]) => string): string {
   let text = ''
   for (let at = 0; at < codes.length; at += SPREAD_LIMIT) {

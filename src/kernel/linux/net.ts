@@ -13,7 +13,7 @@ const NSFS_MAGIC = 0x6e736673
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000
 const IPPROTO_RAW = 255
-/** Not inherited, no waiting for the other end of a FIFO, no terminal for us: the path may be anything. */
+/** Not inherited, no wait for the other end of a FIFO, no controlling terminal: the path may be any file. */
 const OPEN_FLAGS = 0o2000000 | 0o4000 | 0o400
 const NS_GET_NSTYPE = 0xb703
 const CLONE_NEWNET = 0x40000000
@@ -53,19 +53,19 @@ export function openSocket(protocol: number): number {
   return checked(syscall(number.socket, AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), 'open a netlink socket')
 }
 
-/** A socket of IP that nothing is sent by. `family`: AF_INET or AF_INET6. */
+/** Opens an IP socket to ask for options. `family`: AF_INET or AF_INET6. */
 export function openRawSocket(family: number): number {
   return checked(syscall(number.socket, family, SOCK_RAW_CLOEXEC, IPPROTO_RAW), 'open a raw socket')
 }
 
-/** Fills `value`, which holds what is asked. Returns 0, or a negative errno number. */
+/** Fills `value`, which contains the question. Returns 0, or a negative errno number. */
 export function getOption(fd: number, level: number, option: number, value: Uint8Array): number {
   const length = new Uint8Array(4)
   new DataView(length.buffer).setUint32(0, value.length, true)
   return syscall(number.getsockopt, fd, level, option, value, length)
 }
 
-/** True if the kernel knows the option. */
+/** Returns true if the kernel knows the option. */
 export function setOption(fd: number, level: number, option: number, value: Uint8Array): boolean {
   return syscall(number.setsockopt, fd, level, option, value, value.length) === 0
 }
@@ -77,7 +77,7 @@ export function sendAll(fd: number, bytes: Uint8Array): void {
   )
 }
 
-/** One datagram, as a view of `buffer`. Throws EAGAIN when the time is up, ENOBUFS when answers were lost. */
+/** Receives one datagram, as a view of `buffer`. Throws EAGAIN after the timeout, ENOBUFS when answers were lost. */
 export function receiveInto(fd: number, buffer: Uint8Array): Uint8Array {
   const length = checked(
     syscall(number.recvfrom, fd, buffer, buffer.length, MSG_TRUNC, 0, 0),

@@ -4,9 +4,9 @@ import { closeDescriptor, openSocket, receiveInto, sendAll, setOption } from './
 /** A netlink socket of the namespace that it was opened in. */
 export type NetlinkSocket = {
   send(bytes: Uint8Array): void
-  /** One datagram; valid until the next call. Throws a Fault (try again later) when the kernel is silent too long. */
+  /** Receives one datagram, valid until the next call. Throws a Fault (try again later) after the timeout. */
   receive(): Uint8Array
-  /** Lets dumps be of one link only. Old kernels can't: whoever dumps must look at what comes. */
+  /** Limits dumps to one link. Old kernels cannot, so the caller must filter the answers. */
   narrowDumps(): void
   close(): void
 }
@@ -29,7 +29,7 @@ export function openNetlinkSocket(protocol: number): NetlinkSocket {
     closeDescriptor(fd)
     throw new Fault('the kernel sets no time limit on a netlink socket')
   }
-  // Answers that explain themselves. Old kernels do not know how.
+  // Answers with an explanation (extended acknowledgement). Old kernels do not have it.
   setOption(fd, SOL_NETLINK, NETLINK_EXT_ACK, words(1))
   const buffer = new Uint8Array(RECEIVE_BYTES)
   return {
@@ -56,7 +56,7 @@ function receive(fd: number, buffer: Uint8Array): Uint8Array {
   }
 }
 
-/** A signal ends a call with a time limit even where signals restart all others. */
+/** A signal interrupts a call with a timeout even where other calls are restarted. */
 function retried<T>(call: () => T): T {
   for (let attempt = 0; attempt < MAX_INTERRUPTS; attempt++) {
     try {

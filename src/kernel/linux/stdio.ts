@@ -10,12 +10,12 @@ const number = numbersOf(runtime.arch)
 const CHUNK_BYTES = 16 * 1024
 /** Bounds an endless stream. The decoder of the text has a lower bound. */
 const MAX_BYTES = 256 << 20
-/** Reads and writes that a signal interrupts, or that find a pipe without O_NONBLOCK busy. */
+/** The bound on calls that a signal interrupts, or that find a non-blocking pipe busy. */
 const MAX_INTERRUPTS = 1000
 const EINTR = 4
 const EAGAIN = 11
 
-/** All of standard input as text, up to 256 MiB. */
+/** Reads all of standard input as text, up to 256 MiB. */
 export function readStandardInput(): string {
   let bytes = new Uint8Array(CHUNK_BYTES)
   let length = 0

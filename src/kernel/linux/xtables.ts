@@ -7,20 +7,20 @@ import { decodeInfo, decodeTable, ENTRIES_HEAD, INFO_LENGTH, SIZE_AT } from '../
 import { close, Open, open, readOnce } from './disk.ts'
 import { getOption, openRawSocket } from './net.ts'
 
-/** The tables that a namespace has. To ask for one that it lacks would make it. */
+/** The file of the tables that a namespace has. A question for a missing table would create it. */
 const NAMES = { 4: '/proc/thread-self/net/ip_tables_names', 6: '/proc/thread-self/net/ip6_tables_names' }
 const NAMES_BYTES = 1024
-/** Those whose rules may drop what is forwarded. */
+/** The tables with rules that may drop forwarded packets. */
 const TABLES = ['raw', 'mangle', 'filter', 'security']
 /** Of the options: SOL_IP, SOL_IPV6. */
 const LEVEL = { 4: 0, 6: 41 }
 const GET_INFO = 64
 const GET_ENTRIES = 65
-/** Somebody may change the table between the two questions: EAGAIN. */
+/** Another process may change the table between the two questions: EAGAIN. */
 const MAX_ATTEMPTS = 5
 const MAX_BYTES = 64 * 2 ** 20
 
-/** The chains of the older iptables in the namespace of the calling thread. A table that can't be read proves nothing. */
+/** Returns the chains of the older iptables in the namespace of the calling thread. Skips a table that cannot be read. */
 export function legacyChains(): FirewallChain[] {
   return ([4, 6] as const).flatMap((family) => {
     const tables = tableNames(family).filter((name) => TABLES.includes(name))
@@ -33,7 +33,7 @@ function readTables(family: Family, tables: readonly string[]): FirewallChain[] 
   try {
     fd = openRawSocket(familyNumber(family))
   } catch (error) {
-    // Raw sockets are a right of their own, which a hardened runtime may lack.
+    // A raw socket needs CAP_NET_RAW, which a hardened runtime may not have.
     if (isErrno(error, 'EPERM', 'EACCES')) return []
     throw error
   }
@@ -44,7 +44,7 @@ function readTables(family: Family, tables: readonly string[]): FirewallChain[] 
   }
 }
 
-/** None on a kernel without them. */
+/** Returns none on a kernel without them. */
 function tableNames(family: Family): string[] {
   const fd = open(NAMES[family], Open.read)
   if (fd < 0) return []
