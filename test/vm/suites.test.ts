@@ -22,7 +22,7 @@ beforeAll(async () => {
 it.each([
   ['system/kernel/kernel_contract', 150],
   ['system/kernel/links', 20],
-  ['system/kernel/nftables', 25],
+  ['system/kernel/nftables', 10],
   ['system/bridge/mac_check', 5],
   ['conformance/vlan', 40],
 ])('the suite %s passes on the kernel of the distribution', (name, least) => {
