@@ -33,19 +33,19 @@ export type RangeConfig = {
 type NextHop = { readonly gw?: Address }
 
 /**
- * Who is to use the addresses, which decides on the gateway of a subnet that is too small to have one of its own beside
- * the pods: a bridge needs it inside, a routed pod gets a link-local one, another plugin is not known.
+ * The user of the addresses. It decides on the gateway of a subnet that has no room for one beside the pods: a bridge needs
+ * it inside, a routed pod gets a link-local one; nothing is known of another plugin.
  */
 export type PoolUse = 'bridged' | 'routed' | 'unknown'
 
-/** A range set as the configuration writes it, with the key that it stands under. */
+/** A range set of the configuration, with its key. */
 type NamedSet = { readonly key: string; readonly ranges: readonly RangeConfig[] }
 
 /**
- * The range sets of a network, in host-local's order: those of the runtime, the one in the old place, then `ranges`.
- * host-local's defaults: gateway .1, from .1, to the last address (of IPv4 the one before the broadcast address).
- * The network and the broadcast address are left out even when a range names them (plugins#1295), but for subnets of one
- * or two addresses, which have none. Throws a Fault (invalid config) that names key, value and hint.
+ * Returns the range sets of a network in host-local's order: those of the runtime, the one in `ipam` itself, then `ranges`.
+ * The defaults are host-local's: gateway .1, from .1, to the last address (of IPv4 the one before the broadcast address).
+ * Leaves out the network and the broadcast address even when a range names them (plugins#1295); subnets of one or two
+ * addresses have neither. Throws a Fault (invalid config) that names key, value and hint.
  */
 export function planRanges(
   config: IpamConfig,
@@ -95,7 +95,7 @@ function planSet({ key, ranges }: NamedSet, index: number, use: PoolUse, hops: r
   )
 }
 
-/** A router that routes lead by keeps its address, though a range holds it. */
+/** Excludes the next hops of routes: those addresses are routers'. */
 function withNextHops(set: RangeSet, hops: readonly Address[]): RangeSet {
   const nextHops = hops.filter((hop) => rangeOf(set, hop))
   return nextHops.length > 0 ? { ...set, nextHops } : set
@@ -128,14 +128,14 @@ function planRange(key: string, config: RangeConfig, use: PoolUse): Range {
   return { subnet, start, end, ...(gateway && { gateway }) }
 }
 
-/** The first and the last address that a host can have. */
+/** Returns the first and the last address that a host can have. */
 function usableOf(subnet: Cidr): Pick<Range, 'start' | 'end'> {
   const [start, end] = [subnet.address, lastAddressOf(subnet)]
   if (isAllHosts(subnet)) return { start, end }
   return { start: next(start), end: { ...end, value: end.value - (end.family === 4 ? 1n : 0n) } }
 }
 
-/** Of two addresses it is the second, or the one that is not for pods. */
+/** Returns the first address of the subnet. Of two addresses it is the second, or the one outside of the range. */
 function defaultGateway(
   key: string,
   { subnet, start, end }: Omit<Range, 'gateway'>,
@@ -169,7 +169,7 @@ function planSubnet(key: string, subnet: Cidr): Cidr {
   throw refuse(`key "${key}": ${text} has ${why}, which no pod can have`, 'Use a subnet of host addresses.')
 }
 
-/** host-local allows a gateway outside the subnet (a link-local one, say). */
+/** Checks a gateway. As with host-local it may be outside the subnet, for example link-local. */
 function plannedGateway(key: string, gateway: Address, subnet: Cidr): Address {
   const text = formatAddress(gateway)
   if (gateway.family !== subnet.address.family) {
@@ -195,8 +195,8 @@ function inside(key: string, address: Address, subnet: Cidr): Address {
 }
 
 /**
- * Throws a Fault (invalid config) for a next hop that no router of these sets can have. Whether a pod can reach the
- * others only the kernel knows.
+ * Throws a Fault (invalid config) for a next hop that no router of these sets can have. The kernel decides whether a pod can
+ * reach the others.
  */
 export function assertNextHops(routes: readonly NextHop[] = [], sets: readonly RangeSet[]): void {
   const subnets = sets.flatMap(({ ranges }) => ranges.map(({ subnet }) => subnet))
@@ -210,7 +210,7 @@ export function assertNextHops(routes: readonly NextHop[] = [], sets: readonly R
   }
 }
 
-/** The same subnet may stand in two places as long as no address does. */
+/** Ranges may share a subnet, but no address. */
 function refuseOverlaps(sets: readonly NamedSet[], planned: readonly RangeSet[]): void {
   const all = planned.flatMap(({ ranges }, set) =>
     ranges.map((range, i) => ({ range, key: keyOfRange(sets[set]?.key ?? '', i) })),
@@ -234,7 +234,7 @@ function rangeText({ start, end }: Range): string {
   return `${formatAddress(start)}-${formatAddress(end)}`
 }
 
-/** The old place has no index: its keys stand in `ipam` itself. */
+/** The range in `ipam` itself has no index. */
 function keyOfRange(key: string, index: number): string {
   return key === 'ipam' ? key : `${key}[${index}]`
 }

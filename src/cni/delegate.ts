@@ -1,4 +1,5 @@
 import { Code, Fault } from '../core/errors.ts'
+import { isName } from '../core/names.ts'
 
 /** Runs other plugins. The adapter alone knows how to start a process. */
 export interface PluginRunner {
@@ -50,7 +51,7 @@ export function hasNotStarted(error: unknown): boolean {
 
 /** Returns the path of a plugin in CNI_PATH. Throws a Fault (code 7) if there is none or the name is not a file name. */
 export function findPlugin(runner: PluginRunner, type: string, cniPath: string, command = 'ADD'): string {
-  if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(type)) {
+  if (!isName(type)) {
     throw new Fault(`key "ipam.type": ${JSON.stringify(type)} is not the name of a plugin`, {
       code: Code.invalidConfig,
       hint: 'Give the file name of an IPAM plugin, without a path, such as "bowline-ipam".',

@@ -250,7 +250,7 @@ export const networkConfig = z.object({
     .record(z.string(), z.unknown())
     .meta({
       description: 'The capabilities that the runtime is to fill "runtimeConfig" for.',
-      examples: [{ portMappings: true, bandwidth: true }],
+      examples: [{ ips: true, mac: true, ipRanges: true, dns: true }],
     })
     .exactOptional(),
   prevResult: z

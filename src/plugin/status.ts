@@ -20,8 +20,8 @@ import { dataDirOf, delegateOf, OWN_IPAM, type Request, runDelegate } from './re
 const NO_LINK = 'bowline/status'
 
 /**
- * STATUS: throws a Fault when an ADD could not be served now, or the error of a delegate (code 50 or 51, see `asNotAvailable`).
- * Changes nothing and takes no lock: containerd asks every five seconds and waits for the answer without end.
+ * STATUS: throws a Fault when an ADD could not be served now, or the error of a delegate; `asNotAvailable` makes it code 50
+ * or 51. Changes nothing and takes no lock: containerd asks every five seconds and waits for the answer without end.
  */
 export function status(request: Request, ports: Ports): void {
   const { config } = request
