@@ -13,7 +13,6 @@ import {
   refused,
   routed,
   SUBNET4,
-  SUBNET6,
   useNode,
 } from '../support/conformance/node.ts'
 import { addressesOf, link, residue } from '../support/node/sandbox.ts'
@@ -148,30 +147,6 @@ const TAKEN: readonly Case[] = [
         const [host, port] = [await link(bridge), await link(interfaces?.[1]?.name ?? '')]
         expect([host?.mtu, port?.mtu, (await link('eth0', pod))?.mtu]).toEqual([actual, actual, actual])
       }
-    },
-  },
-  {
-    id: 'K5',
-    title: 'enabledad: the address has been looked for and is usable when ADD returns',
-    expectReference: 'passes',
-    async run(subject, version) {
-      const pod = createPod()
-      const config = bridged(subject, version, { enabledad: true, ipam: ipamOf(subject, [SUBNET6]) })
-      await add(config, pod)
-      const shown = Bun.spawnSync([
-        'ip',
-        '-n',
-        pod.name,
-        '-6',
-        'address',
-        'show',
-        'dev',
-        'eth0',
-        'scope',
-        'global',
-      ])
-      expect(shown.stdout.toString()).toContain('fd00:1::2/64')
-      expect(shown.stdout.toString()).not.toMatch(/tentative|nodad|dadfailed/)
     },
   },
   {

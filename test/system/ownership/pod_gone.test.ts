@@ -13,10 +13,9 @@ import { NOTHING } from '../../support/node/sandbox.ts'
 const RECORD = '/var/lib/cni/bowline/net/????????????????????????????????'
 const HOST_END = "$(ip -o link show type veth | sed 's/^[0-9]*: //; s/@.*//')"
 
+/** A namespace that is simply gone, and one that was unmounted, are in test/conformance/masquerade.test.ts. */
 const MISHAPS = [
   { mishap: 'nothing', inflict: '' },
-  { mishap: 'the namespace is gone', inflict: 'ip netns delete pod' },
-  { mishap: 'the namespace was unmounted and a plain file is left', inflict: 'umount /run/netns/pod' },
   {
     mishap: 'the path is another kind of namespace',
     inflict: 'umount /run/netns/pod; mount --bind /proc/self/ns/uts /run/netns/pod',
