@@ -2,20 +2,17 @@ import { Code, Fault } from '../../core/errors.ts'
 import type { Files } from '../../core/files.ts'
 import { readText } from '../../core/text.ts'
 import { ensureDirectory, listDirectory, removeDirectory } from './directory.ts'
-import {
-  close,
-  Errno,
-  type FileStatus,
-  isMissing,
-  Open,
-  open,
-  openForeign,
-  statusBehind,
-  statusOf,
-  unlink,
-} from './disk.ts'
+import { close, Errno, type FileStatus, isMissing, Open, open, statusBehind, unlink } from './disk.ts'
 import { lockFile } from './file_lock.ts'
-import { checked, diskFault, readRange, unfitFault, withOwnFile, writeRange } from './own_file.ts'
+import {
+  checked,
+  diskFault,
+  readRange,
+  unfitFault,
+  withForeignFile,
+  withOwnFile,
+  writeRange,
+} from './own_file.ts'
 import {
   createWhole,
   probeDirectory,
@@ -42,7 +39,7 @@ export function createLinuxFiles({ anonymous = true }: { anonymous?: boolean } =
       const read = (fd: number) => readRange(path, fd, offset, length)
       return withOwnFile('read', path, Open.read, read) ?? new Uint8Array(0)
     },
-    readProgram: (path) => withForeign(path, (fd, size) => readToEnd(path, fd, size, MAX_TEXT_BYTES)),
+    readProgram: (path) => withForeignFile(path, (fd, { size }) => readToEnd(path, fd, size, MAX_TEXT_BYTES)),
     modeOf,
     publish: (path, bytes, mode) => publishWhole(path, bytes, mode, anonymous),
     publishLink,
@@ -65,7 +62,7 @@ function readWhole(path: string): string | undefined {
 }
 
 function readForeign(path: string): string | undefined {
-  return withForeign(path, (fd, size) => readText(readToEnd(path, fd, size, MAX_FOREIGN_BYTES)))
+  return withForeignFile(path, (fd, { size }) => readText(readToEnd(path, fd, size, MAX_FOREIGN_BYTES)))
 }
 
 function modeOf(path: string): number | undefined {
@@ -73,20 +70,6 @@ function modeOf(path: string): number | undefined {
   if (typeof status !== 'number') return status.mode
   if (status === -Errno.ENOENT) return undefined
   throw diskFault('look at', path, status)
-}
-
-function withForeign<T>(path: string, read: (fd: number, size: number) => T): T | undefined {
-  const fd = openForeign(checked(path))
-  if (fd === -Errno.ENOENT) return undefined
-  if (fd < 0) throw diskFault('read', path, fd)
-  try {
-    const status = statusOf(fd)
-    if (typeof status === 'number') throw diskFault('read', path, status)
-    if (status.kind !== 'file') throw unfitFault('read', path, 'EINVAL', 'is not a regular file')
-    return read(fd, status.size)
-  } finally {
-    close(fd)
-  }
 }
 
 function readToEnd(path: string, fd: number, size: number, limit: number): Uint8Array {

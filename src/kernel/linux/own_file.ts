@@ -5,6 +5,7 @@ import {
   effectiveUid,
   type FileStatus,
   open,
+  openForeign,
   readOnce,
   statusAt,
   statusOf,
@@ -28,11 +29,19 @@ export function withOwnFile<T>(
   flags: number,
   work: (fd: number, status: FileStatus) => T,
 ): T | undefined {
-  const fd = open(checked(path), flags)
+  return withOpen(action, path, open(checked(path), flags), (fd) => work(fd, ownStatus(action, path, fd)))
+}
+
+/** Opens a regular file of any user for reading, through links as well, and does the same. */
+export function withForeignFile<T>(path: string, work: (fd: number, status: FileStatus) => T): T | undefined {
+  return withOpen('read', path, openForeign(checked(path)), (fd) => work(fd, regularStatus('read', path, fd)))
+}
+
+function withOpen<T>(action: string, path: string, fd: number, work: (fd: number) => T): T | undefined {
   if (fd === -Errno.ENOENT) return undefined
   if (fd < 0) throw diskFault(action, path, fd)
   try {
-    return work(fd, ownStatus(action, path, fd))
+    return work(fd)
   } finally {
     close(fd)
   }
@@ -40,13 +49,16 @@ export function withOwnFile<T>(
 
 /** Returns the status of an open file. Throws a Fault unless it is a regular file of the effective user. */
 export function ownStatus(action: string, path: string, fd: number): FileStatus {
+  const status = regularStatus(action, path, fd)
+  if (status.uid === effectiveUid()) return status
+  throw unfitFault(action, path, 'EPERM', `belongs to user ${status.uid}, not to ${effectiveUid()}`)
+}
+
+function regularStatus(action: string, path: string, fd: number): FileStatus {
   const status = statusOf(fd)
   if (typeof status === 'number') throw diskFault(action, path, status)
   if (status.kind === 'directory') throw unfitFault(action, path, 'EISDIR', 'is a directory')
   if (status.kind !== 'file') throw unfitFault(action, path, 'EINVAL', 'is not a regular file')
-  if (status.uid !== effectiveUid()) {
-    throw unfitFault(action, path, 'EPERM', `belongs to user ${status.uid}, not to ${effectiveUid()}`)
-  }
   return status
 }
 
