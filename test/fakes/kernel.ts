@@ -26,10 +26,6 @@ import { FakeNft, type NftDump } from './nft.ts'
 
 export type FakeKernelOptions = {
   readonly bootId?: string
-  /** Default true. False: a kernel built without VLAN filtering and VLAN links, as small virtual machines have. */
-  readonly vlans?: boolean
-  /** Default true. False: a kernel of which the module nf_tables is not to be had. */
-  readonly nftables?: boolean
   /** How long IPv6 looks for duplicates of an address, in milliseconds of the fake's own time. Default 0. */
   readonly duplicateDetectionMs?: number
   /** To be shared with other fakes that die with this one. */
@@ -57,8 +53,7 @@ export function createFakeKernel(options: FakeKernelOptions = {}): FakeKernel {
 
 export class FakeKernel implements Kernel {
   readonly steps: Steps
-  readonly #vlans: boolean
-  readonly #nft: FakeNft
+  readonly #nft = new FakeNft()
   /** Handles of the running process, without that of the host. */
   readonly #handles = new Set<FakeNetns>()
   readonly #namespaces = new Set<Namespace>()
@@ -69,17 +64,9 @@ export class FakeKernel implements Kernel {
   #hostNamespace: Namespace
   #host: FakeNetns
 
-  constructor({
-    bootId = 'boot-1',
-    vlans = true,
-    nftables = true,
-    duplicateDetectionMs = 0,
-    steps = new Steps(),
-  }: FakeKernelOptions) {
+  constructor({ bootId = 'boot-1', duplicateDetectionMs = 0, steps = new Steps() }: FakeKernelOptions) {
     this.#clock = { nowMs: 0, duplicateDetectionMs }
     this.#bootId = bootId
-    this.#vlans = vlans
-    this.#nft = new FakeNft(nftables)
     this.steps = steps
     this.#hostNamespace = this.#createNamespace(undefined)
     this.#host = this.#handleOf(this.#hostNamespace, () => {})
@@ -129,7 +116,7 @@ export class FakeKernel implements Kernel {
   }
 
   probeNft(): void {
-    this.steps.run('query', 'ask for the generation of the ruleset', () => this.#nft.probe())
+    this.steps.run('query', 'ask for the generation of the ruleset', () => {})
   }
 
   firewall(): FirewallChain[] {
@@ -198,7 +185,7 @@ export class FakeKernel implements Kernel {
   }
 
   #handleOf(namespace: Namespace, onClose: () => void): FakeNetns {
-    return new FakeNetns(namespace, { steps: this.steps, vlans: this.#vlans, onClose })
+    return new FakeNetns(namespace, { steps: this.steps, onClose })
   }
 
   #createNamespace(path: string | undefined): Namespace {

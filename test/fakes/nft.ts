@@ -1,18 +1,17 @@
 import { addressFromBytes, overlaps, sameCidr } from '../../src/core/address.ts'
 import { withAction } from '../../src/core/errors.ts'
-import {
-  isRemoval,
-  type NftChain,
-  type NftCommand,
-  type NftElement,
-  type NftExpression,
-  type NftFamily,
-  type NftHook,
-  type NftKeyType,
-  type NftMapRef,
-  type NftOwnElementRef,
-  type NftRule,
-  type NftTableRef,
+import type {
+  NftChain,
+  NftCommand,
+  NftElement,
+  NftExpression,
+  NftFamily,
+  NftHook,
+  NftKeyType,
+  NftMapRef,
+  NftOwnElementRef,
+  NftRule,
+  NftTableRef,
 } from '../../src/kernel/nftables/commands.ts'
 import { describeNftCommand } from '../../src/kernel/nftables/describe.ts'
 import { refusal } from './kernel/steps.ts'
@@ -45,21 +44,10 @@ const KEY_BYTES: Record<NftKeyType, number> = { ipv4_addr: 4, ipv6_addr: 16, ifn
 
 /** nftables of one namespace in memory: one transaction at a time, refusals as the kernel has them. */
 export class FakeNft {
-  readonly #isThere: boolean
   #tables = new Map<string, Table>()
-
-  /** `isThere`: false for a kernel without nftables. */
-  constructor(isThere = true) {
-    this.#isThere = isThere
-  }
-
-  probe(): void {
-    if (!this.#isThere) throw refusal('EOPNOTSUPP')
-  }
 
   /** Applies all commands, or none and throws the first refusal. */
   commit(commands: readonly NftCommand[]): void {
-    if (!commands.every(isRemoval)) this.probe()
     const draft = structuredClone(this.#tables)
     for (const command of commands) {
       withAction(`nftables: ${describeNftCommand(command)}`, () => applyCommand(draft, command))

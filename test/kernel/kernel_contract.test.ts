@@ -1,18 +1,17 @@
 import { describeKernelContract, type KernelUnderTest } from '../contract/kernel.ts'
 import { createFakeKernel } from '../fakes/kernel.ts'
 
-describeKernelContract('the fake', () => fakeUnderTest(true))
-describeKernelContract('the fake of a kernel without VLANs', () => fakeUnderTest(false))
+describeKernelContract('the fake', fakeUnderTest)
 
-function fakeUnderTest(vlans: boolean): KernelUnderTest {
-  const kernel = createFakeKernel({ vlans })
+function fakeUnderTest(): KernelUnderTest {
+  const kernel = createFakeKernel()
   const [plainFile, otherNamespace] = ['/tmp/file', '/proc/self/ns/uts']
   kernel.placeFile(plainFile)
   kernel.placeFile(otherNamespace)
   let count = 0
   return {
     kernel,
-    vlans,
+    vlans: true,
     missing: '/run/netns/none',
     plainFile,
     otherNamespace,

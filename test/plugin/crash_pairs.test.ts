@@ -11,7 +11,7 @@ import { expectNothing, expectSuccess, expectWhole } from '../support/node_expec
 
 const STRIDE = Number(process.env['BOWLINE_STRIDE'] ?? 5)
 
-const MODES = { l3: L3, 'l2 with a VLAN': { ...L2, vlan: 100 }, 'another IPAM plugin': delegated(L3) }
+const MODES = { 'l2 with a VLAN': { ...L2, vlan: 100 }, 'another IPAM plugin': delegated(L3) }
 
 describe.each(Object.entries(MODES))('%s', (_, config) => {
   const faultOn = (command: string, how: string): InjectedFault => ({

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Fault } from '../../src/core/errors.ts'
 import { parseMac } from '../../src/core/mac.ts'
+import { sysctlName } from '../../src/core/shell.ts'
 import type { Change } from '../../src/kernel/kernel.ts'
 import { createFakeNode, type FakeAnswer, type FakeNode, L2 } from '../fakes/node.ts'
 
@@ -57,6 +58,24 @@ describe('a bridge that is no longer in the VLAN of its gateway', () => {
     expect(add(OTHER)).toMatchObject({ exitCode: 0 })
     lock.release()
   })
+})
+
+it('the gateway stops believing router advertisements, and CHECK names it when it believes them', () => {
+  const key = 'ipv6/conf/br0.100/accept_ra'
+  const host = () => node.kernel.host()
+  const first = add()
+  expect(host().readSysctl(key)).toBe('0')
+  for (const value of ['1', '2']) {
+    host().writeSysctl(key, value)
+    expect(check(first).json).toMatchObject({
+      code: 102,
+      details: expect.stringContaining(
+        `believes router advertisements [run: sysctl -w ${sysctlName(key)}=0]`,
+      ),
+    })
+    expect(add({ ...OTHER, ifName: `eth${value}` })).toMatchObject({ exitCode: 0 })
+    expect(host().readSysctl(key)).toBe('0')
+  }
 })
 
 describe('a link with the name of the gateway that is', () => {

@@ -46,22 +46,15 @@ export function createVeth(
 export function createBridge(
   namespace: Namespace,
   { name, mac, mtu = DEFAULT_MTU, vlanFiltering = false }: Of<'createBridge'>,
-  vlansSupported: boolean,
 ): void {
   checkName(namespace, name)
   checkMtu(mtu)
-  if (vlanFiltering && !vlansSupported) throw refusal('EOPNOTSUPP')
   const bridge = register(namespace, { name, mac, mtu, kind: 'bridge' })
   bridge.bridge = { vlanFiltering, mtuGiven: false, vlans: new Map([DEFAULT_VLAN]) }
 }
 
 /** Refusals: ENODEV without the parent, ERANGE for a VLAN above 4094, EEXIST for a name or a VLAN that is there. */
-export function createVlan(
-  namespace: Namespace,
-  { name, parent, vlan }: Of<'createVlan'>,
-  vlansSupported: boolean,
-): void {
-  if (!vlansSupported) throw refusal('EOPNOTSUPP', 'unknown device type')
+export function createVlan(namespace: Namespace, { name, parent, vlan }: Of<'createVlan'>): void {
   checkName(namespace, name)
   const below = requireLink(namespace, { index: parent })
   if (vlan > MAX_VLAN) throw refusal('ERANGE')
@@ -71,9 +64,9 @@ export function createVlan(
 }
 
 /** Applies one thing after another, as the kernel does: what came before a refusal stays done. */
-export function setLink(namespace: Namespace, change: Of<'setLink'>, vlansSupported: boolean): void {
+export function setLink(namespace: Namespace, change: Of<'setLink'>): void {
   const link = requireLink(namespace, change.link)
-  if (change.vlanFiltering !== undefined) setFiltering(link, change.vlanFiltering, vlansSupported)
+  if (change.vlanFiltering !== undefined) setFiltering(link, change.vlanFiltering)
   if (change.mac !== undefined) link.mac = change.mac
   if (change.mtu !== undefined) setMtu(link, change.mtu)
   if (change.alias !== undefined) setAlias(link, change.alias)
@@ -198,8 +191,8 @@ function setPort(link: FakeLink, { hairpin, isolated }: PortOptions): void {
   if (isolated !== undefined) link.port.isolated = isolated
 }
 
-function setFiltering(link: FakeLink, filtering: boolean, vlansSupported: boolean): void {
-  if (!link.bridge || !vlansSupported) throw refusal('EOPNOTSUPP')
+function setFiltering(link: FakeLink, filtering: boolean): void {
+  if (!link.bridge) throw refusal('EOPNOTSUPP')
   link.bridge.vlanFiltering = filtering
 }
 

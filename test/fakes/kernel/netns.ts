@@ -29,7 +29,6 @@ const NSFS_DEVICE = 4
 export type FakeNetnsOptions = {
   readonly steps: Steps
   /** False: a kernel built without VLAN filtering and VLAN links. */
-  readonly vlans: boolean
   readonly onClose: () => void
 }
 
@@ -105,9 +104,7 @@ export class FakeNetns implements Netns {
   }
 
   portVlans(linkIndex: number): PortVlan[] {
-    return this.#query(`list VLANs of link ${linkIndex}`, ({ links }) =>
-      this.#options.vlans ? portVlansOf(links.get(linkIndex)) : [],
-    )
+    return this.#query(`list VLANs of link ${linkIndex}`, ({ links }) => portVlansOf(links.get(linkIndex)))
   }
 
   routeTo(address: Address): number | undefined {
@@ -186,19 +183,19 @@ export class FakeNetns implements Netns {
   }
 
   #applyOne(change: Change): void {
-    const [namespace, { vlans }] = [this.#namespace, this.#options]
+    const namespace = this.#namespace
     switch (change.op) {
       case 'createVeth':
         createVeth(namespace, namespaceOf(change.peerNetns), change)
         break
       case 'createBridge':
-        createBridge(namespace, change, vlans)
+        createBridge(namespace, change)
         break
       case 'createVlan':
-        createVlan(namespace, change, vlans)
+        createVlan(namespace, change)
         break
       case 'setLink':
-        setLink(namespace, change, vlans)
+        setLink(namespace, change)
         break
       case 'removeLink':
         removeLink(namespace, change)
@@ -221,10 +218,10 @@ export class FakeNetns implements Netns {
         setNeighbour(namespace, change.neighbour)
         break
       case 'addPortVlan':
-        addPortVlan(namespace, change, vlans)
+        addPortVlan(namespace, change)
         break
       case 'removePortVlan':
-        removePortVlan(namespace, change, vlans)
+        removePortVlan(namespace, change)
         break
     }
   }

@@ -10,15 +10,11 @@ type PortVlanChange = Extract<Change, { op: 'addPortVlan' | 'removePortVlan' }>
  * Adds VLANs to a port, or to the bridge itself (`self`); what is there already is changed. Refusals: ENODEV, EINVAL
  * for VLANs out of 1 to 4094 and for a range as PVID, EOPNOTSUPP for what is no port, or no bridge.
  */
-export function addPortVlan(
-  namespace: Namespace,
-  { linkIndex, vlan, self }: PortVlanChange,
-  supported: boolean,
-): void {
+export function addPortVlan(namespace: Namespace, { linkIndex, vlan, self }: PortVlanChange): void {
   const link = requireLink(namespace, { index: linkIndex })
   checkRange(vlan)
   if (vlan.pvid && vlan.from !== vlan.to) throw refusal('EINVAL', 'a range can not be the PVID')
-  const table = tableOf(link, self === true, supported)
+  const table = tableOf(link, self === true)
   if (vlan.pvid) dropPvid(table)
   for (let id = vlan.from; id <= vlan.to; id++) {
     table.set(id, { pvid: vlan.pvid === true, untagged: vlan.untagged === true })
@@ -26,15 +22,10 @@ export function addPortVlan(
 }
 
 /** Takes VLANs off. The kernel says nothing when they were not there. */
-export function removePortVlan(
-  namespace: Namespace,
-  { linkIndex, vlan, self }: PortVlanChange,
-  supported: boolean,
-): void {
+export function removePortVlan(namespace: Namespace, { linkIndex, vlan, self }: PortVlanChange): void {
   const link = requireLink(namespace, { index: linkIndex })
   checkRange(vlan)
-  if (!supported) return
-  const table = tableOf(link, self === true, supported)
+  const table = tableOf(link, self === true)
   for (let id = vlan.from; id <= vlan.to; id++) table.delete(id)
 }
 
@@ -53,9 +44,9 @@ function checkRange({ from, to }: PortVlan): void {
   if (from < 1 || to > MAX_VLAN || from > to) throw refusal('EINVAL', 'Vlan id is invalid')
 }
 
-function tableOf(link: FakeLink, self: boolean, supported: boolean): VlanTable {
+function tableOf(link: FakeLink, self: boolean): VlanTable {
   const table = self ? link.bridge?.vlans : link.port?.vlans
-  if (!table || !supported) throw refusal('EOPNOTSUPP')
+  if (!table) throw refusal('EOPNOTSUPP')
   return table
 }
 
