@@ -39,79 +39,60 @@ const range = z.object({
     description: 'The subnet that addresses are taken from. No host bits may be set.',
     examples: ['10.244.0.0/24', 'fd00:10:244::/64'],
   }),
-  rangeStart: address
-    .meta({ description: 'The first address to give. Default: the first of the subnet.' })
-    .exactOptional(),
-  rangeEnd: address
-    .meta({ description: 'The last address to give. Default: the last usable one of the subnet.' })
-    .exactOptional(),
-  gateway: address
-    .meta({
-      description:
-        'The gateway; never given to a pod. Default: the first address of the subnet. A subnet of two (/31, /127) has the second in mode l2; in mode l3 it, and one of a single address, has a link-local gateway.',
-    })
-    .exactOptional(),
+  rangeStart: optional(address, 'The first address to give. Default: the first of the subnet.'),
+  rangeEnd: optional(address, 'The last address to give. Default: the last usable one of the subnet.'),
+  gateway: optional(
+    address,
+    'The gateway; never given to a pod. Default: the first address of the subnet. A subnet of two (/31, /127) has the second in mode l2; in mode l3 it, and one of a single address, has a link-local gateway.',
+  ),
 })
 
 const rangeSets = z.array(z.array(range))
 
 const jsonRoute = z.object({
   dst: formatted('cidr').meta({ description: 'The destination.', examples: ['0.0.0.0/0', '::/0'] }),
-  gw: address
-    .meta({ description: 'The next hop. Default: the gateway of the same address family.' })
-    .exactOptional(),
-  mtu: integer(0, MAX_U32).meta({ description: 'The MTU along this route, in bytes.' }).exactOptional(),
-  advmss: integer(0, MAX_U32)
-    .meta({ description: 'The TCP segment size to advertise, in bytes.' })
-    .exactOptional(),
-  priority: integer(0, MAX_U32).meta({ description: 'The metric; a lower one wins.' }).exactOptional(),
-  table: integer(0, MAX_U32).meta({ description: 'The routing table. Default: main (254).' }).exactOptional(),
-  scope: integer(0, 255).meta({ description: 'The scope: 0 global, 253 link, 254 host.' }).exactOptional(),
+  gw: optional(address, 'The next hop. Default: the gateway of the same address family.'),
+  mtu: optional(integer(0, MAX_U32), 'The MTU along this route, in bytes.'),
+  advmss: optional(integer(0, MAX_U32), 'The TCP segment size to advertise, in bytes.'),
+  priority: optional(integer(0, MAX_U32), 'The metric; a lower one wins.'),
+  table: optional(integer(0, MAX_U32), 'The routing table. Default: main (254).'),
+  scope: optional(integer(0, 255), 'The scope: 0 global, 253 link, 254 host.'),
 })
 
 const ipam = z
   .object({
-    type: formatted('pluginName')
-      .meta({
-        description:
-          'Who gives the addresses. "bowline-ipam" is built in and needs no second program; any other name is a plugin in CNI_PATH. Without it pods get no address.',
-        examples: ['bowline-ipam', 'host-local'],
-      })
-      .exactOptional(),
-    ranges: rangeSets
-      .meta({
-        description: 'A list of range sets. A pod gets one address of each set; the ranges of a set add up.',
-      })
-      .exactOptional(),
-    subnet: range.shape.subnet
-      .meta({ description: 'Short for one set with one range. Better: "ranges".' })
-      .exactOptional(),
+    type: optional(
+      formatted('pluginName'),
+      'Who gives the addresses. "bowline-ipam" is built in and needs no second program; any other name is a plugin in CNI_PATH. Without it pods get no address.',
+      { examples: ['bowline-ipam', 'host-local'] },
+    ),
+    ranges: optional(
+      rangeSets,
+      'A list of range sets. A pod gets one address of each set; the ranges of a set add up.',
+    ),
+    subnet: optional(range.shape.subnet, 'Short for one set with one range. Better: "ranges".'),
     rangeStart: range.shape.rangeStart,
     rangeEnd: range.shape.rangeEnd,
     gateway: range.shape.gateway,
-    routes: z.array(jsonRoute).meta({ description: 'The routes of every pod.' }).exactOptional(),
-    dataDir: formatted('path')
-      .meta({
-        description: 'Where the leases are kept, one directory a network, in the layout of host-local.',
-        default: '/var/lib/cni/networks',
-      })
-      .exactOptional(),
-    resolvConf: formatted('path')
-      .meta({ description: 'A file like /etc/resolv.conf, whose settings go into the result as DNS.' })
-      .exactOptional(),
+    routes: optional(z.array(jsonRoute), 'The routes of every pod.'),
+    dataDir: optional(
+      formatted('path'),
+      'Where the leases are kept, one directory a network, in the layout of host-local.',
+      { default: '/var/lib/cni/networks' },
+    ),
+    resolvConf: optional(
+      formatted('path'),
+      'A file like /etc/resolv.conf, whose settings go into the result as DNS.',
+    ),
   })
   .meta({ title: 'Addresses', description: 'How pods get addresses and routes.' })
 
 const dns = z
   .object({
-    nameservers: strings
-      .meta({ description: 'Addresses of name servers, the preferred one first.' })
-      .exactOptional(),
-    domain: z.string().meta({ description: 'The local domain for short names.' }).exactOptional(),
-    search: strings
-      .meta({ description: 'Domains to look up short names in, in this order.' })
-      .exactOptional(),
-    options: strings.meta({ description: 'Options for the resolver.' }).exactOptional(),
+    nameservers: optional(strings, 'Addresses of name servers, the preferred one first.'),
+    domain: optional(z.string(), 'The local domain for short names.'),
+    search: optional(strings, 'Domains to look up short names in, in this order.'),
+    options: optional(strings, 'Options for the resolver.'),
   })
   .meta({
     title: 'DNS',
@@ -122,13 +103,8 @@ const args = z
   .object({
     cni: z
       .object({
-        mac: mac
-          .meta({ description: 'The hardware address for the pod. "runtimeConfig.mac" beats it.' })
-          .exactOptional(),
-        ips: z
-          .array(formatted('addressOrCidr'))
-          .meta({ description: 'Addresses that the pod must get.' })
-          .exactOptional(),
+        mac: optional(mac, 'The hardware address for the pod. "runtimeConfig.mac" beats it.'),
+        ips: optional(z.array(formatted('addressOrCidr')), 'Addresses that the pod must get.'),
       })
       .exactOptional(),
   })
@@ -137,11 +113,8 @@ const args = z
 const portMapping = z.object({
   hostPort: integer(1, 65535).meta({ description: 'The port on the node.' }),
   containerPort: integer(1, 65535).meta({ description: 'The port in the pod.' }),
-  protocol: z
-    .enum(['tcp', 'udp', 'sctp'])
-    .meta({ description: 'The protocol.', default: 'tcp' })
-    .exactOptional(),
-  hostIP: address.meta({ description: 'The address on the node. Default: all.' }).exactOptional(),
+  protocol: optional(z.enum(['tcp', 'udp', 'sctp']), 'The protocol.', { default: 'tcp' }),
+  hostIP: optional(address, 'The address on the node. Default: all.'),
 })
 
 const rate = integer(0, Number.MAX_SAFE_INTEGER)
@@ -149,20 +122,17 @@ const rate = integer(0, Number.MAX_SAFE_INTEGER)
 const burst = integer(0, MAX_U32 * 8 - 1)
 
 const bandwidth = z.object({
-  ingressRate: rate.meta({ description: 'To the pod, in bits a second; 0 is no limit.' }).exactOptional(),
-  ingressBurst: burst.meta({ description: 'To the pod, in bits.' }).exactOptional(),
-  egressRate: rate.meta({ description: 'From the pod, in bits a second; 0 is no limit.' }).exactOptional(),
-  egressBurst: burst.meta({ description: 'From the pod, in bits.' }).exactOptional(),
+  ingressRate: optional(rate, 'To the pod, in bits a second; 0 is no limit.'),
+  ingressBurst: optional(burst, 'To the pod, in bits.'),
+  egressRate: optional(rate, 'From the pod, in bits a second; 0 is no limit.'),
+  egressBurst: optional(burst, 'From the pod, in bits.'),
 })
 
 const runtimeConfig = z
   .object({
-    mac: mac.meta({ description: 'The hardware address for the pod.' }).exactOptional(),
-    ips: z
-      .array(formatted('addressOrCidr'))
-      .meta({ description: 'Addresses that the pod must get.' })
-      .exactOptional(),
-    ipRanges: rangeSets.meta({ description: 'Range sets that come before those of "ipam".' }).exactOptional(),
+    mac: optional(mac, 'The hardware address for the pod.'),
+    ips: optional(z.array(formatted('addressOrCidr')), 'Addresses that the pod must get.'),
+    ipRanges: optional(rangeSets, 'Range sets that come before those of "ipam".'),
     dns: z
       .object({
         // containerd's names (Servers, Searches, Options), which are those of the conventions too.
@@ -182,9 +152,9 @@ const runtimeConfig = z
   })
 
 const vlanTrunkItem = z.object({
-  id: vlanId.meta({ description: 'One VLAN.' }).exactOptional(),
-  minID: vlanId.meta({ description: 'The first VLAN of a range.' }).exactOptional(),
-  maxID: vlanId.meta({ description: 'The last VLAN of a range.' }).exactOptional(),
+  id: optional(vlanId, 'One VLAN.'),
+  minID: optional(vlanId, 'The first VLAN of a range.'),
+  maxID: optional(vlanId, 'The last VLAN of a range.'),
 })
 
 const attachments = z.array(z.object({ containerID: z.string(), ifname: z.string() })).nullable()
@@ -194,47 +164,39 @@ export const networkConfig = z.object({
     .default('0.1.0')
     .meta({ description: 'The version of the CNI specification that this is written for.' }),
   name: networkName,
-  type: z.string().meta({ description: 'The file name of the plugin.' }).exactOptional(),
-  mode: z
-    .enum(['l2', 'l3'])
-    .meta({
-      description:
-        '"l2": pods are ports of a bridge, as with the reference bridge plugin. "l3": no bridge; each pod has a link of its own, and the node routes.',
-      default: 'l2',
-    })
-    .exactOptional(),
-  bridge: formatted('interfaceName')
-    .meta({ description: 'The bridge; made if it is not there. Mode l2.', default: 'cni0' })
-    .exactOptional(),
+  type: optional(z.string(), 'The file name of the plugin.'),
+  mode: optional(
+    z.enum(['l2', 'l3']),
+    '"l2": pods are ports of a bridge, as with the reference bridge plugin. "l3": no bridge; each pod has a link of its own, and the node routes.',
+    { default: 'l2' },
+  ),
+  bridge: optional(formatted('interfaceName'), 'The bridge; made if it is not there. Mode l2.', {
+    default: 'cni0',
+  }),
   isGateway: flag('Give the bridge the gateway addresses, and let the node forward. Mode l2.'),
   isDefaultGateway: flag('The same as "isGateway", and a default route by it in every pod. Mode l2.'),
   forceAddress: flag('Replace an address of the bridge that is in the way of the gateway address. Mode l2.'),
   ipMasq: flag("Hide the pods behind the node's address when they speak to anything outside their subnet."),
-  ipMasqBackend: z
-    .enum(['iptables', 'nftables'])
-    .meta({
-      description:
-        'Accepted from configurations of the reference plugin. Bowline always uses its own nftables table.',
-    })
-    .exactOptional(),
-  mtu: integer(0, 65535)
-    .meta({
-      description:
-        'The MTU of the pod and its link, in bytes. 0 or absent: that of the bridge, at most what the uplink has.',
-      examples: [1450],
-    })
-    .exactOptional(),
+  ipMasqBackend: optional(
+    z.enum(['iptables', 'nftables']),
+    'Accepted from configurations of the reference plugin. Bowline always uses its own nftables table.',
+  ),
+  mtu: optional(
+    integer(0, 65535),
+    'The MTU of the pod and its link, in bytes. 0 or absent: that of the bridge, at most what the uplink has.',
+    { examples: [1450] },
+  ),
   hairpinMode: flag(
     'Let a pod reach itself by a service address: its bridge port sends frames back. Mode l2.',
   ),
   promiscMode: flag('Make the bridge promiscuous. "hairpinMode" is better, and excludes it. Mode l2.'),
-  vlan: integer(0, 4094)
-    .meta({ description: 'The VLAN of the pod, untagged in the pod. 0 is none. Mode l2.', default: 0 })
-    .exactOptional(),
-  vlanTrunk: z
-    .array(vlanTrunkItem)
-    .meta({ description: 'VLANs that the pod sees tagged: each {"id"} or {"minID", "maxID"}. Mode l2.' })
-    .exactOptional(),
+  vlan: optional(integer(0, 4094), 'The VLAN of the pod, untagged in the pod. 0 is none. Mode l2.', {
+    default: 0,
+  }),
+  vlanTrunk: optional(
+    z.array(vlanTrunkItem),
+    'VLANs that the pod sees tagged: each {"id"} or {"minID", "maxID"}. Mode l2.',
+  ),
   preserveDefaultVlan: flag('Leave VLAN 1 on the bridge port beside "vlan" and "vlanTrunk". Mode l2.'),
   macspoofchk: flag('Drop what a pod sends with another hardware address than its own. Mode l2.'),
   enabledad: flag(
@@ -246,26 +208,23 @@ export const networkConfig = z.object({
   dns: dns.exactOptional(),
   args: args.exactOptional(),
   runtimeConfig: runtimeConfig.exactOptional(),
-  capabilities: z
-    .record(z.string(), z.unknown())
-    .meta({
-      description: 'The capabilities that the runtime is to fill "runtimeConfig" for.',
-      examples: [{ ips: true, mac: true, ipRanges: true, dns: true }],
-    })
-    .exactOptional(),
-  prevResult: z
-    .record(z.string(), z.unknown())
-    .meta({ description: 'The result of the plugins before this one, or of ADD. Filled in by the runtime.' })
-    .exactOptional(),
-  'cni.dev/valid-attachments': attachments
-    .meta({
-      description:
-        'The attachments that GC leaves alone; null and [] are none. Filled in by the runtime. Without it GC removes nothing.',
-    })
-    .exactOptional(),
-  'cni.dev/attachments': attachments
-    .meta({ description: 'The same under its old name; "cni.dev/valid-attachments" beats it.' })
-    .exactOptional(),
+  capabilities: optional(
+    z.record(z.string(), z.unknown()),
+    'The capabilities that the runtime is to fill "runtimeConfig" for.',
+    { examples: [{ ips: true, mac: true, ipRanges: true, dns: true }] },
+  ),
+  prevResult: optional(
+    z.record(z.string(), z.unknown()),
+    'The result of the plugins before this one, or of ADD. Filled in by the runtime.',
+  ),
+  'cni.dev/valid-attachments': optional(
+    attachments,
+    'The attachments that GC leaves alone; null and [] are none. Filled in by the runtime. Without it GC removes nothing.',
+  ),
+  'cni.dev/attachments': optional(
+    attachments,
+    'The same under its old name; "cni.dev/valid-attachments" beats it.',
+  ),
 })
 
 const bowlinePlugin = networkConfig
@@ -296,12 +255,10 @@ export const networkConfigList = z
       description:
         'The version of the CNI specification. STATUS and GC need 1.1.0; Debian 12 has a containerd that knows 1.0.0.',
     }),
-    cniVersions: z
-      .array(version)
-      .meta({
-        description: 'All versions that this list may be used with; the runtime takes the newest it knows.',
-      })
-      .exactOptional(),
+    cniVersions: optional(
+      z.array(version),
+      'All versions that this list may be used with; the runtime takes the newest it knows.',
+    ),
     name: networkName,
     disableCheck: flag('Tell the runtime never to call CHECK.'),
     disableGC: flag('Tell the runtime never to call GC: for a network that two runtimes share.'),
@@ -361,5 +318,10 @@ function integer(min: number, max: number) {
 }
 
 function flag(description: string) {
-  return z.boolean().meta({ description, default: false }).exactOptional()
+  return optional(z.boolean(), description, { default: false })
+}
+
+/** A key that may be absent. `more` are other words for editors, such as its default. */
+function optional<Schema extends z.ZodType>(schema: Schema, description: string, more: object = {}) {
+  return schema.meta({ description, ...more }).exactOptional()
 }
