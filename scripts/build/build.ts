@@ -1,12 +1,18 @@
-import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { ExecaSyncError } from 'execa'
+import { makeAgent } from './agent.ts'
 import { makeExecutable } from './executable.ts'
 import { isTarget, NATIVE, TARGETS } from './targets.ts'
 
 /*
+<<<<<<< HEAD
  * npm run build [-- --target x64|arm64]: builds dist/bowline and the link dist/bowline-ipam; in dist/ARCH/ for a processor
  * that this machine does not have.
+=======
+ * npm run build [-- --target x64|arm64]: makes dist/bowline, the link dist/bowline-ipam and dist/bowline-agent; for the processor that this machine
+ * does not have, dist/ARCH/ in place of dist/.
+>>>>>>> ccbd39f (agent: bowline-agent installs what fits its own Node, and tells the scheduler)
  */
 const root = new URL('../..', import.meta.url).pathname
 
@@ -20,19 +26,26 @@ function main(): void {
   mkdirSync(work, { recursive: true })
   try {
     const executable = makeExecutable(target, root, work)
+    const agent = makeAgent(target, root, work)
+    const agentSize = statSync(agent).size
     mkdirSync(`${root}${dist}`, { recursive: true })
     // Until a file is on the disk, the kernel counts its mapped pages as memory of the processes that run it.
     writeFileSync(`${work}/bowline`, executable, { mode: 0o755, flush: true })
     renameSync(`${work}/bowline`, `${root}${dist}/bowline`)
     symlinkSync('bowline', `${work}/bowline-ipam`)
     renameSync(`${work}/bowline-ipam`, `${root}${dist}/bowline-ipam`)
+    renameSync(agent, `${root}${dist}/bowline-agent`)
     const seconds = ((performance.now() - started) / 1000).toFixed(1)
     console.log(
-      `${dist}/bowline: ${(executable.length / 1e6).toFixed(2)} MB for ${target}, built in ${seconds} s`,
+      `${dist}/bowline: ${megabytes(executable.length)}, bowline-agent: ${megabytes(agentSize)}, for ${target}, in ${seconds} s`,
     )
   } finally {
     rmSync(work, { recursive: true, force: true })
   }
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(2)} MB`
 }
 
 try {

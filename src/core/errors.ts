@@ -43,6 +43,12 @@ export class Fault extends Error {
   }
 }
 
+/** Whatever was thrown as a Fault. */
+export function toFault(error: unknown): Fault {
+  if (error instanceof Fault) return error
+  return new Fault(error instanceof Error ? error.message : String(error), { cause: error })
+}
+
 /** Reports whether `error` is a Fault with one of these errno names. */
 export function isErrno(error: unknown, ...errnos: string[]): boolean {
   return error instanceof Fault && error.errno !== undefined && errnos.includes(error.errno)

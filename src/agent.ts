@@ -1,0 +1,146 @@
+import pino from 'pino'
+import { type AgentLog, type AgentPorts, type InstallReport, startAgent } from './agent/agent.ts'
+import { createMetrics, type Metrics } from './agent/metrics.ts'
+import { answer } from './agent/serve.ts'
+import { Fault } from './core/errors.ts'
+import { VERSION } from './core/version.ts'
+import { createKubeClient } from './kube/client.ts'
+
+/*
+ * The composition root of bowline-agent, which runs on each node as a pod of the DaemonSet in conf/bowline.yaml: the only file of the
+ * agent that knows Bun. The plugin does not need it: pods start and stop while it is away.
+ */
+
+const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
+const LOOPBACK = '127.0.0.1'
+const DEFAULT_PORT = 19474
+const INSTALL_TIMEOUT_MS = 60_000
+/** A skew that a token or a certificate begins to suffer from. */
+const CLOCK_TOLERANCE_MS = 60_000
+const PORT_RETRY_MS = 30_000
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+async function main(env: Environment): Promise<void> {
+  const log = pino({
+    level: env['LOG_LEVEL'] ?? 'info',
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+  })
+  const { NODE_NAME: nodeName = '' } = env
+  const metrics = createMetrics()
+  metrics.set('bowline_agent_info', 1, { version: VERSION, node: nodeName })
+  metrics.set('process_start_time_seconds', Math.round(Date.now() / 1000))
+  log.info({ version: VERSION, node: nodeName }, 'bowline-agent starts')
+  if (!nodeName) log.error('NODE_NAME is not set: take it from spec.nodeName, as conf/bowline.yaml does')
+  const stop = new AbortController()
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())
+  const agent = startAgent(portsOf(env, nodeName, log, metrics), stop.signal)
+  serve(Number(env['BOWLINE_AGENT_PORT'] ?? DEFAULT_PORT), agent.isReady, metrics, log)
+  await agent.ended
+  log.info('bowline-agent ends; the plugin goes on without it')
+  process.exit(0)
+}
+
+function portsOf(env: Environment, nodeName: string, log: AgentLog, metrics: Metrics): AgentPorts {
+  const account = env['SERVICE_ACCOUNT_DIR'] ?? ACCOUNT
+  const { KUBERNETES_SERVICE_HOST: host = 'kubernetes.default', KUBERNETES_SERVICE_PORT: port = '443' } = env
+  const api = createKubeClient({
+    server: `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    readToken: () => readText(`${account}/token`),
+    readAuthority: () => readText(`${account}/ca.crt`),
+    onClock: createClockWatch(log, metrics),
+  })
+  const program = env['BOWLINE_PROGRAM'] ?? '/bowline'
+  return {
+    api,
+    log,
+    metrics,
+    nodeName,
+    install: (conflist) => install(program, installFlags(env), conflist),
+    readTemplate: () => readText(env['CONFLIST_TEMPLATE'] ?? '/etc/bowline/10-bowline.conflist'),
+    random: Math.random,
+  }
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await Bun.file(path).text()
+  } catch (error) {
+    throw new Fault(`read ${path}: ${(error as Error).message}`, {
+      errno: 'unreadable',
+      hint: 'See the volumes of the DaemonSet in conf/bowline.yaml.',
+      cause: error,
+    })
+  }
+}
+
+function installFlags(env: Environment): string[] {
+  const { BIN_DIR = '/opt/cni/bin', CONF_DIR = '/etc/cni/net.d' } = env
+  return ['--bin-dir', BIN_DIR, '--conf-dir', CONF_DIR]
+}
+
+async function install(program: string, flags: readonly string[], conflist: string): Promise<InstallReport> {
+  const command = [program, 'install', '--json', '--conf', '-', ...flags]
+  const child = Bun.spawn(command, {
+    env: {},
+    stdin: new Blob([conflist]),
+    stdout: 'pipe',
+    stderr: 'inherit',
+    timeout: INSTALL_TIMEOUT_MS,
+    killSignal: 'SIGKILL',
+  })
+  const text = await new Response(child.stdout).text()
+  const exitCode = await child.exited
+  const { error, ...report } = parseReport(text, exitCode)
+  if (exitCode === 0) return report
+  throw new Fault(error?.message ?? text, error?.hint ? { hint: error.hint } : {})
+}
+
+type Printed = InstallReport & { readonly error?: { readonly message: string; readonly hint?: string } }
+
+function parseReport(text: string, exitCode: number): Printed {
+  try {
+    return JSON.parse(text) as Printed
+  } catch {
+    throw new Fault(
+      `bowline install ended with ${exitCode} and printed ${JSON.stringify(text.slice(0, 200))}`,
+    )
+  }
+}
+
+/** Says once that the clocks differ, and once that they no longer do. */
+function createClockWatch(log: AgentLog, metrics: Metrics): (skewMs: number) => void {
+  let isWrong = false
+  return (skewMs) => {
+    metrics.set('bowline_agent_clock_skew_seconds', Math.round(skewMs / 1000))
+    const wasWrong = isWrong
+    isWrong = Math.abs(skewMs) > CLOCK_TOLERANCE_MS
+    if (isWrong === wasWrong) return
+    if (isWrong)
+      log.warn({ skewMs, hint: 'Let NTP set the clocks.' }, "the API server's clock and this node's differ")
+    else log.info({ skewMs }, "the API server's clock and this node's agree again")
+  }
+}
+
+/** The kubelet's probes come from the node itself, so nobody else need reach the port. */
+function serve(port: number, isReady: () => boolean, metrics: Metrics, log: AgentLog): void {
+  try {
+    Bun.serve({
+      hostname: LOOPBACK,
+      port,
+      fetch({ url }) {
+        const { user, system } = process.cpuUsage()
+        metrics.set('process_resident_memory_bytes', process.memoryUsage.rss())
+        metrics.set('process_cpu_seconds', (user + system) / 1e6)
+        return answer(new URL(url).pathname, isReady(), metrics)
+      },
+    })
+  } catch (error) {
+    const hint = 'Free the port, or set BOWLINE_AGENT_PORT and the probes of the DaemonSet to another one.'
+    log.warn({ hint, retryMs: PORT_RETRY_MS }, `listen on ${LOOPBACK}:${port}: ${(error as Error).message}`)
+    setTimeout(() => serve(port, isReady, metrics, log), PORT_RETRY_MS)
+  }
+}
+
+await main(process.env)

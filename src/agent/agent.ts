@@ -1,0 +1,177 @@
+import { type Fault, toFault } from '../core/errors.ts'
+import type { KubeApi } from '../kube/api.ts'
+import { createBackoff } from '../kube/backoff.ts'
+import { listWatch } from '../kube/list_watch.ts'
+import { NODES, type NodeView, nodeView, setNetworkAvailable } from '../kube/node.ts'
+import { conflistFor } from './conflist.ts'
+import type { Metrics } from './metrics.ts'
+import { createWakeup, sleep, type Wakeup } from './wakeup.ts'
+
+/** Somebody may have removed what is installed; nobody tells us. */
+const CHECK_MS = 10 * 60_000
+/** The kubelet and the controller manager take a second or two for a new node; after this it is worth a warning. */
+const PATIENCE_MS = 20_000
+/** How often that warning is repeated. */
+const REMINDER_MS = 5 * 60_000
+
+export type AgentLog = {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+}
+
+/** What `bowline install --json` prints. */
+export type InstallReport = {
+  readonly version: string
+  readonly program: string
+  readonly conflist: string
+  readonly warnings: readonly string[]
+}
+
+/** All that the agent can reach. */
+export type AgentPorts = {
+  readonly api: KubeApi
+  readonly log: AgentLog
+  readonly metrics: Metrics
+  /** Runs `bowline install` with this conflist. Rejects with a Fault that says why pods could not be started. */
+  readonly install: (conflist: string) => Promise<InstallReport>
+  /** The text of conf/10-bowline.conflist, or of the administrator's own. */
+  readonly readTemplate: () => Promise<string>
+  readonly nodeName: string
+  readonly random: () => number
+}
+
+export type Agent = {
+  /** Whether pods of this node get a network. */
+  isReady(): boolean
+  /** Resolves when both loops have ended, which only the signal makes them. */
+  readonly ended: Promise<void>
+}
+
+type State = {
+  /** Undefined until the API server has answered, and when it knows no such node. */
+  node: NodeView | undefined
+  isReady: boolean
+  /** The last warnings of the installation, so that each is logged once. */
+  warnings: string
+}
+
+/**
+ * Two loops: one keeps a view of our own Node, the other installs what fits it and tells the scheduler. Pods start and stop without either,
+ * so a failure is a line in the log and another attempt, never an exit.
+ */
+export function startAgent(ports: AgentPorts, signal: AbortSignal): Agent {
+  const wakeup = createWakeup()
+  const state: State = { node: undefined, isReady: false, warnings: '' }
+  signal.addEventListener('abort', () => wakeup.wake())
+  ports.metrics.set('bowline_agent_ready', 0)
+  const watching = watchNode(ports, state, wakeup, signal)
+  const installing = keepInstalled(ports, state, wakeup, signal)
+  return { isReady: () => state.isReady, ended: Promise.all([watching, installing]).then(() => undefined) }
+}
+
+function watchNode(ports: AgentPorts, state: State, wakeup: Wakeup, signal: AbortSignal): Promise<void> {
+  const { api, metrics, nodeName, random } = ports
+  const onChange = ([object]: readonly unknown[]) => {
+    const before = JSON.stringify(state.node)
+    state.node = object === undefined ? undefined : nodeView(object)
+    metrics.set('bowline_agent_pod_cidrs', state.node?.podCidrs.length ?? 0)
+    // The kubelet writes its Node every five minutes; most of it is nothing to us.
+    if (JSON.stringify(state.node) !== before) wakeup.wake()
+  }
+  const query = { fieldSelector: `metadata.name=${nodeName}` }
+  const onFailure = (fault: Fault, retryMs: number) => logApiFailure(ports, fault, retryMs)
+  return listWatch(api, { path: NODES, query, onChange, onFailure, sleep, random }, signal)
+}
+
+async function keepInstalled(
+  ports: AgentPorts,
+  state: State,
+  wakeup: Wakeup,
+  signal: AbortSignal,
+): Promise<void> {
+  const backoff = createBackoff({ random: ports.random })
+  const begun = Date.now()
+  while (!signal.aborted) {
+    const { node } = state
+    if (!node || node.podCidrs.length === 0) {
+      const age = Date.now() - begun
+      if (age >= PATIENCE_MS) warnOfNode(ports, node)
+      await wakeup.wait(age >= PATIENCE_MS ? REMINDER_MS : PATIENCE_MS - age)
+    } else {
+      const isDone = (await isInstalled(node, ports, state)) && (await isTold(node, ports))
+      if (isDone) backoff.reset()
+      await wakeup.wait(isDone ? CHECK_MS * (1 - ports.random() / 10) : backoff.next())
+    }
+  }
+}
+
+/** Installs what fits the node; false if pods could not be started with it. */
+async function isInstalled(node: NodeView, ports: AgentPorts, state: State): Promise<boolean> {
+  const { log, metrics } = ports
+  try {
+    const report = await ports.install(conflistFor(await ports.readTemplate(), node.podCidrs))
+    const isNews = !state.isReady || report.program !== 'unchanged' || report.conflist !== 'unchanged'
+    metrics.count('bowline_agent_installs_total', { result: 'done' })
+    setReady(ports, state, true)
+    if (isNews) log.info({ podCidrs: node.podCidrs, ...report }, 'pods of this node get a network')
+    logWarnings(ports, state, report.warnings)
+    return true
+  } catch (error) {
+    const { message, hint } = toFault(error)
+    metrics.count('bowline_agent_installs_total', { result: 'failed' })
+    setReady(ports, state, false)
+    log.warn({ podCidrs: node.podCidrs, hint }, `pods of this node cannot be started: ${message}`)
+    return false
+  }
+}
+
+/** Lets the scheduler use the node; false if the API server did not take that. */
+async function isTold(node: NodeView, ports: AgentPorts): Promise<boolean> {
+  if (node.isNetworkAvailable) return true
+  try {
+    await setNetworkAvailable(ports.api, node.name, new Date())
+    ports.log.info({}, 'the condition NetworkUnavailable of this node is False now')
+    return true
+  } catch (error) {
+    logApiFailure(ports, toFault(error))
+    return false
+  }
+}
+
+function setReady({ metrics }: AgentPorts, state: State, isReady: boolean): void {
+  state.isReady = isReady
+  metrics.set('bowline_agent_ready', isReady ? 1 : 0)
+}
+
+function logWarnings({ log }: AgentPorts, state: State, warnings: readonly string[]): void {
+  const all = warnings.join()
+  if (all !== state.warnings) for (const warning of warnings) log.warn({}, warning)
+  state.warnings = all
+}
+
+function logApiFailure(
+  { log, metrics }: AgentPorts,
+  { message, errno = '', hint }: Fault,
+  retryMs?: number,
+): void {
+  metrics.count('bowline_agent_api_failures_total', { reason: errno })
+  log.warn({ reason: errno, hint, ...(retryMs !== undefined && { retryMs }) }, message)
+}
+
+function warnOfNode({ log, nodeName }: AgentPorts, node: NodeView | undefined): void {
+  if (node) {
+    log.warn(
+      {
+        hint: 'Start kube-controller-manager with --allocate-node-cidrs=true and --cluster-cidr, or set spec.podCIDRs.',
+      },
+      `node ${nodeName} has no podCIDRs: pods of this node wait for their network`,
+    )
+    return
+  }
+  log.warn(
+    {
+      hint: 'See that NODE_NAME is the name of the node (kubectl get nodes), and that the kubelet has registered it.',
+    },
+    `nothing is known of node ${nodeName}: pods of this node wait for their network`,
+  )
+}

@@ -1,0 +1,65 @@
+/*
+ * Metrics in the text format of Prometheus. Source: prometheus.io/docs/instrumenting/exposition_formats, version 0.0.4.
+ */
+
+type Kind = 'counter' | 'gauge'
+type Labels = Readonly<Record<string, string>>
+type Family = { readonly kind: Kind; readonly help: string; readonly values: Map<string, number> }
+
+export type Metrics = {
+  /** Adds to a counter. */
+  count(name: CounterName, labels?: Labels, by?: number): void
+  /** Sets a gauge. */
+  set(name: GaugeName, value: number, labels?: Labels): void
+  print(): string
+}
+
+const COUNTERS = {
+  bowline_agent_installs_total: 'Installations on this node, by their result.',
+  bowline_agent_api_failures_total: 'Requests to the API server that failed, by reason.',
+} as const
+
+const GAUGES = {
+  bowline_agent_info: 'The version of the agent, and its node.',
+  bowline_agent_ready:
+    'Whether pods of this node get a network: the plugin is installed and its STATUS passes.',
+  bowline_agent_pod_cidrs: 'The subnets that this node has for its pods.',
+  bowline_agent_clock_skew_seconds: "How far the API server's clock is ahead of this node's.",
+  process_cpu_seconds: 'Processor time of the agent so far.',
+  process_resident_memory_bytes: 'Memory of the agent, with the shared pages of its program.',
+  process_start_time_seconds: 'When the agent was started, in Unix time.',
+} as const
+
+type CounterName = keyof typeof COUNTERS
+type GaugeName = keyof typeof GAUGES
+
+export function createMetrics(): Metrics {
+  const families = new Map<string, Family>([
+    ...Object.entries(COUNTERS).map(([name, help]) => family(name, 'counter', help)),
+    ...Object.entries(GAUGES).map(([name, help]) => family(name, 'gauge', help)),
+  ])
+  const valuesOf = (name: string) => families.get(name)?.values ?? new Map<string, number>()
+  return {
+    count(name, labels = {}, by = 1) {
+      const [values, key] = [valuesOf(name), labelText(labels)]
+      values.set(key, (values.get(key) ?? 0) + by)
+    },
+    set: (name, value, labels = {}) => void valuesOf(name).set(labelText(labels), value),
+    print: () => [...families].map(([name, one]) => printFamily(name, one)).join(''),
+  }
+}
+
+function family(name: string, kind: Kind, help: string): [string, Family] {
+  return [name, { kind, help, values: new Map() }]
+}
+
+function printFamily(name: string, { kind, help, values }: Family): string {
+  if (values.size === 0) return ''
+  const lines = [...values].map(([labels, value]) => `${name}${labels} ${value}\n`)
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${kind}\n${lines.join('')}`
+}
+
+function labelText(labels: Labels): string {
+  const pairs = Object.entries(labels).map(([key, value]) => `${key}=${JSON.stringify(value)}`)
+  return pairs.length > 0 ? `{${pairs.join()}}` : ''
+}

@@ -1,0 +1,82 @@
+import { type Fault, isErrno, toFault } from '../core/errors.ts'
+import type { KubeApi, Query, WatchEvent } from './api.ts'
+import { createBackoff } from './backoff.ts'
+
+/** The server ends a watch after so long; Bun would cut an idle one at six minutes, and some load balancers at five. */
+const WATCH_SECONDS = 240
+/** How much longer we wait for that end: then the connection is dead, and nobody has told us. */
+const GRACE_MS = 30_000
+/** A watch that lasted so long was no failure to begin with. */
+const HEALTHY_MS = 10_000
+
+export type ListWatch = {
+  /** `/api/v1/nodes` */
+  readonly path: string
+  /** Such as a field selector. */
+  readonly query: Query
+  /** The objects as they are now: after a list, and after each change. */
+  readonly onChange: (objects: readonly unknown[]) => void
+  /** The request failed, and is repeated after so many ms. */
+  readonly onFailure: (fault: Fault, retryMs: number) => void
+  /** Waits; ends early when the signal does. */
+  readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>
+  readonly random: () => number
+}
+
+type Meta = { readonly name?: string; readonly namespace?: string; readonly resourceVersion?: string }
+
+/**
+ * Keeps a copy of some objects up to date until the signal ends it: a list, then watches that resume where the one before ended. It lists
+ * again only when the server has forgotten that place (410). Failures are repeated without end, at growing intervals.
+ */
+export async function listWatch(api: KubeApi, options: ListWatch, signal: AbortSignal): Promise<void> {
+  const { path, query, onChange, onFailure, sleep, random } = options
+  const backoff = createBackoff({ random })
+  const objects = new Map<string, unknown>()
+  let version: string | undefined
+  while (!signal.aborted) {
+    const begun = Date.now()
+    try {
+      if (version === undefined) {
+        const { items, metadata } = (await api.get(path, query)) as { items?: unknown[]; metadata?: Meta }
+        objects.clear()
+        for (const item of items ?? []) objects.set(keyOf(item), item)
+        version = metadata?.resourceVersion ?? '0'
+        onChange([...objects.values()])
+      }
+      const end = AbortSignal.any([signal, AbortSignal.timeout(1000 * WATCH_SECONDS + GRACE_MS)])
+      const asked = { ...query, resourceVersion: version, timeoutSeconds: `${WATCH_SECONDS}` }
+      const onEvent = (event: WatchEvent) => {
+        version = metaOf(event.object).resourceVersion ?? version
+        if (takeEvent(objects, event)) onChange([...objects.values()])
+      }
+      await api.watch(path, asked, onEvent, end)
+      if (Date.now() - begun >= HEALTHY_MS) backoff.reset()
+      // A server that ends each watch at once must not be asked without a pause.
+      else await sleep(backoff.next(), signal)
+    } catch (error) {
+      if (isErrno(error, 'expired')) version = undefined
+      if (Date.now() - begun >= HEALTHY_MS) backoff.reset()
+      const retryMs = backoff.next()
+      if (!isErrno(error, 'expired')) onFailure(toFault(error), retryMs)
+      await sleep(retryMs, signal)
+    }
+  }
+}
+
+/** False for a bookmark, which says only how far we are. */
+function takeEvent(objects: Map<string, unknown>, { type, object }: WatchEvent): boolean {
+  if (type === 'BOOKMARK') return false
+  if (type === 'DELETED') objects.delete(keyOf(object))
+  else objects.set(keyOf(object), object)
+  return true
+}
+
+function keyOf(object: unknown): string {
+  const { namespace = '', name = '' } = metaOf(object)
+  return `${namespace}/${name}`
+}
+
+function metaOf(object: unknown): Meta {
+  return (object as { metadata?: Meta } | undefined)?.metadata ?? {}
+}

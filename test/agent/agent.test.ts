@@ -1,0 +1,201 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { type Agent, type InstallReport, startAgent } from '../../src/agent/agent.ts'
+import { createMetrics, type Metrics } from '../../src/agent/metrics.ts'
+import { answer } from '../../src/agent/serve.ts'
+import { Fault } from '../../src/core/errors.ts'
+import { createKubeClient } from '../../src/kube/client.ts'
+import { authorityOf, createFakeApiServer, type FakeApiServer } from '../fakes/api_server.ts'
+import { until } from '../support/until.ts'
+
+const TEMPLATE = '{"name":"bowline","cniVersion":"1.0.0","plugins":[{"type":"bowline","mode":"l3"}]}'
+const DONE: InstallReport = { version: '0.1.0', program: 'installed', conflist: 'installed', warnings: [] }
+
+let server: FakeApiServer
+let stop: AbortController
+let agent: Agent
+let metrics: Metrics
+let token: string
+let log: { level: string; message: string; fields: Record<string, unknown> }[]
+/** The subnets of each conflist that was to be installed. */
+let installed: string[]
+let install: () => InstallReport
+
+beforeEach(() => {
+  server = createFakeApiServer()
+  token = 'first'
+  log = []
+  installed = []
+  install = () => DONE
+})
+afterEach(async () => {
+  stop.abort()
+  await agent.ended
+  await server.stop()
+})
+
+function start(template = TEMPLATE): void {
+  stop = new AbortController()
+  metrics = createMetrics()
+  const take = (level: string) => (fields: object, message: string) =>
+    log.push({ level, message, fields: { ...fields } })
+  agent = startAgent(
+    {
+      api: createKubeClient({
+        server: server.url,
+        readToken: async () => token,
+        readAuthority: async () => authorityOf('old'),
+      }),
+      log: { info: take('info'), warn: take('warn') },
+      metrics,
+      async install(conflist) {
+        const { plugins } = JSON.parse(conflist) as {
+          plugins: { ipam: { ranges: { subnet: string }[][] } }[]
+        }
+        installed.push(
+          (plugins[0]?.ipam.ranges ?? [])
+            .flat()
+            .map(({ subnet }) => subnet)
+            .join(),
+        )
+        return install()
+      },
+      readTemplate: async () => template,
+      nodeName: 'n1',
+      // The shortest of all waits.
+      random: () => 1,
+    },
+    stop.signal,
+  )
+}
+
+const said = (text: string) => log.some(({ message }) => message.includes(text))
+const status = (path: string) => answer(path, agent.isReady(), metrics).status
+
+describe('the agent', () => {
+  it('installs what fits its node, and lets the scheduler use it', async () => {
+    server.setNode('n0', { podCIDRs: ['10.0.0.0/24'] })
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24', 'fd00:7::/64'] })
+    start()
+    await until('the patch', () => server.patches.length === 1)
+    expect(installed[0]).toBe('10.0.7.0/24,fd00:7::/64')
+    expect(server.patches[0]).toMatchObject({
+      status: { conditions: [{ type: 'NetworkUnavailable', status: 'False', reason: 'BowlineIsUp' }] },
+    })
+    expect(status('/readyz')).toBe(200)
+  })
+
+  it('waits for podCIDRs that come late, and is alive but not ready until then', async () => {
+    server.setNode('n1', {})
+    start()
+    await until('the watch', () => server.watches() === 1)
+    expect([installed, status('/livez'), status('/readyz')]).toEqual([[], 200, 503])
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
+    await until('the patch', () => server.patches.length === 1)
+    expect(status('/readyz')).toBe(200)
+  })
+
+  it('waits for a node that is registered late', async () => {
+    start()
+    await until('the watch', () => server.watches() === 1)
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
+    await until('the installation', () => agent.isReady())
+  })
+
+  it('does not touch a condition that is as it should be', async () => {
+    server.setNode('n1', {
+      podCIDRs: ['10.0.7.0/24'],
+      conditions: [{ type: 'NetworkUnavailable', status: 'False' }],
+    })
+    start()
+    await until('the installation', () => agent.isReady())
+    expect(server.patches).toEqual([])
+  })
+
+  it('tells the scheduler nothing while pods could not be started, says why, and tries again', async () => {
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
+    install = () => {
+      throw new Fault('all is taken', { hint: 'Free some.' })
+    }
+    start()
+    await until('a second attempt', () => installed.length === 2)
+    expect([server.patches, agent.isReady()]).toEqual([[], false])
+    expect(log.find(({ level }) => level === 'warn')).toMatchObject({
+      message: 'pods of this node cannot be started: all is taken',
+      fields: { hint: 'Free some.', podCidrs: ['10.0.7.0/24'] },
+    })
+    install = () => DONE
+    await until('the patch', () => server.patches.length === 1)
+    expect(metrics.print()).toContain('bowline_agent_installs_total{result="failed"} 2\n')
+  })
+
+  it('outlives a template that is broken', async () => {
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
+    start('{')
+    await until('the warning', () => said('the template of the conflist cannot be used'))
+    expect(agent.isReady()).toBe(false)
+  })
+
+  it('outlives an API server that is away, a token that is refused, and comes back by itself', async () => {
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
+    await server.stop()
+    start()
+    await until('the failure', () => said('read /api/v1/nodes'))
+    server.token = 'second'
+    server.start()
+    await until('the refusal', () => said('401 Unauthorized'))
+    token = 'second'
+    await until('the installation', () => agent.isReady())
+    expect(metrics.print()).toMatch(/bowline_agent_api_failures_total\{reason="unauthorized"\} \d/)
+  })
+
+  it('repeats a patch that the server has not taken', async () => {
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
+    start()
+    await until('the watch', () => server.watches() === 1)
+    await until('the patch', () => server.patches.length === 1)
+    server.refusals.push(403)
+    server.setNode('n1', {
+      podCIDRs: ['10.0.7.0/24'],
+      conditions: [{ type: 'NetworkUnavailable', status: 'True' }],
+    })
+    await until('a second patch', () => server.patches.length === 2)
+    expect(log.find(({ fields }) => fields['reason'] === 'forbidden')?.fields['hint']).toContain(
+      'ClusterRole',
+    )
+  })
+
+  it('logs each warning of the installation once', async () => {
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
+    install = () => ({
+      ...DONE,
+      program: 'unchanged',
+      conflist: 'unchanged',
+      warnings: ['another file sorts first'],
+    })
+    start()
+    await until('the installation', () => agent.isReady())
+    server.setNode('n1', { podCIDRs: ['10.0.8.0/24'] })
+    await until('the next', () => installed.includes('10.0.8.0/24') && server.patches.length >= 2)
+    expect(log.filter(({ message }) => message === 'another file sorts first')).toHaveLength(1)
+  })
+})
+
+describe('what the agent answers over HTTP', () => {
+  it('are metrics in the format of Prometheus', async () => {
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
+    start()
+    await until('the installation', () => agent.isReady())
+    const text = await answer('/metrics', true, metrics).text()
+    expect(text).toContain('# TYPE bowline_agent_ready gauge\nbowline_agent_ready 1\n')
+    expect(text).toContain('bowline_agent_pod_cidrs 1\n')
+    for (const line of text.trimEnd().split('\n'))
+      expect(line).toMatch(
+        /^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? -?[\d.e+]+)$/,
+      )
+  })
+
+  it('is a hint for any other path', () => {
+    start()
+    expect(status('/')).toBe(404)
+  })
+})

@@ -1,0 +1,111 @@
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import type { Fault } from '../../src/core/errors.ts'
+import { createKubeClient } from '../../src/kube/client.ts'
+import { listWatch } from '../../src/kube/list_watch.ts'
+import { nodeView } from '../../src/kube/node.ts'
+import { authorityOf, createFakeApiServer, type FakeApiServer } from '../fakes/api_server.ts'
+import { until } from '../support/until.ts'
+
+let server: FakeApiServer
+let stop: AbortController
+let running: Promise<void>
+/** The podCIDRs of the one node, at each change. */
+let changes: (string | undefined)[]
+let faults: Fault[]
+let waits: number[]
+
+beforeEach(() => {
+  server = createFakeApiServer()
+  stop = new AbortController()
+  changes = []
+  faults = []
+  waits = []
+})
+afterEach(async () => {
+  stop.abort()
+  await running
+  await server.stop()
+})
+
+function start(): void {
+  const api = createKubeClient({
+    server: server.url,
+    readToken: async () => 'first',
+    readAuthority: async () => authorityOf('old'),
+  })
+  running = listWatch(
+    api,
+    {
+      path: '/api/v1/nodes',
+      query: { fieldSelector: 'metadata.name=n1' },
+      onChange: ([object]) => changes.push(object ? nodeView(object).podCidrs.join() : undefined),
+      onFailure: (fault) => faults.push(fault),
+      sleep: async (ms) => {
+        waits.push(ms)
+        await Bun.sleep(5)
+      },
+      random: () => 0,
+    },
+    stop.signal,
+  )
+}
+
+it('lists once, then follows each change', async () => {
+  server.setNode('n1', {})
+  start()
+  await until('the watch', () => server.watches() === 1)
+  server.setNode('n1', { podCIDRs: ['10.0.0.0/24', 'fd00::/64'] })
+  server.removeNode('n1')
+  await until('the removal', () => changes.length === 3)
+  expect(changes).toEqual(['', '10.0.0.0/24,fd00::/64', undefined])
+  expect(server.requests.filter((one) => one.startsWith('GET'))).toHaveLength(1)
+})
+
+it('resumes where the watch before ended, without a new list', async () => {
+  server.setNode('n1', {})
+  start()
+  await until('the watch', () => server.watches() === 1)
+  server.endWatches()
+  server.setNode('n1', { podCIDRs: ['10.0.0.0/24'] })
+  await until('the change', () => changes.at(-1) === '10.0.0.0/24')
+  expect(changes).toEqual(['', '10.0.0.0/24'])
+  expect(server.requests).toEqual([
+    'GET /api/v1/nodes',
+    'WATCH /api/v1/nodes from 11',
+    'WATCH /api/v1/nodes from 11',
+  ])
+})
+
+it('lists again when the server has forgotten the version (410), and calls that no failure', async () => {
+  server.setNode('n1', {})
+  start()
+  await until('the watch', () => server.watches() === 1)
+  server.setNode('n1', { podCIDRs: ['10.0.0.0/24'] })
+  await until('the change', () => changes.length === 2)
+  server.forgetVersions()
+  server.endWatches()
+  await until('a second list', () => changes.length === 3)
+  expect(changes).toEqual(['', '10.0.0.0/24', '10.0.0.0/24'])
+  expect(faults).toEqual([])
+})
+
+it('repeats what fails at growing intervals, up to half a minute', async () => {
+  await server.stop()
+  start()
+  await until('ten attempts', () => waits.length >= 10)
+  expect(waits.slice(0, 10)).toEqual([500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000, 30_000])
+  expect(new Set(faults.map(({ errno }) => errno))).toEqual(new Set(['unreachable']))
+  server.setNode('n1', { podCIDRs: ['10.0.0.0/24'] })
+  server.start()
+  await until('the list', () => changes.length === 1)
+})
+
+it('pauses before it asks a server again that ends each watch at once', async () => {
+  start()
+  for (let round = 1; round <= 3; round++) {
+    await until('a watch', () => server.watches() === 1)
+    server.endWatches()
+    await until('a pause', () => waits.length === round)
+  }
+  expect(waits).toEqual([500, 1000, 2000])
+})
