@@ -80,7 +80,7 @@ export function collectFaults(steps: readonly (() => unknown)[]): Fault[] {
     try {
       step()
     } catch (error) {
-      faults.push(error instanceof Fault ? error : new Fault(String(error), { cause: error }))
+      faults.push(toFault(error))
     }
   }
   return faults
