@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 /**
  * `unit` needs nothing; `system` needs root, a built binary and the tools that scripts/setup installs; `vm` needs the same
- * and boots virtual machines.
+ * and boots virtual machines; `cluster` needs the same, and starts Kubernetes in namespaces.
  */
 export default defineConfig({
   test: {
@@ -12,7 +12,7 @@ export default defineConfig({
           name: 'unit',
           // Whatever is not one of the others, so that a folder of its own is not forgotten.
           include: ['test/**/*.test.ts'],
-          exclude: ['test/{conformance,system,vm}/**'],
+          exclude: ['test/{cluster,conformance,system,vm}/**'],
           testTimeout: 20_000,
         },
       },
@@ -36,6 +36,17 @@ export default defineConfig({
           // Much of the time a machine is busy on one of its two processors only. After all other tests.
           maxWorkers: 2,
           sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
+          name: 'cluster',
+          include: ['test/cluster/**/*.test.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          // A cluster keeps both processors busy while it starts, and its components have timeouts of their own.
+          fileParallelism: false,
+          sequence: { groupOrder: 3 },
         },
       },
     ],

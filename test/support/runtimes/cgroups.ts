@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto'
 import { existsSync, lstatSync, readdirSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { execa } from 'execa'
 
 /* Control groups belong to the machine: they outlive the namespaces of a test, so each test removes its own. */
 
@@ -27,11 +26,13 @@ export function cgroupHierarchies(): string[] {
 
 /** Removes the control groups with this name, and those below them. The kernel empties groups of killed processes soon. */
 export async function removeCgroups(name: string): Promise<void> {
-  const { stdout } = await execa('find', [ROOT, '-depth', '-type', 'd', '-path', `*/${name}*`])
-  for (const path of stdout.split('\n').filter(Boolean)) await removeCgroup(path)
+  for (const hierarchy of cgroupHierarchies()) await removeCgroup(join(hierarchy, name))
 }
 
 async function removeCgroup(path: string): Promise<void> {
+  if (!existsSync(path)) return
+  const below = readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory())
+  for (const { name } of below) await removeCgroup(join(path, name))
   for (let attempt = 0; ; attempt += 1) {
     try {
       rmdirSync(path)

@@ -1,0 +1,88 @@
+import { writeFileSync } from 'node:fs'
+import { enterPrivateNamespaces, run } from '../node/private_namespaces.ts'
+import type { CONTAINERDS } from '../runtimes/containerd_config.ts'
+import { packImage } from '../runtimes/image.ts'
+import type { Api, KubeNode } from './api.ts'
+import { API_SERVICE, CONTROL_PLANE, type ControlPlane, startControlPlane } from './control_plane.ts'
+import { type ClusterNode, createNode } from './node.ts'
+
+/*
+ * A real Kubernetes cluster in namespaces: etcd, API server, controllers and scheduler in the network of the test,
+ * and nodes that each have namespaces, control groups and a disk of their own, with containerd and a kubelet.
+ *
+ *   const cluster = await startCluster(['current'])          // one node, containerd 2.x, as yet without a network
+ *   await installBowline(cluster, cluster.nodes[0])          // or: cluster.api.apply(readFileSync('conf/bowline.yaml'))
+ *   await cluster.untilReady(cluster.nodes[0])
+ *   await cluster.api.apply({ apiVersion: 'v1', kind: 'Pod', … })
+ *   await cluster.stop()                                     // in afterAll
+ *
+ * Everything below HOME is in memory, and all processes die with the test, however that ends.
+ *
+ *      test process: 10.89.0.1/24 on the bridge `nodes`, 10.96.0.1 (kubernetes.default); routes to each node's pods
+ *        ├─ node1: up0 10.89.0.11, default route via 10.89.0.1
+ *        └─ node2: up0 10.89.0.12
+ */
+const HOME = '/run/cluster'
+
+export type Cluster = {
+  readonly api: Api
+  readonly nodes: readonly ClusterNode[]
+  /** Waits until the node's condition Ready is `status`; returns the node as the API has it. */
+  untilReady(node: ClusterNode, status?: 'True' | 'False' | 'Unknown', timeoutMs?: number): Promise<KubeNode>
+  stop(): Promise<void>
+}
+
+/** Starts a cluster with one node for each containerd that is named. Once a test file: a file has one network. */
+export async function startCluster(containerds: readonly (keyof typeof CONTAINERDS)[]): Promise<Cluster> {
+  enterPrivateNamespaces()
+  run(`mkdir -p ${HOME}; mount -t tmpfs tmpfs ${HOME}
+    ip link add nodes type bridge; ip address add ${CONTROL_PLANE}/24 dev nodes; ip link set nodes up
+    ip address add ${API_SERVICE}/32 dev lo; echo 1 >/proc/sys/net/ipv4/ip_forward`)
+  const names = containerds.map((_, index) => `node${index + 1}`)
+  const [controlPlane, , ...nodes] = await Promise.all([
+    startControlPlane(`${HOME}/control-plane`, names),
+    packImage(`${HOME}/image.tar`),
+    ...containerds.map((containerd, index) => createNode(HOME, index + 1, containerd)),
+  ])
+  await Promise.all(nodes.map((node) => join(node, controlPlane)))
+  return {
+    api: controlPlane.api,
+    nodes,
+    untilReady: (node, status = 'True', timeoutMs = undefined) =>
+      untilReady(controlPlane.api, node, status, timeoutMs),
+    stop: async () => {
+      await Promise.all(nodes.map((node) => node.cutPower()))
+      await controlPlane.stop()
+      run(`umount ${HOME}; rmdir ${HOME}`)
+    },
+  }
+}
+
+/** Lets the node join the cluster, and its pods be reached: a node routes its pods, and the test knows the way to it. */
+async function join(node: ClusterNode, { api, kubeletConfig }: ControlPlane): Promise<void> {
+  writeFileSync(`${node.root}/etc/kubernetes/kubeconfig`, kubeletConfig(node.name))
+  await node.importImages(`${HOME}/image.tar`)
+  await node.enable('kubelet')
+  const podCidr = await api.until(`${node.name} has a range`, () => podCidrOf(api, node))
+  run(`ip route add ${podCidr} via ${node.address}`)
+}
+
+/** Returns the range of the node's pods, such as 10.244.1.0/24: it has nothing to do with the number of the node. */
+export async function podCidrOf(api: Api, { name }: ClusterNode): Promise<string | undefined> {
+  return (await api.find<KubeNode>('Node', name))?.spec.podCIDR
+}
+
+async function untilReady(
+  api: Api,
+  { name }: ClusterNode,
+  status: string,
+  timeoutMs?: number,
+): Promise<KubeNode> {
+  const check = async () => {
+    const node = await api.find<KubeNode>('Node', name)
+    const ready = node?.status.conditions?.find(({ type }) => type === 'Ready')
+    if (ready?.status !== status) throw new Error(`its condition Ready is ${JSON.stringify(ready)}`)
+    return node
+  }
+  return api.until(`${name} is Ready=${status}`, check, timeoutMs)
+}

@@ -1,0 +1,177 @@
+import { generateKeyPairSync } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { execa } from 'execa'
+import { CACHE } from '../node/plugin.ts'
+import { type Api, createApi } from './api.ts'
+
+/* etcd, the API server, the controllers and the scheduler, in the network namespace of the test itself. */
+
+/** The address of the test's end of the network that connects the nodes. */
+export const CONTROL_PLANE = '10.89.0.1'
+/** The first address of the service range: what pods find as kubernetes.default, without any kube-proxy. */
+export const API_SERVICE = '10.96.0.1'
+const SERVICE_RANGE = '10.96.0.0/16'
+const POD_RANGE = '10.244.0.0/16'
+const ETCD = 'http://127.0.0.1:2379'
+const READY_TIMEOUT_MS = 120_000
+const ADMIN_TOKEN = 'admin'
+/** Of some forty controllers. Those that are left out would take a third of the memory and of the start. */
+const CONTROLLERS = [
+  'clusterrole-aggregation-controller',
+  'daemonset-controller',
+  'deployment-controller',
+  'garbage-collector-controller',
+  'namespace-controller',
+  'node-ipam-controller',
+  'node-lifecycle-controller',
+  'pod-garbage-collector-controller',
+  'replicaset-controller',
+  'root-ca-certificate-publisher-controller',
+  'serviceaccount-controller',
+  'taint-eviction-controller',
+]
+
+export type ControlPlane = {
+  readonly api: Api
+  /** Returns a kubeconfig with the credentials of the node's kubelet. */
+  kubeletConfig(node: string): string
+  stop(): Promise<void>
+}
+
+type Process = PromiseLike<unknown> & { kill(signal: 'SIGKILL'): boolean; readonly exitCode: number | null }
+
+/** Starts the control plane with its files in `home`; ready when the promise is fulfilled. */
+export async function startControlPlane(home: string, nodes: readonly string[]): Promise<ControlPlane> {
+  mkdirSync(home, { recursive: true })
+  writeCredentials(home, nodes)
+  const processes: Process[] = [
+    start(home, join(CACHE, 'debian/usr/bin/etcd'), etcdFlags(home)),
+    start(home, join(CACHE, 'bin/kube-apiserver'), apiServerFlags(home)),
+  ]
+  const stop = async () => {
+    for (const process of processes) process.kill('SIGKILL')
+    await Promise.all(processes)
+  }
+  try {
+    // The API server makes a certificate authority and a certificate for itself.
+    const ca = await certificateOf(home, processes)
+    const api = createApi(`https://${CONTROL_PLANE}`, ca, ADMIN_TOKEN)
+    await api.until('the API server is ready', () => api.request('GET', '/readyz'), READY_TIMEOUT_MS)
+    writeFileSync(`${home}/admin.kubeconfig`, kubeconfig(ca, ADMIN_TOKEN))
+    processes.push(start(home, join(CACHE, 'bin/kube-controller-manager'), controllerFlags(home)))
+    processes.push(start(home, join(CACHE, 'bin/kube-scheduler'), clientFlags(home)))
+    return { api, kubeletConfig: (node) => kubeconfig(ca, node), stop }
+  } catch (error) {
+    await stop()
+    throw new Error(`the control plane has not started: ${error}\n${logsOf(home)}`)
+  }
+}
+
+// Dies with the test, whichever way that ends.
+function start(home: string, program: string, flags: readonly string[]): Process {
+  const shell = ['sh', '-c', 'exec "$@" >>"$0" 2>&1', logFile(home, program), program, ...flags]
+  return execa('setpriv', ['--pdeathsig', 'KILL', ...shell], { stdio: 'ignore', reject: false, cwd: home })
+}
+
+function logFile(home: string, program: string): string {
+  return `${home}/${program.replace(/.*\//, '')}.log`
+}
+
+function logsOf(home: string): string {
+  return ['etcd', 'kube-apiserver']
+    .map((name) => logFile(home, name))
+    .flatMap((path) => readFileSync(path, 'utf8').split('\n').slice(-5))
+    .join('\n')
+}
+
+/** Tokens instead of certificates: each line is token, user, id, group. A node's token is its name. */
+function writeCredentials(home: string, nodes: readonly string[]): void {
+  const lines = nodes.map((name) => `${name},system:node:${name},${name},system:nodes`)
+  writeFileSync(`${home}/tokens.csv`, [`${ADMIN_TOKEN},admin,admin,system:masters`, ...lines, ''].join('\n'))
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  writeFileSync(`${home}/accounts.key`, privateKey.export({ type: 'pkcs8', format: 'pem' }))
+  writeFileSync(`${home}/accounts.pub`, publicKey.export({ type: 'spki', format: 'pem' }))
+}
+
+function kubeconfig(ca: string, token: string): string {
+  const cluster = {
+    server: `https://${CONTROL_PLANE}`,
+    'certificate-authority-data': Buffer.from(ca).toString('base64'),
+  }
+  return JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name: 'test', cluster }],
+    users: [{ name: 'test', user: { token } }],
+    contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
+    'current-context': 'test',
+  })
+}
+
+async function certificateOf(home: string, processes: readonly Process[]): Promise<string> {
+  const [path, key] = [`${home}/certificates/apiserver.crt`, `${home}/certificates/apiserver.key`]
+  for (const deadline = Date.now() + READY_TIMEOUT_MS; Date.now() < deadline; await sleep(50)) {
+    // The key is written after the certificate.
+    if (existsSync(key)) return readFileSync(path, 'utf8')
+    if (processes.some(({ exitCode }) => exitCode !== null)) break
+  }
+  throw new Error('the API server has written no certificate')
+}
+
+function etcdFlags(home: string): string[] {
+  const peers = 'http://127.0.0.1:2380'
+  return [
+    `--data-dir=${home}/etcd`,
+    `--listen-client-urls=${ETCD}`,
+    `--advertise-client-urls=${ETCD}`,
+    `--listen-peer-urls=${peers}`,
+    `--initial-advertise-peer-urls=${peers}`,
+    `--initial-cluster=default=${peers}`,
+  ]
+}
+
+function apiServerFlags(home: string): string[] {
+  return [
+    `--etcd-servers=${ETCD}`,
+    `--advertise-address=${CONTROL_PLANE}`,
+    '--bind-address=0.0.0.0',
+    '--secure-port=443',
+    `--cert-dir=${home}/certificates`,
+    `--token-auth-file=${home}/tokens.csv`,
+    '--service-account-issuer=https://kubernetes.default.svc',
+    `--service-account-key-file=${home}/accounts.pub`,
+    `--service-account-signing-key-file=${home}/accounts.key`,
+    '--authorization-mode=Node,RBAC',
+    '--enable-admission-plugins=NodeRestriction',
+    `--service-cluster-ip-range=${SERVICE_RANGE}`,
+    '--kubelet-preferred-address-types=InternalIP',
+    '--allow-privileged=true',
+    '--profiling=false',
+  ]
+}
+
+/** The scheduler needs no more than these. Port 0: nobody asks for its health and metrics. */
+function clientFlags(home: string): string[] {
+  return [`--kubeconfig=${home}/admin.kubeconfig`, '--leader-elect=false', '--secure-port=0']
+}
+
+// With the default rate of requests a node gets its range seconds late.
+function controllerFlags(home: string): string[] {
+  return [
+    ...clientFlags(home),
+    `--controllers=${CONTROLLERS.join(',')}`,
+    `--service-account-private-key-file=${home}/accounts.key`,
+    `--root-ca-file=${home}/certificates/apiserver.crt`,
+    '--allocate-node-cidrs=true',
+    `--cluster-cidr=${POD_RANGE}`,
+    '--node-cidr-mask-size=24',
+    `--service-cluster-ip-range=${SERVICE_RANGE}`,
+    '--node-monitor-period=2s',
+    '--node-monitor-grace-period=20s',
+    `--flex-volume-plugin-dir=${home}/volume-plugins`,
+    '--kube-api-qps=300',
+    '--kube-api-burst=500',
+  ]
+}

@@ -1,0 +1,148 @@
+import { randomUUID } from 'node:crypto'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { CACHE, linkReferencePlugins } from '../node/plugin.ts'
+import { run } from '../node/private_namespaces.ts'
+import { CGROUP_V2 } from '../runtimes/cgroups.ts'
+import { containerdConfig } from '../runtimes/containerd_config.ts'
+
+/* What is on the disk of a node, and the script that boots it. */
+
+/** The node's directories that are its own; all else of its file system is the machine's. */
+const OWN_DIRECTORIES = ['etc', 'opt', 'var/lib', 'var/log', 'run']
+
+/**
+ * The kubelet writes these settings, which are the machine's: files with the values that it wants stand in for them.
+ * The boot id is another one in each boot, as on a machine.
+ */
+const SETTINGS: Readonly<Record<string, () => string>> = {
+  'vm/overcommit_memory': () => '1',
+  'vm/panic_on_oom': () => '0',
+  'kernel/panic': () => '10',
+  'kernel/panic_on_oops': () => '1',
+  'kernel/keys/root_maxkeys': () => '1000000',
+  'kernel/keys/root_maxbytes': () => '25000000',
+  'kernel/random/boot_id': randomUUID,
+}
+
+/** Writes a fresh disk: the tools and plugins that any node has, and no network. */
+export function writeDisk(root: string, address: string, containerdVersion: string): void {
+  for (const directory of OWN_DIRECTORIES) mkdirSync(join(root, directory), { recursive: true })
+  run(`cp -a /etc ${root}`)
+  for (const name of ['cni', 'containerd', 'kubernetes']) {
+    rmSync(`${root}/etc/${name}`, { recursive: true, force: true })
+    mkdirSync(`${root}/etc/${name}`)
+  }
+  mkdirSync(`${root}/etc/cni/net.d`)
+  linkReferencePlugins(`${root}/opt/cni/bin`)
+  const paths = {
+    root: '/var/lib/containerd',
+    state: '/run/containerd',
+    socket: '/run/containerd/containerd.sock',
+    cni: { bin: '/opt/cni/bin', conf: '/etc/cni/net.d' },
+  }
+  writeFileSync(`${root}/etc/containerd/config.toml`, containerdConfig(containerdVersion, paths))
+  writeFileSync(`${root}/etc/kubernetes/kubelet.json`, JSON.stringify(kubeletConfiguration(address)))
+}
+
+/** Empties what a machine loses when its power is cut, and gives it the settings of the next boot. */
+export function prepareBoot(root: string): void {
+  rmSync(`${root}/run`, { recursive: true, force: true })
+  mkdirSync(`${root}/run/services`, { recursive: true })
+  mkdirSync(`${root}/settings`, { recursive: true })
+  for (const [path, value] of Object.entries(SETTINGS)) {
+    writeFileSync(settingFile(root, path), `${value()}\n`)
+  }
+}
+
+/** Returns a script that puts its process into the control groups, and then runs the script that is its first argument. */
+export function joinScript(cgroups: readonly string[]): string {
+  const join = cgroups.map((path) => `echo 0 >${path}/cgroup.procs`)
+  return [...join, 'exec unshare --cgroup bash -ec "$1"'].join('\n')
+}
+
+/**
+ * Returns the script of the node's first process, which ends with the services: each runs while there is a file
+ * /run/services/NAME.enabled, and is started again when it has ended.
+ */
+export function initScript(name: string, root: string, containerd: string, address: string): string {
+  const mountAll = OWN_DIRECTORIES.map((directory) => `mount --bind ${root}/${directory} /${directory}`)
+  const settings = Object.keys(SETTINGS).map(
+    (path) => `mount --bind ${settingFile(root, path)} /proc/sys/${path}`,
+  )
+  const kubelet = ['--config=/etc/kubernetes/kubelet.json', '--kubeconfig=/etc/kubernetes/kubeconfig']
+  const identity = [`--hostname-override=${name}`, `--node-ip=${address}`]
+  return `
+hostname ${name}
+mount -t sysfs sysfs /sys
+${CGROUP_V2 ? MOUNT_CGROUP_V2 : MOUNT_CGROUP_V1}
+${[...settings, ...mountAll].join('\n')}
+# Containers are told of later mounts, such as those of pods' network namespaces.
+mount --make-rshared /
+ip link set lo up
+${SUPERVISE}
+supervise containerd env PATH=${containerd}:$PATH containerd &
+supervise kubelet ${join(CACHE, 'bin/kubelet')} ${[...kubelet, ...identity].join(' ')} &
+touch /run/booted
+wait`
+}
+
+// As the first process, bash also reaps what shims leave behind.
+const SUPERVISE = `supervise() {
+  local name=$1
+  shift
+  while :; do
+    if [ -e /run/services/$name.enabled ]; then
+      "$@" >>/var/log/$name.log 2>&1 &
+      echo $! >/run/services/$name.pid
+      wait $! || true
+      rm /run/services/$name.pid
+    fi
+    sleep 0.1
+  done
+}`
+
+const MOUNT_CGROUP_V1 = `
+hierarchies=$(sed -n 's/^[0-9]*:\\(name=\\)\\?\\([^:]\\+\\):.*/\\2/p' /proc/self/cgroup)
+mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
+for name in $hierarchies; do
+  mkdir /sys/fs/cgroup/$name
+  mount -t cgroup -o \${name/#systemd/none,name=systemd} cgroup /sys/fs/cgroup/$name
+done`
+
+// A group with controllers for its children has no processes of its own.
+const MOUNT_CGROUP_V2 = `
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir /sys/fs/cgroup/init
+echo 0 >/sys/fs/cgroup/init/cgroup.procs
+echo '+cpu +cpuset +io +memory +pids' >/sys/fs/cgroup/cgroup.subtree_control`
+
+function settingFile(root: string, path: string): string {
+  return `${root}/settings/${path.replaceAll('/', '.')}`
+}
+
+/* Everybody may ask this kubelet (for logs): its network is the test's alone, and so it needs no certificates. */
+function kubeletConfiguration(address: string) {
+  return {
+    apiVersion: 'kubelet.config.k8s.io/v1beta1',
+    kind: 'KubeletConfiguration',
+    address,
+    authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
+    authorization: { mode: 'AlwaysAllow' },
+    containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
+    cgroupDriver: 'cgroupfs',
+    failCgroupV1: false,
+    enforceNodeAllocatable: [],
+    failSwapOn: false,
+    // A container's CI machine may lack CAP_SYS_RESOURCE.
+    oomScoreAdj: 0,
+    makeIPTablesUtilChains: false,
+    resolvConf: '',
+    nodeStatusUpdateFrequency: '2s',
+    nodeStatusReportFrequency: '10s',
+    syncFrequency: '10s',
+    imageGCHighThresholdPercent: 100,
+    evictionHard: { 'memory.available': '50Mi', 'nodefs.available': '1%', 'imagefs.available': '1%' },
+    volumePluginDir: '/var/lib/kubelet/volume-plugins',
+  }
+}
