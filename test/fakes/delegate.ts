@@ -39,7 +39,7 @@ export function createFakeDelegate(steps: Steps, others: FakePlugins): FakeDeleg
         const plugin = at(path)
         if (typeof plugin === 'string') throw new Fault(`start plugin ${path}: ${plugin}`, { errno: plugin })
         try {
-          const printed = steps.run('plugin', `${path} ${env['CNI_COMMAND']}`, () => plugin?.(env, stdin))
+          const printed = steps.run(`${path} ${env['CNI_COMMAND']}`, () => plugin?.(env, stdin))
           return { exitCode: 0, stdout: JSON.stringify(printed) }
         } catch (error) {
           if (!(error instanceof Fault)) throw error

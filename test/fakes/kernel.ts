@@ -25,7 +25,6 @@ import { freshConf } from './kernel/sysctls.ts'
 import { FakeNft, type NftDump } from './nft.ts'
 
 export type FakeKernelOptions = {
-  readonly bootId?: string
   /** How long IPv6 looks for duplicates of an address, in milliseconds of the fake's own time. Default 0. */
   readonly duplicateDetectionMs?: number
   /** To be shared with other fakes that die with this one. */
@@ -60,13 +59,12 @@ export class FakeKernel implements Kernel {
   readonly #files = new Set<string>()
   readonly #clock: Clock
   #nextInode = FIRST_INODE
-  #bootId: string
+  #bootId = 'boot-1'
   #hostNamespace: Namespace
   #host: FakeNetns
 
-  constructor({ bootId = 'boot-1', duplicateDetectionMs = 0, steps = new Steps() }: FakeKernelOptions) {
+  constructor({ duplicateDetectionMs = 0, steps = new Steps() }: FakeKernelOptions) {
     this.#clock = { nowMs: 0, duplicateDetectionMs }
-    this.#bootId = bootId
     this.steps = steps
     this.#hostNamespace = this.#createNamespace(undefined)
     this.#host = this.#handleOf(this.#hostNamespace, () => {})
@@ -77,7 +75,7 @@ export class FakeKernel implements Kernel {
   }
 
   openNetns(path: string): Netns {
-    return this.steps.run('open', `open network namespace ${path}`, () => {
+    return this.steps.run(`open network namespace ${path}`, () => {
       const namespace = [...this.#namespaces].find((one) => one.path === path)
       if (!namespace) throw this.#cannotOpen(path)
       namespace.handles++
@@ -93,38 +91,38 @@ export class FakeKernel implements Kernel {
 
   nft(commands: readonly NftCommand[]): void {
     const what = commands.map(describeNftCommand).join('; ')
-    this.steps.run('nft', what, () => this.#nft.commit(commands))
+    this.steps.run(what, () => this.#nft.commit(commands))
   }
 
   hasNftElement(element: NftOwnElementRef): boolean {
-    return this.steps.run('query', `read element ${describeElement(element)}`, () => this.#nft.has(element))
+    return this.steps.run(`read element ${describeElement(element)}`, () => this.#nft.has(element))
   }
 
   hasNftChain(chain: NftChain): boolean {
-    return this.steps.run('query', `read chain ${describeChain(chain)}`, () => this.#nft.hasChain(chain))
+    return this.steps.run(`read chain ${describeChain(chain)}`, () => this.#nft.hasChain(chain))
   }
 
   pause(ms: number): void {
-    this.steps.run('query', `wait ${ms} ms`, () => {
+    this.steps.run(`wait ${ms} ms`, () => {
       this.#clock.nowMs += ms
       for (const namespace of this.#namespaces) makeLinkLocals(namespace)
     })
   }
 
   nftElements(map: NftMapRef): NftElement[] {
-    return this.steps.run('query', `list map ${describeMap(map)}`, () => this.#nft.elements(map))
+    return this.steps.run(`list map ${describeMap(map)}`, () => this.#nft.elements(map))
   }
 
   probeNft(): void {
-    this.steps.run('query', 'ask for the generation of the ruleset', () => {})
+    this.steps.run('ask for the generation of the ruleset', () => {})
   }
 
   firewall(): FirewallChain[] {
-    return this.steps.run('query', 'list the packet filters', () => [])
+    return this.steps.run('list the packet filters', () => [])
   }
 
   bootId(): string {
-    return this.steps.run('query', 'read the boot id', () => this.#bootId)
+    return this.steps.run('read the boot id', () => this.#bootId)
   }
 
   /** Makes a namespace with a name, as `ip netns add` does. */

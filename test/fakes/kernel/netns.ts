@@ -50,7 +50,7 @@ export class FakeNetns implements Netns {
     for (const change of changes) {
       const what = describeChange(change)
       try {
-        this.#run('change', what, () => {
+        this.#run(what, () => {
           withAction(what, () => this.#applyOne(change))
         })
       } catch (error) {
@@ -70,58 +70,58 @@ export class FakeNetns implements Netns {
   }
 
   link(ref: LinkRef): Link | undefined {
-    return this.#query(`read ${describeRef(ref)}`, (namespace) => {
+    return this.#run(`read ${describeRef(ref)}`, (namespace) => {
       const link = findLink(namespace, ref)
       return link && showLink(link)
     })
   }
 
   links(): Link[] {
-    return this.#query('list links', ({ links }) => [...links.values()].map(showLink))
+    return this.#run('list links', ({ links }) => [...links.values()].map(showLink))
   }
 
   addresses(linkIndex: number): LinkAddress[] {
-    return this.#query(`list addresses of link ${linkIndex}`, ({ links }) =>
+    return this.#run(`list addresses of link ${linkIndex}`, ({ links }) =>
       (links.get(linkIndex)?.addresses ?? []).map(({ cidr, scope, flags }) => ({ cidr, scope, flags })),
     )
   }
 
   routes(linkIndex: number): Route[] {
-    return this.#query(`list routes of link ${linkIndex}`, ({ routes }) =>
+    return this.#run(`list routes of link ${linkIndex}`, ({ routes }) =>
       routes.filter((route) => route.linkIndex === linkIndex).map(showRoute),
     )
   }
 
   neighbours(linkIndex: number): Neighbour[] {
-    return this.#query(`list neighbours of link ${linkIndex}`, ({ links }) =>
+    return this.#run(`list neighbours of link ${linkIndex}`, ({ links }) =>
       (links.get(linkIndex)?.neighbours ?? []).map((one) => ({ ...one, linkIndex })),
     )
   }
 
   /** Nobody sends advertisements in a fake. */
   advertisedLinks(): number[] {
-    return this.#query('list what router advertisements brought', () => [])
+    return this.#run('list what router advertisements brought', () => [])
   }
 
   portVlans(linkIndex: number): PortVlan[] {
-    return this.#query(`list VLANs of link ${linkIndex}`, ({ links }) => portVlansOf(links.get(linkIndex)))
+    return this.#run(`list VLANs of link ${linkIndex}`, ({ links }) => portVlansOf(links.get(linkIndex)))
   }
 
   routeTo(address: Address): number | undefined {
-    return this.#query(`find the route to ${formatAddress(address)}`, (namespace) =>
+    return this.#run(`find the route to ${formatAddress(address)}`, (namespace) =>
       routeTo(namespace, address),
     )
   }
 
   routing(addresses: readonly Address[]): { routes: Route[][]; rules: PolicyRule[] } {
-    return this.#query(`find the routes to ${addresses.map(formatAddress).join(', ')}`, (namespace) => ({
+    return this.#run(`find the routes to ${addresses.map(formatAddress).join(', ')}`, (namespace) => ({
       routes: addresses.map((address) => bestRoutes(namespace, address).map(showRoute)),
       rules: [],
     }))
   }
 
   defaultRoutes(family: Family, table: number): Route[] {
-    return this.#query(`list the default routes of table ${table}`, ({ routes }) =>
+    return this.#run(`list the default routes of table ${table}`, ({ routes }) =>
       routes
         .filter(
           ({ dst, table: one }) => isDefaultRoute(dst) && dst.address.family === family && one === table,
@@ -133,22 +133,22 @@ export class FakeNetns implements Netns {
   lookupRoutes(addresses: readonly Address[], changes: readonly Change[] = []): FibEntry[] {
     this.apply(changes)
     if (addresses.length === 0) return []
-    return this.#query(`find the routes to ${addresses.map(formatAddress).join(', ')}`, (namespace) =>
+    return this.#run(`find the routes to ${addresses.map(formatAddress).join(', ')}`, (namespace) =>
       addresses.map((address) => wayTo(namespace, address)),
     )
   }
 
   fibEntries(): FibEntry[] {
-    return this.#query('list routes', ({ routes }) => routes.map(wayOf))
+    return this.#run('list routes', ({ routes }) => routes.map(wayOf))
   }
 
   readSysctl(key: string): string | undefined {
-    return this.#query(`read sysctl ${key}`, (namespace) => readSysctl(namespace, key))
+    return this.#run(`read sysctl ${key}`, (namespace) => readSysctl(namespace, key))
   }
 
   writeSysctl(key: string, value: string): void {
     const what = `write ${value} to sysctl ${key}`
-    this.#run('sysctl', what, (namespace) => {
+    this.#run(what, (namespace) => {
       withAction(what, () => writeSysctl(namespace, key, value))
       for (const link of namespace.links.values()) if (!hasIpv6(link)) dropIpv6(link)
       makeLinkLocals(namespace)
@@ -156,7 +156,7 @@ export class FakeNetns implements Netns {
   }
 
   probeSysctl(key: string): void {
-    this.#query(`ask whether sysctl ${key} can be written`, (namespace) => {
+    this.#run(`ask whether sysctl ${key} can be written`, (namespace) => {
       if (readSysctl(namespace, key) === undefined) throw refusal('ENOENT')
     })
   }
@@ -173,13 +173,9 @@ export class FakeNetns implements Netns {
     return this.#namespace
   }
 
-  #query<T>(what: string, work: (namespace: Namespace) => T): T {
-    return this.#run('query', what, work)
-  }
-
-  #run<T>(kind: 'change' | 'query' | 'sysctl', what: string, work: (namespace: Namespace) => T): T {
+  #run<T>(what: string, work: (namespace: Namespace) => T): T {
     const { namespace } = this
-    return this.#options.steps.run(kind, what, () => work(namespace))
+    return this.#options.steps.run(what, () => work(namespace))
   }
 
   #applyOne(change: Change): void {

@@ -3,10 +3,7 @@ import { Killed } from '../files.ts'
 
 /** What a fake did or is about to do: one change, one query, one nftables transaction, one write of a sysctl. */
 export type Step = {
-  /** Counts from 1 since the fake was made; the same for `before` and `after`. */
-  readonly seq: number
   readonly phase: 'before' | 'after'
-  readonly kind: 'open' | 'change' | 'query' | 'sysctl' | 'nft' | 'close' | 'plugin'
   /** In the words of `describeChange` and its like. */
   readonly what: string
 }
@@ -17,33 +14,22 @@ export type Step = {
  */
 export type StepHook = (step: Step) => void
 
-/** Numbers the steps of a fake and lets a test stop at each. Fakes that die together share one. */
+/** Lets a test stop a fake at each of its steps. Fakes that die together share one. */
 export class Steps {
   hook: StepHook | undefined
-  #count = 0
   #killed = false
 
-  /** How many steps were begun so far. */
-  get count(): number {
-    return this.#count
-  }
-
-  get killed(): boolean {
-    return this.#killed
-  }
-
-  /** The next process: steps work again. The numbers go on. */
+  /** The next process: steps work again. */
   revive(): void {
     this.#killed = false
   }
 
   /** Does one step, with the hook called before and after it. */
-  run<T>(kind: Step['kind'], what: string, work: () => T): T {
+  run<T>(what: string, work: () => T): T {
     if (this.#killed) throw new Killed(what)
-    const seq = ++this.#count
-    this.#notify({ seq, phase: 'before', kind, what })
+    this.#notify({ phase: 'before', what })
     const result = work()
-    this.#notify({ seq, phase: 'after', kind, what })
+    this.#notify({ phase: 'after', what })
     return result
   }
 
