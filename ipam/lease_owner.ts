@@ -1,62 +1,58 @@
-import type { AttachmentRecord } from '../src/attachment/record.ts'
 import { type Address, formatAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
-import { deriveNames } from '../src/core/names.ts'
-import { leaseText, meaningOf, ownerOf } from './leases.ts'
+import type { Attachment } from './attachments.ts'
+import { leaseText, meaningOf, type Owner, ownerOf } from './leases.ts'
 
 /**
- * By what an address is held.
- * - nobody: no file, or an empty one.
- * - attachment: an attachment of this boot, by its record.
+ * Who holds an address.
+ * - nobody: there is no lease file, or an empty one.
+ * - attachment: an attachment of this boot, by what is written of it.
  * - formerBoot: an attachment of another boot; its namespace went with that boot.
- * - unrecorded: a lease that no record knows: made by host-local, or its record is lost. May belong to a live pod.
+ * - unrecorded: a lease that no attachment is known for: made by host-local, or the record is lost. May belong to a live pod.
  */
 export type Holder =
   | { readonly by: 'nobody' | 'unrecorded' }
-  | { readonly by: 'attachment'; readonly record: AttachmentRecord }
-  | { readonly by: 'formerBoot'; readonly record?: AttachmentRecord }
+  | { readonly by: 'attachment'; readonly attachment: Attachment }
+  | { readonly by: 'formerBoot'; readonly attachment?: Attachment }
 
-/** Leases without a record, and the boot in which we have seen them: after it they are void. */
+/** Leases without a record, and the boot in which they were seen: after that boot they are void. */
 export type Adopted = { readonly bootId: string; readonly leases: Readonly<Record<string, string>> }
 
-/** What the judgement rests on. */
+/** What `holderOf` judges by. */
 export type Evidence = {
   readonly bootId: string
-  readonly network: string
-  readonly records: ReadonlyMap<string, AttachmentRecord>
-  /** The keys of records whose content a power failure took: their attachments are of another boot. */
-  readonly blank: ReadonlySet<string>
+  readonly attachments: ReadonlyMap<string, Attachment>
+  /** Whether the record of this owner lost its content by a power failure: then it is of another boot. */
+  isLost(owner: Owner): boolean
   /** Absent when nothing was adopted, or when what was adopted can't be relied on. */
   readonly adopted: Adopted | undefined
 }
 
-/** The records by the text of the lease that each of them would have. */
-export function recordsByLease(records: readonly AttachmentRecord[]): Map<string, AttachmentRecord> {
-  return new Map(records.map((record) => [leaseText(record), record]))
+/** Returns the attachments by the text of the lease that each of them would have. */
+export function attachmentsByLease(attachments: readonly Attachment[]): Map<string, Attachment> {
+  return new Map(attachments.map((attachment) => [leaseText(attachment), attachment]))
 }
 
-/** Who holds an address whose lease file has this text. A record speaks only for the addresses that it names. */
+/** Decides who holds an address whose lease file has this text. An attachment holds only addresses that its record names. */
 export function holderOf(address: Address, text: string | undefined, evidence: Evidence): Holder {
   const trimmed = meaningOf(text)
   if (trimmed === '') return { by: 'nobody' }
   const name = formatAddress(address)
-  const record = evidence.records.get(trimmed)
-  if (record?.leases?.addresses.includes(name)) {
-    return { by: record.bootId === evidence.bootId ? 'attachment' : 'formerBoot', record }
+  const attachment = evidence.attachments.get(trimmed)
+  if (attachment?.leases?.addresses.includes(name)) {
+    return { by: attachment.bootId === evidence.bootId ? 'attachment' : 'formerBoot', attachment }
   }
   const { adopted } = evidence
   const isVoid = adopted && adopted.bootId !== evidence.bootId && adopted.leases[name] === trimmed
-  return isVoid || isOfBlank(address, trimmed, evidence) ? { by: 'formerBoot' } : { by: 'unrecorded' }
+  return isVoid || isOfLost(address, trimmed, evidence) ? { by: 'formerBoot' } : { by: 'unrecorded' }
 }
 
-function isOfBlank(address: Address, text: string, { network, blank }: Evidence): boolean {
-  if (blank.size === 0) return false
+function isOfLost(address: Address, text: string, evidence: Evidence): boolean {
   const { containerId, ifName } = ownerOf(address, text) ?? {}
-  if (containerId === undefined || ifName === undefined) return false
-  return blank.has(deriveNames({ network, containerId, ifName }).key)
+  return containerId !== undefined && ifName !== undefined && evidence.isLost({ containerId, ifName })
 }
 
-/** What was adopted so far, or undefined if there is nothing or nothing sound. */
+/** Returns what was adopted so far; undefined if there is nothing, or nothing sound. */
 export function readAdopted(files: Files, dir: string): Adopted | undefined {
   try {
     const value: unknown = JSON.parse(files.read(adoptedPath(dir)) ?? 'null')

@@ -11,7 +11,7 @@ import { readText, textBytes } from '../src/core/text.ts'
  * the leases.
  */
 export type Order = {
-  /** The boot in which the leases were surveyed. */
+  /** The boot in which the leases were reconciled. */
   readonly bootId: string
   /** The cursor of each range set as we wrote it, '' for none. */
   readonly cursors: readonly string[]
@@ -37,7 +37,7 @@ export function readOrder(files: Files, dir: string): Order | undefined {
   })
 }
 
-/** Writes the order down, in place: on ext4 a new file in its stead costs a hundred times as much. */
+/** Writes the order down, in place: on ext4 a new file costs a hundred times as much. */
 export function writeOrder(files: Files, dir: string, order: Order): void {
   const released = order.released.slice(-MAX_RELEASED)
   const text = `${JSON.stringify({ ...order, released })}\n`

@@ -1,4 +1,3 @@
-import { isDamaged } from '../src/attachment/store.ts'
 import {
   type Address,
   type Cidr,
@@ -8,20 +7,10 @@ import {
   sameAddress,
 } from '../src/core/address.ts'
 import { Code, collectFaults, Fault, isErrno } from '../src/core/errors.ts'
-import { type FileLock, type Files, isPlainPath, lockUnlessUnwritable, PATH_RULE } from '../src/core/files.ts'
-import { type AttachmentId, isCniName } from '../src/core/names.ts'
+import { ensuringDirectory, type FileLock, type Files, lockUnlessUnwritable } from '../src/core/files.ts'
 import { textBytes } from '../src/core/text.ts'
 import { UndoStack } from '../src/core/undo.ts'
-import {
-  type LeaseOwner,
-  leasedAddresses,
-  leasePath,
-  leaseText,
-  meaningOf,
-  type Ownership,
-  ownerOf,
-  ownershipOf,
-} from './leases.ts'
+import { leasedAddresses, leasePath, leaseText, meaningOf, type Owner } from './leases.ts'
 import { nextFree } from './next_free.ts'
 import {
   asHint,
@@ -37,6 +26,7 @@ import {
   writeOrder,
 } from './order.ts'
 import { type Holdings, poolExhausted } from './pool_errors.ts'
+import { PoolView, refuseBadPlace } from './pool_view.ts'
 import { capacityOf, formatRangeSet, isGateway, type RangeSet, rangeOf } from './range_set.ts'
 import { type Held, leaseDirOf, type PoolPlace, reclaimIfGone, reconcile, stateDirOf } from './reconcile.ts'
 
@@ -54,42 +44,6 @@ export type Lease = {
   readonly gateway?: Address
 }
 
-/** Whose a lease is: the container and the interface. */
-export type Owner = Pick<AttachmentId, 'containerId' | 'ifName'>
-
-/** What can be asked of a pool, with or without its lock. */
-export interface PoolView {
-  /** Reports whether every one of these addresses is leased to this owner. */
-  held(owner: Owner, addresses: readonly Address[]): boolean
-  /** Whose one of these addresses is. */
-  ownership(owner: Owner, address: Address): Ownership
-  /** Who holds what, for a GC: reads every lease. */
-  owners(): LeaseOwner[]
-}
-
-/**
- * The addresses of one network, held with host-local's own lock. A disk that refuses is a Fault with an errno.
- * An ADD chooses, writes its record down, then takes; a DEL releases what its record names.
- */
-export interface Pool extends PoolView {
-  /**
-   * One lease for each range set: the requested address of the set, or else the next free one, see `nextFree`.
-   * Makes no lease. Throws a Fault: `Code.addressInUse` when a requested address is held, `Code.invalidConfig` when
-   * it can't be given, `Code.poolExhausted` when a set has no free address. Addresses within `avoided` are passed over, but
-   * not refused.
-   */
-  choose(sets: readonly RangeSet[], requested: readonly Address[], avoided?: readonly Cidr[]): Lease[]
-  /** Makes the leases that were chosen, all or none. */
-  take(owner: Owner, leases: readonly Lease[]): void
-  /** Frees those of these addresses that the owner holds; goes on after a failure, then throws. */
-  release(owner: Owner, addresses: readonly Address[]): void
-  /** The same for leases of many owners. */
-  releaseEach(leases: readonly { readonly owner: Owner; readonly address: Address }[]): void
-  /** Frees all that the owner holds, by reading every lease, and returns it. For a DEL without a record. */
-  releaseAll(owner: Owner): Address[]
-  close(): void
-}
-
 /**
  * Locks the pool of a network. Throws a Fault: code 11 when the lock can't be had in time, `Code.invalidConfig` for
  * a path or name that could lead elsewhere.
@@ -97,61 +51,58 @@ export interface Pool extends PoolView {
 export function openPool(files: Files, options: PoolOptions): Pool {
   refuseBadPlace(options)
   const lock = options.purpose === 'release' ? lockToRelease : lockToLease
-  return new LockedPool(files, options, lock(files, leaseDirOf(options), options.lockTimeoutMs))
-}
-
-/** The same pool without the lock, for looking only. */
-export function viewPool(files: Files, place: Pick<PoolPlace, 'dataDir' | 'network'>): PoolView {
-  refuseBadPlace(place)
-  const dir = leaseDirOf(place)
-  return {
-    held: (owner, addresses) => isHeld(files, dir, owner, addresses),
-    ownership: (owner, address) => ownershipAt(files, dir, owner, address),
-    owners: () => ownersIn(files, dir),
-  }
+  return new Pool(files, options, lock(files, leaseDirOf(options), options.lockTimeoutMs))
 }
 
 /** Which address `choose` has found for a set, and the text of the set's cursor before. */
 type Choice = { readonly set: RangeSet; readonly address: Address; readonly cursorBefore: string }
 
-class LockedPool implements Pool {
-  readonly #files: Files
+/**
+ * The addresses of one network, held with host-local's own lock. A disk that refuses is a Fault with an errno.
+ * An ADD chooses, writes its record down, then takes; a DEL releases what its record names.
+ */
+export class Pool extends PoolView {
   readonly #place: PoolPlace
   readonly #lock: FileLock
-  readonly #dir: string
   readonly #stateDir: string
   #choices: Choice[] = []
   #order: Order
 
   constructor(files: Files, place: PoolPlace, lock: FileLock) {
-    this.#files = files
+    super(files, leaseDirOf(place))
     this.#place = place
     this.#lock = lock
-    this.#dir = leaseDirOf(place)
     this.#stateDir = stateDirOf(place)
     this.#order = { bootId: place.bootId, cursors: [], released: [] }
   }
 
+  /**
+   * Returns one lease for each range set: the requested address of the set, or else the next free one, see `nextFree`.
+   * Makes no lease. Throws a Fault: `Code.addressInUse` when a requested address is held, `Code.invalidConfig` when
+   * it can't be given, `Code.poolExhausted` when a set has no free address. Addresses within `avoided` are passed over, but
+   * not refused.
+   */
   choose(sets: readonly RangeSet[], requested: readonly Address[], avoided: readonly Cidr[] = []): Lease[] {
     const wishes = assignRequested(sets, requested)
-    const texts = sets.map(({ index }) => readCursor(this.#files, this.#dir, index))
+    const texts = sets.map(({ index }) => readCursor(this.files, this.dir, index))
     const cursors = texts.map(parseCursor)
     this.#order = this.#orderOfBoot(cursors)
     this.#choices = sets.map((set, i) => {
       const wish = wishes[i]
-      if (wish) this.#clearWay(wish)
+      if (wish) this.#reclaim(wish)
       return { set, address: wish ?? this.#firstFree(set, cursors[i], avoided), cursorBefore: texts[i] ?? '' }
     })
     return this.#choices.map(({ set, address }) => leaseOf(set, address))
   }
 
+  /** Makes the leases that were chosen, all or none. */
   take(owner: Owner, leases: readonly Lease[]): void {
     const undo = new UndoStack()
     try {
       for (const { address } of leases) {
-        const path = leasePath(this.#dir, address.address)
+        const path = leasePath(this.dir, address.address)
         this.#make(path, leaseText(owner))
-        undo.push(() => void this.#files.remove(path))
+        undo.push(() => void this.files.remove(path))
       }
     } catch (error) {
       undo.unwind()
@@ -160,10 +111,12 @@ class LockedPool implements Pool {
     this.#remember()
   }
 
+  /** Frees those of these addresses that the owner holds; goes on after a failure, then throws. */
   release(owner: Owner, addresses: readonly Address[]): void {
     this.releaseEach(addresses.map((address) => ({ owner, address })))
   }
 
+  /** The same for leases of many owners. */
   releaseEach(leases: readonly { readonly owner: Owner; readonly address: Address }[]): void {
     const freed: Address[] = []
     const faults = collectFaults(
@@ -171,12 +124,13 @@ class LockedPool implements Pool {
         if (this.#free(owner, address)) freed.push(address)
       }),
     )
-    asHint(() => rememberReleased(this.#files, this.#stateDir, freed))
+    asHint(() => rememberReleased(this.files, this.#stateDir, freed))
     if (faults[0]) throw incomplete(faults, faults[0])
   }
 
+  /** Frees all that the owner holds, by reading every lease, and returns it. For a DEL without a record. */
   releaseAll(owner: Owner): Address[] {
-    const owned = leasedAddresses(this.#files, this.#dir).map((address) => ({
+    const owned = leasedAddresses(this.files, this.dir).map((address) => ({
       address,
       ownership: this.ownership(owner, address),
     }))
@@ -189,40 +143,32 @@ class LockedPool implements Pool {
     return addresses
   }
 
-  held(owner: Owner, addresses: readonly Address[]): boolean {
-    return isHeld(this.#files, this.#dir, owner, addresses)
-  }
-
-  ownership(owner: Owner, address: Address): Ownership {
-    return ownershipAt(this.#files, this.#dir, owner, address)
-  }
-
-  owners(): LeaseOwner[] {
-    return ownersIn(this.#files, this.#dir)
-  }
-
   close(): void {
     this.#lock.release()
   }
 
-  /** The order as this boot knows it; at its first call, all leases are surveyed. */
+  /** Returns the order. In the first call of a boot it reconciles all leases before. */
   #orderOfBoot(cursors: readonly (Address | undefined)[]): Order {
-    const order = readOrder(this.#files, this.#stateDir)
+    const order = readOrder(this.files, this.#stateDir)
     const { bootId } = this.#place
     if (order?.bootId === bootId) return order
     const trustAdopted = isUntouched(order, cursors)
-    reconcile(this.#files, this.#place, { trustAdopted, isFirst: true, reap: false })
-    removeFreeLists(this.#files, this.#stateDir)
-    const surveyed = { bootId, cursors: order?.cursors ?? [], released: order?.released ?? [] }
-    asHint(() => this.#files.ensureDirectory(this.#stateDir))
-    writeOrder(this.#files, this.#stateDir, surveyed)
-    return surveyed
+    reconcile(this.files, this.#place, { trustAdopted, isFirst: true, reclaimDead: false })
+    removeFreeLists(this.files, this.#stateDir)
+    const now = { bootId, cursors: order?.cursors ?? [], released: order?.released ?? [] }
+    asHint(() => this.files.ensureDirectory(this.#stateDir))
+    writeOrder(this.files, this.#stateDir, now)
+    return now
   }
 
   #firstFree(set: RangeSet, cursor: Address | undefined, avoided: readonly Cidr[]): Address {
     const address = this.#nextFree(set, cursor, avoided)
     if (address) return address
-    const held = reconcile(this.#files, this.#place, { trustAdopted: false, isFirst: false, reap: true })
+    const held = reconcile(this.files, this.#place, {
+      trustAdopted: false,
+      isFirst: false,
+      reclaimDead: true,
+    })
     const inSet = held.filter((one) => rangeOf(set, one.address) && !isGateway(set, one.address))
     const found = BigInt(inSet.length) < capacityOf(set) ? this.#nextFree(set, cursor, avoided) : undefined
     if (found) return found
@@ -233,38 +179,36 @@ class LockedPool implements Pool {
     const isAvoided = (name: string): boolean =>
       avoided.length > 0 && avoided.some((cidr) => contains(cidr, parseAddress(name)))
     return nextFree(set, cursor, this.#order.released, {
-      isFree: (name) => !isAvoided(name) && meaningOf(this.#files.read(`${this.#dir}/${name}`)) === '',
+      isFree: (name) => !isAvoided(name) && meaningOf(this.files.read(`${this.dir}/${name}`)) === '',
       names: () => {
-        const names = new Set(this.#files.list(this.#dir))
+        const names = new Set(this.files.list(this.dir))
         return { has: (name) => names.has(name) || isAvoided(name) }
       },
     })
   }
 
-  /** A requested address is never taken from a live pod, only from one that is gone for certain. */
-  #clearWay(address: Address): void {
-    const owner = ownerOf(address, this.#files.read(leasePath(this.#dir, address)) ?? '')
+  /** Frees a requested address of a pod that is gone for certain. Throws a Fault if its pod may live. */
+  #reclaim(address: Address): void {
+    const owner = this.ownerOf(address)
     if (!owner) return
-    const { network, records } = this.#place
     const { containerId, ifName } = owner
-    const record = ifName === undefined ? undefined : records.read({ network, containerId, ifName })
-    const isRecorded =
-      record && !isDamaged(record) && record.leases?.addresses.includes(formatAddress(address))
-    if (isRecorded && reclaimIfGone(this.#files, this.#place, record, true)) return
+    const holder = ifName === undefined ? undefined : this.#place.attachments.find({ containerId, ifName })
+    const isHolder = holder?.leases?.addresses.includes(formatAddress(address))
+    if (holder && isHolder && reclaimIfGone(this.files, this.#place, holder, true)) return
     throw new Fault(
-      `network ${network}: the requested address ${formatAddress(address)} is held by container ${containerId}`,
+      `network ${this.#place.network}: the requested address ${formatAddress(address)} is held by container ${containerId}`,
       { code: Code.addressInUse, hint: 'Remove that container first, or ask for another address.' },
     )
   }
 
   #make(path: string, text: string): void {
     try {
-      this.#files.create(path, text)
+      this.files.create(path, text)
     } catch (error) {
       if (!isErrno(error, 'EEXIST')) throw error
-      if (meaningOf(this.#files.read(path)) !== '') throw snatched(path)
-      this.#files.remove(path)
-      this.#files.create(path, text)
+      if (meaningOf(this.files.read(path)) !== '') throw snatched(path)
+      this.files.remove(path)
+      this.files.create(path, text)
     }
   }
 
@@ -275,31 +219,24 @@ class LockedPool implements Pool {
       asHint(() => this.#writeCursor(set.index, cursors[i] ?? '', cursorBefore))
     }
     const released = without(this.#order.released, cursors)
-    writeOrder(this.#files, this.#stateDir, { bootId: this.#order.bootId, cursors, released })
+    writeOrder(this.files, this.#stateDir, { bootId: this.#order.bootId, cursors, released })
   }
 
-  /** In place where the text covers the one before: on ext4 a new file in its stead costs a hundred times as much. */
+  /** In place where the text covers the one before: on ext4 a new file costs a hundred times as much. */
   #writeCursor(index: number, text: string, before: string): void {
-    const path = cursorPath(this.#dir, index)
-    if (before.length <= text.length) this.#files.writeAt(path, 0, textBytes(text))
-    else this.#files.replace(path, text)
+    const path = cursorPath(this.dir, index)
+    if (before.length <= text.length) this.files.writeAt(path, 0, textBytes(text))
+    else this.files.replace(path, text)
   }
 
   /** Reports whether the address was the owner's, or nobody's with an empty file, and is free now. */
   #free(owner: Owner, address: Address): boolean {
-    return this.ownership(owner, address) !== 'another' && this.#files.remove(leasePath(this.#dir, address))
+    return this.ownership(owner, address) !== 'another' && this.files.remove(leasePath(this.dir, address))
   }
 }
 
-/** The directory is there nearly always, so it is only made when its absence has been felt. */
 function lockToLease(files: Files, dir: string, timeoutMs: number): FileLock {
-  try {
-    return files.lock(`${dir}/lock`, timeoutMs)
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT')) throw error
-    files.ensureDirectory(dir, 0o755)
-    return files.lock(`${dir}/lock`, timeoutMs)
-  }
+  return ensuringDirectory(files, dir, () => files.lock(`${dir}/lock`, timeoutMs), 0o755)
 }
 
 function lockToRelease(files: Files, dir: string, timeoutMs: number): FileLock {
@@ -311,21 +248,10 @@ function lockToRelease(files: Files, dir: string, timeoutMs: number): FileLock {
   }
 }
 
-function isHeld(files: Files, dir: string, owner: Owner, addresses: readonly Address[]): boolean {
-  return addresses.every((address) => ownershipAt(files, dir, owner, address).startsWith('ours'))
-}
-
-function ownershipAt(files: Files, dir: string, owner: Owner, address: Address): Ownership {
-  return ownershipOf(files.read(leasePath(dir, address)), owner)
-}
-
-function ownersIn(files: Files, dir: string): LeaseOwner[] {
-  return leasedAddresses(files, dir).flatMap(
-    (address) => ownerOf(address, files.read(leasePath(dir, address)) ?? '') ?? [],
-  )
-}
-
-/** For each set the requested address that it is to give, if any. Every requested address must find its set. */
+/**
+ * Returns for each set the requested address that it is to give, if any. Throws a Fault (`Code.invalidConfig`) for one that
+ * finds no set, or is not for pods.
+ */
 function assignRequested(sets: readonly RangeSet[], requested: readonly Address[]): (Address | undefined)[] {
   const left = requested.filter((one, i) => requested.findIndex((other) => sameAddress(one, other)) === i)
   const assigned = sets.map((set) => {
@@ -376,19 +302,4 @@ function snatched(path: string): Fault {
 
 function incomplete(faults: readonly Fault[], first: Fault): Fault {
   return new Fault(faults.map(({ message }) => message).join('; '), { cause: first })
-}
-
-/** Throws a Fault (invalid config) for a path or name that could lead elsewhere. */
-export function refuseBadPlace({ dataDir, network }: Pick<PoolPlace, 'dataDir' | 'network'>): void {
-  if (!isPlainPath(dataDir)) {
-    throw new Fault(
-      `key "ipam.dataDir": ${JSON.stringify(dataDir)} is not an absolute path without ".." (${PATH_RULE})`,
-      { code: Code.invalidConfig, hint: 'Write it like /var/lib/cni/networks.' },
-    )
-  }
-  if (isCniName(network)) return
-  throw new Fault(`key "name": ${JSON.stringify(network)} is not a network name`, {
-    code: Code.invalidConfig,
-    hint: 'Use letters, digits, ".", "_" and "-", and begin with a letter or digit.',
-  })
 }

@@ -1,11 +1,10 @@
-import { blankKeys, soundOnes } from '../src/attachment/store.ts'
 import { type Address, formatAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
-import { type Evidence, holderOf, readAdopted, recordsByLease } from './lease_owner.ts'
+import { attachmentsByLease, type Evidence, holderOf, readAdopted } from './lease_owner.ts'
 import { leasedAddresses, leasePath } from './leases.ts'
 import { isUntouched, parseCursor, readCursor, readOrder } from './order.ts'
-import { refuseBadPlace } from './pool.ts'
 import type { Holdings } from './pool_errors.ts'
+import { refuseBadPlace } from './pool_view.ts'
 import { addressAt, capacityOf, isGateway, type RangeSet, rangeOf, sizeOf } from './range_set.ts'
 import { leaseDirOf, type PoolPlace, stateDirOf } from './reconcile.ts'
 
@@ -22,16 +21,15 @@ export type PoolStats = {
   readonly own: readonly Address[]
 }
 
-/** Free addresses that are asked for at once: with more of them a set is not full, whoever has some. */
+/** With more free addresses than this a set is not full, though the node itself may have some of them. */
 const FEW = 64n
-/** Of a larger set the few that are free are not searched for. */
+/** In a larger set than this the free addresses are not searched for. */
 const LARGE_SET = 1n << 16n
 
 /**
- * How full the sets are, without the pool's lock: one listing of the directory. Only for a set that looks full the
- * leases are read, for those of another boot and of dead attachments are no reason to refuse pods: the next ADD frees
- * them, and there would be no next ADD if a STATUS counted them. `ownOf` tells which of a few free addresses are the
- * node's.
+ * Returns how full the sets are, without the pool's lock, by one listing of the directory. Reads the leases of a set that
+ * looks full: those of another boot and of dead attachments do not count, because the next ADD frees them, and there
+ * would be no next ADD if a STATUS counted them. `ownOf` returns those of a few free addresses that are the node's.
  */
 export function poolStats(
   files: Files,
@@ -55,7 +53,7 @@ export function poolStats(
     const holders = inSet.map((address) => holderOf(address, files.read(leasePath(dir, address)), known))
     const holdings = {
       attachments: holders.filter(
-        (holder) => holder.by === 'attachment' && place.reaper?.isDead(holder.record) !== true,
+        (holder) => holder.by === 'attachment' && !place.attachments.isDead(holder.attachment),
       ).length,
       unrecorded: holders.filter(({ by }) => by === 'unrecorded').length,
     }
@@ -77,12 +75,11 @@ function freeIn(set: RangeSet, leased: readonly Address[]): Address[] {
 function gather(files: Files, place: PoolPlace, sets: readonly RangeSet[]): Evidence {
   const order = readOrder(files, stateDirOf(place))
   const cursors = sets.map(({ index }) => parseCursor(readCursor(files, leaseDirOf(place), index)))
-  const readings = place.records.readAll(place.network)
+  const written = place.attachments.readAll()
   return {
     bootId: place.bootId,
-    network: place.network,
-    blank: new Set(order?.bootId === place.bootId ? [] : blankKeys(readings)),
-    records: recordsByLease(soundOnes(readings)),
+    attachments: attachmentsByLease(written.attachments),
+    isLost: order?.bootId === place.bootId ? () => false : written.isLost,
     adopted: isUntouched(order, cursors) ? readAdopted(files, stateDirOf(place)) : undefined,
   }
 }

@@ -1,41 +1,30 @@
-import type { AttachmentRecord } from '../src/attachment/record.ts'
-import { blankKeys, isBlankRecord, isDamaged, type Records, soundOnes } from '../src/attachment/store.ts'
-import type { Address } from '../src/core/address.ts'
-import { formatAddress } from '../src/core/address.ts'
+import { type Address, formatAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
-import { type Evidence, holderOf, readAdopted, recordsByLease, writeAdopted } from './lease_owner.ts'
+import type { Attachment, Attachments } from './attachments.ts'
+import { attachmentsByLease, type Evidence, holderOf, readAdopted, writeAdopted } from './lease_owner.ts'
 import { leasedAddresses, leasePath, leaseText, ownershipOf } from './leases.ts'
 import { asHint } from './order.ts'
 
-/** Knows of attachments that nobody will miss. Given by the caller, for the pool knows nothing of namespaces. */
-export interface Reaper {
-  /** Reports whether the pod is gone for certain, though no DEL came: its network namespace does not exist any more. */
-  isDead(record: AttachmentRecord): boolean
-  /** Removes what a dead attachment left in the kernel. The pool then removes its leases and its record. */
-  clear(record: AttachmentRecord): void
-}
-
-/** A pool's place on the disk, and what the pool may know about attachments. */
+/** A pool's place on the disk, and what it may know of attachments. */
 export type PoolPlace = {
   /** Absolute. */
   readonly dataDir: string
   readonly network: string
   /** See `Kernel.bootId`. */
   readonly bootId: string
-  readonly records: Records
-  readonly reaper?: Reaper
+  readonly attachments: Attachments
 }
 
-/** What is held after a survey. */
+/** An address that is held after the leases were reconciled. */
 export type Held = { readonly address: Address; readonly by: 'attachment' | 'unrecorded' }
 
 export type ReconcileOptions = {
   /** Reports whether leases that were adopted in another boot are void. Not if host-local has been at work since. */
   readonly trustAdopted: boolean
-  /** Reports whether nothing shows that this boot has seen a survey: then a record without content is of another boot. */
+  /** Whether this boot has not reconciled before: then a record that lost its content is of another boot. */
   readonly isFirst: boolean
-  /** Reports whether to ask the reaper as well: only when the pool is full. */
-  readonly reap: boolean
+  /** Whether to free the leases of dead attachments of this boot too, which costs questions: only when the pool is full. */
+  readonly reclaimDead: boolean
 }
 
 /** Where the leases are. */
@@ -49,23 +38,23 @@ export function stateDirOf({ dataDir, network }: Pick<PoolPlace, 'dataDir' | 'ne
 }
 
 /**
- * Looks at every lease once, under the pool's lock. Frees those that can't belong to a live pod: of attachments of
- * another boot, of dead ones, empty files, and leases without a record that we saw in another boot already. Leases
- * without a record that are new to us are written down with this boot, so that they are void after it. Leases that were
- * deleted while their pods run are made again.
+ * Reads every lease once, under the pool's lock. Frees those that can't belong to a live pod: of attachments of another
+ * boot, of dead ones, empty files, and leases without a record that were adopted in another boot. Adopts the other leases
+ * without a record: writes them down with this boot, so that they are void after it. Makes leases again that were deleted
+ * while their pods run.
  */
 export function reconcile(files: Files, place: PoolPlace, options: ReconcileOptions): Held[] {
   const dir = leaseDirOf(place)
-  const readings = place.records.readAll(place.network)
-  const left = soundOnes(readings).filter((record) => !reclaimIfGone(files, place, record, options.reap))
-  for (const record of left) restoreLeases(files, place, record)
+  const written = place.attachments.readAll()
+  const left = written.attachments.filter(
+    (attachment) => !reclaimIfGone(files, place, attachment, options.reclaimDead),
+  )
+  for (const attachment of left) restoreLeases(files, place, attachment)
   const adopted = readAdopted(files, stateDirOf(place))
-  const blank = options.isFirst ? blankKeys(readings) : []
   const evidence: Evidence = {
     bootId: place.bootId,
-    network: place.network,
-    blank: new Set(blank),
-    records: recordsByLease(left),
+    attachments: attachmentsByLease(left),
+    isLost: options.isFirst ? written.isLost : () => false,
     adopted: options.trustAdopted ? adopted : undefined,
   }
   const held: Held[] = []
@@ -73,81 +62,68 @@ export function reconcile(files: Files, place: PoolPlace, options: ReconcileOpti
   for (const address of leasedAddresses(files, dir)) {
     const text = files.read(leasePath(dir, address))
     const holder = holderOf(address, text, evidence)
-    if (holder.by === 'nobody' || (holder.by === 'formerBoot' && !holder.record)) {
+    if (holder.by === 'nobody' || (holder.by === 'formerBoot' && !holder.attachment)) {
       files.remove(leasePath(dir, address))
       continue
     }
-    // An attachment of another boot that somebody is working on right now is left to that somebody.
+    // An attachment of another boot that is still there has its lock held: whoever holds it frees its addresses.
     held.push({ address, by: holder.by === 'unrecorded' ? 'unrecorded' : 'attachment' })
     if (holder.by === 'unrecorded') unrecorded[formatAddress(address)] = text?.trim() ?? ''
   }
-  for (const key of blank) removeBlank(place, key)
+  // After their leases: what is lost is what shows that those are void.
+  if (options.isFirst) written.removeLost()
   if (adopted || Object.keys(unrecorded).length > 0) {
     asHint(() => writeAdopted(files, stateDirOf(place), { bootId: place.bootId, leases: unrecorded }))
   }
   return held
 }
 
-/** After its leases: until then it is what tells that they are void. */
-function removeBlank({ records, network }: PoolPlace, key: string): void {
-  const lock = records.tryLockKey(key)
-  if (lock && isBlankRecord(records.readKey(network, key))) records.removeDamaged(network, key)
-  lock?.release()
-}
-
 /**
  * Makes the leases again that a complete attachment should have (rancher#21348: the store was deleted, and two pods got
  * one address). Not while somebody works on it, whose lease may come or go right now.
  */
-function restoreLeases(files: Files, place: PoolPlace, record: AttachmentRecord): void {
-  if (missingLeases(files, place, record).length === 0) return
-  const lock = place.records.tryLock(record)
-  if (!lock) return
-  try {
-    const now = place.records.read(record)
-    if (!now || isDamaged(now) || !now.complete) return
+function restoreLeases(files: Files, place: PoolPlace, attachment: Attachment): void {
+  if (missingLeases(files, place, attachment).length === 0) return
+  place.attachments.whenIdle(attachment, (now) => {
+    if (!now.complete) return
     for (const path of missingLeases(files, place, now)) files.create(path, leaseText(now))
-  } finally {
-    lock.release()
-  }
+  })
 }
 
-function missingLeases(files: Files, place: PoolPlace, { leases }: AttachmentRecord): string[] {
-  if (leases?.dataDir !== place.dataDir) return []
-  const paths = leases.addresses.map((name) => `${leaseDirOf(place)}/${name}`)
-  return paths.filter((path) => files.read(path) === undefined)
+function missingLeases(files: Files, place: PoolPlace, attachment: Attachment): string[] {
+  if (attachment.leases?.dataDir !== place.dataDir) return []
+  return leasePaths(place, attachment).filter((path) => files.read(path) === undefined)
 }
 
 /**
- * Frees the leases of an attachment and forgets its record, if it is of another boot, or dead and `reap` is set.
- * False if it may live, or if another process works on it.
+ * Frees the leases of an attachment and removes what is written of it, if it is of another boot, or is dead and dead ones
+ * are asked for. Returns false if it may live, or if another process works on it.
  */
 export function reclaimIfGone(
   files: Files,
   place: PoolPlace,
-  record: AttachmentRecord,
-  reap: boolean,
+  attachment: Attachment,
+  reclaimDead: boolean,
 ): boolean {
-  if (record.leases?.dataDir !== place.dataDir || !isGone(place, record, reap)) return false
-  const lock = place.records.tryLock(record)
-  if (!lock) return false
-  try {
-    const now = place.records.read(record)
-    if (!now || isDamaged(now) || !isGone(place, now, reap)) return false
-    if (now.bootId === place.bootId) place.reaper?.clear(now)
-    for (const path of ownLeases(files, place, now)) files.remove(path)
-    place.records.remove(now)
+  if (attachment.leases?.dataDir !== place.dataDir || !isGone(place, attachment, reclaimDead)) return false
+  const isReclaimed = place.attachments.whenIdle(attachment, (now) => {
+    if (!isGone(place, now, reclaimDead)) return false
+    place.attachments.reclaim(now, () => {
+      for (const path of ownLeases(files, place, now)) files.remove(path)
+    })
     return true
-  } finally {
-    lock.release()
-  }
+  })
+  return isReclaimed === true
 }
 
-function isGone(place: PoolPlace, record: AttachmentRecord, reap: boolean): boolean {
-  return record.bootId !== place.bootId || (reap && place.reaper?.isDead(record) === true)
+function isGone({ bootId, attachments }: PoolPlace, attachment: Attachment, reclaimDead: boolean): boolean {
+  return attachment.bootId !== bootId || (reclaimDead && attachments.isDead(attachment))
 }
 
-function ownLeases(files: Files, place: PoolPlace, record: AttachmentRecord): string[] {
-  const paths = (record.leases?.addresses ?? []).map((name) => `${leaseDirOf(place)}/${name}`)
-  return paths.filter((path) => ownershipOf(files.read(path), record) === 'ours')
+function ownLeases(files: Files, place: PoolPlace, attachment: Attachment): string[] {
+  return leasePaths(place, attachment).filter((path) => ownershipOf(files.read(path), attachment) === 'ours')
+}
+
+function leasePaths(place: PoolPlace, { leases }: Attachment): string[] {
+  return (leases?.addresses ?? []).map((name) => `${leaseDirOf(place)}/${name}`)
 }

@@ -1,4 +1,3 @@
-import { openRecords } from './attachment/store.ts'
 import type { CommandContext } from './cli/command.ts'
 import { runCommandLine } from './cli/command_line.ts'
 import { Fault } from './core/errors.ts'
@@ -8,11 +7,11 @@ import { createLinuxKernel } from './kernel/linux/kernel.ts'
 import { createPluginRunner } from './kernel/linux/spawn.ts'
 import { readStandardInput, writeStandardError, writeStandardOutput } from './kernel/linux/stdio.ts'
 import { runPlugin } from './plugin/dispatch.ts'
-import { DEFAULT_PATHS, type Ports } from './plugin/ports.ts'
+import { DEFAULT_PATHS, openPorts, type Ports } from './plugin/ports.ts'
 
 /*
- * The composition root of the executable: the only file that knows both the commands and the Linux adapters. Every module below
- * is evaluated when the executable is built; a call begins with `main`.
+ * The composition root of the executable: the only file that knows both the commands and the Linux adapters. Every
+ * module below is evaluated when the executable is built; a call begins with `main`.
  */
 
 /** Returns the exit code. With CNI_COMMAND in the environment this is a CNI plugin, else a command line of a person. */
@@ -36,19 +35,18 @@ export function main(args: readonly string[], variables: readonly string[]): num
 }
 
 function portsWith(kernel: Kernel): Ports {
-  return { kernel, files: createLinuxFiles(), plugins: createPluginRunner(), paths: DEFAULT_PATHS }
+  return openPorts({ kernel, files: createLinuxFiles(), plugins: createPluginRunner() })
 }
 
 function commandContext(): CommandContext {
   const ports = portsWith(createLinuxKernel({ isContainer: true }))
-  const { files, plugins, paths } = ports
+  const { files, plugins, store } = ports
   return {
     files,
     plugins,
-    recordsDir: paths.recordsDir,
+    recordsDir: DEFAULT_PATHS.recordsDir,
     countAttachments() {
-      const records = openRecords(files, paths.recordsDir)
-      return records.networks().reduce((sum, network) => sum + records.readAll(network).length, 0)
+      return store.networks().reduce((sum, network) => sum + store.readFiles(network).length, 0)
     },
     readStdin: readStandardInput,
     print: writeStandardOutput,

@@ -53,6 +53,21 @@ export interface Files {
   lock(path: string, timeoutMs: number, kind?: LockKind): FileLock
 }
 
+/** A directory may be removed by another process each time that it was made; not for ever. */
+const MAX_ATTEMPTS = 16
+
+/** Runs `work` in a directory that is there nearly always: it is made only when `work` fails for its absence. */
+export function ensuringDirectory<T>(files: Files, dir: string, work: () => T, mode?: number): T {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return work()
+    } catch (error) {
+      if (!isErrno(error, 'ENOENT') || attempt === MAX_ATTEMPTS) throw error
+      files.ensureDirectory(dir, mode)
+    }
+  }
+}
+
 export type LockKind = 'exclusive' | 'shared'
 
 /**

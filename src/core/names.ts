@@ -24,6 +24,11 @@ export type DerivedNames = {
   readonly podMac: Mac
 }
 
+/** Returns whether both are the same attachment. */
+export function isSameAttachment(a: AttachmentId, b: AttachmentId): boolean {
+  return a.network === b.network && a.containerId === b.containerId && a.ifName === b.ifName
+}
+
 /** Derives names from hash(network, container id, interface name). The same attachment always has the same names. */
 export function deriveNames({ network, containerId, ifName }: AttachmentId): DerivedNames {
   // No part contains NUL, so two attachments never make the same input.

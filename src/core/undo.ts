@@ -1,4 +1,4 @@
-import { collectFaults, type Fault } from './errors.ts'
+import { collectFaults, Fault } from './errors.ts'
 
 /** A stack of undo steps: push one right after each change, `unwind` on failure, drop the stack on success. */
 export class UndoStack {
@@ -21,6 +21,14 @@ export class UndoStack {
     }
     return faults
   }
+}
+
+/** Returns the error of an undone action. A rollback that failed in part says so: its caller must know what was left. */
+export function withUnwound(error: unknown, faults: readonly Fault[]): unknown {
+  if (faults.length === 0) return error
+  const inner = error instanceof Error ? error.message : String(error)
+  const left = faults.map(({ message }) => message).join('; ')
+  return new Fault(`${inner} (and the rollback failed in part: ${left})`, { cause: error })
 }
 
 type Step = { readonly step: () => unknown; readonly forgets: boolean }

@@ -1,11 +1,11 @@
 import { assertNextHops, type PoolUse, planRanges } from '../../ipam/config.ts'
-import { type Lease, openPool, type Pool } from '../../ipam/pool.ts'
+import type { Lease, Pool } from '../../ipam/pool.ts'
 import type { RangeSet } from '../../ipam/range_set.ts'
-import type { PoolPlace } from '../../ipam/reconcile.ts'
 import { parseResolvConf } from '../../ipam/resolv_conf.ts'
 import type { AttachmentRecord } from '../attachment/record.ts'
+import { type AttachmentPorts, forget } from '../attachment/teardown.ts'
 import type { NetworkConfig } from '../cni/config.ts'
-import { findPlugin, hasNotStarted, RESULT_HINT } from '../cni/delegate.ts'
+import { findPlugin, hasNotStarted, type PluginRunner, RESULT_HINT } from '../cni/delegate.ts'
 import { parsePrinted } from '../cni/parse_result.ts'
 import { assertSetsPrintable, printRoute } from '../cni/print_result.ts'
 import type { CniDns } from '../cni/result.ts'
@@ -21,6 +21,7 @@ import {
   sameAddress,
 } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
+import type { Files } from '../core/files.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Netns } from '../kernel/kernel.ts'
 import { assertGateways, assertPodAddresses } from '../pod/next_hop.ts'
@@ -33,13 +34,10 @@ import {
 } from '../pod/route_lookup.ts'
 import { routerFault, routersAmong, uplinkProbes } from '../pod/routers.ts'
 import type { PodIp, PodRoute } from '../pod/spec.ts'
-import { forgetRecord } from './forget.ts'
-import { reaperOf } from './liveness.ts'
-import { LOCK_TIMEOUT_MS, type Ports } from './ports.ts'
-import { recordsOf } from './records.ts'
-import { attachmentIdOf, dataDirOf, delegateOf, OWN_IPAM, type Request, runDelegate } from './request.ts'
+import type { Ports } from './ports.ts'
+import { attachmentIdOf, delegateOf, OWN_IPAM, type Request, runDelegate } from './request.ts'
 
-/** What IPAM gave, and the record in which it is written down by now. */
+/** What IPAM gave, and the record in which it is written down. */
 export type Acquired = {
   readonly ips: readonly PodIp[]
   readonly routes: readonly PodRoute[]
@@ -66,19 +64,8 @@ export function acquireAddresses(
   return { ips: [], routes: [], record: writeRecord(ports, record, undo), lookup: () => undefined }
 }
 
-/** Where the addresses of a network are, and who may be asked about them. */
-export function poolPlace(ports: Ports, network: string, dataDir: string | undefined): PoolPlace {
-  return {
-    dataDir: dataDir ?? ports.paths.dataDir,
-    network,
-    bootId: ports.kernel.bootId(),
-    records: recordsOf(ports),
-    reaper: reaperOf(ports),
-  }
-}
-
 /**
- * The range sets of a network. Throws a Fault (code 7) for more of them than the version has room for addresses, and for
+ * Returns the range sets of a network. Throws a Fault (code 7) for more of them than the version has room for addresses, and for
  * a route whose next hop is no host.
  */
 export function planSets({ ipam = {}, runtimeConfig, cniVersion }: NetworkConfig, use: PoolUse): RangeSet[] {
@@ -91,29 +78,12 @@ export function planSets({ ipam = {}, runtimeConfig, cniVersion }: NetworkConfig
   return sets
 }
 
-/** Who is to use the addresses: without a mode it is another plugin, which has called us for its IPAM. */
+/** Returns who is to use the addresses: without a mode it is another plugin, which has called us for its IPAM. */
 export function poolUseOf({ mode }: { readonly mode?: 'l2' | 'l3' | undefined }): PoolUse {
   return mode ? POOL_USE[mode] : 'unknown'
 }
 
 const POOL_USE = { l2: 'bridged', l3: 'routed' } as const
-
-/** Holds the lock on the network's pool while `work` runs; to release or to look, unless it says that it is to lease. */
-export function withPool<T>(
-  ports: Ports,
-  network: string,
-  dataDir: string | undefined,
-  work: (pool: Pool) => T,
-  purpose: 'lease' | 'release' = 'release',
-): T {
-  const place = poolPlace(ports, network, dataDir)
-  const pool = openPool(ports.files, { ...place, lockTimeoutMs: LOCK_TIMEOUT_MS, purpose })
-  try {
-    return work(pool)
-  } finally {
-    pool.close()
-  }
-}
 
 function acquireFromPool(
   request: Request,
@@ -126,48 +96,54 @@ function acquireFromPool(
   const ipam = config.ipam ?? {}
   const sets = planSets(config, poolUseOf(record))
   const requested = runtimeArgsOf(invocation, config).ips
-  const dns = ipam.resolvConf ? parseResolvConf(readResolvConf(ports, ipam.resolvConf)) : undefined
-  const lease = (pool: Pool): Acquired => {
-    const { leases, lookup } = chooseUsable(request, ports, pool, sets, requested, before.map(parseAddress))
-    const dataDir = dataDirOf(config, ports)
+  const dns = ipam.resolvConf ? parseResolvConf(readResolvConf(ports.files, ipam.resolvConf)) : undefined
+  const { kernel, pools } = ports
+  const dataDir = pools.dirOf(ipam.dataDir)
+  return pools.hold(config.name, dataDir, 'lease', (pool) => {
+    const choice = { sets, requested, before: before.map(parseAddress) }
+    const { leases, lookup } = chooseUsable(request, kernel.host(), pool, choice)
     const addresses = leases.map(({ address }) => formatAddress(address.address))
     const masquerade = config.ipMasq ? { masquerade: leases.map(({ address }) => formatCidr(address)) } : {}
     const written = writeRecord(ports, { ...record, leases: { dataDir, addresses }, ...masquerade }, undo)
     const owner = attachmentIdOf(request)
     // Not while the link is there that has the addresses.
-    undo.pushForgetting(() => releaseLeases(ports, written))
+    undo.pushForgetting(() => pools.release(written))
     pool.take(owner, leases)
     const ips = leases.map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
     return { ips, routes: ipam.routes ?? [], ...(dns && { dns }), record: written, lookup }
-  }
-  return withPool(ports, config.name, ipam.dataDir, lease, 'lease')
+  })
 }
 
 /** Each round takes at least one address of the node out of the choice. */
 const MAX_ROUNDS = 1000
 
+/** What leases are chosen from, those that were asked for, and those that a killed ADD held. */
+type LeaseChoice = {
+  readonly sets: readonly RangeSet[]
+  readonly requested: readonly Address[]
+  readonly before: readonly Address[]
+}
+
 /**
- * The leases of which no address is the node's own, or a router's. Such a one is passed over; asked for by name, it is refused
- * (`Code.addressInUse`). One round trip to the kernel, and one more for each that was passed over.
+ * Chooses leases of which no address is the node's own, or a router's. Passes over such an address; throws a Fault
+ * (`Code.addressInUse`) for one that was asked for by name. One round trip to the kernel, and one more for each address
+ * that was passed over.
  */
 function chooseUsable(
   request: Request,
-  { kernel }: Ports,
+  host: Netns,
   pool: Pool,
-  sets: readonly RangeSet[],
-  requested: readonly Address[],
-  before: readonly Address[],
+  choice: LeaseChoice,
 ): { leases: Lease[]; lookup: RouteLookup } {
-  const host = kernel.host()
   const avoided: Cidr[] = []
   for (let round = 1; ; round++) {
-    const leases = chooseLeases(pool, sets, requested, avoided.length > 0 ? [] : before, avoided)
+    const leases = chooseLeases(pool, choice, avoided)
     const addresses = leases.map(({ address }) => address.address)
     const lookup = lookupRoutes(host, [...addresses, ...alsoAsked(request, leases, addresses)])
     const unusable = unusableOnes(host, addresses, lookup)
     if (unusable.length === 0) return { leases, lookup }
     for (const { address, prefix, fault } of unusable) {
-      const isWish = requested.some((one) => sameAddress(one, address))
+      const isWish = choice.requested.some((one) => sameAddress(one, address))
       if (isWish || round === MAX_ROUNDS) throw fault()
       avoided.push(prefix)
     }
@@ -176,7 +152,7 @@ function chooseUsable(
 
 type Unusable = { readonly address: Address; readonly prefix: Cidr; readonly fault: () => Fault }
 
-/** Those of the addresses that no pod can have: the node's own, and its routers'. */
+/** Returns those of the addresses that no pod can have: the node's own, and its routers'. */
 export function unusableOnes(host: Netns, addresses: readonly Address[], lookup: RouteLookup): Unusable[] {
   const own = nodeAddressesAmong(host, addresses, lookup).map(({ address, entry }) => {
     return { address, prefix: ownPrefix(entry, address), fault: () => ownAddressFault(host, address, entry) }
@@ -188,8 +164,8 @@ export function unusableOnes(host: Netns, addresses: readonly Address[], lookup:
 }
 
 /**
- * The gateways that each pod of mode l3 makes addresses of the node (on a bridge they are looked at when they are made),
- * and the way out.
+ * Returns what else is looked up with the addresses: the gateways that each pod of mode l3 makes addresses of the node (on
+ * a bridge they are looked at when they are made), and the uplinks.
  */
 function alsoAsked(
   { config }: Request,
@@ -200,15 +176,14 @@ function alsoAsked(
   return [...gateways, ...uplinkProbes(addresses)]
 }
 
-/** What a killed ADD held is asked for again; if somebody has it by now, any address will do. */
+/** What a killed ADD held is asked for again, once; if somebody has it by now, any address will do. */
 function chooseLeases(
   pool: Pool,
-  sets: readonly RangeSet[],
-  requested: readonly Address[],
-  before: readonly Address[],
+  { sets, requested, before }: LeaseChoice,
   avoided: readonly Cidr[],
 ): Lease[] {
-  if (requested.length > 0 || before.length === 0) return pool.choose(sets, requested, avoided)
+  const isPlain = requested.length > 0 || before.length === 0 || avoided.length > 0
+  if (isPlain) return pool.choose(sets, requested, avoided)
   try {
     return pool.choose(sets, before)
   } catch {
@@ -217,8 +192,8 @@ function chooseLeases(
 }
 
 /** Throws a Fault (invalid config) if the file is not there. */
-export function readResolvConf(ports: Ports, path: string): string {
-  const text = ports.files.readForeign(path)
+export function readResolvConf(files: Files, path: string): string {
+  const text = files.readForeign(path)
   if (text !== undefined) return text
   throw new Fault(`key "ipam.resolvConf": there is no file ${JSON.stringify(path)}`, {
     code: Code.invalidConfig,
@@ -233,12 +208,13 @@ function acquireFromDelegate(
   type: string,
   undo: UndoStack,
 ): Acquired {
-  // Who is not there holds nothing, and could not be asked to free it.
-  findPlugin(ports.plugins, type, request.env['CNI_PATH'] ?? '')
+  const { kernel, store, plugins } = ports
+  // Before the record: a plugin that cannot be found holds no address, and could not be asked to free one.
+  findPlugin(plugins, type, request.env['CNI_PATH'] ?? '')
   let written = record
-  undo.pushForgetting(() => forgetRecord(ports, written))
-  recordsOf(ports).write(record)
-  const printed = addDelegated(request, ports, type, undo)
+  undo.pushForgetting(() => forget(ports, written, written))
+  store.write(record)
+  const printed = addDelegated(request, plugins, type, undo)
   const result = parsePrinted(printed, parseJson(type, printed), request.config.cniVersion, type)
   const ips = result.ips.map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
   if (ips.length === 0) {
@@ -249,16 +225,15 @@ function acquireFromDelegate(
   }
   assertPodAddresses(ips, `plugin ${type}: `)
   assertGateways(ips, `plugin ${type}: `)
-  const lookup = askDelegated(request, ports, type, ips)
+  const lookup = askDelegated(request, kernel.host(), type, ips)
   const masquerade = request.config.ipMasq ? { masquerade: ips.map(({ cidr }) => formatCidr(cidr)) } : {}
   written = { ...record, routes: result.routes.map(printRoute), ...masquerade }
-  recordsOf(ports).write(written)
+  store.write(written)
   return { ips, routes: result.routes, ...(result.dns && { dns: result.dns }), record: written, lookup }
 }
 
-/** Which address comes next is the delegate's choice: one of the node's own, or a router's, can only be refused. */
-function askDelegated(request: Request, { kernel }: Ports, type: string, ips: readonly PodIp[]): RouteLookup {
-  const host = kernel.host()
+/** Throws a Fault for an address of the node itself, or of a router: which address comes next is the delegate's choice. */
+function askDelegated(request: Request, host: Netns, type: string, ips: readonly PodIp[]): RouteLookup {
   const addresses = ips.map(({ cidr }) => cidr.address)
   const lookup = lookupRoutes(host, [...addresses, ...alsoAsked(request, ips, addresses)])
   const [first] = unusableOnes(host, addresses, lookup)
@@ -270,14 +245,14 @@ function askDelegated(request: Request, { kernel }: Ports, type: string, ips: re
 }
 
 /**
- * Also after a failed ADD the delegate may hold something: it gets its DEL either way (specification, section 4), unless
- * it never ran.
+ * Runs the delegate's ADD. It may hold an address also after a failed ADD: the undo stack gets its DEL either way
+ * (specification, section 4), unless it never ran.
  */
-function addDelegated(request: Request, ports: Ports, type: string, undo: UndoStack): string {
+function addDelegated(request: Request, plugins: PluginRunner, type: string, undo: UndoStack): string {
   let isOwed = true
-  undo.pushForgetting(() => isOwed && runDelegate(request, ports, type, 'DEL'))
+  undo.pushForgetting(() => isOwed && runDelegate(request, plugins, type, 'DEL'))
   try {
-    return runDelegate(request, ports, type, 'ADD')
+    return runDelegate(request, plugins, type, 'ADD')
   } catch (error) {
     isOwed = !hasNotStarted(error)
     throw error
@@ -296,17 +271,10 @@ function parseJson(type: string, text: string): unknown {
   }
 }
 
-function writeRecord(ports: Ports, record: AttachmentRecord, undo: UndoStack): AttachmentRecord {
-  undo.pushForgetting(() => forgetRecord(ports, record))
-  recordsOf(ports).write(record)
+function writeRecord(ports: AttachmentPorts, record: AttachmentRecord, undo: UndoStack): AttachmentRecord {
+  undo.pushForgetting(() => forget(ports, record, record))
+  ports.store.write(record)
   return record
-}
-
-/** Frees the addresses that a record names, as far as they are still held by its attachment. */
-export function releaseLeases(ports: Ports, record: AttachmentRecord): void {
-  const { leases, network } = record
-  if (!leases || leases.addresses.length === 0) return
-  withPool(ports, network, leases.dataDir, (pool) => pool.release(record, leases.addresses.map(parseAddress)))
 }
 
 /** Decodes the routes of a record, which were checked when it was read. */

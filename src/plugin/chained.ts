@@ -1,42 +1,41 @@
 import type { AttachmentRecord } from '../attachment/record.ts'
+import type { AttachmentStore } from '../attachment/store.ts'
+import { forget, teardown } from '../attachment/teardown.ts'
 import type { NetworkConfig } from '../cni/config.ts'
 import { type CniResult, podInterfaceOf } from '../cni/result.ts'
 import { chooseDns } from '../cni/runtime_args.ts'
 import { formatAddress, formatCidr } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { Mac } from '../core/mac.ts'
-import { UndoStack } from '../core/undo.ts'
-import type { Link, Netns } from '../kernel/kernel.ts'
+import { UndoStack, withUnwound } from '../core/undo.ts'
+import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
 import type { ReadyBridge } from '../pod/bridge.ts'
 import { attachChained, type ChainedSpec } from '../pod/chained.ts'
+import { nodeStateOf } from '../pod/node_state.ts'
 import type { PodIp } from '../pod/spec.ts'
-import { forgetRecord } from './forget.ts'
-import { nodeStateOf } from './liveness.ts'
 import { bridgeNameOf, bridgeSpecOf, podSpecOf } from './pod_spec.ts'
 import type { Ports } from './ports.ts'
-import { recordsOf, soundRecord } from './records.ts'
-import { removeRecorded } from './remove.ts'
 import { attachmentIdOf, type Request } from './request.ts'
-import { removeFromKernel, throwCollected, withUnwound } from './teardown.ts'
 
 /**
  * ADD behind a plugin that has made the interface: its host side becomes a port of our bridge. What the container has
  * stays as it is, and so does the result, but for our bridge at its end. Source: CNI CONVENTIONS, "Chained plugins".
  */
 export function addChained(request: Request, ports: Ports, netns: Netns, previous: CniResult): void {
+  const { kernel, store, pools } = ports
   refuseUnchainable(request.config)
   const id = attachmentIdOf(request)
-  const shared = clearBefore(request, ports)
+  const shared = removeRemains(request, ports)
   const pod = podLinkOf(request, netns)
-  const port = hostSideOf(request, ports, pod, previous)
+  const port = hostSideOf(request, kernel.host(), pod, previous)
   const bridge = bridgeNameOf(request.config)
-  refuseStolenPort(port, bridge, ports)
-  const spec = chainedSpec(request, ports, previous, port, pod.mac)
+  refuseStolenPort(port, bridge, kernel.host())
+  const spec = chainedSpec(request, kernel, previous, port, pod.mac)
   const record: AttachmentRecord = {
     ...shared,
     ...id,
     version: 1,
-    bootId: ports.kernel.bootId(),
+    bootId: kernel.bootId(),
     complete: false,
     netns: { path: request.invocation.netns, ...netns.identity },
     hostIfName: port.name,
@@ -52,28 +51,29 @@ export function addChained(request: Request, ports: Ports, netns: Netns, previou
   }
   const undo = new UndoStack()
   try {
-    undo.pushForgetting(() => (shared ? restoreShared(ports, shared) : forgetRecord(ports, record)))
-    recordsOf(ports).write(record)
-    const attached = attachChained(ports.kernel, spec, port, nodeStateOf(ports, id), undo)
+    undo.pushForgetting(() => (shared ? restoreShared(store, shared) : forget(ports, id, record)))
+    store.write(record)
+    const others = nodeStateOf(ports, id, pools.ownersIn(undefined))
+    const attached = attachChained(kernel, spec, port, others, undo)
     const result = withLinks(request, previous, attached)
-    recordsOf(ports).complete(record)
+    store.complete(record)
     request.deliver(result)
   } catch (error) {
     throw withUnwound(error, undo.unwind())
   }
 }
 
-/** What one of our own IPAM calls by an earlier plugin has written of this attachment, without what is the chain's. */
+/** Returns what our IPAM, called by an earlier plugin, has written of this attachment; undefined if it has nothing. */
 export function ipamPartOf(record: AttachmentRecord): AttachmentRecord | undefined {
   const { network, containerId, ifName, version, bootId, netns, leases } = record
   if (!leases || (record.mode && !record.chained)) return undefined
   return { network, containerId, ifName, version, bootId, complete: true, ...(netns && { netns }), leases }
 }
 
-/** What the bridge is to know of a pod that an earlier plugin made. */
+/** Returns what the bridge is to know of a pod that an earlier plugin made. */
 export function chainedSpec(
   request: Request,
-  ports: Ports,
+  kernel: Kernel,
   previous: CniResult,
   port: Pick<Link, 'name' | 'mtu'>,
   podMac: Mac,
@@ -81,12 +81,12 @@ export function chainedSpec(
   const { config } = request
   const id = attachmentIdOf(request)
   const ips = ipsOf(previous, id.ifName)
-  const spec = podSpecOf(ports.kernel, id, config, { mac: podMac, ips: [] }, { ips, routes: [] })
-  const bridge = bridgeSpecOf(ports.kernel, config)
+  const spec = podSpecOf(kernel, id, config, { mac: podMac, ips: [] }, { ips, routes: [] })
+  const bridge = bridgeSpecOf(kernel, config)
   return { ...spec, hostIfName: port.name, mtu: config.mtu || port.mtu, bridge }
 }
 
-/** The addresses of our interface; those that name no interface count only where none does. */
+/** Returns the addresses of our interface; those that name no interface count only where none does. */
 export function ipsOf(previous: CniResult, ifName: string): PodIp[] {
   const index = podInterfaceOf(previous, ifName)
   const own = previous.ips.filter((ip) => ip.interface === index)
@@ -128,12 +128,11 @@ function podLinkOf({ invocation: { ifName, netns: path } }: Request, netns: Netn
 }
 
 /**
- * The host's end of the interface, by what the result lists on the host and the kernel says: the veth peer of the
+ * Returns the host's end of the interface, by what the result lists on the host and the kernel says: the veth peer of the
  * container's interface, or else the one link that is no bridge, such as the tap of a virtual machine.
  */
-function hostSideOf({ invocation }: Request, ports: Ports, pod: Link, previous: CniResult): Link {
+function hostSideOf({ invocation }: Request, host: Netns, pod: Link, previous: CniResult): Link {
   const { ifName } = invocation
-  const host = ports.kernel.host()
   const listed = previous.interfaces
     .filter(({ sandbox }) => !sandbox)
     .flatMap(({ name }) => host.link({ name }) ?? [])
@@ -149,24 +148,25 @@ function hostSideOf({ invocation }: Request, ports: Ports, pod: Link, previous: 
 }
 
 /**
- * What an ADD of this attachment left that was killed goes. Returns what an earlier plugin of this list got from our
+ * Undoes what an ADD of this attachment left that was killed. Returns what an earlier plugin of this list got from our
  * IPAM under the same name: it shares the record.
  */
-function clearBefore(request: Request, ports: Ports): AttachmentRecord | undefined {
-  const before = soundRecord(ports, attachmentIdOf(request))
+function removeRemains(request: Request, ports: Ports): AttachmentRecord | undefined {
+  const { kernel, store, pools } = ports
+  const before = store.read(attachmentIdOf(request))
   if (!before) return undefined
-  const isOfThisBoot = before.bootId === ports.kernel.bootId()
+  const isOfThisBoot = before.bootId === kernel.bootId()
   if (before.mode && before.complete && isOfThisBoot) throw attachedAlready(before)
   const shared = isOfThisBoot ? ipamPartOf(before) : undefined
-  const { faults } = shared ? removeFromKernel(ports, before) : removeRecorded(ports, before)
-  throwCollected(faults, before.containerId)
+  const freeLeases = () => shared || pools.release(before)
+  teardown(ports, { id: before, record: before, freeLeases, leavesRecord: true })
   return shared
 }
 
-/** Whether or not the write of the attachment's record has succeeded: the disk may have no room for one more. */
-function restoreShared(ports: Ports, shared: AttachmentRecord): void {
-  const written = soundRecord(ports, shared)
-  if (!written || written.mode) recordsOf(ports).write(shared)
+/** Writes only if the attachment's record was written: the disk may have no room for one more. */
+function restoreShared(store: AttachmentStore, shared: AttachmentRecord): void {
+  const written = store.read(shared)
+  if (!written || written.mode) store.write(shared)
 }
 
 function attachedAlready({ containerId, ifName, chained, network }: AttachmentRecord): Fault {
@@ -182,9 +182,9 @@ function attachedAlready({ containerId, ifName, chained, network }: AttachmentRe
   })
 }
 
-function refuseStolenPort(port: Link, bridge: string, ports: Ports): void {
+function refuseStolenPort(port: Link, bridge: string, host: Netns): void {
   if (port.master === undefined) return
-  const other = ports.kernel.host().link({ index: port.master })?.name ?? `link ${port.master}`
+  const other = host.link({ index: port.master })?.name ?? `link ${port.master}`
   if (other === bridge) return
   throw refuse(
     `${port.name} is a port of ${other} already`,

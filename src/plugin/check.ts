@@ -1,4 +1,4 @@
-import { type PoolView, viewPool } from '../../ipam/pool.ts'
+import { type PoolView, viewPool } from '../../ipam/pool_view.ts'
 import type { AttachmentRecord } from '../attachment/record.ts'
 import { parseResult } from '../cni/parse_result.ts'
 import { type CniResult, podInterfaceOf } from '../cni/result.ts'
@@ -16,16 +16,15 @@ import { chainedSpec, ipsOf } from './chained.ts'
 import { withPodNetns } from './pod_netns.ts'
 import { podSpecOf } from './pod_spec.ts'
 import type { Ports } from './ports.ts'
-import { soundRecord } from './records.ts'
 import { attachmentIdOf, delegateOf, OWN_IPAM, type Request, runDelegate } from './request.ts'
 
 /** CHECK: throws a Fault that names everything of ours that is missing or wrong. Changes nothing. */
 export function check(request: Request, ports: Ports): void {
   const previous = previousResult(request)
-  const record = soundRecord(ports, attachmentIdOf(request))
+  const record = ports.store.read(attachmentIdOf(request))
   const type = delegateOf(request.config)
-  if (type) runDelegate(request, ports, type, 'CHECK')
-  const differences = withPodNetns(request, ports, (netns) => [
+  if (type) runDelegate(request, ports.plugins, type, 'CHECK')
+  const differences = withPodNetns(request, ports.kernel, (netns) => [
     ...missingLeases(ports, record),
     ...compare(request, ports, netns, previous, record),
   ])
@@ -67,7 +66,7 @@ function compare(
     const podMac = mac ?? netns.link({ name: ifName })?.mac ?? deriveNames(record).podMac
     return compareChained(
       ports.kernel,
-      chainedSpec(request, ports, previous, port, podMac),
+      chainedSpec(request, ports.kernel, previous, port, podMac),
       record.chained.ifIndex,
     )
   }

@@ -6,29 +6,29 @@ import type { Netns } from '../kernel/kernel.ts'
 import { refuseForeignRouted } from '../pod/foreign.ts'
 import { refuseGateways } from '../pod/gateway.ts'
 import { assertSubnets } from '../pod/next_hop.ts'
+import { nodeStateOf } from '../pod/node_state.ts'
 import { planPod } from '../pod/plan.ts'
 import { lookupRoutes, type RouteLookup } from '../pod/route_lookup.ts'
 import { uplinkProbes } from '../pod/routers.ts'
 import type { PodIp } from '../pod/spec.ts'
 import { gatewayVlanName } from '../pod/vlan.ts'
 import { planSets, readResolvConf, unusableOnes } from './addresses.ts'
-import { nodeStateOf } from './liveness.ts'
 import { podSpecOf } from './pod_spec.ts'
 import type { Ports } from './ports.ts'
 
 /*
- * The first pod of each range, as far as it is known before there is one: what an ADD refuses for every pod, STATUS says
- * before.
+ * STATUS plans the first pod of each range, as far as it is known before there is one, to refuse what an ADD would refuse
+ * for every pod.
  */
 
-/** No link has it: of the bridge that is still to be made. */
+/** The index of the bridge that is still to be made: no link has it. */
 const NO_INDEX = 0
-/** So many addresses of a range may be the node's own, or its routers', until it is given up. */
+/** How many addresses of a range are tried: some may be the node's own, or its routers'. */
 const MAX_TRIED = 8
 
 /** Throws the Fault of an ADD that would be refused whatever the pod is. */
 export function refuseImpossiblePods(config: NetworkConfig, ports: Ports, use: PoolUse): void {
-  if (config.ipam?.resolvConf) readResolvConf(ports, config.ipam.resolvConf)
+  if (config.ipam?.resolvConf) readResolvConf(ports.files, config.ipam.resolvConf)
   const host = ports.kernel.host()
   const sets = planSets(config, use)
   const { lookup, ipOf } = firstPods(host, sets, config)
@@ -36,10 +36,13 @@ export function refuseImpossiblePods(config: NetworkConfig, ports: Ports, use: P
   const ips = sets.flatMap(({ ranges }) => ranges.flatMap((range) => ipOf(range) ?? []))
   const routes = config.ipam?.routes ?? []
   const spec = podSpecOf(ports.kernel, id, config, { ips: [] }, { ips, routes })
-  // A pod gets an address of one range of each set. With those of all it is refused only if it is with each.
+  // A pod gets an address of one range of each set: it is refused only if it would be refused with each range.
   const { bridgeAddresses } = planPod(spec)
-  // Whether a pod of another network has the first address is no matter: there may be others.
-  const others = { ...nodeStateOf(ports, id), holderOf: () => undefined }
+  // A pod of another network that has the first address is no reason to refuse: there may be other addresses.
+  const others = {
+    ...nodeStateOf(ports, id, ports.pools.ownersIn(config.ipam?.dataDir)),
+    holderOf: () => undefined,
+  }
   if (config.mode === 'l3') refuseForeignRouted(host, { ips }, lookup, others)
   if (!spec.bridge?.isGateway) return
   if (ips.length === sets.length) assertSubnets(spec.ips)
@@ -69,7 +72,7 @@ function firstPods(host: Netns, sets: readonly RangeSet[], { mode }: NetworkConf
   }
 }
 
-/** The lowest addresses of a range that a pool gives. */
+/** Returns the lowest addresses of a range that a pool gives. */
 function firstOf({ nextHops = [] }: RangeSet, { start, end, gateway }: Range): Address[] {
   const kept = [...nextHops, ...(gateway ? [gateway] : [])]
   const lowest = Array.from({ length: MAX_TRIED }, (_, i) => ({ ...start, value: start.value + BigInt(i) }))

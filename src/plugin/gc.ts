@@ -1,84 +1,82 @@
-import { type HostLinks, hostLinksOf } from '../attachment/identity.ts'
+import { hostLinksOf } from '../attachment/identity.ts'
 import type { AttachmentRecord } from '../attachment/record.ts'
-import { isDamaged } from '../attachment/store.ts'
+import { teardown, throwCollected } from '../attachment/teardown.ts'
 import { type ValidAttachments, validAttachments } from '../cni/valid_attachments.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
 import { removeUnusedMacFrame } from '../pod/mac_check.ts'
-import { forgetRecord } from './forget.ts'
-import {
-  freeStrayLeases,
-  removeDamaged,
-  removeStrayLinks,
-  removeStrayMacChecks,
-  removeStrayMasquerade,
-} from './orphans.ts'
+import { Orphans } from './orphans.ts'
 import type { Ports } from './ports.ts'
-import { recordsOf } from './records.ts'
-import { removeWithDelegated } from './remove.ts'
-import { delegateOf, type Request, runDelegate } from './request.ts'
-import { throwCollected } from './teardown.ts'
+import { delegateOf, type Request, releaseDelegated, runDelegate } from './request.ts'
 
 /**
  * GC: removes everything of this network that does not belong to a valid attachment. Goes on after a failure and
  * reports all at the end. An attachment whose lock is held is in the middle of an ADD or DEL: it is left alone.
  */
 export function gc(request: Request, ports: Ports): void {
+  const { name, ipam } = request.config
+  const { kernel, store, plugins } = ports
   const valid = validAttachments(request.config)
-  const network = request.config.name
+  const orphans = new Orphans(ports, name, valid)
   const type = delegateOf(request.config)
-  const strayLinks = collectFaults([() => removeStrayLinks(ports, network, valid)])
+  const links = collectFaults([() => orphans.removeLinks()])
+  // A config without `ipam` gives no addresses: leases of this name are another plugin's. Those of a link stay held.
+  const freesLeases = ipam && !type && links.length === 0
   const faults = [
-    ...collectStale(request, ports, valid, () => true),
-    ...strayLinks,
-    ...removeDamaged(ports, network, valid),
+    ...removeStale(request, ports, valid, () => true),
+    ...links,
     ...collectFaults([
-      // Without a word on addresses in the config, leases of this name are another plugin's. Those of links stay held.
-      () => request.config.ipam && !type && strayLinks.length === 0 && freeStrayLeases(request, ports, valid),
-      () => removeStrayMasquerade(ports, network, valid),
-      () => removeStrayMacChecks(ports),
-      () => type && runDelegate(request, ports, type, 'GC'),
-      () => recordsOf(ports).removeUnused(network) && removeUnusedMacFrame(ports.kernel),
+      () => orphans.removeDamaged(),
+      () => freesLeases && orphans.freeLeases(ipam.dataDir),
+      () => orphans.removeMasquerade(),
+      () => orphans.removeMacChecks(),
+      () => type && runDelegate(request, plugins, type, 'GC'),
+      () => store.removeUnused(name) && removeUnusedMacFrame(kernel),
     ]),
   ]
-  throwCollected(faults, `network ${network}`, 'GC')
+  throwCollected(faults, `network ${name}`, 'GC')
 }
 
 /** GC as an IPAM plugin: frees the addresses that no valid attachment holds. Interfaces are for those who made them. */
 export function ipamGc(request: Request, ports: Ports): void {
+  const { name, ipam } = request.config
   const valid = validAttachments(request.config)
   const faults = [
-    ...collectStale(request, ports, valid, ({ mode }) => mode === undefined),
+    ...removeStale(request, ports, valid, ({ mode }) => mode === undefined),
     ...collectFaults([
-      () => freeStrayLeases(request, ports, valid),
-      () => recordsOf(ports).removeUnused(request.config.name),
+      () => new Orphans(ports, name, valid).freeLeases(ipam?.dataDir),
+      () => ports.store.removeUnused(name),
     ]),
   ]
-  throwCollected(faults, `network ${request.config.name}`, 'GC')
+  throwCollected(faults, `network ${name}`, 'GC')
 }
 
-function collectStale(
+/** Tears down the recorded attachments that are not valid. Reads each again under its lock: it may have gone, or come back. */
+function removeStale(
   request: Request,
   ports: Ports,
   valid: ValidAttachments,
   isMeant: (record: AttachmentRecord) => boolean,
 ): Fault[] {
-  const stale = recordsOf(ports)
+  const { kernel, store, locks, pools, plugins } = ports
+  const hostLinks = hostLinksOf(kernel)
+  const stale = store
     .list(request.config.name)
     .filter((record) => isMeant(record) && !valid.has(record.containerId, record.ifName))
-  const hostLinks = hostLinksOf(ports.kernel)
-  return collectFaults(stale.map((record) => () => collect(request, ports, record, hostLinks)))
-}
-
-/** Read again under the lock: meanwhile it may have gone, or come back. */
-function collect(request: Request, ports: Ports, stale: AttachmentRecord, hostLinks: HostLinks): void {
-  const lock = recordsOf(ports).tryLock(stale)
-  if (!lock) return
-  try {
-    const record = recordsOf(ports).read(stale)
-    if (!record || isDamaged(record)) return
-    throwCollected(removeWithDelegated(request, ports, record, hostLinks), record.containerId, 'GC')
-    forgetRecord(ports, record)
-  } finally {
-    lock.release()
-  }
+  const removeNow = (record: AttachmentRecord) =>
+    teardown(ports, {
+      id: record,
+      record,
+      hostLinks,
+      freeLeases: () => pools.release(record),
+      callDelegate: () => releaseDelegated(request, plugins, record),
+      again: 'GC',
+    })
+  return collectFaults(
+    stale.map((seen) => () => {
+      locks.whenIdle(seen, () => {
+        const now = store.read(seen)
+        if (now) removeNow(now)
+      })
+    }),
+  )
 }

@@ -1,17 +1,15 @@
-import { viewPool } from '../../ipam/pool.ts'
 import type { AttachmentRecord } from '../attachment/record.ts'
+import { teardown } from '../attachment/teardown.ts'
 import { chooseDns } from '../cni/runtime_args.ts'
 import { parseAddress } from '../core/address.ts'
-import { Code, collectFaults, Fault } from '../core/errors.ts'
-import { UndoStack } from '../core/undo.ts'
+import { Code, Fault } from '../core/errors.ts'
+import { UndoStack, withUnwound } from '../core/undo.ts'
+import type { Kernel } from '../kernel/kernel.ts'
 import { familiesOf } from '../pod/spec.ts'
-import { acquireAddresses, planSets, releaseLeases } from './addresses.ts'
-import { forgetRecord, keepOnly } from './forget.ts'
+import { acquireAddresses, planSets } from './addresses.ts'
 import type { Ports } from './ports.ts'
-import { recordsOf, soundRecord, withAttachmentLock } from './records.ts'
-import { releaseUnrecorded, removeRecorded } from './remove.ts'
+import { runtimeMarksOf } from './removal.ts'
 import { attachmentIdOf, OWN_IPAM, type Request } from './request.ts'
-import { removeFromKernel, throwCollected, withUnwound } from './teardown.ts'
 
 /*
  * The same store as an IPAM plugin of its own (`bowline-ipam`), for any plugin that delegates to it. The answers
@@ -23,14 +21,17 @@ import { removeFromKernel, throwCollected, withUnwound } from './teardown.ts'
  * ADD was killed: then it gets the same again.
  */
 export function ipamAdd(request: Request, ports: Ports): void {
+  const { kernel, store, locks, pools } = ports
   const id = attachmentIdOf(request)
   const own = withOwnIpam(request)
   planSets(own.config, 'unknown')
-  withAttachmentLock(request, ports, () => {
-    const bootId = ports.kernel.bootId()
-    const before = soundRecord(ports, id)
+  locks.withAttachment(id, () => {
+    const bootId = kernel.bootId()
+    const before = store.read(id)
     if (before?.complete && before.bootId === bootId) throw duplicateOf(before)
-    if (before) throwCollected(removeRecorded(ports, before).faults, id.containerId)
+    if (before) {
+      teardown(ports, { id, record: before, freeLeases: () => pools.release(before), leavesRecord: true })
+    }
     const undo = new UndoStack()
     try {
       const record: AttachmentRecord = {
@@ -38,10 +39,10 @@ export function ipamAdd(request: Request, ports: Ports): void {
         version: 1,
         bootId,
         complete: false,
-        ...netnsOf(request, ports),
+        ...netnsOf(request, kernel),
       }
       const { ips, routes, dns } = acquireAddresses(own, ports, record, before?.leases?.addresses, undo)
-      recordsOf(ports).complete(record)
+      store.complete(record)
       const chosen = chooseDns(request.config, dns)
       request.deliver({
         interfaces: [],
@@ -57,35 +58,37 @@ export function ipamAdd(request: Request, ports: Ports): void {
 
 /** DEL: frees the addresses, by the record or, without one, by looking at every lease. */
 export function ipamDel(request: Request, ports: Ports): void {
-  withAttachmentLock(request, ports, () => {
-    const id = attachmentIdOf(request)
-    const record = soundRecord(ports, id)
-    throwCollected(removeAddresses(request, ports, record), id.containerId)
-    if (record?.chained) keepChained(ports, record)
-    else if (record) forgetRecord(ports, record)
-    else recordsOf(ports).remove(id)
+  const { store, locks, pools } = ports
+  const id = attachmentIdOf(request)
+  locks.withAttachment(id, () => {
+    const record = store.read(id)
+    // We once made the interface ourselves, before another plugin replaced us: then all of the attachment goes.
+    const isOurs = record?.mode !== undefined && !record.chained
+    teardown(ports, {
+      id,
+      record,
+      ...(isOurs ? { runtime: runtimeMarksOf(request) } : { leavesKernel: true }),
+      freeLeases: () =>
+        record && (isOurs || record.leases)
+          ? pools.release(record)
+          : pools.releaseAll(id, request.config.ipam?.dataDir),
+      // A plugin behind the one that we gave the addresses to has connected the interface; its DEL is still to come.
+      rest: record?.chained && withoutLeases(record),
+      leavesRecord: !record,
+    })
+    if (!record) store.remove(id)
   })
 }
 
-/** The record of an attachment that we once made ourselves, before another plugin took our stead, goes with all of it. */
-function removeAddresses(
-  request: Request,
-  ports: Ports,
-  record: AttachmentRecord | undefined,
-): readonly Fault[] {
-  if (record?.mode && !record.chained) return removeRecorded(ports, record, { request: request }).faults
-  return collectFaults([
-    () => (record?.leases ? releaseLeases(ports, record) : releaseUnrecorded(request, ports)),
-  ])
+function withoutLeases({ leases: _, ...rest }: AttachmentRecord): AttachmentRecord {
+  return rest
 }
 
 /** CHECK: throws a Fault unless the container still holds its addresses. Takes no lock, as it only looks. */
-export function ipamCheck(request: Request, ports: Ports): void {
+export function ipamCheck(request: Request, { store, pools }: Pick<Ports, 'store' | 'pools'>): void {
   const id = attachmentIdOf(request)
-  const leases = soundRecord(ports, id)?.leases
-  const held =
-    leases !== undefined &&
-    viewPool(ports.files, { ...leases, network: id.network }).held(id, leases.addresses.map(parseAddress))
+  const leases = store.read(id)?.leases
+  const held = leases && pools.view(id.network, leases.dataDir).held(id, leases.addresses.map(parseAddress))
   if (held) return
   throw new Fault(`container ${id.containerId} holds no address of network ${id.network}`, {
     code: Code.checkFailed,
@@ -93,30 +96,22 @@ export function ipamCheck(request: Request, ports: Ports): void {
   })
 }
 
-/** Whatever name the caller's config knows us by, the pool answers. */
+/** Returns the request with our IPAM in its config: the caller may know this program by another name. */
 export function withOwnIpam(request: Request): Request {
   const { ipam = {} } = request.config
   return { ...request, config: { ...request.config, ipam: { ...ipam, type: OWN_IPAM }, ipMasq: false } }
 }
 
-/** Tells later whether the pod is gone. A path that is no namespace (a virtual machine's, say) tells nothing. */
-function netnsOf({ invocation }: Request, ports: Ports): Pick<AttachmentRecord, 'netns'> {
+/** Returns where the pod is, which tells later whether it is gone. A path that is no namespace (a virtual machine's) tells nothing. */
+function netnsOf({ invocation }: Request, kernel: Kernel): Pick<AttachmentRecord, 'netns'> {
   try {
-    const netns = ports.kernel.openNetns(invocation.netns)
+    const netns = kernel.openNetns(invocation.netns)
     netns.close()
     return { netns: { path: invocation.netns, ...netns.identity } }
   } catch (error) {
     if (error instanceof Fault) return {}
     throw error
   }
-}
-
-/** What is left is of a plugin that stands behind the one that we gave the addresses to, and its DEL is still to come. */
-function keepChained(ports: Ports, record: AttachmentRecord): void {
-  const { leases: _, ...rest } = record
-  keepOnly(ports, record, rest, () =>
-    throwCollected(removeFromKernel(ports, rest).faults, record.containerId),
-  )
 }
 
 function duplicateOf({ containerId, ifName, leases }: AttachmentRecord): Fault {

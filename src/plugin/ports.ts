@@ -1,14 +1,27 @@
+import { type Locks, openLocks } from '../attachment/locks.ts'
+import { openStore } from '../attachment/store.ts'
+import type { AttachmentPorts } from '../attachment/teardown.ts'
 import type { PluginRunner } from '../cni/delegate.ts'
 import type { Files } from '../core/files.ts'
 import type { Kernel } from '../kernel/kernel.ts'
+import { podFeatures } from '../pod/features.ts'
+import { Masquerading } from '../pod/masquerading.ts'
+import { Pools } from './pools.ts'
 
-/** All that a command can reach. The one-shot process and a resident one hand in the same things. */
-export type Ports = {
+/** What the composition root hands in. The one-shot process and a resident one hand in the same things. */
+export type Adapters = {
   readonly kernel: Kernel
   readonly files: Files
   readonly plugins: PluginRunner
-  readonly paths: Paths
 }
+
+/** All that a command can reach. */
+export type Ports = Adapters &
+  AttachmentPorts & {
+    readonly locks: Locks
+    readonly pools: Pools
+    readonly masquerading: Masquerading
+  }
 
 export type Paths = {
   /** Where the attachment records are: the same for every network, whatever its config says. */
@@ -22,5 +35,13 @@ export const DEFAULT_PATHS: Paths = {
   dataDir: '/var/lib/cni/networks',
 }
 
-/** How long a call waits for another one that holds a lock, before it answers "try again later". */
-export const LOCK_TIMEOUT_MS = 15_000
+/** Opens the store, the locks and the pools of a node, once for all calls of a process. Touches nothing yet. */
+export function openPorts(adapters: Adapters, { recordsDir, dataDir }: Paths = DEFAULT_PATHS): Ports {
+  const { kernel, files } = adapters
+  const store = openStore(files, recordsDir)
+  const locks = openLocks(files, recordsDir)
+  const masquerading = new Masquerading(kernel, store, locks)
+  const attachments = { kernel, store, locks, features: podFeatures(kernel, masquerading) }
+  const pools = new Pools(files, attachments, dataDir)
+  return { ...adapters, ...attachments, pools, masquerading }
+}

@@ -1,10 +1,9 @@
 import type { AttachmentRecord } from '../attachment/record.ts'
 import { type NetworkConfig, readableText } from '../cni/config.ts'
-import { callDelegate } from '../cni/delegate.ts'
+import { callDelegate, type PluginRunner } from '../cni/delegate.ts'
 import type { Invocation } from '../cni/environment.ts'
 import type { CniResult } from '../cni/result.ts'
 import type { AttachmentId } from '../core/names.ts'
-import type { Ports } from './ports.ts'
 
 /** One call of the plugin, decoded. */
 export type Request = {
@@ -25,11 +24,6 @@ export function attachmentIdOf({ invocation, config }: Request): AttachmentId {
   return { network: config.name, containerId: invocation.containerId, ifName: invocation.ifName }
 }
 
-/** Where the leases of this configuration are. */
-export function dataDirOf({ ipam }: NetworkConfig, { paths }: Ports): string {
-  return ipam?.dataDir ?? paths.dataDir
-}
-
 /** The type of the IPAM plugin that is another program, or undefined. */
 export function delegateOf({ ipam }: NetworkConfig): string | undefined {
   return ipam?.type && ipam.type !== OWN_IPAM ? ipam.type : undefined
@@ -39,19 +33,19 @@ export function delegateOf({ ipam }: NetworkConfig): string | undefined {
  * Runs the delegated IPAM plugin with our environment and configuration, and returns what it printed. A removal must
  * not fail there either for what is too large or too deep: Go reads 10,000 levels.
  */
-export function runDelegate(request: Request, ports: Ports, type: string, command: string): string {
+export function runDelegate(request: Request, plugins: PluginRunner, type: string, command: string): string {
   const isRemoval = command === 'DEL' || command === 'GC'
   const stdin = isRemoval ? readableText(request.stdin) : request.stdin
-  return callDelegate(ports.plugins, { type, command, env: request.env, stdin })
+  return callDelegate(plugins, { type, command, env: request.env, stdin })
 }
 
 /**
  * Lets another IPAM plugin free what it holds for a recorded attachment, whichever attachment the call is about. No
  * reference plugin answers GC, and a second ADD is an error to them: each gets a DEL (specification, section 4).
  */
-export function releaseDelegated(request: Request, ports: Ports, record: AttachmentRecord): void {
+export function releaseDelegated(request: Request, plugins: PluginRunner, record: AttachmentRecord): void {
   const { delegate, containerId, ifName } = record
   if (!delegate) return
   const env = { ...request.env, CNI_CONTAINERID: containerId, CNI_IFNAME: ifName, CNI_NETNS: '' }
-  runDelegate({ ...request, env }, ports, delegate, 'DEL')
+  runDelegate({ ...request, env }, plugins, delegate, 'DEL')
 }

@@ -4,19 +4,20 @@ import { poolStats } from '../../ipam/pool_stats.ts'
 import type { NetworkConfig } from '../cni/config.ts'
 import { type Address, hostCidr } from '../core/address.ts'
 import { isErrno, withAction } from '../core/errors.ts'
+import type { Kernel, Netns } from '../kernel/kernel.ts'
 import { bridgeFull, findBridge, MAX_BRIDGE_PORTS } from '../pod/bridge.ts'
 import { assertForwardable } from '../pod/forwarding.ts'
 import { assertIpv6Possible } from '../pod/ipv6.ts'
 import { lookupRoutes, nodeAddressesAmong } from '../pod/route_lookup.ts'
 import { assertAdvertisementsRefusable } from '../pod/router_advertisements.ts'
-import { planSets, poolPlace, poolUseOf } from './addresses.ts'
+import { planSets, poolUseOf } from './addresses.ts'
 import { refuseImpossiblePods } from './first_pods.ts'
 import { withOwnIpam } from './ipam.ts'
 import { bridgeNameOf } from './pod_spec.ts'
 import type { Ports } from './ports.ts'
-import { dataDirOf, delegateOf, OWN_IPAM, type Request, runDelegate } from './request.ts'
+import { delegateOf, OWN_IPAM, type Request, runDelegate } from './request.ts'
 
-/** No link can have this name, so its removal is a question: may we change links, or not? */
+/** No link can have this name: its removal changes nothing, and shows whether links may be changed. */
 const NO_LINK = 'bowline/status'
 
 /**
@@ -25,32 +26,33 @@ const NO_LINK = 'bowline/status'
  */
 export function status(request: Request, ports: Ports): void {
   const { config } = request
-  probeKernel(config, ports)
-  probeStore(ports, ports.paths.recordsDir)
+  const { kernel, store, plugins } = ports
+  probeKernel(config, kernel)
+  probing(() => store.probe())
   const use = poolUseOf({ mode: config.mode ?? 'l2' })
-  probeSettings(config, ports, use)
-  if (config.mode !== 'l3') refuseFullBridge(config, ports)
+  probeSettings(config, kernel.host(), use)
+  if (config.mode !== 'l3') refuseFullBridge(config, kernel.host())
   if (config.ipam?.type === OWN_IPAM) {
     refuseFullPool(config, ports, use)
     refuseImpossiblePods(config, ports, use)
   }
   const type = delegateOf(config)
-  if (type) runDelegate(request, ports, type, 'STATUS')
+  if (type) runDelegate(request, plugins, type, 'STATUS')
 }
 
 /** STATUS as an IPAM plugin: the store and the addresses. */
 export function ipamStatus(request: Request, ports: Ports): void {
-  probeStore(ports, ports.paths.recordsDir)
+  probing(() => ports.store.probe())
   refuseFullPool(withOwnIpam(request).config, ports, 'unknown')
 }
 
-/** Asks what an ADD will ask for, by questions that change nothing. */
-function probeKernel({ ipMasq, macspoofchk }: NetworkConfig, ports: Ports): void {
+/** Throws a Fault for what the kernel would refuse an ADD. Changes nothing. */
+function probeKernel({ ipMasq, macspoofchk }: NetworkConfig, kernel: Kernel): void {
   withAction(
     'change links of this node',
     () => {
       try {
-        ports.kernel.host().apply([{ op: 'removeLink', link: { name: NO_LINK } }])
+        kernel.host().apply([{ op: 'removeLink', link: { name: NO_LINK } }])
       } catch (error) {
         if (!isErrno(error, 'ENODEV')) throw error
       }
@@ -59,14 +61,13 @@ function probeKernel({ ipMasq, macspoofchk }: NetworkConfig, ports: Ports): void
   )
   const key = ipMasq ? 'ipMasq' : 'macspoofchk'
   if (!ipMasq && !macspoofchk) return
-  withAction(`use nftables, which the key "${key}" needs`, () => ports.kernel.probeNft(), {
+  withAction(`use nftables, which the key "${key}" needs`, () => kernel.probeNft(), {
     hint: `Load the kernel module nf_tables (modprobe nf_tables) and run with CAP_NET_ADMIN, or remove "${key}".`,
   })
 }
 
-/** Asks whether the settings below /proc/sys are as an ADD needs them, or can be made so. */
-function probeSettings(config: NetworkConfig, ports: Ports, use: PoolUse): void {
-  const host = ports.kernel.host()
+/** Throws a Fault unless the settings below /proc/sys are as an ADD needs them, or can be made so. */
+function probeSettings(config: NetworkConfig, host: Netns, use: PoolUse): void {
   const sets = config.ipam?.type === OWN_IPAM ? planSets(config, use) : []
   const families = sets.map(({ family }) => family)
   const makesLinks = config.mode === 'l3' || !host.link({ name: bridgeNameOf(config) })
@@ -76,26 +77,28 @@ function probeSettings(config: NetworkConfig, ports: Ports, use: PoolUse): void 
   if (makesLinks) assertAdvertisementsRefusable(host)
 }
 
-function probeStore(ports: Ports, directory: string): void {
-  withAction('write below the state directory', () => ports.files.probe(directory))
+function probing(probe: () => void): void {
+  withAction('write below the state directory', probe)
 }
 
-function refuseFullPool(config: NetworkConfig, ports: Ports, use: PoolUse): void {
-  const { name } = config
-  const dataDir = dataDirOf(config, ports)
+function refuseFullPool(
+  config: NetworkConfig,
+  { kernel, files, pools }: Pick<Ports, 'kernel' | 'files' | 'pools'>,
+  use: PoolUse,
+): void {
+  const { name, ipam } = config
   const sets = planSets(config, use)
-  probeStore(ports, `${dataDir}/${name}`)
-  const host = ports.kernel.host()
+  probing(() => files.probe(`${pools.dirOf(ipam?.dataDir)}/${name}`))
+  const host = kernel.host()
   const ownOf = (addresses: readonly Address[]) =>
     nodeAddressesAmong(host, addresses, lookupRoutes(host, addresses)).map(({ address }) => address)
-  const place = poolPlace(ports, name, dataDir)
-  for (const { set, total, held, holdings, own } of poolStats(ports.files, place, sets, ownOf)) {
+  const place = pools.place(name, ipam?.dataDir)
+  for (const { set, total, held, holdings, own } of poolStats(files, place, sets, ownOf)) {
     if (holdings && BigInt(held) >= total) throw poolExhausted(name, set, holdings, own.map(hostCidr))
   }
 }
 
-function refuseFullBridge(config: NetworkConfig, ports: Ports): void {
-  const host = ports.kernel.host()
+function refuseFullBridge(config: NetworkConfig, host: Netns): void {
   const name = bridgeNameOf(config)
   const bridge = findBridge(host, { name })
   if (!bridge) return

@@ -1,10 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest'
+import { openLocks } from '../../src/attachment/locks.ts'
 import type { AttachmentRecord } from '../../src/attachment/record.ts'
-import { isDamaged, openRecords, type Records } from '../../src/attachment/store.ts'
-import { Code, Fault } from '../../src/core/errors.ts'
+import { type AttachmentStore, openStore } from '../../src/attachment/store.ts'
 import { deriveNames } from '../../src/core/names.ts'
 import { createFakeFiles, type FakeFiles } from '../fakes/files.ts'
-import { faultOf } from '../support/fault_of.ts'
 
 const id = { network: 'net', containerId: 'box', ifName: 'eth0' }
 const record: AttachmentRecord = {
@@ -23,11 +22,11 @@ const path = `/records/net/${deriveNames(id).key}`
 
 describe('attachment records', () => {
   let files: FakeFiles
-  let records: Records
+  let records: AttachmentStore
 
   beforeEach(() => {
     files = createFakeFiles()
-    records = openRecords(files, '/records')
+    records = openStore(files, '/records')
   })
 
   it('come back as they were written', () => {
@@ -77,7 +76,7 @@ describe('attachment records', () => {
     records.write(record)
     records.write({ ...record, containerId: 'other' })
     records.write({ ...record, network: 'second' })
-    records.lock(id, 0).release()
+    openLocks(files, '/records').withAttachment(id, () => {})
     expect(
       records
         .list('net')
@@ -149,21 +148,21 @@ describe('a damaged record', () => {
 
   it.each(damages)('that is %s is neither trusted nor taken for none', (_, damaged) => {
     const files = createFakeFiles()
-    const records = openRecords(files, '/records')
+    const records = openStore(files, '/records')
     files.ensureDirectory('/records/net')
     files.create(path, damaged)
-    const reading = records.read(id)
-    expect(isDamaged(reading) && reading.damaged).toBe(`record ${path} is damaged`)
+    const { key } = deriveNames(id)
+    expect(records.read(id)).toBeUndefined()
     expect(records.list('net')).toEqual([])
-    expect(records.listDamaged('net')).toEqual([deriveNames(id).key])
+    expect(records.readFiles('net')).toEqual([{ key, damage: damaged === '' ? 'blank' : 'other' }])
   })
 
   it('can be removed by who it would belong to, or by its key', () => {
     const files = createFakeFiles()
-    const records = openRecords(files, '/records')
+    const records = openStore(files, '/records')
     for (const remove of [
       () => records.remove(id),
-      () => records.removeDamaged('net', deriveNames(id).key),
+      () => records.remove({ network: 'net', key: deriveNames(id).key }),
     ]) {
       files.ensureDirectory('/records/net')
       files.create(path, '')
@@ -173,13 +172,13 @@ describe('a damaged record', () => {
   })
 
   it('is not removed by a key that is no key', () => {
-    const records = openRecords(createFakeFiles(), '/records')
-    expect(() => records.removeDamaged('net', '../../etc/passwd')).toThrow('not the key')
+    const records = openStore(createFakeFiles(), '/records')
+    expect(() => records.remove({ network: 'net', key: '../../etc/passwd' })).toThrow('not the key')
   })
 
   it('is replaced by the next one that is written', () => {
     const files = createFakeFiles()
-    const records = openRecords(files, '/records')
+    const records = openStore(files, '/records')
     files.ensureDirectory('/records/net')
     files.create(path, '{')
     records.write(record)
@@ -189,60 +188,4 @@ describe('a damaged record', () => {
   function changed(fields: Record<string, unknown>): string {
     return JSON.stringify({ ...record, ...fields })
   }
-})
-
-describe('the lock of an attachment', () => {
-  it('keeps a second process out, and says try again later', () => {
-    const files = createFakeFiles()
-    const records = openRecords(files, '/records')
-    const lock = records.lock(id, 0)
-    expect(records.tryLock(id)).toBeUndefined()
-    const fault = faultOf(() => records.lock(id, 900))
-    expect(fault.code).toBe(Code.tryLater)
-    expect(files.waitedMs).toBe(900)
-    lock.release()
-    expect(records.tryLock(id)).toBeDefined()
-  })
-
-  it('keeps nobody out of other attachments', () => {
-    const records = openRecords(createFakeFiles(), '/records')
-    records.lock(id, 0)
-    expect(records.tryLock({ ...id, ifName: 'eth1' })).toBeDefined()
-    expect(records.tryLock({ ...id, network: 'other' })).toBeDefined()
-  })
-
-  it('lives in one of a bounded number of files, which no network can be named after', () => {
-    const files = createFakeFiles()
-    const records = openRecords(files, '/records')
-    for (let i = 0; i < 5_000; i++) records.tryLock({ ...id, containerId: `box${i}` })
-    expect(files.list('/records')).toEqual(['.locks'])
-    expect(files.list('/records/.locks').length).toBeLessThanOrEqual(4_096)
-    expect(records.networks()).toEqual([])
-  })
-
-  it('fails with what the disk says when it can’t be had', () => {
-    const files = createFakeFiles()
-    files.onOperation = ({ name }) => {
-      if (name === 'lock') throw new Fault('lock: EACCES', { errno: 'EACCES' })
-    }
-    expect(faultOf(() => openRecords(files, '/records').tryLock(id)).errno).toBe('EACCES')
-  })
-
-  it.each(['ENOSPC', 'EDQUOT', 'EROFS'])('is nobody’s where the disk lets nobody make it: %s', (errno) => {
-    const files = createFakeFiles()
-    files.onOperation = ({ name }) => {
-      if (name === 'lock' || name === 'ensureDirectory') throw new Fault(`${name}: ${errno}`, { errno })
-    }
-    const records = openRecords(files, '/records')
-    records.lock(id, 0).release()
-    expect(records.remove(id)).toBe(true)
-  })
-
-  it('gives up when its directory goes away again and again', () => {
-    const files = createFakeFiles()
-    files.onOperation = ({ name }) => {
-      if (name === 'lock') throw new Fault('lock: ENOENT', { errno: 'ENOENT' })
-    }
-    expect(faultOf(() => openRecords(files, '/records').tryLock(id)).errno).toBe('ENOENT')
-  })
 })

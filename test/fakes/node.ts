@@ -1,6 +1,6 @@
 import { Fault } from '../../src/core/errors.ts'
 import { runPlugin } from '../../src/plugin/dispatch.ts'
-import { DEFAULT_PATHS } from '../../src/plugin/ports.ts'
+import { openPorts } from '../../src/plugin/ports.ts'
 import {
   createFakeDelegate,
   DELEGATE,
@@ -120,7 +120,7 @@ export function createFakeNode(options: FakeNodeOptions = {}): FakeNode {
   const kernel = createFakeKernel({ ...options, steps })
   const files = createFakeFiles(options)
   const delegate = createFakeDelegate(steps, options.plugins ?? {})
-  const ports = { kernel, files, plugins: delegate.runner, paths: DEFAULT_PATHS }
+  const ports = openPorts({ kernel, files, plugins: delegate.runner })
   const schedule = createSchedule()
   let boots = 1
   kernel.onStep(({ phase, what }) => schedule.onStep({ phase, what, isFile: false }))

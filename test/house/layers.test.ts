@@ -43,6 +43,8 @@ describe('the layer check', () => {
     ['up', 'src/core/a.ts', '../cni/b.ts', 'src/cni/b.ts'],
     ['up out of ipam', 'ipam/a.ts', '../src/pod/b.ts', 'src/pod/b.ts'],
     ['sideways', 'src/cni/a.ts', '../kernel/b.ts', 'src/kernel/b.ts'],
+    ['sideways from ipam', 'ipam/a.ts', '../src/cni/b.ts', 'src/cni/b.ts'],
+    ['up to the attachments', 'ipam/a.ts', '../src/attachment/b.ts', 'src/attachment/b.ts'],
   ])('refuses an import that goes %s', (_, from, specifier, to) => {
     expect(broken([from, `import { x } from '${specifier}'\n`], empty(to))).toEqual(['layer'])
   })

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { openPool, viewPool } from '../../ipam/pool.ts'
-import { openRecords } from '../../src/attachment/store.ts'
+import { openPool } from '../../ipam/pool.ts'
+import { viewPool } from '../../ipam/pool_view.ts'
 import { formatAddress, parseAddress } from '../../src/core/address.ts'
 import { Code, Fault } from '../../src/core/errors.ts'
 import { AddressNode, DATA_DIR, idOf, NETWORK } from '../support/address_pool.ts'
@@ -181,10 +181,8 @@ describe('a requested address', () => {
     const node = new AddressNode('10.0.0.0/24')
     node.add('dead', { ips: ['10.0.0.9'] })
     const cleared: string[] = []
-    node.reaper = {
-      isDead: ({ containerId }) => containerId === 'dead',
-      clear: ({ containerId }) => void cleared.push(containerId),
-    }
+    node.isDead = ({ containerId }) => containerId === 'dead'
+    node.clear = ({ containerId }) => void cleared.push(containerId)
     expect(node.add('b', { ips: ['10.0.0.9'] })).toEqual(['10.0.0.9'])
     expect(cleared).toEqual(['dead'])
     expect(node.records.list(NETWORK).map(({ containerId }) => containerId)).toEqual(['b'])
@@ -232,17 +230,17 @@ describe('a full pool', () => {
 
   it('takes the addresses of dead attachments, and never those of live ones', () => {
     const node = full()
-    node.reaper = { isDead: ({ containerId }) => containerId === 'b', clear: () => {} }
+    node.isDead = ({ containerId }) => containerId === 'b'
     expect(node.add('e')).toEqual(['10.0.0.4'])
     expect(faultOf(() => node.add('f')).code).toBe(Code.poolExhausted)
   })
 
   it('leaves a dead attachment alone while another process works on it', () => {
     const node = full()
-    node.reaper = { isDead: ({ containerId }) => containerId === 'b', clear: () => {} }
-    const lock = node.records.lock(idOf('b'), 0)
-    expect(faultOf(() => node.add('e')).code).toBe(Code.poolExhausted)
-    lock.release()
+    node.isDead = ({ containerId }) => containerId === 'b'
+    node.locks.withAttachment(idOf('b'), () => {
+      expect(faultOf(() => node.add('e')).code).toBe(Code.poolExhausted)
+    })
     expect(node.add('e')).toEqual(['10.0.0.4'])
   })
 
@@ -255,7 +253,7 @@ describe('a full pool', () => {
 
   it('is not counted as full because of dead attachments', () => {
     const node = full()
-    node.reaper = { isDead: ({ containerId }) => containerId === 'b', clear: () => {} }
+    node.isDead = ({ containerId }) => containerId === 'b'
     expect(node.stats()[0]?.held).toBe(4)
   })
 })
@@ -309,13 +307,7 @@ describe('the count of a pool', () => {
 describe('a pool', () => {
   it('says try again later when another process holds its lock', () => {
     const node = new AddressNode('10.0.0.0/24')
-    const options = {
-      dataDir: DATA_DIR,
-      network: NETWORK,
-      bootId: 'b',
-      records: node.records,
-      lockTimeoutMs: 700,
-    }
+    const options = { ...node.place(), lockTimeoutMs: 700 }
     openPool(node.files, options)
     expect(faultOf(() => openPool(node.files, options)).code).toBe(Code.tryLater)
     expect(node.files.waitedMs).toBe(700)
@@ -323,8 +315,7 @@ describe('a pool', () => {
 
   it('makes nothing to release, and finds nothing where no network was', () => {
     const node = new AddressNode('10.0.0.0/24')
-    const place = { dataDir: DATA_DIR, network: NETWORK, bootId: 'b', records: node.records }
-    const pool = openPool(node.files, { ...place, lockTimeoutMs: 0, purpose: 'release' })
+    const pool = openPool(node.files, { ...node.place(), lockTimeoutMs: 0, purpose: 'release' })
     expect(pool.releaseAll({ containerId: 'c', ifName: 'eth0' })).toEqual([])
     pool.close()
     expect(node.files.dump()).toEqual({ '/': '' })
@@ -332,12 +323,11 @@ describe('a pool', () => {
 
   it('is held by nobody where the disk lets nobody make its lock, but not to lease', () => {
     const node = new AddressNode('10.0.0.0/24')
-    const place = { dataDir: DATA_DIR, network: NETWORK, bootId: 'b', records: node.records }
     node.files.onOperation = ({ name }) => {
       if (name === 'lock') throw new Fault('lock: ENOSPC', { errno: 'ENOSPC' })
     }
-    openPool(node.files, { ...place, lockTimeoutMs: 0, purpose: 'release' }).close()
-    expect(faultOf(() => openPool(node.files, { ...place, lockTimeoutMs: 0 })).errno).toBe('ENOSPC')
+    openPool(node.files, { ...node.place(), lockTimeoutMs: 0, purpose: 'release' }).close()
+    expect(faultOf(() => openPool(node.files, { ...node.place(), lockTimeoutMs: 0 })).errno).toBe('ENOSPC')
   })
 
   it.each([
@@ -348,7 +338,7 @@ describe('a pool', () => {
     ['/data', ''],
   ])('in %j for network %j is refused before anything is touched', (dataDir, network) => {
     const node = new AddressNode('10.0.0.0/24')
-    const options = { dataDir, network, bootId: 'b', records: node.records, lockTimeoutMs: 0 }
+    const options = { ...node.place(network), dataDir, lockTimeoutMs: 0 }
     expect(faultOf(() => openPool(node.files, options)).code).toBe(Code.invalidConfig)
     expect(node.files.operations).toBe(0)
   })
@@ -395,8 +385,7 @@ describe('a pool', () => {
   it('keeps networks and data directories apart', () => {
     const node = new AddressNode('10.0.0.0/24')
     node.add('a')
-    const records = openRecords(node.files, '/records')
-    const options = { dataDir: DATA_DIR, network: 'other', bootId: 'b', records, lockTimeoutMs: 0 }
+    const options = { ...node.place('other'), lockTimeoutMs: 0 }
     const [lease] = openPool(node.files, options).choose(node.sets, [])
     expect(lease && formatAddress(lease.address.address)).toBe('10.0.0.2')
   })

@@ -30,9 +30,9 @@ describe('when the directory of leases was deleted', () => {
     deleteStore(node)
     const record = node.records.list(NETWORK).find(({ containerId }) => containerId === 'b')
     node.records.write({ ...record, ...idOf('b'), version: 1, bootId: node.bootId, complete: false })
-    const lock = node.records.lock(idOf('a'), 0)
-    expect(node.add('c')).toEqual(['10.0.0.2'])
-    lock.release()
+    node.locks.withAttachment(idOf('a'), () => {
+      expect(node.add('c')).toEqual(['10.0.0.2'])
+    })
     expect(node.leases()).toEqual({ '10.0.0.2': 'c\r\neth0' })
   })
 })

@@ -1,13 +1,18 @@
+import type { Attachment } from '../../ipam/attachments.ts'
+import type { Owner } from '../../ipam/leases.ts'
 import { type Lease, openPool, type Pool } from '../../ipam/pool.ts'
 import { type PoolStats, poolStats } from '../../ipam/pool_stats.ts'
 import type { RangeSet } from '../../ipam/range_set.ts'
-import type { Reaper } from '../../ipam/reconcile.ts'
+import type { PoolPlace } from '../../ipam/reconcile.ts'
+import { type Locks, openLocks } from '../../src/attachment/locks.ts'
+import { poolAttachments } from '../../src/attachment/pool_attachments.ts'
 import type { AttachmentRecord } from '../../src/attachment/record.ts'
-import { isDamaged, openRecords, type Records } from '../../src/attachment/store.ts'
+import { type AttachmentStore, openStore } from '../../src/attachment/store.ts'
 import { formatAddress, parseAddress } from '../../src/core/address.ts'
 import type { Files } from '../../src/core/files.ts'
 import type { AttachmentId } from '../../src/core/names.ts'
 import { UndoStack } from '../../src/core/undo.ts'
+import type { Kernel } from '../../src/kernel/kernel.ts'
 import { createFakeFiles, type FakeFiles, Killed } from '../fakes/files.ts'
 import { plannedRanges, type RangeJson } from './planned_ranges.ts'
 
@@ -18,14 +23,19 @@ export const NETWORK = 'net'
 /** A node with one network, on which addresses come and go in the order that ADD and DEL keep to. */
 export class AddressNode {
   readonly files: FakeFiles = createFakeFiles()
-  readonly records: Records
+  readonly records: AttachmentStore
+  readonly locks: Locks
   readonly sets: RangeSet[]
   bootId = 'boot-1'
-  reaper: Reaper | undefined
+  /** Whether the pod of an attachment of this boot is gone for certain. */
+  isDead: (owner: Owner) => boolean = () => false
+  /** What is removed from the kernel when an attachment of this boot is reclaimed. */
+  clear: (owner: Owner) => void = () => {}
 
   /** `ranges` as in the configuration; a text is short for a set with that one subnet. */
   constructor(...ranges: (string | RangeJson[])[]) {
-    this.records = openRecords(this.files, RECORDS_DIR)
+    this.records = openStore(this.files, RECORDS_DIR)
+    this.locks = openLocks(this.files, RECORDS_DIR, 0)
     this.sets = plannedRanges({
       ranges: ranges.map((one) => (typeof one === 'string' ? [{ subnet: one }] : one)),
     })
@@ -37,32 +47,26 @@ export class AddressNode {
     { ifName = 'eth0', ips = [] }: { ifName?: string; ips?: string[] } = {},
   ): string[] {
     const id = idOf(containerId, ifName)
-    const lock = this.records.lock(id, 0)
-    try {
+    return this.locks.withAttachment(id, () => {
       const before = this.records.read(id)
-      if (before && !isDamaged(before)) this.#release(before)
+      if (before) this.#release(before)
       return this.#addLocked(id, ips)
-    } finally {
-      lock.release()
-    }
+    })
   }
 
   /** Does to the addresses what DEL does. True if it was the last attachment of the network. */
   del(containerId: string, ifName = 'eth0'): boolean {
     const id = idOf(containerId, ifName)
-    const lock = this.records.lock(id, 0)
-    try {
+    return this.locks.withAttachment(id, () => {
       const record = this.records.read(id)
-      if (record && !isDamaged(record)) this.#release(record)
+      if (record) this.#release(record)
       else this.withPool((pool) => pool.releaseAll(id))
       return this.records.remove(id)
-    } finally {
-      lock.release()
-    }
+    })
   }
 
   withPool<T>(work: (pool: Pool) => T): T {
-    const pool = openPool(this.files, { ...this.#place(), lockTimeoutMs: 0 })
+    const pool = openPool(this.files, { ...this.place(), lockTimeoutMs: 0 })
     try {
       return work(pool)
     } finally {
@@ -71,7 +75,7 @@ export class AddressNode {
   }
 
   stats(): PoolStats[] {
-    return poolStats(this.files, this.#place(), this.sets)
+    return poolStats(this.files, this.place(), this.sets)
   }
 
   /** The texts of the lease files by address, empty ones too. */
@@ -129,9 +133,28 @@ export class AddressNode {
     this.withPool((pool) => pool.release(record, addresses))
   }
 
-  #place() {
-    const { records, bootId, reaper } = this
-    return { dataDir: DATA_DIR, network: NETWORK, bootId, records, ...(reaper && { reaper }) }
+  /** What the pool of a network is opened with. */
+  place(network = NETWORK): PoolPlace {
+    const { bootId, records: store, locks } = this
+    const kernel = { bootId: () => bootId } as unknown as Kernel
+    const attachments = poolAttachments({ kernel, store, locks, features: [] }, network)
+    return {
+      dataDir: DATA_DIR,
+      network,
+      bootId,
+      attachments: {
+        ...attachments,
+        isDead: (one) => this.isDead(one),
+        reclaim: (one, free) => this.#reclaim(one, free),
+      },
+    }
+  }
+
+  /** As the product does, but for the kernel, which this node does not have. */
+  #reclaim(attachment: Attachment, freeLeases: () => void): void {
+    if (attachment.bootId === this.bootId) this.clear(attachment)
+    freeLeases()
+    this.records.remove(attachment as AttachmentRecord)
   }
 }
 

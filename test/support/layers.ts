@@ -39,8 +39,7 @@ const RANKS: Readonly<Record<string, number>> = {
   'src/kube': 1,
   'src/state': 2,
   'src/attachment': 2,
-  // Until the pool learns of attachments by an interface of its own; then 1.
-  ipam: 2.5,
+  ipam: 1,
   'src/pod': 3,
   'src/overlay': 3,
   'src/policy': 3,
