@@ -247,6 +247,8 @@ export type Change =
   | {
       readonly op: 'setLink'
       readonly link: LinkRef
+      /** Another name, for a link that is given by its index. */
+      readonly name?: string
       readonly up?: boolean
       readonly mtu?: number
       readonly mac?: Mac

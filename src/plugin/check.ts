@@ -8,9 +8,9 @@ import { Code, Fault } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { quote } from '../core/shell.ts'
 import type { Netns } from '../kernel/kernel.ts'
-import { compareChained, comparePod } from '../pod/compare.ts'
-import { finding } from '../pod/repair.ts'
+import { checkChained, checkPod } from '../pod/check.ts'
 import type { PodRoute } from '../pod/spec.ts'
+import { type Difference, explain } from '../state/explain.ts'
 import { decodeRoutes } from './addresses.ts'
 import { chainedSpec, ipsOf } from './chained.ts'
 import { withPodNetns } from './pod_netns.ts'
@@ -32,12 +32,12 @@ export function check(request: Request, ports: Ports): void {
 }
 
 /** The message has room for one difference; all of them, with what mends them, are the details. */
-function notAsLeft(network: string, differences: readonly string[]): Fault {
-  const first = differences[0]?.replace(/ \[.*$/, '')
+function notAsLeft(network: string, differences: readonly Difference[]): Fault {
+  const texts = differences.map((one) => explain(one, 'delete the pod'))
   const others = differences.length > 1 ? ` (and ${differences.length - 1} more)` : ''
-  return new Fault(`network ${network} is not as ADD left it: ${first}${others}`, {
+  return new Fault(`network ${network} is not as ADD left it: ${differences[0]?.what}${others}`, {
     code: Code.checkFailed,
-    hint: `${differences.join('; ')}. Run what stands in brackets as root on the node, in this order.`,
+    hint: `${texts.join('; ')}. Run what stands in brackets as root on the node, in this order.`,
   })
 }
 
@@ -55,16 +55,16 @@ function compare(
   netns: Netns,
   previous: CniResult,
   record: AttachmentRecord | undefined,
-): string[] {
+): Difference[] {
   const { ifName } = request.invocation
   const index = podInterfaceOf(previous, ifName)
-  if (index < 0) return [finding(`prevResult names no interface ${ifName} in the pod`)]
+  if (index < 0) return [{ what: `prevResult names no interface ${ifName} in the pod`, steps: [] }]
   // The result tells of a MAC that a later plugin has given the pod.
   const mac = previous.interfaces[index]?.mac
   if (record?.chained) {
     const port = { name: record.hostIfName ?? '', mtu: 0 }
     const podMac = mac ?? netns.link({ name: ifName })?.mac ?? deriveNames(record).podMac
-    return compareChained(
+    return checkChained(
       ports.kernel,
       chainedSpec(request, ports.kernel, previous, port, podMac),
       record.chained.ifIndex,
@@ -73,7 +73,7 @@ function compare(
   const requests = { ...runtimeArgsOf(request.invocation, request.config), ...(mac && { mac }) }
   const addresses = { ips: ipsOf(previous, ifName), routes: routesOf(request, previous, record) }
   const spec = podSpecOf(ports.kernel, attachmentIdOf(request), request.config, requests, addresses)
-  return comparePod(ports.kernel, netns, spec, request.invocation.netns)
+  return checkPod(ports.kernel, netns, spec, request.invocation.netns)
 }
 
 /**
@@ -89,8 +89,8 @@ function routesOf(
   return record?.routes ? decodeRoutes(record.routes) : previous.routes
 }
 
-function missingLeases(ports: Ports, record: AttachmentRecord | undefined): string[] {
-  if (!record) return [finding('the attachment record is missing')]
+function missingLeases(ports: Ports, record: AttachmentRecord | undefined): Difference[] {
+  if (!record) return [{ what: 'the attachment record is missing', steps: [] }]
   const { leases, network } = record
   if (!leases) return []
   const pool = viewPool(ports.files, { dataDir: leases.dataDir, network })
@@ -100,12 +100,16 @@ function missingLeases(ports: Ports, record: AttachmentRecord | undefined): stri
 }
 
 /** In host-local's form. One that somebody else holds by now is lost for good. */
-function missingLease(pool: PoolView, dataDir: string, record: AttachmentRecord, address: string): string {
+function missingLease(
+  pool: PoolView,
+  dataDir: string,
+  { containerId, ifName, network }: AttachmentRecord,
+  address: string,
+): Difference {
   const other = pool.owners().find((one) => formatAddress(one.address) === address)
-  if (other) return finding(`address ${address} is leased to container ${other.containerId} by now`)
-  const words = [record.containerId, record.ifName].map(quote).join(' ')
-  return finding(
-    `address ${address} is not leased to this container any more`,
-    `printf '%s\\r\\n%s' ${words} > ${quote(`${dataDir}/${record.network}/${address}`)}`,
-  )
+  if (other)
+    return { what: `address ${address} is leased to container ${other.containerId} by now`, steps: [] }
+  const file = quote(`${dataDir}/${network}/${address}`)
+  const command = `printf '%s\\r\\n%s' ${quote(containerId)} ${quote(ifName)} > ${file}`
+  return { what: `address ${address} is not leased to this container any more`, steps: [{ command }] }
 }

@@ -1,4 +1,3 @@
-import { aliasOf } from '../attachment/alias.ts'
 import { removeLink } from '../attachment/detach.ts'
 import { hostEndIn, isHostEnd } from '../attachment/identity.ts'
 import type { Address, Cidr } from '../core/address.ts'
@@ -6,8 +5,11 @@ import { Code, Fault, isErrno, withAction } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, FibEntry, Kernel, Link, Netns } from '../kernel/kernel.ts'
+import { createChanges } from '../state/create.ts'
+import type { Desired } from '../state/desired.ts'
 import { bridgeFull, macToKeep, type ReadyBridge, withBridge } from './bridge.ts'
 import { deliveredAddresses, ensureDelivery } from './delivery.ts'
+import { hostEndObjects, hostPlace, podEndObjects, podPlace } from './desired.ts'
 import { awaitDetection, enableDetection } from './duplicates.ts'
 import { refuseForeignRouted, refuseUsedAddresses } from './foreign.ts'
 import { ensureForwarding } from './forwarding.ts'
@@ -15,12 +17,11 @@ import { enableHostIpv6, enableLoopbackIpv6, enablePodIpv6 } from './ipv6.ts'
 import { ensureMacCheck, removeMacCheck } from './mac_check.ts'
 import { assertSubnets } from './next_hop.ts'
 import type { NodeState } from './node_state.ts'
-import { type EndPlan, type PodPlan, planPod } from './plan.ts'
+import { type PodPlan, planPod } from './plan.ts'
 import type { RouteLookup } from './route_lookup.ts'
 import { refuseAdvertisements } from './router_advertisements.ts'
 import { type BridgeSpec, familiesOf, type PodSpec } from './spec.ts'
 import { uplinkMtu } from './uplink.ts'
-import { portVlanChanges } from './vlan.ts'
 import { type AddedAddresses, settle } from './wait_ready.ts'
 
 /** The links that an attachment consists of, as the kernel shows them after it was made. */
@@ -88,14 +89,15 @@ function createPort(
     return uplink.mtu
   }
   const wanted = { spec: spec.bridge, plan, ips: spec.ips, mtu, keepsMtu: spec.mtu === undefined }
-  return withBridge(host, wanted, others, undo, (ready) => {
+  return withBridge(kernel, wanted, others, undo, (ready) => {
     // Not given, it is the bridge's, but no more than the way out carries: a bridge that somebody else made has 1500, and
     // so has an empty one that is not ours, whatever the way out carries.
     const bytes = spec.mtu ?? Math.min(ready.bridge.mtu, mtu() ?? ready.bridge.mtu)
     const links = createVeth(host, netns, spec, bytes, undo)
-    const lookup = joinBridge(host, spec, ready.bridge, links.host, aliasOf(spec.id))
+    const objects = hostEndObjects(spec, plan.host, { place: hostPlace(host), link: spec.hostIfName })
+    const entries = joinBridge(host, spec, ready.bridge, links.host, objects)
     const link = ready.gatewayVlan ?? ready.bridge
-    ensureDelivery(host, spec, { link, byHostRoute: true }, lookup, others, undo)
+    ensureDelivery(host, spec, { link, byHostRoute: true }, entries, others, undo)
     return { ...ready, ...links }
   })
 }
@@ -158,27 +160,19 @@ function nameTaken(host: Netns, { id, hostIfName }: PodSpec, cause: unknown): Fa
 
 export type BridgedSpec = PodSpec & { readonly bridge: BridgeSpec }
 
-/** Makes a link a port of the bridge, with its options and VLANs. Returns the FIB entries for `deliveredAddresses` then. */
+/** Makes a link a port of the bridge, as `objects` say. Returns the FIB entries for `deliveredAddresses` then. */
 export function joinBridge(
   host: Netns,
   spec: BridgedSpec,
   bridge: Link,
   end: Link,
-  alias?: string,
+  objects: readonly Desired[],
 ): FibEntry[] {
-  const port = Object.keys(spec.bridge.port).length > 0 ? { port: spec.bridge.port } : {}
+  const indexOf = (name: string): number => (name === bridge.name ? bridge : end).index
   try {
     return host.lookupRoutes(deliveredAddresses(spec), [
       ...macToKeep(host, spec.bridge, bridge, end),
-      {
-        op: 'setLink',
-        link: { index: end.index },
-        master: bridge.index,
-        up: true,
-        ...port,
-        ...(alias && { alias }),
-      },
-      ...portVlanChanges(end.index, spec.bridge),
+      ...createChanges(objects, indexOf),
     ])
   } catch (error) {
     throw isErrno(error, 'EXFULL') ? bridgeFull(bridge.name, error) : error
@@ -197,54 +191,28 @@ function configureHostEnd(
   if (spec.mode !== 'l3') return
   refuseAdvertisements(host, link.name)
   enableHostIpv6(host, link, plan.host.addresses)
-  const up: Change = {
-    op: 'setLink',
-    link: { index: link.index },
-    up: true,
-    alias: aliasOf(spec.id),
-    // A new link need not forward where the node does: net.ipv4.conf.default.forwarding may be 0.
-    ipv4: { sendRedirects: false, ...(familiesOf(spec.ips).includes(4) && { forwarding: true }) },
-  }
-  const changes = [up, ...endChanges(plan.host, link.index)]
-  const lookup = withAction('configure the host end', () =>
+  const objects = hostEndObjects(spec, plan.host, { place: hostPlace(host), link: link.name })
+  const changes = createChanges(objects, () => link.index)
+  const entries = withAction('configure the host end', () =>
     host.lookupRoutes(deliveredAddresses(spec), changes),
   )
-  ensureDelivery(host, spec, { link, byHostRoute: false }, lookup, others, undo)
+  ensureDelivery(host, spec, { link, byHostRoute: false }, entries, others, undo)
 }
 
 function configurePodEnd(netns: Netns, spec: PodSpec, plan: PodPlan, link: Link): void {
   const hasIpv6 = familiesOf(spec.ips).includes(6)
   if (hasIpv6) enablePodIpv6(netns, link)
   if (detectsDuplicates(spec)) enableDetection(netns, spec.id.ifName)
-  const changes = podChanges(spec, plan.pod, link.index)
+  const objects = podEndObjects(spec, plan.pod, { place: podPlace(netns), link: link.name })
+  const changes: Change[] = [
+    { op: 'setLink', link: { name: 'lo' }, up: true },
+    ...(spec.podUp ? createChanges(objects, () => link.index) : []),
+  ]
   // In one round trip with the changes: whether IPv6 is off on `lo` as well.
   const lo = withAction('configure the interface in the pod', () =>
     netns.applyAndRead(changes, { name: 'lo' }),
   )
   if (hasIpv6) enableLoopbackIpv6(netns, lo)
-}
-
-function podChanges(spec: PodSpec, plan: EndPlan, index: number): Change[] {
-  const loopback: Change = { op: 'setLink', link: { name: 'lo' }, up: true }
-  // The address comes before the link is up, so that the kernel announces it (arp_notify) when it is.
-  const link: Change = { op: 'setLink', link: { index }, up: spec.podUp, ipv4: { arpNotify: true } }
-  const addresses = plan.addresses.map((cidr) => addAddress(cidr, index, !spec.duplicateDetection))
-  return spec.podUp ? [loopback, ...addresses, link, ...reachability(plan, index)] : [loopback]
-}
-
-function endChanges(plan: EndPlan, index: number): Change[] {
-  return [...plan.addresses.map((cidr) => addAddress(cidr, index, true)), ...reachability(plan, index)]
-}
-
-function addAddress(cidr: Cidr, linkIndex: number, noDad: boolean): Change {
-  return { op: 'addAddress', linkIndex, cidr, noDad }
-}
-
-function reachability(plan: EndPlan, linkIndex: number): Change[] {
-  return [
-    ...plan.neighbours.map((one): Change => ({ op: 'setNeighbour', neighbour: { ...one, linkIndex } })),
-    ...plan.routes.map((route): Change => ({ op: 'addRoute', route: { ...route, linkIndex } })),
-  ]
 }
 
 function detectsDuplicates({ ips, duplicateDetection }: PodSpec): boolean {

@@ -1,19 +1,17 @@
 import { removeLink } from '../attachment/detach.ts'
 import { Code, Fault, isErrno, withAction } from '../core/errors.ts'
 import { UndoStack } from '../core/undo.ts'
-import type { Change, Link, Netns } from '../kernel/kernel.ts'
-import {
-  ensureGatewayAddresses,
-  ensureGatewayRoutes,
-  missingGatewayRoutes,
-  missingGateways,
-} from './gateway.ts'
+import type { Change, Kernel, Link, Netns } from '../kernel/kernel.ts'
+import { difference } from '../state/difference.ts'
+import { observe } from '../state/observe.ts'
+import { gatewayLinkName, hostPlace, networkObjects } from './desired.ts'
+import { ensureGatewayAddresses, ensureGatewayRoutes } from './gateway.ts'
 import { enableHostIpv6 } from './ipv6.ts'
 import type { NodeState } from './node_state.ts'
 import type { PodPlan } from './plan.ts'
-import { ensureAdvertisementsRefused, hearsPods, refuseAdvertisements } from './router_advertisements.ts'
+import { ensureAdvertisementsRefused, refuseAdvertisements } from './router_advertisements.ts'
 import type { BridgeSpec, PodIp } from './spec.ts'
-import { ensureGatewayVlan, gatewayVlanName, isGatewayVlanReady } from './vlan.ts'
+import { ensureGatewayVlan } from './vlan.ts'
 
 const NO_MAC = '00:00:00:00:00:00'
 
@@ -52,7 +50,7 @@ export function bridgeFull(name: string, cause?: unknown): Fault {
  * pod may rely on it. Throws a Fault when a link of that name is no bridge.
  */
 export function withBridge<T>(
-  host: Netns,
+  kernel: Kernel,
   wanted: BridgeWanted,
   others: NodeState,
   undo: UndoStack,
@@ -61,32 +59,30 @@ export function withBridge<T>(
   const { name } = wanted.spec
   const shared = others.lockBridge(name, 'shared')
   try {
-    const ready = lookAt(host, wanted)
+    const ready = findReady(kernel, wanted)
     if (ready) return work(ready)
   } finally {
     shared.release()
   }
   const alone = others.lockBridge(name, 'exclusive')
   try {
-    return work(makeReady(host, wanted, others, undo))
+    return work(makeReady(kernel.host(), wanted, others, undo))
   } finally {
     alone.release()
   }
 }
 
-/** The bridge, if nothing has to be done to it. */
-function lookAt(host: Netns, { spec, plan }: BridgeWanted): ReadyBridge | undefined {
-  const bridge = findBridge(host, spec)
+/** Returns the bridge, if nothing has to be done to it. */
+function findReady(kernel: Kernel, { spec, plan }: BridgeWanted): ReadyBridge | undefined {
+  const place = hostPlace(kernel.host())
+  const bridge = findBridge(place.netns, spec)
   if (!bridge || adoptionChanges(bridge, spec).length > 0) return undefined
-  if (hearsPods(host, bridge, spec.mac)) return undefined
-  const gatewayVlan = hasGatewayVlan(spec)
-    ? host.link({ name: gatewayVlanName(spec.name, spec.gatewayVlan) })
-    : undefined
-  if (hasGatewayVlan(spec) && !isGatewayVlanReady(host, bridge, spec.gatewayVlan, gatewayVlan))
-    return undefined
+  const gatewayVlan = hasGatewayVlan(spec) ? place.netns.link({ name: gatewayLinkName(spec) }) : undefined
+  if (hasGatewayVlan(spec) && !gatewayVlan) return undefined
   const carrier = gatewayVlan ?? bridge
-  if (missingGateways(host, carrier, plan.bridgeAddresses).length > 0) return undefined
-  if (missingGatewayRoutes(host, carrier, plan.bridgeRoutes).length > 0) return undefined
+  const desired = networkObjects(spec, plan, place, { bridge, carrier })
+  if (difference(desired, observe(kernel, desired, new Map([[place, [bridge, carrier]]]))).length > 0)
+    return undefined
   return { bridge, ...(gatewayVlan && { gatewayVlan }) }
 }
 

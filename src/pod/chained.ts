@@ -4,6 +4,7 @@ import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
 import { checkMac, joinBridge, masquerade } from './attach.ts'
 import { type ReadyBridge, withBridge } from './bridge.ts'
 import { deliveredAddresses, ensureDelivery } from './delivery.ts'
+import { chainedPortObjects, hostPlace } from './desired.ts'
 import { ensureForwarding } from './forwarding.ts'
 import type { NodeState } from './node_state.ts'
 import { planPod } from './plan.ts'
@@ -28,9 +29,10 @@ export function attachChained(
   ensureForwarding(host, spec, others, undo)
   if (spec.bridge.checkMac) checkMac(kernel, spec, undo)
   const wanted = { spec: spec.bridge, plan: planPod(spec), ips: spec.ips, mtu: () => spec.mtu }
-  const ready = withBridge(host, wanted, others, undo, (there) => {
+  const ready = withBridge(kernel, wanted, others, undo, (there) => {
     if (port.master === undefined) undo.push(() => leaveBridge(host, port.index, spec.bridge.name))
-    const entries = joinBridge(host, spec, there.bridge, port)
+    const objects = chainedPortObjects(spec.bridge, { place: hostPlace(host), link: port.name })
+    const entries = joinBridge(host, spec, there.bridge, port, objects)
     const isTurned = port.master === undefined && turnRoutes(host, spec, port, there.bridge, undo)
     const link = isTurned ? there.bridge : (there.gatewayVlan ?? there.bridge)
     const now = isTurned ? host.lookupRoutes(deliveredAddresses(spec)) : entries

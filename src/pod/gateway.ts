@@ -2,9 +2,9 @@ import { bitsOf, type Cidr, formatCidr, overlaps, sameCidr } from '../core/addre
 import { Code, Fault, ignoreErrnos, isErrno, withAction } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Link, LinkAddress, Netns } from '../kernel/kernel.ts'
+import type { PlannedRoute } from '../state/desired.ts'
 import { refuseForeignGateway } from './foreign.ts'
 import type { NodeState } from './node_state.ts'
-import type { PlannedRoute } from './plan.ts'
 import { livesBy } from './routers.ts'
 import type { BridgeSpec, PodIp } from './spec.ts'
 
@@ -30,7 +30,7 @@ export function ensureGatewayAddresses(
   for (const cidr of missing) {
     withAction('give the bridge its gateway addresses', () => {
       for (const one of present) if (inTheWay(one, cidr)) displace(host, link.index, one.cidr, undo)
-      addGateway(host, link, cidr, undo)
+      addGateway(host, link.index, cidr, undo)
     })
   }
 }
@@ -53,13 +53,6 @@ export function refuseGateways(
   return { present, missing }
 }
 
-/** The gateway addresses that the link lacks. */
-export function missingGateways(host: Netns, link: Pick<Link, 'index'>, wanted: readonly Cidr[]): Cidr[] {
-  if (wanted.length === 0) return []
-  const present = host.addresses(link.index)
-  return wanted.filter((cidr) => !present.some((one) => sameCidr(one.cidr, cidr)))
-}
-
 /** Makes the routes by the bridge that its addresses don't bring along. Idempotent. */
 export function ensureGatewayRoutes(
   host: Netns,
@@ -67,22 +60,13 @@ export function ensureGatewayRoutes(
   wanted: readonly PlannedRoute[],
   undo: UndoStack,
 ): void {
-  for (const planned of missingGatewayRoutes(host, { index }, wanted)) {
+  const present = wanted.length > 0 ? host.routes(index) : []
+  for (const planned of wanted) {
+    if (present.some(({ dst, gateway }) => sameCidr(dst, planned.dst) && !gateway)) continue
     const route = { ...planned, linkIndex: index }
     undo.push(() => ignoreErrnos(['ESRCH', 'ENODEV'], () => host.apply([{ op: 'removeRoute', route }])))
     host.apply([{ op: 'addRoute', route }])
   }
-}
-
-/** The routes that the link lacks. */
-export function missingGatewayRoutes(
-  host: Netns,
-  { index }: Pick<Link, 'index'>,
-  wanted: readonly PlannedRoute[],
-): PlannedRoute[] {
-  if (wanted.length === 0) return []
-  const present = host.routes(index)
-  return wanted.filter(({ dst }) => !present.some((one) => sameCidr(one.dst, dst) && !one.gateway))
 }
 
 /** With the first IPv4 address of a subnet the kernel takes away those that came after it. */
@@ -93,15 +77,15 @@ function displace(host: Netns, linkIndex: number, cidr: Cidr, undo: UndoStack): 
   ignoreErrnos(['EADDRNOTAVAIL'], () => host.apply([{ op: 'removeAddress', linkIndex, cidr }]))
 }
 
-function addGateway(host: Netns, link: Link, cidr: Cidr, undo: UndoStack): void {
-  const linkIndex = link.index
+function addGateway(host: Netns, linkIndex: number, cidr: Cidr, undo: UndoStack): void {
   let isOurs = true
   undo.push(() => isOurs && removeGateway(host, linkIndex, cidr))
   try {
     host.apply([{ op: 'addAddress', linkIndex, cidr, noDad: true }])
   } catch (error) {
     // Somebody else was first, but it has to be here.
-    if (!isErrno(error, 'EEXIST') || missingGateways(host, link, [cidr]).length > 0) throw error
+    const isThere = () => host.addresses(linkIndex).some((one) => sameCidr(one.cidr, cidr))
+    if (!isErrno(error, 'EEXIST') || !isThere()) throw error
     isOurs = false
   }
 }

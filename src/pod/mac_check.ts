@@ -5,7 +5,8 @@ import { textBytes } from '../core/text.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import { readString } from '../kernel/netlink/message.ts'
 import type { NftChain, NftCommand, NftElementRef, NftTableRef } from '../kernel/nftables/commands.ts'
-import { compileChain, type MissingNft } from './base_chains.ts'
+import type { Desired } from '../state/desired.ts'
+import { createNft } from '../state/nft.ts'
 import type { PodSpec } from './spec.ts'
 
 /*
@@ -34,49 +35,44 @@ type Names = Pick<DerivedNames, 'key' | 'hostIfName'>
 type Guarded = Pick<PodSpec, 'id' | 'hostIfName' | 'podMac'>
 
 /** Lets pass only frames from this address out of the pod's port, which need not be there yet. Idempotent. */
-export function ensureMacCheck(kernel: Kernel, { id, hostIfName, podMac }: Guarded): void {
-  const names = { key: deriveNames(id).key, hostIfName }
-  const own = [...compileChain(ownChain(names, podMac)), addElement(names, ownerText(id))]
+export function ensureMacCheck(kernel: Kernel, guarded: Guarded): void {
+  const objects = macCheckObjects(guarded)
+  const own = createNft(objects.slice(1))
   try {
     kernel.nft(own)
   } catch (error) {
-    if (isErrno(error, 'ENOENT')) kernel.nft([...compileFrame(), ...own])
+    if (isErrno(error, 'ENOENT')) kernel.nft(createNft(objects))
     // The port has the name of one that is gone, whose check would drop all that this pod sends.
     else if (isErrno(error, 'EEXIST', 'EBUSY'))
-      kernel.nft([{ op: 'removeElement', ...elementRef(names) }, ...own])
+      kernel.nft([{ op: 'removeElement', ...elementRef(guarded) }, ...own])
     else throw error
   }
 }
 
-/** What of the check of one pod is missing, in the order in which it has to be made. */
-export function missingMacCheck(kernel: Kernel, { id, hostIfName, podMac }: Guarded): MissingNft[] {
+/** Returns the nftables objects of the check of one pod; the first is what all checks share. */
+export function macCheckObjects({ id, hostIfName, podMac }: Guarded): Desired[] {
   const names = { key: deriveNames(id).key, hostIfName }
-  const own = ownChain(names, podMac)
-  return [
-    ...(kernel.hasNftChain(BASE)
-      ? []
-      : [{ what: 'the rule that checks MACs is missing in table bridge bowline', commands: compileFrame() }]),
-    ...(kernel.hasNftChain(own)
-      ? []
-      : [
-          {
-            what: `the MAC ${podMac} is not checked: nftables chain ${own.chain} is missing or wrong`,
-            commands: compileChain(own),
-          },
-        ]),
-    ...missingElement(kernel, names, podMac, addElement(names, ownerText(id))),
-  ]
-}
-
-function missingElement(kernel: Kernel, names: Names, mac: Mac, add: NftCommand): MissingNft[] {
-  const ref = elementRef(names)
-  if (kernel.hasNftElement({ ...ref, ofChain: chainName(names) })) return []
-  const isThere = kernel.hasNftElement(ref)
-  const wrong = isThere ? 'leads elsewhere' : 'is missing'
+  const chain = ownChain(names, podMac)
+  const unchecked = `the MAC ${podMac} is not checked`
   return [
     {
-      what: `the MAC ${mac} is not checked: the nftables element of ${names.hostIfName} ${wrong}`,
-      commands: [...(isThere ? [{ op: 'removeElement', ...ref } as const] : []), add],
+      kind: 'nftChain',
+      chain: BASE,
+      base: [
+        { op: 'ensureTable', ...TABLE },
+        { op: 'ensureMap', ...TABLE, map: MAP, key: 'ifname' },
+      ],
+      otherwise: 'the rule that checks MACs is missing in table bridge bowline',
+    },
+    {
+      kind: 'nftChain',
+      chain,
+      otherwise: `${unchecked}: nftables chain ${chain.chain} is missing or wrong`,
+    },
+    {
+      kind: 'nftElement',
+      element: { ...elementRef(names), goto: chain.chain, comment: ownerText(id) },
+      otherwise: `${unchecked}: the nftables element of ${hostIfName}`,
     },
   ]
 }
@@ -123,14 +119,6 @@ export function removeUnusedMacFrame(kernel: Kernel): void {
   )
 }
 
-function compileFrame(): NftCommand[] {
-  return [
-    { op: 'ensureTable', ...TABLE },
-    { op: 'ensureMap', ...TABLE, map: MAP, key: 'ifname' },
-    ...compileChain(BASE),
-  ]
-}
-
 function ownChain(names: Names, mac: Mac): NftChain {
   return {
     ...TABLE,
@@ -143,11 +131,7 @@ function chainName({ key }: Names): string {
   return `${CHAIN_PREFIX}${key}`
 }
 
-function addElement(names: Names, comment: string): NftCommand {
-  return { op: 'addElement', ...elementRef(names), goto: chainName(names), comment }
-}
-
-function elementRef({ hostIfName }: Names): NftElementRef {
+function elementRef({ hostIfName }: Pick<Names, 'hostIfName'>): NftElementRef {
   const key = new Uint8Array(IF_NAME_BYTES)
   key.set(textBytes(hostIfName))
   return { ...TABLE, map: MAP, key }

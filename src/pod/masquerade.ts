@@ -12,7 +12,8 @@ import { ignoreErrnos } from '../core/errors.ts'
 import { distinct } from '../core/text.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { NftChain, NftCommand, NftElementRef, NftExpression } from '../kernel/nftables/commands.ts'
-import { compileChain, type MissingNft } from './base_chains.ts'
+import type { Desired } from '../state/desired.ts'
+import { createNft } from '../state/nft.ts'
 
 /*
  * Masquerading is said once a subnet, however many pods are in it:
@@ -84,8 +85,8 @@ export function replaceMasquerade(
   const unused = gone.filter(({ subnet }) => !outer.some((other) => sameCidr(other.subnet, subnet)))
   kernel.nft([
     ...gone.map(({ subnet }): NftCommand => ({ op: 'removeElement', ...elementRef(subnet) })),
-    ...(missing.length > 0 ? compileBase() : []),
-    ...missing.flatMap((one) => [...compileChain(subnetChain(one.subnet)), addElement(one)]),
+    ...(missing.length > 0 ? createNft([baseObject()]) : []),
+    ...createNft(missing.flatMap((one) => subnetObjects(one, []))),
     ...unused.flatMap(({ subnet }) => removeChain(chainName(subnet))),
     ...more,
   ])
@@ -124,51 +125,12 @@ export function removeUnusedMasquerade(kernel: Kernel, subnets: readonly Cidr[])
   )
 }
 
-/** Returns what of the masquerading of these addresses is missing, in the order in which it has to be made. */
-export function missingMasquerade(kernel: Kernel, network: string, cidrs: readonly Cidr[]): MissingNft[] {
+/** Returns the nftables objects of the masquerading of these addresses. */
+export function masqueradeObjects(kernel: Kernel, network: string, cidrs: readonly Cidr[]): Desired[] {
   const present = listMasquerade(kernel)
-  const subnets = outermost([...present, ...cidrs.map((cidr) => masqueradedSubnet(cidr, network))]).filter(
-    ({ subnet }) => cidrs.some(({ address }) => contains(subnet, address)),
-  )
-  const base = {
-    what: 'the rules that masquerade pods are missing in table inet bowline',
-    commands: compileBase(),
-  }
-  return [
-    ...(kernel.hasNftChain(BASE) ? [] : [base]),
-    ...subnets.flatMap((one) => missingSubnet(kernel, present, one)),
-  ]
-}
-
-function missingSubnet(
-  kernel: Kernel,
-  present: readonly MasqueradedSubnet[],
-  one: MasqueradedSubnet,
-): MissingNft[] {
-  const chain = subnetChain(one.subnet)
-  const text = formatCidr(one.subnet)
-  const within = present.filter(({ subnet }) => contains(one.subnet, subnet.address))
-  return [
-    ...(kernel.hasNftChain(chain)
-      ? []
-      : [
-          {
-            what: `the rules that masquerade ${text} are missing in nftables chain ${chain.chain}`,
-            commands: compileChain(chain),
-          },
-        ]),
-    ...(within.some(({ subnet }) => sameCidr(subnet, one.subnet))
-      ? []
-      : [
-          {
-            what: `${text} is not masqueraded: its nftables element is missing`,
-            commands: [
-              ...within.map(({ subnet }): NftCommand => ({ op: 'removeElement', ...elementRef(subnet) })),
-              addElement(one),
-            ],
-          },
-        ]),
-  ]
+  const subnets = outermost([...present, ...cidrs.map((cidr) => masqueradedSubnet(cidr, network))])
+  const used = subnets.filter(({ subnet }) => cidrs.some(({ address }) => contains(subnet, address)))
+  return [baseObject(), ...used.flatMap((one) => subnetObjects(one, present))]
 }
 
 /** Prefixes are disjoint, or one holds the other: the widest of each hold all of them. The first of two equal ones counts. */
@@ -193,19 +155,45 @@ function isSame(a: MasqueradedSubnet, b: MasqueradedSubnet): boolean {
   return a.network === b.network && sameCidr(a.subnet, b.subnet)
 }
 
-function compileBase(): NftCommand[] {
+function baseObject(): Desired {
+  return {
+    kind: 'nftChain',
+    chain: BASE,
+    base: [
+      { op: 'ensureTable', table: TABLE },
+      ...FAMILIES.map(
+        (family): NftCommand => ({
+          op: 'ensureMap',
+          table: TABLE,
+          map: MAPS[family],
+          key: family === 4 ? 'ipv4_addr' : 'ipv6_addr',
+          interval: true,
+        }),
+      ),
+    ],
+    otherwise: 'the rules that masquerade pods are missing in table inet bowline',
+  }
+}
+
+function subnetObjects(
+  { subnet, network }: MasqueradedSubnet,
+  present: readonly MasqueradedSubnet[],
+): Desired[] {
+  const chain = subnetChain(subnet)
+  const text = formatCidr(subnet)
+  const within = present.filter((one) => contains(subnet, one.subnet.address))
   return [
-    { op: 'ensureTable', table: TABLE },
-    ...FAMILIES.map(
-      (family): NftCommand => ({
-        op: 'ensureMap',
-        table: TABLE,
-        map: MAPS[family],
-        key: family === 4 ? 'ipv4_addr' : 'ipv6_addr',
-        interval: true,
-      }),
-    ),
-    ...compileChain(BASE),
+    {
+      kind: 'nftChain',
+      chain,
+      otherwise: `the rules that masquerade ${text} are missing in nftables chain ${chain.chain}`,
+    },
+    {
+      kind: 'nftElement',
+      element: { ...elementRef(subnet), goto: chain.chain, comment: `${COMMENT_PREFIX}${network}` },
+      obstacles: within.map((one): NftCommand => ({ op: 'removeElement', ...elementRef(one.subnet) })),
+      otherwise: `${text} is not masqueraded: its nftables element`,
+    },
   ]
 }
 
@@ -232,15 +220,6 @@ function removeChain(chain: string): NftCommand[] {
     { op: 'flushChain', table: TABLE, chain },
     { op: 'removeChain', table: TABLE, chain },
   ]
-}
-
-function addElement({ subnet, network }: MasqueradedSubnet): NftCommand {
-  return {
-    op: 'addElement',
-    ...elementRef(subnet),
-    goto: chainName(subnet),
-    comment: `${COMMENT_PREFIX}${network}`,
-  }
 }
 
 function elementRef({ address, prefix }: Cidr): NftElementRef {

@@ -17,6 +17,7 @@ import type { Mac } from '../core/mac.ts'
 import { isLinkLocal6, isSingle } from '../core/special_address.ts'
 import { distinct } from '../core/text.ts'
 import type { Route } from '../kernel/kernel.ts'
+import type { PlannedRoute } from '../state/desired.ts'
 import { assertGateways, notANextHop } from './next_hop.ts'
 import type { PodIp, PodRoute, PodSpec } from './spec.ts'
 
@@ -26,8 +27,6 @@ export type EndPlan = {
   readonly neighbours: readonly { readonly address: Address; readonly mac: Mac }[]
   readonly routes: readonly PlannedRoute[]
 }
-
-export type PlannedRoute = Omit<Route, 'linkIndex'>
 
 export type PodPlan = {
   readonly pod: EndPlan
@@ -257,10 +256,7 @@ function isMain(table: number | undefined): boolean {
 function subnetRoutes(ips: readonly PodIp[]): PlannedRoute[] {
   const strayed = ips.filter(({ cidr, gateway }) => gateway && !contains(cidr, gateway))
   const subnets = strayed.map(({ cidr }) => networkOf(cidr)).filter((one) => !isSingle(one))
-  return distinct(subnets, formatCidr).map((dst) => ({
-    dst,
-    ...(dst.address.family === 4 && { scope: SCOPE_LINK }),
-  }))
+  return distinct(subnets, formatCidr).map((dst) => ({ dst }))
 }
 
 /** One outside the subnet brings none of its own along: the node may reach that one otherwise. */

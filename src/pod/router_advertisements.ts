@@ -3,6 +3,7 @@ import type { Mac } from '../core/mac.ts'
 import type { Sysctl } from '../core/shell.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Link, Netns } from '../kernel/kernel.ts'
+import type { DesiredSysctl, Place } from '../state/desired.ts'
 import { isWritable, restoreSysctl, writingSysctls } from './sysctls.ts'
 
 /*
@@ -34,11 +35,26 @@ export function hearsPods(host: Netns, link: Link, ownMac?: Mac): boolean {
   return link.mac === ownMac || !believes(link) || !host.advertisedLinks().includes(link.index)
 }
 
-/** Whether that is to be mended. Where nothing can be written, it is enough that the kernel believes nothing. */
-export function isBelieving(host: Netns, link: Link, ownMac?: Mac): boolean {
+/**
+ * Returns the setting that a bridge, or a VLAN link on top of it, must have; nothing for one that may stay as it is. Where
+ * nothing can be written, it is enough that the kernel believes nothing.
+ */
+export function advertisementObjects(
+  place: Place,
+  name: string,
+  link: Link | undefined,
+  ownMac?: Mac,
+): DesiredSysctl[] {
+  const isFine = link && !(hearsPods(place.netns, link, ownMac) && mustChange(place.netns, link))
+  const otherwise = `${name} ${place.words} believes router advertisements`
+  const setting = { leaf: 'accept_ra', value: '0', otherwise } as const
+  return isFine ? [] : [{ kind: 'sysctl', place, link: name, ...setting }]
+}
+
+/** The kernel shows the setting with the link also where it has no such key, and would not heed it. */
+function mustChange(host: Netns, link: Link): boolean {
   const key = acceptRaKey(link.name)
-  if (!hearsPods(host, link, ownMac) || host.readSysctl(key) === undefined) return false
-  return believes(link) || isWritable(host, key)
+  return host.readSysctl(key) !== undefined && (believes(link) || isWritable(host, key))
 }
 
 /**

@@ -1,11 +1,8 @@
 import { removeLink } from '../attachment/detach.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
-import type { Change, Link, Netns, PortVlan } from '../kernel/kernel.ts'
-import { ensureAdvertisementsRefused, hearsPods, refuseAdvertisements } from './router_advertisements.ts'
-import type { BridgeSpec } from './spec.ts'
-
-export const ALL_VLANS: PortVlan = { from: 1, to: 4094 }
+import type { Link, Netns } from '../kernel/kernel.ts'
+import { ensureAdvertisementsRefused, refuseAdvertisements } from './router_advertisements.ts'
 
 /** The name of the link that carries the gateway of a VLAN: `cni0.100`. */
 export function gatewayVlanName(bridge: string, vlan: number): string {
@@ -31,27 +28,14 @@ export function ensureGatewayVlan(host: Netns, bridge: Link, vlan: number, undo:
   })
 }
 
-/** Whether that link carries the gateway as it is, with nothing to be done. */
-export function isGatewayVlanReady(host: Netns, bridge: Link, vlan: number, link: Link | undefined): boolean {
-  if (!link?.up || hearsPods(host, link)) return false
-  return link.kind === 'veth' || (isVlanOf(bridge, vlan, link) && isMember(host, bridge, vlan))
-}
-
 /** Whether a link is the VLAN link of this number on this bridge. */
-export function isVlanOf(bridge: Link | undefined, vlan: number, link: Link): boolean {
+function isVlanOf(bridge: Link | undefined, vlan: number, link: Link): boolean {
   return bridge !== undefined && link.vlan?.parent === bridge.index && link.vlan.id === vlan
 }
 
 /** Whether the bridge is in the VLAN itself: without that a link on top of it hears nothing. */
-export function isMember(host: Netns, bridge: Link, vlan: number): boolean {
+function isMember(host: Netns, bridge: Link, vlan: number): boolean {
   return host.portVlans(bridge.index).some(({ from, to }) => from <= vlan && vlan <= to)
-}
-
-/** What a fresh port needs. The bridge has put it into its own default VLAN, whatever that is. */
-export function portVlanChanges(linkIndex: number, { vlans, dropDefaultVlan }: BridgeSpec): Change[] {
-  const drop: Change = { op: 'removePortVlan', linkIndex, vlan: ALL_VLANS }
-  const add = (vlan: PortVlan): Change => ({ op: 'addPortVlan', linkIndex, vlan })
-  return [...(dropDefaultVlan ? [drop] : []), ...vlans.map(add)]
 }
 
 /** Of the reference plugin it would be one end of a veth pair, whose other end is a port in the VLAN. */

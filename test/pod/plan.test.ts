@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { formatAddress, formatCidr, parseAddress, parseCidr } from '../../src/core/address.ts'
 import { deriveNames } from '../../src/core/names.ts'
-import { type PlannedRoute, planPod } from '../../src/pod/plan.ts'
+import { planPod } from '../../src/pod/plan.ts'
 import type { BridgeSpec, PodSpec } from '../../src/pod/spec.ts'
+import type { PlannedRoute } from '../../src/state/desired.ts'
 
 const id = { network: 'net', containerId: 'c1', ifName: 'eth0' }
 const names = deriveNames(id)

@@ -197,7 +197,8 @@ function writeSetLink(writer: MessageWriter, change: SetLink): void {
   const flags = (up ? IFF_UP : 0) | (promiscuous ? IFF_PROMISC : 0)
   const mask = (up === undefined ? 0 : IFF_UP) | (promiscuous === undefined ? 0 : IFF_PROMISC)
   writeIfInfo(writer, Family.unspec, 'index' in link ? link.index : 0, flags, mask)
-  if ('name' in link) writer.attributeString(Ifla.ifName, link.name)
+  const name = 'name' in link ? link.name : change.name
+  if (name !== undefined) writer.attributeString(Ifla.ifName, name)
   if (change.mac) writer.attribute(Ifla.address, macBytes(change.mac))
   if (change.mtu !== undefined) writer.attributeU32(Ifla.mtu, change.mtu)
   if (change.master !== undefined) writer.attributeU32(Ifla.master, change.master)

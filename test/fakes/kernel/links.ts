@@ -69,6 +69,7 @@ export function setLink(namespace: Namespace, change: Of<'setLink'>): void {
   if (change.vlanFiltering !== undefined) setFiltering(link, change.vlanFiltering)
   if (change.mac !== undefined) link.mac = change.mac
   if (change.mtu !== undefined) setMtu(link, change.mtu)
+  if (change.name !== undefined) link.name = change.name
   if (change.alias !== undefined) setAlias(link, change.alias)
   if (change.master !== undefined) setMaster(link, change.master)
   if (change.port !== undefined) setPort(link, change.port)

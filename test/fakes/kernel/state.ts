@@ -33,7 +33,7 @@ export type FakeAddress = LinkAddress & { readonly settlesAtMs?: number }
 export type FakeLink = {
   readonly namespace: Namespace
   readonly index: number
-  readonly name: string
+  name: string
   readonly kind: '' | 'veth' | 'bridge' | 'vlan'
   mac: Mac
   mtu: number

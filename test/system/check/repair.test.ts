@@ -62,7 +62,11 @@ const POD: [string, string, RegExp][] = [
     /eth0 in the pod has an MTU of 9000, more than the 1400 of its other end/,
   ],
   ['its host link, which is down', 'ip link set $HOST down', /veth\w+ on the host is down/],
-  ['the MTU of its host link', 'ip link set $HOST mtu 1300', /veth\w+ has an MTU of 1300 instead of 1400/],
+  [
+    'the MTU of its host link',
+    'ip link set $HOST mtu 1300',
+    /veth\w+ on the host has an MTU of 1300 instead of 1400/,
+  ],
   ['forwarding', 'sysctl -qw net.ipv4.ip_forward=0', /the node does not forward IPv4/],
   ['IPv6 forwarding', 'sysctl -qw net.ipv6.conf.all.forwarding=0', /the node does not forward IPv6/],
   [

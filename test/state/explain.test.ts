@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
 import { quote } from '../../src/core/shell.ts'
-import { finding, removePortVlan } from '../../src/pod/repair.ts'
+import { explain } from '../../src/state/explain.ts'
 
 /*
  * The commands that CHECK prints are typed into a shell by root, and parts of them come from configurations.
@@ -30,15 +30,12 @@ describe('a word that CHECK prints for a shell', () => {
   })
 })
 
-describe('a finding', () => {
-  it('has its commands in one line that stops at the first that fails', () => {
-    const vlan = removePortVlan('veth0', { from: 1, to: 4094 })
-    expect(finding('it is wrong', 'true', vlan)).toBe(
-      'it is wrong [run: true && bridge vlan del dev veth0 vid 1-4094]',
-    )
-  })
-
-  it('without a command tells to delete the pod', () => {
-    expect(finding('it is wrong')).toBe('it is wrong [delete the pod]')
+describe('a difference', () => {
+  it.each([
+    [['true', 'ip link del dev a'], 'it is wrong [run: true && ip link del dev a]'],
+    [[], 'it is wrong [delete the pod]'],
+  ])('with the commands %j reads %j', (commands, text) => {
+    const steps = commands.map((command) => ({ command }))
+    expect(explain({ what: 'it is wrong', steps }, 'delete the pod')).toBe(text)
   })
 })

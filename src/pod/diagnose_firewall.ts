@@ -12,8 +12,8 @@ import {
 } from '../kernel/firewall/chain.ts'
 import { isDropped } from '../kernel/firewall/outcome.ts'
 import type { Kernel, Link } from '../kernel/kernel.ts'
+import type { Difference } from '../state/explain.ts'
 import { forwardedFamilies } from './forwarding.ts'
-import { finding } from './repair.ts'
 import { familiesOf, type PodSpec } from './spec.ts'
 import type { Uplink } from './uplink.ts'
 
@@ -48,16 +48,16 @@ type Flow = {
 }
 
 /**
- * Names each chain that drops all that pods such as this one send or get, with the command that lets it pass. `entry` is
+ * Returns each chain that drops all that pods such as this one send or get, with the command that lets it pass. `entry` is
  * the link that carries the pod's gateway, or its host interface.
  */
-export function firewallFindings(
+export function diagnoseFirewall(
   kernel: Kernel,
   spec: PodSpec,
   entry: Link | undefined,
-  uplinkRoutes: readonly Uplink[],
-): string[] {
-  const flows = [...routedFlows(spec, entry, uplinkRoutes), ...bridgedFlows(kernel, spec)]
+  ways: readonly Uplink[],
+): Difference[] {
+  const flows = [...routedFlows(spec, entry, ways), ...bridgedFlows(kernel, spec)]
   if (flows.length === 0) return []
   const chains = kernel.firewall().filter(({ table }) => table !== OWN_TABLE)
   return chains.flatMap((chain) => {
@@ -74,7 +74,9 @@ export function firewallFindings(
           (command) => command,
         )
       : acceptPort(chain, spec.hostIfName)
-    return [finding(`${describe(chain)} drops ${first.what}`, ...commands)]
+    return [
+      { what: `${describe(chain)} drops ${first.what}`, steps: commands.map((command) => ({ command })) },
+    ]
   })
 }
 

@@ -1,0 +1,123 @@
+import { hostEndOf, isHostEnd, namedHostEnd } from '../attachment/identity.ts'
+import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
+import type { Desired, Place } from '../state/desired.ts'
+import { difference } from '../state/difference.ts'
+import { changeStep, type Difference } from '../state/explain.ts'
+import { observe } from '../state/observe.ts'
+import {
+  chainedPortObjects,
+  gatewayLinkName,
+  hostEndObjects,
+  hostPlace,
+  networkObjects,
+  podEndObjects,
+  podPlace,
+} from './desired.ts'
+import { diagnoseDelivery } from './diagnose_delivery.ts'
+import { diagnoseForwarding } from './diagnose_forwarding.ts'
+import { macCheckObjects } from './mac_check.ts'
+import { masqueradeObjects } from './masquerade.ts'
+import { planPod } from './plan.ts'
+import type { BridgeSpec, PodSpec } from './spec.ts'
+
+/**
+ * Returns what of a pod's desired state is missing or wrong, and what makes the pod's traffic fail though nothing is, in the
+ * order of mending. `path` is how the pod's namespace is reached.
+ */
+export function checkPod(kernel: Kernel, netns: Netns, spec: PodSpec, path: string): Difference[] {
+  const [inPod, onHost] = [podPlace(netns, path), hostPlace(kernel.host())]
+  const pod = netns.link({ name: spec.id.ifName })
+  if (!pod) return [missingPodEnd(inPod, onHost.netns, spec)]
+  const host = hostEndFor(onHost.netns, spec, pod)
+  if (!host) return [missingHostEnd(spec)]
+  const plan = planPod(spec)
+  const mtu = spec.mtu || host.mtu
+  const ofPod = podEndObjects(spec, plan.pod, { place: inPod, link: pod.name, mtu })
+  const ofHost = hostEndObjects(spec, plan.host, { place: onHost, link: host.name, mtu })
+  const isPair = pod.peer === host.index
+  return [
+    ...(isPair ? [] : [{ what: `${pod.name} in the pod is not the other end of ${host.name}`, steps: [] }]),
+    ...difference(ofPod, observe(kernel, ofPod, new Map([[inPod, [pod]]]))),
+    ...checkNode(kernel, onHost, spec, ofHost, host),
+  ]
+}
+
+/** The same for a pod that an earlier plugin made: what lies behind its host interface, and nothing of the pod. */
+export function checkChained(
+  kernel: Kernel,
+  spec: PodSpec & { readonly bridge: BridgeSpec },
+  ifIndex: number,
+): Difference[] {
+  const place = hostPlace(kernel.host())
+  const host = place.netns.link({ index: ifIndex }) ?? place.netns.link({ name: spec.hostIfName })
+  if (!host) return [missingHostEnd(spec)]
+  return checkNode(kernel, place, spec, chainedPortObjects(spec.bridge, { place, link: host.name }), host)
+}
+
+function checkNode(
+  kernel: Kernel,
+  place: Place,
+  spec: PodSpec,
+  ofEnd: readonly Desired[],
+  end: Link,
+): Difference[] {
+  const current = { ...spec, hostIfName: end.name }
+  const { bridge: wanted } = spec
+  const bridge = wanted && place.netns.link({ name: wanted.name })
+  const entry = wanted ? place.netns.link({ name: gatewayLinkName(wanted) }) : end
+  const links = { bridge, carrier: entry }
+  const desired = [...(wanted ? networkObjects(wanted, planPod(spec), place, links) : []), ...ofEnd]
+  const known = new Map([[place, [bridge, entry, end].flatMap((link) => link ?? [])]])
+  const found = difference(desired, observe(kernel, desired, known))
+  const filters = filterObjects(kernel, spec)
+  return [
+    ...found,
+    ...(end.up ? diagnoseDelivery(place, spec, entry, found.length > 0) : []),
+    ...difference(filters, observe(kernel, filters)),
+    ...diagnoseForwarding(kernel, place, current, entry),
+    ...checkName(place, end, spec.hostIfName),
+  ]
+}
+
+function filterObjects(kernel: Kernel, spec: PodSpec): Desired[] {
+  const cidrs = spec.ips.map(({ cidr }) => cidr)
+  return [
+    ...(spec.masquerade && cidrs.length > 0 ? masqueradeObjects(kernel, spec.id.network, cidrs) : []),
+    ...(spec.bridge?.checkMac ? macCheckObjects(spec) : []),
+  ]
+}
+
+function missingHostEnd({ hostIfName }: PodSpec): Difference {
+  return { what: `host interface ${hostIfName} is missing`, steps: [] }
+}
+
+/** The host end, or what the pod's end leads to, if that is shown to be the host end under another name. */
+function hostEndFor(host: Netns, { id, hostIfName }: PodSpec, pod: Link): Link | undefined {
+  const named = namedHostEnd(host, id)
+  if (named) return named
+  const other = hostEndOf(host, pod)
+  // By the name alone it is judged too: it may have lost its MAC and its alias.
+  return other && (other.name === hostIfName || isHostEnd(other, id)) ? other : undefined
+}
+
+/** Last: until then it is known by the name that it has. nftables and DEL of older versions know the name that we gave. */
+function checkName(place: Place, link: Link, given: string): Difference[] {
+  const what = `host interface ${given} was renamed to ${link.name}`
+  return link.name === given ? [] : [{ what, steps: [rename(place, link, given)] }]
+}
+
+function missingPodEnd(place: Place, onHost: Netns, { id }: PodSpec): Difference {
+  const host = namedHostEnd(onHost, id)
+  const renamed = host?.peer === undefined ? undefined : place.netns.link({ index: host.peer })
+  if (renamed?.peer !== host?.index || !renamed || renamed.kind !== 'veth') {
+    return { what: `interface ${id.ifName} is missing in the pod`, steps: [] }
+  }
+  return {
+    what: `interface ${id.ifName} in the pod was renamed to ${renamed.name}`,
+    steps: [rename(place, renamed, id.ifName)],
+  }
+}
+
+function rename(place: Place, { index, name: former }: Link, name: string) {
+  return changeStep(place, { op: 'setLink', link: { index }, name }, () => former)
+}

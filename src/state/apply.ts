@@ -1,0 +1,74 @@
+import type { Change, Kernel } from '../kernel/kernel.ts'
+import type { Place } from './desired.ts'
+import type { Action, Difference, StateChange } from './explain.ts'
+import { indexIn, type Observed } from './observe.ts'
+
+/**
+ * Ends the differences, in their order and in as few batches as possible: a batch ends where another namespace, a setting
+ * or nftables comes next, and behind a new link, whose index is needed from then on. Throws the first refusal.
+ */
+export function apply(
+  kernel: Pick<Kernel, 'nft'>,
+  differences: readonly Difference[],
+  observed: Observed,
+): void {
+  const created = new Map<Place, Map<number, number>>()
+  let batch: { readonly place: Place; readonly changes: Change[] } | undefined
+  const flush = (): void => {
+    const { place, changes } = batch ?? {}
+    batch = undefined
+    if (place && changes) place.netns.apply(changes)
+  }
+  const run = (action: Action): void => {
+    if ('nft' in action) {
+      flush()
+      kernel.nft(action.nft)
+      return
+    }
+    const { place } = action
+    if (batch?.place !== place || 'sysctls' in action) flush()
+    if ('sysctls' in action) {
+      for (const [key, value] of action.sysctls) place.netns.writeSysctl(key, value)
+      return
+    }
+    const indexes = created.get(place) ?? new Map<number, number>()
+    const change = withIndexes(action.change, (index) => indexes.get(index) ?? index)
+    batch ??= { place, changes: [] }
+    if (change.op !== 'createBridge' && change.op !== 'createVlan') {
+      batch.changes.push(change)
+      return
+    }
+    const { name } = change
+    const { index } = place.netns.applyAndRead([...batch.changes, change], { name })
+    batch = undefined
+    const state = observed.places.get(place)
+    if (state) created.set(place, indexes.set(indexIn(state, name), index))
+  }
+  for (const { steps } of differences) for (const { action } of steps) if (action) run(action)
+  flush()
+}
+
+/** Returns the change with the indexes of links that an earlier change has created. */
+function withIndexes(change: StateChange, indexOf: (index: number) => number): StateChange {
+  switch (change.op) {
+    case 'createVlan':
+      return { ...change, parent: indexOf(change.parent) }
+    case 'setLink':
+      return {
+        ...change,
+        link: 'index' in change.link ? { index: indexOf(change.link.index) } : change.link,
+        ...(change.master !== undefined && { master: indexOf(change.master) }),
+      }
+    case 'addRoute':
+    case 'removeRoute':
+      return { ...change, route: { ...change.route, linkIndex: indexOf(change.route.linkIndex) } }
+    case 'setNeighbour':
+      return { ...change, neighbour: { ...change.neighbour, linkIndex: indexOf(change.neighbour.linkIndex) } }
+    case 'addAddress':
+    case 'addPortVlan':
+    case 'removePortVlan':
+      return { ...change, linkIndex: indexOf(change.linkIndex) }
+    default:
+      return change
+  }
+}

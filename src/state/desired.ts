@@ -1,0 +1,130 @@
+import type { Address, Cidr } from '../core/address.ts'
+import type { Mac } from '../core/mac.ts'
+import type { Change, Netns, PortOptions, PortVlan, Route } from '../kernel/kernel.ts'
+import type { NftChain, NftCommand, NftElement } from '../kernel/nftables/commands.ts'
+
+/*
+ * Kernel objects that must exist, as values. A list of them is in the order of creation: what is needed comes before
+ * what needs it. Several sources may contribute to one list, and a list may span several namespaces.
+ */
+export type Desired =
+  | DesiredLink
+  | DesiredSysctl
+  | DesiredPortVlans
+  | DesiredAddress
+  | DesiredNeighbour
+  | DesiredRoute
+  | DesiredNftChain
+  | DesiredNftElement
+
+/** A network namespace, and how a person reaches it. */
+export type Place = {
+  readonly netns: Netns
+  /** Such as `on the host`. */
+  readonly words: string
+  /** What stands before a command that is to run there: empty, or `nsenter --net=PATH `. */
+  readonly prefix: string
+}
+
+/** Links are named: their indexes are known only once they exist. */
+type OnLink = { readonly place: Place; readonly link: string }
+
+type SetLink = Extract<Change, { op: 'setLink' }>
+
+/** A link. What is left out may be anything. */
+export type DesiredLink = OnLink &
+  Pick<SetLink, 'up' | 'alias' | 'ipv4'> & {
+    readonly kind: 'link'
+    /** How it is created. Without it, nothing can be done about one that is missing. */
+    readonly create?: LinkType
+    readonly mac?: Mac
+    /** Bytes. */
+    readonly mtu?: number
+    /** Bytes: the link may have less. */
+    readonly maxMtu?: number
+    /** The bridge that it is a port of. */
+    readonly master?: string
+    /** Options that must be on; those that are false may be anything. */
+    readonly port?: PortOptions
+    readonly vlanFiltering?: boolean
+  }
+
+/** A VLAN link must have this parent and number; a link of another kind in its place is as good. */
+export type LinkType =
+  | { readonly type: 'bridge'; readonly mac: Mac; readonly vlanFiltering: boolean }
+  | { readonly type: 'vlan'; readonly parent: string; readonly id: number }
+
+/** A setting of a link, below `net/ipv6/conf/LINK/`. */
+export type DesiredSysctl = OnLink & {
+  readonly kind: 'sysctl'
+  readonly leaf: string
+  readonly value: string
+  /** What another value means, such as `IPv6 is switched off on eth0 in the pod`. */
+  readonly otherwise: string
+}
+
+/** The VLANs of a bridge port, which may be in others as well. */
+export type DesiredPortVlans = OnLink & {
+  readonly kind: 'portVlans'
+  /** A later entry for the same VLAN counts. */
+  readonly vlans: readonly PortVlan[]
+  /** The VLANs are those of a bridge itself: whether it is a member is all that counts. */
+  readonly self?: boolean
+  /** The port must not be in the default VLAN of the bridge, unless `vlans` has it. */
+  readonly dropDefault?: boolean
+}
+
+export type DesiredAddress = OnLink & {
+  readonly kind: 'address'
+  readonly cidr: Cidr
+  /** Family 6: skip duplicate address detection. */
+  readonly noDad: boolean
+}
+
+/** A permanent neighbour. */
+export type DesiredNeighbour = OnLink & {
+  readonly kind: 'neighbour'
+  readonly address: Address
+  readonly mac: Mac
+}
+
+/** What a route leaves open may be anything, but for the table. */
+export type DesiredRoute = OnLink & {
+  readonly kind: 'route'
+  readonly route: PlannedRoute
+  /** A route that names no table may be in any. */
+  readonly anyTable: boolean
+}
+
+/** A route of a link whose index is not known yet. */
+export type PlannedRoute = Omit<Route, 'linkIndex'>
+
+/** A chain of the host at its hook and with its rules in their order; rules of others may stand between them. */
+export type DesiredNftChain = {
+  readonly kind: 'nftChain'
+  readonly chain: NftChain
+  /** What is said when it is missing or wrong. */
+  readonly otherwise: string
+  /** The table and the maps that it needs. */
+  readonly base?: readonly NftCommand[]
+}
+
+/** An element of a verdict map that must lead to its chain. */
+export type DesiredNftElement = {
+  readonly kind: 'nftElement'
+  readonly element: NftElement
+  /** What is said before `is missing` or `leads elsewhere`. */
+  readonly otherwise: string
+  /** The removal of what stands in the way when it is missing: of elements of an interval map that overlap with it. */
+  readonly obstacles?: readonly NftCommand[]
+}
+
+/** Returns the objects that each of these routes is. */
+export function routesOn(on: OnLink, routes: readonly PlannedRoute[], anyTable: boolean): DesiredRoute[] {
+  return routes.map((route) => ({ kind: 'route', ...on, route, anyTable }))
+}
+
+/** Returns the objects that each of these addresses is. */
+export function addressesOn(on: OnLink, cidrs: readonly Cidr[], noDad = true): DesiredAddress[] {
+  return cidrs.map((cidr) => ({ kind: 'address', ...on, cidr, noDad }))
+}

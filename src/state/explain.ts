@@ -1,0 +1,145 @@
+import { formatAddress, formatCidr } from '../core/address.ts'
+import { quote, type Sysctl, sysctlCommand } from '../core/shell.ts'
+import type { Change, LinkRef, PortVlan, Route } from '../kernel/kernel.ts'
+import type { NftCommand } from '../kernel/nftables/commands.ts'
+import { describeNftCommand } from '../kernel/nftables/describe.ts'
+import type { Place, PlannedRoute } from './desired.ts'
+
+/** Something that is not as it should be, in words, with the steps that end it, in order; none where no step can. */
+export type Difference = { readonly what: string; readonly steps: readonly Step[] }
+
+/** The command for a person, and what the engine does in its place; absent where only the person may decide. */
+export type Step = { readonly command: string; readonly action?: Action }
+
+export type Action =
+  | { readonly place: Place; readonly change: StateChange }
+  | { readonly place: Place; readonly sysctls: readonly Sysctl[] }
+  | { readonly nft: readonly NftCommand[] }
+
+type SetLink = Extract<Change, { op: 'setLink' }>
+
+/** The changes that make desired objects of those that are there. */
+export type StateChange =
+  | Exclude<Change, SetLink | { op: 'createVeth' | 'restoreRoute' | 'removeAddress' }>
+  | Pick<SetLink, 'op' | 'link' | 'name' | 'up' | 'mtu' | 'mac' | 'master' | 'port' | 'vlanFiltering'>
+
+/** Returns the name of a link by its index; of one that a step creates, by the index that stands for it. */
+export type NameOf = (index: number) => string
+
+const SCOPE_LINK = 253
+const MAIN_TABLE = 254
+
+/** Returns a difference with its commands in one line that stops at the first that fails. */
+export function explain({ what, steps }: Difference, lastResort: string): string {
+  const commands = steps.map(({ command }) => command)
+  return `${what} [${commands.length > 0 ? `run: ${commands.join(' && ')}` : lastResort}]`
+}
+
+/** Returns the step that makes a change. */
+export function changeStep(place: Place, change: StateChange, nameOf: NameOf): Step {
+  const commands = commandsOf(change, nameOf).map((command) => place.prefix + command)
+  return { command: commands.join(' && '), action: { place, change } }
+}
+
+/** Returns the step that makes these settings. */
+export function sysctlStep(place: Place, ...sysctls: readonly Sysctl[]): Step {
+  return { command: `${place.prefix}${sysctlCommand(...sysctls)}`, action: { place, sysctls } }
+}
+
+/** Returns the step that makes these changes to nftables, in one transaction. */
+export function nftStep(nft: readonly NftCommand[]): Step {
+  return { command: `nft ${quote(nft.map(describeNftCommand).join('; '))}`, action: { nft } }
+}
+
+/** Returns what a person types to make a change: root, into a POSIX shell. */
+export function commandsOf(change: StateChange, nameOf: NameOf): string[] {
+  const dev = (index: number): string => `dev ${quote(nameOf(index))}`
+  switch (change.op) {
+    case 'createBridge': {
+      const filtering = change.vlanFiltering ? ' vlan_filtering 1' : ''
+      return [`ip link add name ${quote(change.name)} address ${change.mac} type bridge${filtering}`]
+    }
+    case 'createVlan': {
+      const parent = quote(nameOf(change.parent))
+      return [`ip link add link ${parent} name ${quote(change.name)} type vlan id ${change.vlan}`]
+    }
+    case 'setLink':
+      return setLinkCommands(change, nameOf)
+    case 'removeLink':
+      return [`ip link del dev ${quote(refName(change.link, nameOf))}`]
+    case 'addAddress': {
+      const { cidr, noDad, linkIndex } = change
+      const isV6 = cidr.address.family === 6
+      const broadcast = !isV6 && cidr.prefix < 31 ? ' broadcast +' : ''
+      return [`ip addr add ${formatCidr(cidr)}${broadcast} ${dev(linkIndex)}${isV6 && noDad ? ' nodad' : ''}`]
+    }
+    case 'addRoute':
+      // Appends, as the port does: routes by several gateways stand side by side.
+      return [`ip route append ${routeWords(change.route, nameOf)}${numberWords(change.route)}`]
+    case 'removeRoute':
+      return [`ip route del ${routeWords(change.route, nameOf)}`]
+    case 'setNeighbour': {
+      const { address, mac, linkIndex } = change.neighbour
+      return [`ip neigh replace ${formatAddress(address)} lladdr ${mac} ${dev(linkIndex)} nud permanent`]
+    }
+    case 'addPortVlan': {
+      const { pvid, untagged } = change.vlan
+      const flags = `${pvid ? ' pvid' : ''}${untagged ? ' untagged' : ''}${change.self ? ' self' : ''}`
+      return [`bridge vlan add ${dev(change.linkIndex)} vid ${vlanIds(change.vlan)}${flags}`]
+    }
+    case 'removePortVlan':
+      return [`bridge vlan del ${dev(change.linkIndex)} vid ${vlanIds(change.vlan)}`]
+  }
+}
+
+/** Returns a route as `ip route` begins it. */
+export function describeRoute({ dst, gateway }: PlannedRoute): string {
+  return `${formatCidr(dst)}${gateway ? ` via ${formatAddress(gateway)}` : ''}`
+}
+
+/** Returns one number, or the first and the last. */
+export function vlanIds({ from, to }: PortVlan): string {
+  return from === to ? `${from}` : `${from}-${to}`
+}
+
+function setLinkCommands(change: Extract<StateChange, { op: 'setLink' }>, nameOf: NameOf): string[] {
+  const { link, name, mac, mtu, master, up, vlanFiltering, port = {} } = change
+  const dev = `dev ${quote(refName(link, nameOf))}`
+  const options = [
+    mac && `address ${mac}`,
+    mtu && `mtu ${mtu}`,
+    master !== undefined && (master === 0 ? 'nomaster' : `master ${quote(nameOf(master))}`),
+    up !== undefined && (up ? 'up' : 'down'),
+    name !== undefined && `name ${quote(name)}`,
+    vlanFiltering !== undefined && `type bridge vlan_filtering ${Number(vlanFiltering)}`,
+  ].filter(Boolean)
+  return [
+    ...(options.length > 0 ? [`ip link set ${dev} ${options.join(' ')}`] : []),
+    ...Object.entries(port).map(([option, on]) => `bridge link set ${dev} ${option} ${on ? 'on' : 'off'}`),
+  ]
+}
+
+function refName(ref: LinkRef, nameOf: NameOf): string {
+  return 'name' in ref ? ref.name : nameOf(ref.index)
+}
+
+/** A scope is said in family 4 only, and only where it does not follow from having a gateway or not. */
+function routeWords(route: Route, nameOf: NameOf): string {
+  const { dst, gateway, table, priority, scope } = route
+  const parts = [
+    describeRoute(route),
+    `dev ${quote(nameOf(route.linkIndex))}`,
+    table && table !== MAIN_TABLE && `table ${table}`,
+    priority && `metric ${priority}`,
+    dst.address.family === 4 &&
+      scope !== undefined &&
+      scope !== (gateway ? 0 : SCOPE_LINK) &&
+      `scope ${scope}`,
+  ]
+  return parts.filter(Boolean).join(' ')
+}
+
+function numberWords({ source, mtu, advmss }: Route): string {
+  const parts = [source && `src ${formatAddress(source)}`, mtu && `mtu ${mtu}`, advmss && `advmss ${advmss}`]
+  return parts.map((part) => (part ? ` ${part}` : '')).join('')
+}

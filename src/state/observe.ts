@@ -1,0 +1,132 @@
+import type { Kernel, Link, LinkAddress, Neighbour, PortVlan, Route } from '../kernel/kernel.ts'
+import type { Desired, DesiredNftElement, DesiredSysctl, Place } from './desired.ts'
+
+/** What there is of the desired objects. */
+export type Observed = {
+  readonly places: ReadonlyMap<Place, PlaceState>
+  /** Whether a chain, or an element, is as desired. Of an element: `other` leads elsewhere. */
+  readonly nft: ReadonlyMap<Desired, NftState>
+}
+
+export type NftState = 'present' | 'missing' | 'other'
+
+/** By the name of the link; only what a desired object asked about. */
+export type PlaceState = {
+  readonly links: Map<string, Link | undefined>
+  /** Links of a desired name that are something else: they have to go, and count as missing. */
+  readonly others: Set<string>
+  readonly addresses: Map<string, readonly LinkAddress[]>
+  readonly routes: Map<string, readonly Route[]>
+  readonly neighbours: Map<string, readonly Neighbour[]>
+  readonly vlans: Map<string, readonly PortVlan[]>
+  /** By the key. */
+  readonly sysctls: Map<string, string | undefined>
+}
+
+/** Asks the kernel about these objects, each question once. Links that are known already are not asked for. */
+export function observe(
+  kernel: Pick<Kernel, 'hasNftChain' | 'hasNftElement'>,
+  desired: readonly Desired[],
+  known: ReadonlyMap<Place, readonly Link[]> = new Map(),
+): Observed {
+  const places = new Map<Place, PlaceState>()
+  const nft = new Map<Desired, NftState>()
+  for (const object of desired) {
+    if (object.kind === 'nftChain') nft.set(object, kernel.hasNftChain(object.chain) ? 'present' : 'missing')
+    else if (object.kind === 'nftElement') nft.set(object, elementState(kernel, object))
+    else {
+      const state = places.get(object.place) ?? newState(known.get(object.place))
+      places.set(object.place, state)
+      look(object, state)
+    }
+  }
+  return { places, nft }
+}
+
+/** Returns the key of a setting, and that of the default which a new link begins with. */
+export function sysctlKeys({ leaf, link }: DesiredSysctl): readonly [own: string, fresh: string] {
+  return [`ipv6/conf/${link}/${leaf}`, `ipv6/conf/default/${leaf}`]
+}
+
+/** Returns the index of a link; of one that is missing, a number below 0 that stands for it. */
+export function indexIn({ links }: PlaceState, name: string): number {
+  return links.get(name)?.index ?? -1 - [...links.keys()].indexOf(name)
+}
+
+/** Returns the name of the link that `indexIn` returned this index for. */
+export function nameIn({ links }: PlaceState, index: number): string {
+  const found = [...links].find(([, link]) => link?.index === index)
+  return found?.[0] ?? [...links.keys()][-1 - index] ?? String(index)
+}
+
+function newState(links: readonly Link[] = []): PlaceState {
+  return {
+    links: new Map(links.map((link) => [link.name, link])),
+    others: new Set(),
+    addresses: new Map(),
+    routes: new Map(),
+    neighbours: new Map(),
+    vlans: new Map(),
+    sysctls: new Map(),
+  }
+}
+
+function look(object: Exclude<Desired, { kind: 'nftChain' | 'nftElement' }>, state: PlaceState): void {
+  const { place, link: name } = object
+  const { netns } = place
+  const named = (one: string): Link | undefined => once(state.links, one, () => netns.link({ name: one }))
+  if (object.kind === 'sysctl') {
+    const [own, fresh] = sysctlKeys(object)
+    const link = state.links.get(name)
+    const isMissing = state.links.has(name) && !link
+    const read = () => (isMissing ? undefined : netns.readSysctl(own)) ?? netns.readSysctl(fresh)
+    once(state.sysctls, own, () => (link && shownBy(link, object.leaf)) ?? read())
+    return
+  }
+  const link = named(name)
+  if (object.kind === 'link') {
+    if (object.master !== undefined) named(object.master)
+    if (
+      object.create?.type === 'vlan' &&
+      link &&
+      !isVlanOf(named(object.create.parent), object.create.id, link)
+    ) {
+      state.others.add(name)
+      state.links.set(name, undefined)
+    }
+    return
+  }
+  if (!link) return
+  const { index } = link
+  if (object.kind === 'address') once(state.addresses, name, () => netns.addresses(index))
+  if (object.kind === 'route') once(state.routes, name, () => netns.routes(index))
+  if (object.kind === 'neighbour') once(state.neighbours, name, () => netns.neighbours(index))
+  if (object.kind === 'portVlans') once(state.vlans, name, () => netns.portVlans(index))
+}
+
+/** Returns the value of a setting that the kernel shows with the link. */
+function shownBy({ acceptRa, ipv6Disabled }: Link, leaf: string): string | undefined {
+  if (acceptRa === undefined) return undefined
+  return leaf === 'disable_ipv6'
+    ? String(Number(ipv6Disabled ?? false))
+    : leaf === 'accept_ra'
+      ? String(acceptRa)
+      : undefined
+}
+
+/** A veth may do the same: the reference plugin has one in place of a VLAN link. */
+function isVlanOf(parent: Link | undefined, id: number, { kind, vlan }: Link): boolean {
+  return kind === 'veth' || (vlan?.id === id && parent !== undefined && vlan.parent === parent.index)
+}
+
+function once<K, V>(known: Map<K, V>, key: K, ask: () => V): V {
+  if (!known.has(key)) known.set(key, ask())
+  return known.get(key) as V
+}
+
+function elementState(kernel: Pick<Kernel, 'hasNftElement'>, { element }: DesiredNftElement): NftState {
+  const { goto, comment: _, ...ref } = element
+  if (kernel.hasNftElement({ ...ref, ofChain: goto })) return 'present'
+  // Of an interval map the kernel shows the element that holds the key, whatever its prefix is.
+  return ref.prefix === undefined && kernel.hasNftElement(ref) ? 'other' : 'missing'
+}
