@@ -55,10 +55,10 @@ export function prepareBoot(root: string): void {
   }
 }
 
-/** Returns a script that puts its process into the control groups, and then runs the script that is its first argument. */
+/** Returns a script that enters the control groups, and then runs its first argument without the test's environment. */
 export function joinScript(cgroups: readonly string[]): string {
   const join = cgroups.map((path) => `echo 0 >${path}/cgroup.procs`)
-  return [...join, 'exec unshare --cgroup bash -ec "$1"'].join('\n')
+  return [...join, 'exec unshare --cgroup env -i PATH="$PATH" bash -ec "$1"'].join('\n')
 }
 
 /**
@@ -115,7 +115,7 @@ const MOUNT_CGROUP_V2 = `
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir /sys/fs/cgroup/init
 echo 0 >/sys/fs/cgroup/init/cgroup.procs
-echo '+cpu +cpuset +io +memory +pids' >/sys/fs/cgroup/cgroup.subtree_control`
+sed 's/[^ ]\\+/+&/g' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control`
 
 function settingFile(root: string, path: string): string {
   return `${root}/settings/${path.replaceAll('/', '.')}`
