@@ -18,8 +18,8 @@ import { addChained } from './chained.ts'
 import { withPodNetns } from './pod_netns.ts'
 import { bridgeNameOf, podSpecOf } from './pod_spec.ts'
 import type { Ports } from './ports.ts'
-import { unrecordedTeardown } from './removal.ts'
-import { attachmentIdOf, type Request, releaseDelegated } from './request.ts'
+import { recordedTeardown, unrecordedTeardown } from './removal.ts'
+import { attachmentIdOf, type Request } from './request.ts'
 
 /**
  * ADD: gives a container an interface on the network. Either all of it is done, or the machine is as it was and a Fault
@@ -42,11 +42,16 @@ function addLocked(request: Request, ports: Ports, netns: Netns, previous: CniRe
   const { kernel, store, pools } = ports
   const id = attachmentIdOf(request)
   const stored = store.readFile({ network: id.network, key: deriveNames(id).key })
-  if (stored && 'damage' in stored) removeDamaged(request, ports)
+  if (stored && 'damage' in stored) {
+    const freeLeases = () => pools.releaseAll(id, request.config.ipam?.dataDir)
+    teardown(ports, { ...unrecordedTeardown(request, pools), freeLeases, leavesRecord: true })
+    store.remove(id)
+  }
   const before = stored && 'record' in stored ? stored.record : undefined
   refuseExisting(kernel.host(), netns, request, before)
   if (before?.bootId === kernel.bootId() && previous) refuseSharedRecord(before)
-  if (before) removeRemains(request, ports, before)
+  // What an ADD that was killed has left. This ADD gets its addresses again, and overwrites its record.
+  if (before) teardown(ports, { ...recordedTeardown(request, before, ports), leavesRecord: true })
   const undo = new UndoStack()
   const args = runtimeArgsOf(request.invocation, request.config)
   try {
@@ -61,25 +66,6 @@ function addLocked(request: Request, ports: Ports, netns: Netns, previous: CniRe
   } catch (error) {
     throw withUnwound(error, undo.unwind())
   }
-}
-
-/** Undoes what an ADD that was killed has left. It gets its addresses again, and its record is overwritten. */
-function removeRemains(request: Request, ports: Ports, record: AttachmentRecord): void {
-  teardown(ports, {
-    id: record,
-    record,
-    freeLeases: () => ports.pools.release(record),
-    callDelegate: () => releaseDelegated(request, ports.plugins, record),
-    leavesRecord: true,
-  })
-}
-
-/** Removes a record that can't be trusted, after a power failure perhaps, and what its attachment is shown to have. */
-function removeDamaged(request: Request, ports: Ports): void {
-  const what = unrecordedTeardown(request, ports.pools)
-  const freeLeases = () => ports.pools.releaseAll(what.id, request.config.ipam?.dataDir)
-  teardown(ports, { ...what, freeLeases, leavesRecord: true })
-  ports.store.remove(what.id)
 }
 
 /** Throws a Fault if the interface is there, unless an ADD of this very attachment was killed after it had made it. */

@@ -87,7 +87,7 @@ const POOL_USE = { l2: 'bridged', l3: 'routed' } as const
 
 function acquireFromPool(
   request: Request,
-  ports: Ports,
+  ports: AttachmentPorts & Pick<Ports, 'files' | 'pools'>,
   record: AttachmentRecord,
   before: readonly string[] = [],
   undo: UndoStack,
@@ -203,7 +203,7 @@ export function readResolvConf(files: Files, path: string): string {
 
 function acquireFromDelegate(
   request: Request,
-  ports: Ports,
+  ports: AttachmentPorts & Pick<Ports, 'plugins'>,
   record: AttachmentRecord,
   type: string,
   undo: UndoStack,

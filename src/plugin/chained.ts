@@ -25,7 +25,13 @@ export function addChained(request: Request, ports: Ports, netns: Netns, previou
   const { kernel, store, pools } = ports
   refuseUnchainable(request.config)
   const id = attachmentIdOf(request)
-  const shared = removeRemains(request, ports)
+  const before = store.read(id)
+  const shared = sharedPart(before, kernel.bootId())
+  if (before) {
+    // What an ADD of this attachment left that was killed.
+    const freeLeases = () => shared || pools.release(before)
+    teardown(ports, { id, record: before, freeLeases, leavesRecord: true })
+  }
   const pod = podLinkOf(request, netns)
   const port = hostSideOf(request, kernel.host(), pod, previous)
   const bridge = bridgeNameOf(request.config)
@@ -147,20 +153,11 @@ function hostSideOf({ invocation }: Request, host: Netns, pod: Link, previous: C
   )
 }
 
-/**
- * Undoes what an ADD of this attachment left that was killed. Returns what an earlier plugin of this list got from our
- * IPAM under the same name: it shares the record.
- */
-function removeRemains(request: Request, ports: Ports): AttachmentRecord | undefined {
-  const { kernel, store, pools } = ports
-  const before = store.read(attachmentIdOf(request))
-  if (!before) return undefined
-  const isOfThisBoot = before.bootId === kernel.bootId()
-  if (before.mode && before.complete && isOfThisBoot) throw attachedAlready(before)
-  const shared = isOfThisBoot ? ipamPartOf(before) : undefined
-  const freeLeases = () => shared || pools.release(before)
-  teardown(ports, { id: before, record: before, freeLeases, leavesRecord: true })
-  return shared
+/** Returns what an earlier plugin of this list got from our IPAM under the same name: it shares the record. */
+function sharedPart(before: AttachmentRecord | undefined, bootId: string): AttachmentRecord | undefined {
+  if (before?.bootId !== bootId) return undefined
+  if (before.mode && before.complete) throw attachedAlready(before)
+  return ipamPartOf(before)
 }
 
 /** Writes only if the attachment's record was written: the disk may have no room for one more. */

@@ -1,4 +1,4 @@
-import { type PoolView, viewPool } from '../../ipam/pool_view.ts'
+import type { PoolView } from '../../ipam/pool_view.ts'
 import type { AttachmentRecord } from '../attachment/record.ts'
 import { parseResult } from '../cni/parse_result.ts'
 import { type CniResult, podInterfaceOf } from '../cni/result.ts'
@@ -7,7 +7,7 @@ import { formatAddress, parseAddress } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { quote } from '../core/shell.ts'
-import type { Netns } from '../kernel/kernel.ts'
+import type { Kernel, Netns } from '../kernel/kernel.ts'
 import { checkChained, checkPod } from '../pod/check.ts'
 import type { PodRoute } from '../pod/spec.ts'
 import { type Difference, explain } from '../state/explain.ts'
@@ -15,6 +15,7 @@ import { decodeRoutes } from './addresses.ts'
 import { chainedSpec, ipsOf } from './chained.ts'
 import { withPodNetns } from './pod_netns.ts'
 import { podSpecOf } from './pod_spec.ts'
+import type { Pools } from './pools.ts'
 import type { Ports } from './ports.ts'
 import { attachmentIdOf, delegateOf, OWN_IPAM, type Request, runDelegate } from './request.ts'
 
@@ -25,8 +26,8 @@ export function check(request: Request, ports: Ports): void {
   const type = delegateOf(request.config)
   if (type) runDelegate(request, ports.plugins, type, 'CHECK')
   const differences = withPodNetns(request, ports.kernel, (netns) => [
-    ...missingLeases(ports, record),
-    ...compare(request, ports, netns, previous, record),
+    ...missingLeases(ports.pools, record),
+    ...compare(request, ports.kernel, netns, previous, record),
   ])
   if (differences.length > 0) throw notAsLeft(request.config.name, differences)
 }
@@ -51,7 +52,7 @@ function previousResult(request: Request): CniResult {
 
 function compare(
   request: Request,
-  ports: Ports,
+  kernel: Kernel,
   netns: Netns,
   previous: CniResult,
   record: AttachmentRecord | undefined,
@@ -64,16 +65,12 @@ function compare(
   if (record?.chained) {
     const port = { name: record.hostIfName ?? '', mtu: 0 }
     const podMac = mac ?? netns.link({ name: ifName })?.mac ?? deriveNames(record).podMac
-    return checkChained(
-      ports.kernel,
-      chainedSpec(request, ports.kernel, previous, port, podMac),
-      record.chained.ifIndex,
-    )
+    return checkChained(kernel, chainedSpec(request, kernel, previous, port, podMac), record.chained.ifIndex)
   }
   const requests = { ...runtimeArgsOf(request.invocation, request.config), ...(mac && { mac }) }
   const addresses = { ips: ipsOf(previous, ifName), routes: routesOf(request, previous, record) }
-  const spec = podSpecOf(ports.kernel, attachmentIdOf(request), request.config, requests, addresses)
-  return checkPod(ports.kernel, netns, spec, request.invocation.netns)
+  const spec = podSpecOf(kernel, attachmentIdOf(request), request.config, requests, addresses)
+  return checkPod(kernel, netns, spec, request.invocation.netns)
 }
 
 /**
@@ -89,11 +86,11 @@ function routesOf(
   return record?.routes ? decodeRoutes(record.routes) : previous.routes
 }
 
-function missingLeases(ports: Ports, record: AttachmentRecord | undefined): Difference[] {
+function missingLeases(pools: Pools, record: AttachmentRecord | undefined): Difference[] {
   if (!record) return [{ what: 'the attachment record is missing', steps: [] }]
   const { leases, network } = record
   if (!leases) return []
-  const pool = viewPool(ports.files, { dataDir: leases.dataDir, network })
+  const pool = pools.view(network, leases.dataDir)
   return leases.addresses
     .filter((address) => !pool.held(record, [parseAddress(address)]))
     .map((address) => missingLease(pool, leases.dataDir, record, address))

@@ -18,12 +18,12 @@ export function del(request: Request, ports: Ports): void {
     const record = store.read(id)
     // Of an attachment that we made the record says who gave the addresses, whatever the config names by now.
     const type = record?.mode ? record.delegate : (record?.delegate ?? delegateOf(request.config))
-    const what = record ? recordedTeardown(request, record, pools) : unrecordedRemoval(request, pools)
+    const what = record ? ownTeardown(request, record, pools) : unrecordedRemoval(request, pools)
     teardown(ports, { ...what, callDelegate: () => type && runDelegate(request, plugins, type, 'DEL') })
   })
 }
 
-function recordedTeardown(request: Request, record: AttachmentRecord, pools: Pools): Teardown {
+function ownTeardown(request: Request, record: AttachmentRecord, pools: Pools): Teardown {
   const what = { id: record, record }
   // Our IPAM gave addresses to another plugin of the list, which still has them.
   if (!record.mode && request.config.ipam?.type !== OWN_IPAM) {

@@ -6,7 +6,8 @@ import { collectFaults, type Fault } from '../core/errors.ts'
 import { removeUnusedMacFrame } from '../pod/mac_check.ts'
 import { Orphans } from './orphans.ts'
 import type { Ports } from './ports.ts'
-import { delegateOf, type Request, releaseDelegated, runDelegate } from './request.ts'
+import { recordedTeardown } from './removal.ts'
+import { delegateOf, type Request, runDelegate } from './request.ts'
 
 /**
  * GC: removes everything of this network that does not belong to a valid attachment. Goes on after a failure and
@@ -57,25 +58,16 @@ function removeStale(
   valid: ValidAttachments,
   isMeant: (record: AttachmentRecord) => boolean,
 ): Fault[] {
-  const { kernel, store, locks, pools, plugins } = ports
+  const { kernel, store, locks } = ports
   const hostLinks = hostLinksOf(kernel)
   const stale = store
     .list(request.config.name)
     .filter((record) => isMeant(record) && !valid.has(record.containerId, record.ifName))
-  const removeNow = (record: AttachmentRecord) =>
-    teardown(ports, {
-      id: record,
-      record,
-      hostLinks,
-      freeLeases: () => pools.release(record),
-      callDelegate: () => releaseDelegated(request, plugins, record),
-      again: 'GC',
-    })
   return collectFaults(
     stale.map((seen) => () => {
       locks.whenIdle(seen, () => {
         const now = store.read(seen)
-        if (now) removeNow(now)
+        if (now) teardown(ports, { ...recordedTeardown(request, now, ports), hostLinks, again: 'GC' })
       })
     }),
   )

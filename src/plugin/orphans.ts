@@ -11,17 +11,19 @@ import type { Ports } from './ports.ts'
 
 const HOST_IF_NAME = /^veth([0-9a-f]{11})$/
 
+type OrphanPorts = Pick<Ports, 'kernel' | 'store' | 'locks' | 'pools' | 'masquerading'>
+
 /**
  * What GC finds of a network without a sound record: of a store that was lost or damaged, or of another program. Each
  * orphan is removed only when no valid attachment can have made it, and nobody works on what it belongs to. Each method
  * goes on after a failure, then throws one Fault.
  */
 export class Orphans {
-  readonly #ports: Ports
+  readonly #ports: OrphanPorts
   readonly #network: string
   readonly #valid: ValidAttachments
 
-  constructor(ports: Ports, network: string, valid: ValidAttachments) {
+  constructor(ports: OrphanPorts, network: string, valid: ValidAttachments) {
     this.#ports = ports
     this.#network = network
     this.#valid = valid

@@ -1,8 +1,10 @@
 import type { RuntimeMarks } from '../attachment/marks.ts'
+import type { AttachmentRecord } from '../attachment/record.ts'
 import type { Teardown } from '../attachment/teardown.ts'
 import { memberOf } from '../cni/validate.ts'
 import type { Pools } from './pools.ts'
-import { attachmentIdOf, type Request } from './request.ts'
+import type { Ports } from './ports.ts'
+import { attachmentIdOf, type Request, releaseDelegated } from './request.ts'
 
 /** Returns what the runtime says of the interface in a call about it. Whatever `prevResult` is, it stops nothing. */
 export function runtimeMarksOf({ config, invocation }: Request): RuntimeMarks {
@@ -14,6 +16,20 @@ export function runtimeMarksOf({ config, invocation }: Request): RuntimeMarks {
     return isPodEnd && typeof mac === 'string' && /[1-9a-f]/i.test(mac) ? [mac.toLowerCase()] : []
   })
   return { netns: invocation.netns, podMacs }
+}
+
+/** Returns how all of a recorded attachment is torn down where the runtime has not called DEL for it. */
+export function recordedTeardown(
+  request: Request,
+  record: AttachmentRecord,
+  { pools, plugins }: Pick<Ports, 'pools' | 'plugins'>,
+): Teardown {
+  return {
+    id: record,
+    record,
+    freeLeases: () => pools.release(record),
+    callDelegate: () => releaseDelegated(request, plugins, record),
+  }
 }
 
 /**

@@ -20,6 +20,8 @@ import { delegateOf, OWN_IPAM, type Request, runDelegate } from './request.ts'
 /** No link can have this name: its removal changes nothing, and shows whether links may be changed. */
 const NO_LINK = 'bowline/status'
 
+type ProbedPorts = Pick<Ports, 'kernel' | 'files' | 'pools'>
+
 /**
  * STATUS: throws a Fault when an ADD could not be served now, or the error of a delegate; `asNotAvailable` makes it code 50
  * or 51. Changes nothing and takes no lock: containerd asks every five seconds and waits for the answer without end.
@@ -41,7 +43,7 @@ export function status(request: Request, ports: Ports): void {
 }
 
 /** STATUS as an IPAM plugin: the store and the addresses. */
-export function ipamStatus(request: Request, ports: Ports): void {
+export function ipamStatus(request: Request, ports: ProbedPorts & Pick<Ports, 'store'>): void {
   probing(() => ports.store.probe())
   refuseFullPool(withOwnIpam(request).config, ports, 'unknown')
 }
@@ -81,11 +83,7 @@ function probing(probe: () => void): void {
   withAction('write below the state directory', probe)
 }
 
-function refuseFullPool(
-  config: NetworkConfig,
-  { kernel, files, pools }: Pick<Ports, 'kernel' | 'files' | 'pools'>,
-  use: PoolUse,
-): void {
+function refuseFullPool(config: NetworkConfig, { kernel, files, pools }: ProbedPorts, use: PoolUse): void {
   const { name, ipam } = config
   const sets = planSets(config, use)
   probing(() => files.probe(`${pools.dirOf(ipam?.dataDir)}/${name}`))
