@@ -17,6 +17,11 @@
 #include <unistd.h>
 #include "heap.h"
 
+#ifdef __SANITIZE_ADDRESS__
+/* The sanitizer watches the blocks of libc. Such a host takes no image, and has no use for the functions of ours. */
+#pragma GCC diagnostic ignored "-Wunused-function"
+#endif
+
 enum {
   HEADER = 8,           /* bytes before each block outside of the image: its size */
   EXACT = 130,          /* free blocks of less than 8 * EXACT bytes are kept by size, */
@@ -90,6 +95,27 @@ static bool add_chunk(size_t size) {
 
 static Area *current_area(void) { return image_sizes ? &heap.image : &heap.fresh; }
 
+static void put_aside(void *block, size_t size) {
+  void **list = &heap.free_blocks[class_of(size)];
+  set_size(block, size);
+  *(void **)block = *list;
+  *list = block;
+}
+
+/* Cuts a block off a larger free one: the image becomes 80 kB smaller. */
+static void *take_part(size_t size) {
+  for (int i = class_of(size) + 1; i < CLASSES; i++) {
+    void *block = heap.free_blocks[i];
+    if (!block) continue;
+    size_t rest = size_of(block) - size;
+    heap.free_blocks[i] = *(void **)block;
+    set_size(block, size);
+    if (rest) put_aside((uint8_t *)block + size, rest);
+    return block;
+  }
+  return NULL;
+}
+
 static void *allocate(size_t wanted) {
   if (wanted > PTRDIFF_MAX / 4) return NULL;
   size_t size = rounded(wanted), header = image_sizes ? 0 : HEADER;
@@ -99,6 +125,7 @@ static void *allocate(size_t wanted) {
     *list = *(void **)block;
     return block;
   }
+  if (image_sizes && (block = take_part(size))) return block;
   Area *area = current_area();
   if ((size_t)(area->end - area->next) < header + size && (image_sizes || !add_chunk(size))) return NULL;
   block = area->next + header;
@@ -121,10 +148,7 @@ static void *heap_calloc(void *opaque, size_t count, size_t size) {
 
 static void heap_free(void *opaque, void *block) {
   (void)opaque;
-  if (!block || (is_in_image(block) && !image_sizes)) return;
-  void **list = &heap.free_blocks[class_of(size_of(block))];
-  *(void **)block = *list;
-  *list = block;
+  if (block && (!is_in_image(block) || image_sizes)) put_aside(block, size_of(block));
 }
 
 /* Grows the newest block in place, which is usual for an array that elements are appended to. */
@@ -152,8 +176,6 @@ static void *heap_realloc(void *opaque, void *block, size_t size) {
 static size_t heap_usable_size(const void *block) { return block ? size_of(block) : 0; }
 
 #ifdef __SANITIZE_ADDRESS__
-/* The sanitizer watches the blocks of libc. Such a host takes no image, and has no use for the functions above. */
-#pragma GCC diagnostic ignored "-Wunused-function"
 static void *libc_malloc(void *opaque, size_t size) { return (void)opaque, malloc(size); }
 static void *libc_calloc(void *opaque, size_t count, size_t size) { return (void)opaque, calloc(count, size); }
 static void libc_free(void *opaque, void *block) { (void)opaque, free(block); }
