@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Event, Node, Pod } from 'kubernetes-types/core/v1'
 
 /** An object of the Kubernetes API. */
 export type KubeObject = {
@@ -14,41 +15,13 @@ export type KubeObject = {
   readonly [field: string]: unknown
 }
 
-type Condition = {
-  readonly type: string
-  readonly status: string
-  readonly reason?: string
-  readonly message?: string
+/** As the API server returns objects: with these two parts. */
+type Stored<T extends { spec?: unknown; status?: unknown }> = KubeObject & {
+  readonly spec: NonNullable<T['spec']>
+  readonly status: NonNullable<T['status']>
 }
-
-export type KubeNode = KubeObject & {
-  readonly spec: {
-    readonly podCIDR?: string
-    readonly podCIDRs?: readonly string[]
-    readonly taints?: readonly { readonly key: string; readonly effect: string }[]
-  }
-  readonly status: { readonly conditions?: readonly Condition[] }
-}
-
-export type KubePod = KubeObject & {
-  readonly spec: { readonly nodeName?: string }
-  readonly status: {
-    readonly phase: string
-    readonly podIP?: string
-    readonly conditions?: readonly Condition[]
-    readonly containerStatuses?: readonly {
-      readonly containerID?: string
-      readonly restartCount: number
-    }[]
-  }
-}
-
-type Event = {
-  readonly type: string
-  readonly reason: string
-  readonly message: string
-  readonly involvedObject: { readonly kind: string; readonly name: string }
-}
+export type KubeNode = Stored<Node>
+export type KubePod = Stored<Pod>
 
 /** A refusal of the API server. */
 export class ApiError extends Error {
@@ -157,12 +130,17 @@ async function until<T>(
 async function latestEvents(api: Api): Promise<string> {
   const { items } = await api.request<{ items: Event[] }>('GET', '/api/v1/events')
   return items
+    .toSorted((a, b) => timeOf(a).localeCompare(timeOf(b)))
     .slice(-20)
     .map(
       ({ type, reason, message, involvedObject: { kind, name } }) =>
         `${type} ${kind}/${name} ${reason}: ${message}`,
     )
     .join('\n')
+}
+
+function timeOf({ lastTimestamp, eventTime }: Event): string {
+  return lastTimestamp ?? eventTime ?? ''
 }
 
 function objectsIn(manifest: string | KubeObject): KubeObject[] {

@@ -10,11 +10,16 @@ import { type ClusterNode, createNode } from './node.ts'
  * A real Kubernetes cluster in namespaces: etcd, API server, controllers and scheduler in the network of the test,
  * and nodes that each have namespaces, control groups and a disk of their own, with containerd and a kubelet.
  *
- *   const cluster = await startCluster(['current'])          // one node, containerd 2.x, as yet without a network
- *   await installBowline(cluster, cluster.nodes[0])          // or: cluster.api.apply(readFileSync('conf/bowline.yaml'))
- *   await cluster.untilReady(cluster.nodes[0])
- *   await cluster.api.apply({ apiVersion: 'v1', kind: 'Pod', … })
- *   await cluster.stop()                                     // in afterAll
+ *   const cluster = await startCluster(['current'])       // one node with containerd 2.x, as yet without a network
+ *   const node = cluster.nodes[0] as ClusterNode
+ *   await installBowline(cluster, node)                   // by hand; or from an image, as the next two lines do:
+ *   await node.importImages('dist/image.tar')
+ *   await cluster.api.apply(readFileSync('conf/bowline.yaml', 'utf8'))
+ *   await cluster.untilReady(node)
+ *   const pod = await runPod(cluster, webPod('web', node))
+ *   await node.restart('kubelet', 'KILL')                 // node.ts has all that can be done to a node
+ *   await expectNoResidue(cluster, node)                  // pods.ts
+ *   await cluster.stop()                                  // in afterAll
  *
  * Everything below HOME is in memory, and all processes die with the test, however that ends.
  *

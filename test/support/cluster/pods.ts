@@ -21,7 +21,7 @@ export function webPodSpec({ hostPort, nodeName }: { hostPort?: number; nodeName
         image: IMAGE,
         command: ['/bin/sh', '-c', serve],
         ports: [port],
-        readinessProbe: { httpGet: { path: '/healthz', port: PORT }, periodSeconds: 1 },
+        readinessProbe: { httpGet: { path: '/healthz', port: PORT }, periodSeconds: 1, failureThreshold: 1 },
       },
     ],
   }
