@@ -156,7 +156,7 @@ function judgePortVlans(object: Of<'portVlans'>, context: Context): Difference[]
   if (port?.master !== undefined && link?.master !== indexIn(state, port.master)) {
     return [{ what: `${name} has lost its VLANs`, steps: created({}) }]
   }
-  const [present, wanted] = [membership(state.vlans.get(name) ?? []), membership(vlans)]
+  const [present, wanted] = [membership(state.portVlans.get(name) ?? []), membership(vlans)]
   const isThere = (id: number): boolean => (self ? present.has(id) : wanted.get(id) === present.get(id))
   const missing = vlans
     .filter((vlan) => ![...membership([vlan]).keys()].every(isThere))

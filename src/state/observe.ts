@@ -18,7 +18,7 @@ export type PlaceState = {
   readonly addresses: Map<string, readonly LinkAddress[]>
   readonly routes: Map<string, readonly Route[]>
   readonly neighbours: Map<string, readonly Neighbour[]>
-  readonly vlans: Map<string, readonly PortVlan[]>
+  readonly portVlans: Map<string, readonly PortVlan[]>
   /** By the key. */
   readonly sysctls: Map<string, string | undefined>
 }
@@ -66,7 +66,7 @@ function newState(links: readonly Link[] = []): PlaceState {
     addresses: new Map(),
     routes: new Map(),
     neighbours: new Map(),
-    vlans: new Map(),
+    portVlans: new Map(),
     sysctls: new Map(),
   }
 }
@@ -97,12 +97,17 @@ function look(object: Exclude<Desired, { kind: 'nftChain' | 'nftElement' }>, sta
     return
   }
   if (!link) return
-  const { index } = link
-  if (object.kind === 'address') once(state.addresses, name, () => netns.addresses(index))
-  if (object.kind === 'route') once(state.routes, name, () => netns.routes(index))
-  if (object.kind === 'neighbour') once(state.neighbours, name, () => netns.neighbours(index))
-  if (object.kind === 'portVlans') once(state.vlans, name, () => netns.portVlans(index))
+  const question = QUESTIONS[object.kind]
+  once<string, unknown>(state[question], name, () => netns[question](link.index))
 }
+
+/** What is asked of a link for each kind of object on it: methods of a namespace, and what keeps their answers. */
+const QUESTIONS = {
+  address: 'addresses',
+  neighbour: 'neighbours',
+  portVlans: 'portVlans',
+  route: 'routes',
+} as const
 
 /** Returns the value of a setting that the kernel shows with the link. */
 function shownBy({ acceptRa, ipv6Disabled }: Link, leaf: string): string | undefined {
