@@ -58,7 +58,8 @@ export async function runIn(netns: Netns | undefined, command: string, ...args: 
     stdin: 'ignore',
     stdout: 'pipe',
     stderr: 'pipe',
-    timeout: 30_000,
+    // A busy machine may take half a minute for what takes a few milliseconds.
+    timeout: 100_000,
   })
   const [stdout, stderr, exitCode] = await Promise.all([
     new Response(child.stdout).text(),
