@@ -46,11 +46,6 @@ export const EMPTY_NODE: readonly FaultScenario[] = [
 export const USED_NODE: readonly FaultScenario[] = [
   { what: 'l3, beside another pod', call: { config: L3 }, others: [{ config: L3, ...NEIGHBOUR }] },
   {
-    what: 'l2, all keys, beside another pod',
-    call: { config: L2_FULL },
-    others: [{ config: L2_FULL, ...NEIGHBOUR }],
-  },
-  {
     what: 'l3, on a disk on which every file has a name',
     call: { config: L3 },
     makeNode: () => createFakeNode({ anonymous: false }),
