@@ -5,6 +5,7 @@ import { execaSync } from 'execa'
 import { VERSION } from '../../src/core/version.ts'
 import { isTarget, NATIVE, TARGETS, type Target } from '../build/targets.ts'
 import { imageArchive } from './archive.ts'
+import { IMAGE_NAME } from './name.ts'
 import { rootFiles } from './rootfs.ts'
 
 /*
@@ -12,8 +13,6 @@ import { rootFiles } from './rootfs.ts'
  * named. No container engine is needed. With --directory the files of one processor's image are written below DIR instead.
  */
 
-/** conf/bowline.yaml names it; a test compares. No registry has it: to push it, name it anew. */
-const NAME = `localhost/bowline:${VERSION}`
 const ARCHITECTURES = { x64: 'amd64', arm64: 'arm64' } as const satisfies Record<Target, string>
 
 const root = new URL('../..', import.meta.url).pathname
@@ -31,12 +30,12 @@ function writeArchive(target: Target | undefined): void {
   const others = (Object.keys(TARGETS) as Target[]).filter((one) => one !== NATIVE)
   const targets = target ? [target] : [NATIVE, ...others]
   const platforms = targets.map((one) => ({ architecture: ARCHITECTURES[one], layers: build(one) }))
-  const bytes = imageArchive({ name: NAME, version: VERSION, entrypoint: '/bowline-agent', platforms })
+  const bytes = imageArchive({ name: IMAGE_NAME, version: VERSION, entrypoint: '/bowline-agent', platforms })
   const path = `${root}dist/image.tar`
   writeFileSync(`${path}.${process.pid}`, bytes)
   renameSync(`${path}.${process.pid}`, path)
   const names = platforms.map(({ architecture }) => architecture).join(', ')
-  console.log(`dist/image.tar: ${NAME} for ${names}, ${(bytes.length / 1e6).toFixed(1)} MB`)
+  console.log(`dist/image.tar: ${IMAGE_NAME} for ${names}, ${(bytes.length / 1e6).toFixed(1)} MB`)
 }
 
 function build(target: Target): ReturnType<typeof rootFiles> {

@@ -6,7 +6,7 @@ import { ConfigMap } from 'kubernetes-models/v1/ConfigMap'
 import { ServiceAccount } from 'kubernetes-models/v1/ServiceAccount'
 import { describe, expect, it } from 'vitest'
 import { parseAllDocuments } from 'yaml'
-import { VERSION } from '../../src/core/version.ts'
+import { IMAGE_NAME } from '../../scripts/image/name.ts'
 
 /* conf/bowline.yaml against the types of the Kubernetes API, and against what our own programs expect. */
 
@@ -88,7 +88,7 @@ describe('conf/bowline.yaml', () => {
   })
 
   it('names the image that npm run image makes', () => {
-    expect(container?.image).toBe(`localhost/bowline:${VERSION}`)
+    expect(container?.image).toBe(IMAGE_NAME)
   })
 
   it('hands out the conflist that we ship', () => {

@@ -1,0 +1,177 @@
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { NATIVE } from '../../scripts/build/targets.ts'
+import { imageArchive } from '../../scripts/image/archive.ts'
+import { IMAGE_NAME } from '../../scripts/image/name.ts'
+import { rootFiles } from '../../scripts/image/rootfs.ts'
+import type { TarFile } from '../../scripts/image/tar.ts'
+import type { KubeNode, KubeObject, KubePod } from '../support/cluster/api.ts'
+import { type Cluster, startCluster } from '../support/cluster/cluster.ts'
+import type { ClusterNode } from '../support/cluster/node.ts'
+import {
+  addressSeenBy,
+  expectNoResidue,
+  readyPods,
+  removeAll,
+  runPod,
+  webPod,
+  workload,
+} from '../support/cluster/pods.ts'
+import { buildVersion } from '../support/node/other_version.ts'
+
+/* conf/bowline.yaml, applied to a node that has our image and no network yet. */
+const ROOT = new URL('../..', import.meta.url).pathname
+const MANIFEST = readFileSync(`${ROOT}conf/bowline.yaml`, 'utf8')
+const DEPLOYMENT = workload('Deployment', 'web', { replicas: 2 })
+const OTHER_VERSION = '9.9.9'
+const OTHER_IMAGE = `localhost/bowline:${OTHER_VERSION}`
+const CONFLIST = '/etc/cni/net.d/10-bowline.conflist'
+
+let cluster: Cluster
+let node: ClusterNode
+
+beforeAll(async () => {
+  cluster = await startCluster(['current'])
+  node = cluster.nodes[0] as ClusterNode
+  const work = mkdtempSync(join(tmpdir(), 'images-'))
+  const [base = [], program = []] = rootFiles(ROOT, 'dist', NATIVE)
+  const other = [{ path: 'bowline', mode: 0o755, bytes: buildVersion(OTHER_VERSION, work) }]
+  await importImage(join(work, 'image.tar'), IMAGE_NAME, [base, program])
+  await importImage(join(work, 'other.tar'), OTHER_IMAGE, [base, other])
+})
+
+afterAll(() => cluster?.stop())
+
+async function importImage(path: string, name: string, layers: TarFile[][]): Promise<void> {
+  const architecture = NATIVE === 'x64' ? 'amd64' : 'arm64'
+  const platforms = [{ architecture, layers }] as const
+  writeFileSync(path, imageArchive({ name, version: '', entrypoint: '/bowline-agent', platforms }))
+  await node.importImages(path)
+}
+
+async function twoPods(): Promise<[KubePod, KubePod]> {
+  return (await readyPods(cluster, 'web', 2)) as [KubePod, KubePod]
+}
+
+function readConflist(): { plugins: Record<string, unknown>[] } {
+  return JSON.parse(readFileSync(node.root + CONFLIST, 'utf8')) as { plugins: Record<string, unknown>[] }
+}
+
+function versionOnNode(): Promise<string> {
+  return node.exec('/opt/cni/bin/bowline', '--version')
+}
+
+/** The agent of the node, once it is ready with this image. */
+function agentOf(image: string): Promise<KubePod> {
+  return cluster.api.until(`the agent of ${image} is ready`, async () => {
+    const pods = await cluster.api.list<KubePod & { spec: { containers: { image: string }[] } }>(
+      'Pod',
+      'k8s-app=bowline',
+    )
+    const [pod, ...more] = pods
+    const isReady = pod?.status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')
+    return more.length === 0 && isReady && pod?.spec.containers[0]?.image === image && pod
+  })
+}
+
+it('makes the node ready, and runs the Deployment that was waiting for that', async () => {
+  await cluster.untilReady(node, 'False')
+  await cluster.api.apply(DEPLOYMENT)
+  await cluster.api.apply(MANIFEST)
+  const { spec, status } = await cluster.untilReady(node)
+  await twoPods()
+  expect(readConflist().plugins[0]).toMatchObject({ ipam: { ranges: [[{ subnet: spec.podCIDR }]] } })
+  const condition = () => cluster.api.find<KubeNode>('Node', node.name)
+  expect(
+    await cluster.api.until('the network is available', async () =>
+      (await condition())?.status.conditions?.find(
+        ({ type, reason }) => type === 'NetworkUnavailable' && reason === 'BowlineIsUp',
+      ),
+    ),
+  ).toMatchObject({ status: 'False' })
+  expect(status.conditions?.find(({ type }) => type === 'Ready')?.status).toBe('True')
+  await agentOf(IMAGE_NAME)
+  await expectNoResidue(cluster, node)
+})
+
+it('lets the agent have no more than its one capability, and answer on loopback alone', async () => {
+  const pod = await agentOf(IMAGE_NAME)
+  const pid = await node.pidOf(pod, 'container')
+  expect(await node.exec('grep', 'CapEff', `/proc/${pid}/status`)).toMatch(/\t0000000000001000$/)
+  expect(await node.exec('curl', '-sf', 'http://127.0.0.1:19474/readyz')).toBe('ready')
+  await expect(fetch(`http://${node.address}:19474/metrics`)).rejects.toThrow()
+  expect(await cluster.api.log(pod)).toContain('pods of this node get a network')
+})
+
+it('keeps what another tool has chained into the conflist, through a rolling upgrade and a downgrade under churn', async () => {
+  const [a, b] = await twoPods()
+  const list = readConflist()
+  const tuning = { type: 'tuning', sysctl: { 'net.core.somaxconn': '500' } }
+  writeFileSync(
+    `${node.root}${CONFLIST}.new`,
+    JSON.stringify({ ...list, plugins: [...list.plugins, tuning] }),
+  )
+  await node.exec('mv', `${CONFLIST}.new`, CONFLIST)
+  const churn = startChurn()
+  for (const [image, version] of [
+    [OTHER_IMAGE, OTHER_VERSION],
+    [IMAGE_NAME, IMAGE_NAME.split(':')[1]],
+  ] as const) {
+    await cluster.api.apply(MANIFEST.replace(IMAGE_NAME, image))
+    await agentOf(image)
+    expect(await versionOnNode()).toBe(`bowline ${version}`)
+    await churn.pods(3)
+  }
+  await churn.stop()
+  expect(readConflist().plugins.map(({ type }) => type)).toEqual(['bowline', 'tuning'])
+  expect(await addressSeenBy(b, a, node)).toBe(a.status.podIP)
+  await expectNoResidue(cluster, node)
+})
+
+it('leaves running pods connected, and starts others, when the manifest is deleted', async () => {
+  const [a, b] = await twoPods()
+  for (const manifest of objectsOf(MANIFEST)) await cluster.api.remove(manifest)
+  await cluster.api.until(
+    'the agent is gone',
+    async () => (await cluster.api.list('Pod', 'k8s-app=bowline')).length === 0,
+  )
+  expect(await addressSeenBy(b, a, node)).toBe(a.status.podIP)
+  const pod = await runPod(cluster, webPod('later', node))
+  expect(await addressSeenBy(a, pod, node)).toBe(pod.status.podIP)
+  await removeAll(cluster, pod)
+  await expectNoResidue(cluster, node)
+})
+
+/** Creates and removes pods, one after the other, until it is told to stop; then fails if the kubelet has met any error with one. */
+function startChurn(): { pods(count: number): Promise<void>; stop(): Promise<void> } {
+  let made = 0
+  let isOver = false
+  const loop = (async () => {
+    for (; !isOver; made++)
+      await removeAll(
+        cluster,
+        await runPod(cluster, webPod(`churn-${made}`, node)).then(() => webPod(`churn-${made}`, node)),
+      )
+  })()
+  return {
+    async pods(count) {
+      const wanted = made + count
+      await cluster.api.until(`${count} more pods have come and gone`, async () => made >= wanted)
+    },
+    async stop() {
+      isOver = true
+      await loop
+      const { items } = await cluster.api.request<{ items: { reason: string; message: string }[] }>(
+        'GET',
+        '/api/v1/events',
+      )
+      expect(items.filter(({ reason }) => /FailedCreatePodSandBox|FailedKillPod/.test(reason))).toEqual([])
+    },
+  }
+}
+
+function objectsOf(manifest: string): KubeObject[] {
+  return [Bun.YAML.parse(manifest)].flat() as KubeObject[]
+}
