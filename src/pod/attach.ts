@@ -72,7 +72,7 @@ function addedAddresses(
 
 type Pair = { readonly host: Link; readonly pod: Link }
 
-/** A veth pair whose host end is a port of the bridge, which is made if it has to be. */
+/** Creates a veth pair whose host end is a port of the bridge, which is created if it is missing. */
 function createPort(
   kernel: Kernel,
   netns: Netns,
@@ -102,7 +102,7 @@ function createPort(
   })
 }
 
-/** Before the link is there or on the bridge, and undone after it is gone: at no time can the pod send unchecked. */
+/** Ensures the MAC check before the link is on the bridge, and removes it after the link: at no time can the pod send unchecked. */
 export function checkMac(kernel: Kernel, spec: PodSpec, undo: UndoStack): void {
   const names = { key: deriveNames(spec.id).key, hostIfName: spec.hostIfName }
   undo.push(() => removeMacCheck(kernel, names))
@@ -110,7 +110,7 @@ export function checkMac(kernel: Kernel, spec: PodSpec, undo: UndoStack): void {
 }
 
 /**
- * The pod's end is made in its namespace: at no time does it show on the host. The MAC says whose the link is. The alias
+ * Creates the pair, the pod's end in its namespace: at no time does it show on the host. The MAC identifies the attachment. The alias
  * comes with the next change, by the index: by the name it would go to the link of somebody else that has it.
  */
 function createVeth(
@@ -179,7 +179,7 @@ export function joinBridge(
   }
 }
 
-/** One batch. It comes before the pod's, so that the pod's first packet finds the host's end up. */
+/** Configures the host end in one batch, before the pod's end, so that the pod's first packet finds the host end up. */
 function configureHostEnd(
   host: Netns,
   spec: PodSpec,

@@ -35,7 +35,7 @@ export type BridgeWanted = {
 /** The kernel numbers the ports of a bridge from 1 to 1023. Source: BR_MAX_PORTS in net/bridge/br_private.h. */
 export const MAX_BRIDGE_PORTS = 1023
 
-/** The refusal of one port more than a bridge can have, which the kernel calls EXFULL. */
+/** Returns the Fault for a bridge that has no room for another port, which the kernel calls EXFULL. */
 export function bridgeFull(name: string, cause?: unknown): Fault {
   return new Fault(`bridge ${name} has ${MAX_BRIDGE_PORTS} ports, and a Linux bridge can't have more`, {
     code: Code.poolExhausted,
@@ -105,7 +105,7 @@ function makeReady(host: Netns, wanted: BridgeWanted, others: NodeState, undo: U
   return { bridge, ...(gatewayVlan && { gatewayVlan }) }
 }
 
-/** The pod's own port is gone by then. Another one that came since may be used already: then all stays. */
+/** Undoes the changes to the bridge, unless another pod has joined it since, which may rely on them. The pod's own port is gone by then. */
 function rollback(
   host: Netns,
   name: string,
@@ -132,7 +132,7 @@ function portsOf(host: Netns, name: string): number[] {
 }
 
 /**
- * What lets a bridge keep its MAC while this port joins and when it leaves. A bridge that was never given one takes the
+ * Returns the changes that let a bridge keep its MAC while this port joins and when it leaves. A bridge that was never given one takes the
  * lowest of its ports', or zeros with the last of them (br_stp_recalculate_bridge_id), and with it go the node's DHCP
  * lease and its neighbours' entries. Setting the MAC that it has makes it the bridge's own. That empties the bridge's
  * neighbour table, so it is done only where something would change: a bridge that runs has a port, whose MAC is no
@@ -195,7 +195,7 @@ function createBridge(host: Netns, { spec, mtu, keepsMtu }: BridgeWanted, undo: 
   }
 }
 
-/** Nothing that is as it should be is touched. */
+/** Changes a bridge that is there, where it is not as the spec says. */
 function adopt(host: Netns, bridge: Link, spec: BridgeSpec, undo: UndoStack): Link {
   ensureAdvertisementsRefused(host, bridge, undo, spec.mac)
   return change(host, bridge, spec, undo)
@@ -209,7 +209,7 @@ function change(host: Netns, bridge: Link, spec: BridgeSpec, undo: UndoStack, fr
 }
 
 type SetLink = Extract<Change, { op: 'setLink' }>
-/** What only a bridge that was just made gets. */
+/** Settings for a bridge that was just created, and for no other. */
 type Fresh = Pick<SetLink, 'mtu' | 'ipv4'>
 
 function adoptionChanges(bridge: Link, spec: BridgeSpec, fresh: Fresh = {}): SetLink[] {

@@ -42,7 +42,7 @@ export function checkPod(kernel: Kernel, netns: Netns, spec: PodSpec, path: stri
   ]
 }
 
-/** The same for a pod that an earlier plugin made: what lies behind its host interface, and nothing of the pod. */
+/** Checks what lies behind the host interface of a pod that an earlier plugin made, and nothing of the pod. */
 export function checkChained(
   kernel: Kernel,
   spec: PodSpec & { readonly bridge: BridgeSpec },
@@ -91,7 +91,7 @@ function missingHostEnd({ hostIfName }: PodSpec): Difference {
   return { what: `host interface ${hostIfName} is missing`, steps: [] }
 }
 
-/** The host end, or what the pod's end leads to, if that is shown to be the host end under another name. */
+/** Returns the host end; under another name, the peer of the pod's end if that is shown to be the host end. */
 function hostEndFor(host: Netns, { id, hostIfName }: PodSpec, pod: Link): Link | undefined {
   const named = namedHostEnd(host, id)
   if (named) return named
@@ -100,7 +100,7 @@ function hostEndFor(host: Netns, { id, hostIfName }: PodSpec, pod: Link): Link |
   return other && (other.name === hostIfName || isHostEnd(other, id)) ? other : undefined
 }
 
-/** Last: until then it is known by the name that it has. nftables and DEL of older versions know the name that we gave. */
+/** Comes last: commands before it use the present name. nftables and DEL of older versions know the given name. */
 function checkName(place: Place, link: Link, given: string): Difference[] {
   const what = `host interface ${given} was renamed to ${link.name}`
   return link.name === given ? [] : [{ what, steps: [rename(place, link, given)] }]

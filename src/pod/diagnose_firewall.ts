@@ -80,7 +80,7 @@ export function diagnoseFirewall(
   })
 }
 
-/** Many firewalls let ICMP pass and nothing else. */
+/** Returns the flow if all of it is dropped, or all of its TCP and UDP: many firewalls let only ICMP pass. */
 function stoppedFlow(flow: Flow, drops: (packet: FirewallPacket) => boolean): Flow[] {
   if (drops(flow.packet)) return [flow]
   const { subnet, packet } = flow
@@ -106,7 +106,7 @@ function sees(family: FirewallFamily, subnet: Cidr | undefined): boolean {
   return family === 'inet' || family === (subnet.address.family === 4 ? 'ip' : 'ip6')
 }
 
-/** What the node forwards for the pod: to the way out and back, and in mode l3 to its other pods. */
+/** Returns what the node forwards for the pod: to the uplink and back, and in mode l3 to other pods of the node. */
 function routedFlows(spec: PodSpec, entry: Link | undefined, uplinkRoutes: readonly Uplink[]): Flow[] {
   const families = forwardedFamilies(spec)
   return subnetsOf(spec).flatMap((subnet) => {
@@ -158,7 +158,7 @@ function routedFlows(spec: PodSpec, entry: Link | undefined, uplinkRoutes: reado
   })
 }
 
-/** What passes the bridge: seen by the filters of family bridge, and where the bridge asks them, by those of IP. */
+/** Returns what passes the bridge: filters of family bridge see it, and those of IP where the bridge asks them. */
 function bridgedFlows(kernel: Kernel, spec: PodSpec): Flow[] {
   const { bridge } = spec
   const link = bridge && kernel.host().link({ name: bridge.name })
@@ -220,7 +220,7 @@ function describe({ via, family, table, name: chain }: FirewallChain): string {
     : `chain ${chain} of table ${table} of ${legacyTool(family)}`
 }
 
-/** In front of all rules: whatever the chain does with a packet that it decides later is of no account then. */
+/** Returns the commands that accept the flow in front of all rules of the chain. */
 function acceptFlow(chain: FirewallChain, { hook, subnet, uplink }: Flow): string[] {
   if (!subnet) return []
   const isSource = hook !== 'postrouting'
@@ -231,7 +231,7 @@ function acceptFlow(chain: FirewallChain, { hook, subnet, uplink }: Flow): strin
   return rules.map(([words, options]) => insertCommand(chain, words ?? '', options ?? ''))
 }
 
-/** The source or the destination, in the words of nft and of iptables. */
+/** Returns the match of the source or the destination, in the words of nft and of iptables. */
 function acceptedEnd(end: 's' | 'd', subnet: Cidr): [words: string, options: string] {
   const protocol = subnet.address.family === 4 ? 'ip' : 'ip6'
   const text = formatCidr(subnet)
@@ -248,7 +248,7 @@ function insertCommand(
     : `${legacyTool(family)} -t ${table} -I ${chain} ${options} -j ACCEPT`
 }
 
-/** Not by the bridge (`meta ibrname`), which not every kernel can tell. */
+/** Returns the commands that accept frames of the port. A match of the bridge (`meta ibrname`) needs a newer kernel. */
 function acceptPort({ family, table, name: chain, base }: FirewallChain, port: string): string[] {
   const fields = {
     prerouting: ['iifname'],
@@ -265,14 +265,14 @@ function legacyTool(family: FirewallFamily): string {
   return family === 'ip6' ? 'ip6tables-legacy' : 'iptables-legacy'
 }
 
-/** What is known of an interface: nothing of one that may be any. */
+/** The known bits of an interface's name and index; none of one that may be any. */
 type LinkBits = { readonly name?: KnownBits; readonly index?: KnownBits }
 
 function exactly(link: Link | undefined): LinkBits {
   return link ? { name: name(link.name), index: word(link.index) } : {}
 }
 
-/** Of the interfaces of pods the beginning is the same. */
+/** Returns what the host interfaces of all pods have in common: the beginning of the name. */
 function ownLink({ hostIfName }: PodSpec): LinkBits {
   if (!hostIfName.startsWith(VETH)) return {}
   const known = new Uint8Array(LINK_NAME_LENGTH)

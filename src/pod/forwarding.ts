@@ -29,7 +29,7 @@ export function ensureForwarding(host: Netns, spec: PodSpec, others: NodeState, 
   })
 }
 
-/** The families that the node must forward for this pod. */
+/** Returns the families that the node must forward for this pod. */
 export function forwardedFamilies(spec: PodSpec): Family[] {
   return spec.mode === 'l3' || spec.bridge?.isGateway || spec.masquerade ? familiesOf(spec.ips) : []
 }
@@ -46,7 +46,7 @@ export function forwards(host: Netns, family: Family): boolean {
 }
 
 /**
- * The settings that make the node forward a family, in the order of making. What the node itself has by router
+ * Returns the settings that make the node forward a family, in the order of writing. What the node itself has by router
  * advertisements it must not lose: links that live by them believe them also where the node forwards.
  */
 export function forwardingSettings(host: Netns, family: Family): Sysctl[] {
@@ -69,7 +69,7 @@ function forwarding(families: readonly Family[], settings: readonly Sysctl[], wo
 }
 
 /**
- * What the settings change, in the order of restoring. The switch of the node sets that of every link and of new links,
+ * Returns the values that the settings change, in the order of restoring. The switch of the node sets that of every link and of new links,
  * and in family 4 `accept_redirects`; links that believe advertisements do so until the node forwards no more.
  */
 function settingsBefore(host: Netns, family: Family, settings: readonly Sysctl[]): Sysctl[] {

@@ -10,7 +10,7 @@ import type { BridgeSpec, PodIp } from './spec.ts'
 
 const SCOPE_LINK = 253
 
-/** Whose gateway it is. */
+/** The bridge and the pod that need the gateway. */
 type GatewayNeed = { readonly spec: BridgeSpec; readonly ips: readonly PodIp[] }
 
 /**
@@ -69,7 +69,7 @@ export function ensureGatewayRoutes(
   }
 }
 
-/** With the first IPv4 address of a subnet the kernel takes away those that came after it. */
+/** Removes an address. With the first IPv4 address of a subnet the kernel removes those that came after it. */
 function displace(host: Netns, linkIndex: number, cidr: Cidr, undo: UndoStack): void {
   undo.push(() =>
     ignoreErrnos(['EEXIST'], () => host.apply([{ op: 'addAddress', linkIndex, cidr, noDad: true }])),
@@ -90,14 +90,14 @@ function addGateway(host: Netns, linkIndex: number, cidr: Cidr, undo: UndoStack)
   }
 }
 
-/** With the link that carries it an address has gone already; ENXIO: IPv6 has left a link of so small an MTU. */
+/** Removes a gateway address. It is gone already where its link is; ENXIO: the MTU of the link is too small for IPv6. */
 function removeGateway(host: Netns, linkIndex: number, cidr: Cidr): void {
   ignoreErrnos(['EADDRNOTAVAIL', 'ENODEV', 'ENXIO'], () =>
     host.apply([{ op: 'removeAddress', linkIndex, cidr }]),
   )
 }
 
-/** Family 4: any other address. Family 6: one whose network overlaps; link-local ones never. */
+/** Decides whether an address conflicts with the gateway. Family 4: any other does. Family 6: one whose network overlaps; link-local ones never. */
 function inTheWay({ cidr, scope }: LinkAddress, wanted: Cidr): boolean {
   if (cidr.address.family !== wanted.address.family || scope === SCOPE_LINK) return false
   if (bitsOf(cidr.address.family) === 32) return true

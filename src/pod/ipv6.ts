@@ -27,12 +27,12 @@ export function enablePodIpv6(netns: Netns, { name, mtu }: Link): void {
   ignoreErrnos(['ENOENT', ...READ_ONLY], () => netns.writeSysctl(`ipv6/conf/${name}/keep_addr_on_down`, '1'))
 }
 
-/** For a pod with an IPv6 address, whose `lo` is to have `::1`. */
+/** Lets `lo` of a pod with an IPv6 address have `::1`. */
 export function enableLoopbackIpv6(netns: Netns, lo: Link): void {
   if (lo.ipv6Disabled) enable(netns, lo.name, "in the pod's network namespace")
 }
 
-/** The same on the host, for a link that these addresses go to. */
+/** Lets a link of the host have these addresses. */
 export function enableHostIpv6(host: Netns, link: Link, addresses: readonly Cidr[], undo?: UndoStack): void {
   if (!addresses.some(({ address }) => address.family === 6)) return
   if (link.acceptRa === undefined) throw noIpv6(link.mtu)
@@ -48,12 +48,12 @@ export function assertIpv6Possible(host: Netns): void {
   if (value !== '0') enabling('default', 'on the node', () => host.probeSysctl(disableKey('default')))
 }
 
-/** `key` as in the port. */
+/** Returns the key of the setting, as in the kernel port. */
 export function disableKey(ifName: string): string {
   return `ipv6/conf/${ifName}/disable_ipv6`
 }
 
-/** What is said of a node, or a link, that can have no address of IPv6. */
+/** Returns the Fault for a node, or a link, that can have no address of IPv6. */
 export function noIpv6(mtu: number): Fault {
   if (mtu < MIN_MTU) {
     return new Fault(`a link of the pod or its bridge has an MTU of ${mtu}, and IPv6 needs ${MIN_MTU}`, {

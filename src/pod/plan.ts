@@ -68,12 +68,12 @@ function assertMtu({ mtu, ips }: PodSpec): void {
   })
 }
 
-/** The routes that the pod was promised: those that IPAM named, and the default ones of `isDefaultGateway`. */
+/** Returns the routes that the pod was promised: those that IPAM named, and the default ones of `isDefaultGateway`. */
 export function wantedRoutes(spec: PodSpec): readonly PodRoute[] {
   return spec.bridge?.isDefaultGateway ? [...spec.routes, ...missingDefaults(spec)] : spec.routes
 }
 
-/** The gateway that a routed pod uses for one of its addresses. */
+/** Returns the gateway that a routed pod uses for one of its addresses. */
 export function routedGateway(ip: PodIp): Address {
   return ip.gateway ?? FALLBACK_GATEWAY[ip.cidr.address.family]
 }
@@ -139,7 +139,7 @@ function onLinkRoutes(ips: readonly PodIp[], routes: readonly PlannedRoute[]): P
   return gateways.filter((gateway) => !isNear(gateway, ips, routes) && isUsed(gateway)).map(linkRoute)
 }
 
-/** Whether the pod has the address on its link, by one of its own or by a route without a next hop. */
+/** Returns whether the address is on the pod's link, by an address of the pod or by a route without a next hop. */
 function isNear(gateway: Address, ips: readonly PodIp[], routes: readonly PlannedRoute[]): boolean {
   return (
     isLinkLocal6(gateway) ||
@@ -148,7 +148,7 @@ function isNear(gateway: Address, ips: readonly PodIp[], routes: readonly Planne
   )
 }
 
-/** A pod on a bridge has for neighbours who is in its subnets. */
+/** Throws a Fault for a gateway that is not on the pod's link: a bridged pod reaches only its subnets directly. */
 function assertOnLink(
   { dst, gateway }: PlannedRoute,
   ips: readonly PodIp[],
@@ -199,7 +199,7 @@ function podRoute(
   }
 }
 
-/** In the others of a route's numbers 0 says nothing: as in the kernel, and as in the configuration's Go form. */
+/** Returns the numbers of a route that are not 0: 0 means not given, as in the kernel and the configuration's Go form. */
 function chosen({ mtu, advmss, priority, table }: Omit<PodRoute, 'dst' | 'gw' | 'scope'>): Partial<Route> {
   return {
     ...(mtu && { mtu }),
@@ -209,7 +209,7 @@ function chosen({ mtu, advmss, priority, table }: Omit<PodRoute, 'dst' | 'gw' | 
   }
 }
 
-/** A routed pod has no neighbour but the node. */
+/** Throws a Fault for a gateway that is not the node: a routed pod has no other neighbour. */
 function assertReachable({ dst, gateway }: PlannedRoute, gateways: readonly Address[]): void {
   if (!gateway || gateways.some((one) => sameAddress(one, gateway))) return
   const known = gateways.map(formatAddress).join(', ')
@@ -223,14 +223,14 @@ function routeFault(dst: Cidr, gateway: Address, why: string): Fault {
   })
 }
 
-/** What is said twice is done once (plugins#615). */
+/** Returns each route once: IPAM may name one twice (plugins#615). */
 function distinctRoutes(routes: readonly PlannedRoute[]): PlannedRoute[] {
   const textOf = (route: PlannedRoute): string =>
     JSON.stringify(route, (_, value) => (typeof value === 'bigint' ? String(value) : value))
   return distinct(routes, textOf)
 }
 
-/** Default routes that isDefaultGateway asks for: none where the routes have a default of that family. */
+/** Returns the default routes that isDefaultGateway asks for: none where the routes have a default of that family. */
 function missingDefaults({ ips, routes }: PodSpec): PodRoute[] {
   const withGateway = ips.filter((ip) => ip.gateway)
   const firstOfFamily = withGateway.filter(
@@ -259,7 +259,7 @@ function subnetRoutes(ips: readonly PodIp[]): PlannedRoute[] {
   return distinct(subnets, formatCidr).map((dst) => ({ dst }))
 }
 
-/** One outside the subnet brings none of its own along: the node may reach that one otherwise. */
+/** Returns the bridge's addresses. A gateway outside the subnet gets no prefix: the node may reach its network otherwise. */
 function gatewayCidrs(ips: readonly PodIp[]): Cidr[] {
   return distinct(
     ips.flatMap(({ cidr, gateway }) => (gateway ? [gatewayCidr(cidr, gateway)] : [])),

@@ -12,13 +12,13 @@ import { isWritable, restoreSysctl, writingSysctls } from './sysctls.ts'
  * network's router: they keep them.
  */
 
-/** For a link that was just made, before it is up. Nothing is to be done on a host without IPv6. */
+/** Makes a new link ignore router advertisements, before it is up. Does nothing on a host without IPv6. */
 export function refuseAdvertisements(host: Netns, ifName: string): void {
   // The link will be gone when somebody reads this.
   writeRefusal(host, ifName, 'default')
 }
 
-/** The same for one that was there before, as `link` was read. */
+/** Makes a link that was there before ignore router advertisements. */
 export function ensureAdvertisementsRefused(host: Netns, link: Link, undo: UndoStack, ownMac?: Mac): void {
   if (!hearsPods(host, link, ownMac)) return
   undo.push(() => restoreSysctl(host, acceptRaKey(link.name), String(link.acceptRa)))
@@ -26,11 +26,11 @@ export function ensureAdvertisementsRefused(host: Netns, link: Link, undo: UndoS
 }
 
 /**
- * Whether a bridge, or a VLAN link on top of it, may believe what a pod advertises. For one that refuses all, as ours do,
+ * Returns whether a bridge, or a VLAN link on top of it, may believe what a pod advertises. For one that refuses all, as ours do,
  * no question is asked. One that the node itself lives by, with its router behind a port, is to stay as its administrator
  * has made it; `ownMac` is what a bridge of ours would have.
  */
-export function hearsPods(host: Netns, link: Link, ownMac?: Mac): boolean {
+function hearsPods(host: Netns, link: Link, ownMac?: Mac): boolean {
   if (!link.acceptRa) return false
   return link.mac === ownMac || !believes(link) || !host.advertisedLinks().includes(link.index)
 }
@@ -58,7 +58,7 @@ function mustChange(host: Netns, link: Link): boolean {
 }
 
 /**
- * The links that the node lives by, and would not when it forwards IPv6: the kernel drops their default routes at that
+ * Returns the links whose default routes the node would lose when it forwards IPv6: the kernel drops their default routes at that
  * moment, and believes no advertisement from then on, unless `accept_ra` is 2.
  */
 export function advertisementListeners(host: Netns): Link[] {
@@ -75,17 +75,17 @@ export function assertAdvertisementsRefusable(host: Netns): void {
   refusing('default', () => ignoreErrnos(['ENOENT'], () => host.probeSysctl(key)))
 }
 
-/** `key` as in the port. */
+/** Returns the key of the setting, as in the kernel port. */
 export function acceptRaKey(ifName: string): string {
   return `ipv6/conf/${ifName}/accept_ra`
 }
 
-/** Whether the kernel takes anything from an advertisement that comes in by this link. */
+/** Returns whether the kernel uses an advertisement that comes in by this link. */
 function believes({ acceptRa, ipv6Forwarding }: Link): boolean {
   return ipv6Forwarding ? acceptRa === 2 : Boolean(acceptRa)
 }
 
-/** A node whose settings can't be written serves as well, when the link believes nothing as it is. */
+/** Writes the setting. A node whose settings can't be written serves as well, if the link ignores advertisements as it is. */
 function writeRefusal(host: Netns, ifName: string, helpedBy: string): void {
   const key = acceptRaKey(ifName)
   refusing(helpedBy, () => {

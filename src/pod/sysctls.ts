@@ -8,7 +8,7 @@ export function restoreSysctl(netns: Netns, key: string, value: string): void {
   if (now !== undefined && now !== value) ignoreErrnos(['ENOENT'], () => netns.writeSysctl(key, value))
 }
 
-/** Whether a setting can be written, as it can't below a /proc/sys that is read-only. */
+/** Returns whether a setting can be written, which it can't below a read-only /proc/sys. */
 export function isWritable(netns: Netns, key: string): boolean {
   try {
     netns.probeSysctl(key)

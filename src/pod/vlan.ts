@@ -4,13 +4,13 @@ import type { UndoStack } from '../core/undo.ts'
 import type { Link, Netns } from '../kernel/kernel.ts'
 import { ensureAdvertisementsRefused, refuseAdvertisements } from './router_advertisements.ts'
 
-/** The name of the link that carries the gateway of a VLAN: `cni0.100`. */
+/** Returns the name of the link that carries the gateway of a VLAN: `cni0.100`. */
 export function gatewayVlanName(bridge: string, vlan: number): string {
   return `${bridge}.${vlan}`
 }
 
 /**
- * The gateway of an access VLAN: a VLAN link on top of the bridge, with the bridge itself a tagged member. It stays when
+ * Ensures the link for the gateway of an access VLAN, on top of the bridge, with the bridge itself a tagged member. It stays when
  * the last pod goes, as the bridge and its addresses do. (The reference plugin uses a second veth pair for it, of the
  * same name, which is as good: a VLAN link does the same with one device less.)
  */
@@ -28,17 +28,17 @@ export function ensureGatewayVlan(host: Netns, bridge: Link, vlan: number, undo:
   })
 }
 
-/** Whether a link is the VLAN link of this number on this bridge. */
+/** Returns whether a link is the VLAN link of this number on this bridge. */
 function isVlanOf(bridge: Link | undefined, vlan: number, link: Link): boolean {
   return bridge !== undefined && link.vlan?.parent === bridge.index && link.vlan.id === vlan
 }
 
-/** Whether the bridge is in the VLAN itself: without that a link on top of it hears nothing. */
+/** Returns whether the bridge itself is a member of the VLAN: otherwise a link on top of it receives nothing. */
 function isMember(host: Netns, bridge: Link, vlan: number): boolean {
   return host.portVlans(bridge.index).some(({ from, to }) => from <= vlan && vlan <= to)
 }
 
-/** Of the reference plugin it would be one end of a veth pair, whose other end is a port in the VLAN. */
+/** Uses a link that is there. The reference plugin has one end of a veth pair, whose other end is a port in the VLAN. */
 function adoptGatewayVlan(host: Netns, bridge: Link, vlan: number, link: Link, undo: UndoStack): Link {
   if (link.kind !== 'vlan' && link.kind !== 'veth') {
     throw noGateway(link, `a ${link.kind || 'plain device'}`)
