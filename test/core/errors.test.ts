@@ -94,7 +94,7 @@ describe('collecting faults', () => {
       },
     ])
     expect(done).toEqual([1, 3])
-    expect(faults.map(({ message }) => message)).toEqual(['two', 'Error: four'])
+    expect(faults.map(({ message }) => message)).toEqual(['two', 'four'])
     expect(faults[0]?.errno).toBe('EIO')
   })
 })
