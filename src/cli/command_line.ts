@@ -3,10 +3,12 @@ import { VERSION } from '../core/version.ts'
 import type { Command, CommandContext } from './command.ts'
 import { INSTALL } from './install.ts'
 import { allOptions, parseOptions, UsageFault, unknownWord } from './options.ts'
+import { UNINSTALL } from './uninstall.ts'
 
 /** Every command. To add one, write its file and add its line. */
 const COMMANDS: Readonly<Record<string, Command>> = {
   install: INSTALL,
+  uninstall: UNINSTALL,
 }
 
 const HELP = ['--help', '-h', 'help']

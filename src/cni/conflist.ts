@@ -76,6 +76,12 @@ export function mergeConflist(wanted: Conflist, present: Conflist | undefined): 
   return { ...Object.fromEntries(kept), ...wanted, plugins }
 }
 
+/** Returns the list without the plugins of these types; undefined if no other plugin is in it. */
+export function withoutPlugins(list: Conflist, types: readonly string[]): Conflist | undefined {
+  const plugins = list.plugins.filter(({ type }) => !types.includes(type))
+  return plugins.length === 0 ? undefined : { ...list, plugins }
+}
+
 /** Returns whether two JSON values say the same, whatever the order of their keys. */
 export function isSameJson(one: unknown, other: unknown): boolean {
   return canonical(one) === canonical(other)

@@ -16,7 +16,7 @@ describe('the command line', () => {
     expect(run('--version')).toMatchObject({ exitCode: 0, stdout: `bowline ${VERSION}` })
   })
 
-  it.each(['install'])('shows the options of %s, with examples', (command) => {
+  it.each(['install', 'uninstall'])('shows the options of %s, with examples', (command) => {
     const { exitCode, stdout } = run(command, '--help')
     expect(exitCode).toBe(0)
     expect(stdout).toMatch(/--bin-dir DIR +\S[\s\S]*--json +\S[\s\S]*Examples:\n {2}bowline /)

@@ -49,12 +49,19 @@ beforeEach(async () => {
 })
 afterAll(() => rmSync(work, { recursive: true }))
 
-async function install(
+type Printed = { exitCode: number; json: Record<string, unknown> }
+
+function install(executable: string, prefix: readonly string[] = []): Promise<Printed> {
+  return runCommand(executable, 'install', prefix)
+}
+
+async function runCommand(
   executable: string,
+  command: string,
   prefix: readonly string[] = [],
-): Promise<{ exitCode: number; json: Record<string, unknown> }> {
+): Promise<Printed> {
   const flags = ['--json', '--bin-dir', binDir, '--conf-dir', confDir, '--conf', conf]
-  const child = Bun.spawn([...prefix, executable, 'install', ...flags], {
+  const child = Bun.spawn([...prefix, executable, command, ...flags], {
     stdout: 'pipe',
     stderr: 'inherit',
     env: { PATH: process.env['PATH'] },
@@ -85,6 +92,24 @@ describe('install', () => {
         await runPlugin({ command, config: CONFIG, program, containerId: 'a', netns: pods[0]?.path ?? '' }),
       ).toMatchObject({ exitCode: 0 })
     expect(await install(BOWLINE)).toMatchObject({ json: { program: 'unchanged', conflist: 'unchanged' } })
+  })
+
+  it('is undone by uninstall, but not while a pod is attached', async () => {
+    await install(BOWLINE)
+    const call = (command: 'ADD' | 'DEL') =>
+      runPlugin({ command, config: CONFIG, program, containerId: 'a', netns: pods[0]?.path ?? '' })
+    await call('ADD')
+    expect(await runCommand(BOWLINE, 'uninstall')).toMatchObject({
+      exitCode: 1,
+      json: { error: { message: expect.stringContaining(': 1') } },
+    })
+    expect(installed(BOWLINE)).toBe(true)
+    await call('DEL')
+    expect(await runCommand(program, 'uninstall')).toMatchObject({
+      exitCode: 0,
+      json: { program: 'removed', conflist: 'removed' },
+    })
+    expect([filesIn(binDir), filesIn(confDir)]).toEqual([[], []])
   })
 
   it(`replaces the program ${REPLACEMENTS} times under ADDs and DELs, none of which fails`, async () => {

@@ -1,0 +1,85 @@
+import { parseConflist, printConflist, readableConflist, withoutPlugins } from '../cni/conflist.ts'
+import { Code, Fault } from '../core/errors.ts'
+import { textBytes } from '../core/text.ts'
+import type { Command, CommandContext, Options } from './command.ts'
+import {
+  INSTALL_OPTIONS,
+  IPAM_LINK,
+  type Places,
+  PROGRAM,
+  placesOf,
+  readConf,
+  report,
+  withInstallLock,
+} from './installation.ts'
+
+/** Takes away what `install` has put there, and nothing of anybody else. */
+export const UNINSTALL: Command = {
+  summary: 'take the plugin and its configuration off this node',
+  options: {
+    ...INSTALL_OPTIONS,
+    conf: { value: 'FILE', help: 'the list that was installed: all its plugins go, not only bowline' },
+    force: { help: 'even if pods are attached, which then cannot be removed without the program' },
+  },
+  examples: [
+    ['bowline uninstall', 'on a drained node'],
+    ['bowline uninstall --force', 'on a node that is thrown away'],
+  ],
+  run: uninstall,
+}
+
+function uninstall(options: Options, context: CommandContext): number {
+  const places = placesOf(options)
+  const source = options['conf']
+  const types =
+    source === undefined
+      ? [PROGRAM]
+      : parseConflist(readConf(source, context), source).plugins.map(({ type }) => type)
+  if (options['force'] === undefined) assertUnused(context)
+  const [{ conflist, left }, program] = withInstallLock(context, () => [
+    removeConflist(types, places, context),
+    removeProgram(places, context),
+  ])
+  return report({ program, conflist, warnings: warningsFor(left, places) }, places, options, context)
+}
+
+/** Without the program no runtime can remove a pod: it would stay for ever, in the state "Terminating". */
+function assertUnused({ countAttachments }: CommandContext): void {
+  const count = countAttachments()
+  if (count === 0) return
+  throw new Fault(`pods are attached to the network of this node: ${count}`, {
+    code: Code.tryLater,
+    hint: 'Drain the node (kubectl drain NODE --ignore-daemonsets), or add --force.',
+  })
+}
+
+/** `changed`: plugins of others stay in it. */
+type Removal = 'removed' | 'absent' | 'changed'
+
+/** First, so that the runtime starts no pod with what is about to go. */
+function removeConflist(
+  types: readonly string[],
+  { conflist }: Places,
+  { files }: CommandContext,
+): { conflist: Removal; left: readonly string[] } {
+  const text = files.readForeign(conflist)
+  const list = readableConflist(text)
+  const rest = list && withoutPlugins(list, types)
+  if (!rest) return { conflist: files.remove(conflist) ? 'removed' : 'absent', left: [] }
+  const left = rest.plugins.map(({ type }) => type)
+  if (left.length === list.plugins.length) return { conflist: 'absent', left }
+  files.publish(conflist, textBytes(printConflist(rest)), files.modeOf(conflist) ?? 0o644)
+  return { conflist: 'changed', left }
+}
+
+function removeProgram({ binDir }: Places, { files }: CommandContext): Removal {
+  const removed = [IPAM_LINK, PROGRAM].map((name) => files.remove(`${binDir}/${name}`))
+  return removed.some(Boolean) ? 'removed' : 'absent'
+}
+
+function warningsFor(left: readonly string[], { conflist }: Places): string[] {
+  if (left.length === 0) return []
+  return [
+    `${conflist} stays with plugins of others (${left.join(', ')}), which alone give pods no network; if nobody needs it, run: rm ${conflist}`,
+  ]
+}
