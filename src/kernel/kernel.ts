@@ -1,7 +1,7 @@
 import type { Address, Cidr, Family } from '../core/address.ts'
 import type { Mac } from '../core/mac.ts'
 import type { FirewallChain } from './firewall/chain.ts'
-import type { NftChain, NftCommand, NftElement, NftMapRef, NftOwnElementRef } from './nftables/commands.ts'
+import type { Nftables } from './nftables.ts'
 
 /**
  * The kernel port: two synchronous interfaces, a kernel and a network namespace, with value types for links, addresses,
@@ -16,24 +16,10 @@ export interface Kernel {
    * `Code.invalidNetns` when it is not a network namespace. The caller closes it.
    */
   openNetns(path: string): Netns
-  /**
-   * Applies the commands to the host's nftables as one transaction: all or nothing. Throws the first refusal. A kernel
-   * without nftables holds nothing: a removal is refused with ENOENT, all else with EOPNOTSUPP.
-   */
-  nft(commands: readonly NftCommand[]): void
-  /** Reports whether a set or map of the host holds this key. False as well when the table or set is missing. */
-  hasNftElement(element: NftOwnElementRef): boolean
-  /**
-   * Reports whether the host has this chain, at its hook (none: not a base chain) and with its rules in their order. Rules of
-   * others may stand between them.
-   */
-  hasNftChain(chain: NftChain): boolean
+  /** The packet filter of the host. */
+  readonly nftables: Nftables
   /** Waits for a number of milliseconds. */
   pause(ms: number): void
-  /** All elements of a map, in no order. Empty as well when the table or map is missing. */
-  nftElements(map: NftMapRef): NftElement[]
-  /** Asks nftables a question that changes nothing. Throws the refusal: of a kernel without it, or for want of rights. */
-  probeNft(): void
   /** All packet filters of the host, of every program: those of nftables, and those of the older iptables. */
   firewall(): FirewallChain[]
   /** Changes whenever the machine boots: /proc/sys/kernel/random/boot_id. */

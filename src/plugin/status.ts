@@ -63,7 +63,7 @@ function probeKernel({ ipMasq, macspoofchk }: NetworkConfig, kernel: Kernel): vo
   )
   const key = ipMasq ? 'ipMasq' : 'macspoofchk'
   if (!ipMasq && !macspoofchk) return
-  withAction(`use nftables, which the key "${key}" needs`, () => kernel.probeNft(), {
+  withAction(`use nftables, which the key "${key}" needs`, () => kernel.nftables.probe(), {
     hint: `Load the kernel module nf_tables (modprobe nf_tables) and run with CAP_NET_ADMIN, or remove "${key}".`,
   })
 }

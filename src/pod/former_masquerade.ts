@@ -1,48 +1,54 @@
-import type { Family } from '../core/address.ts'
+import type { Address, Family } from '../core/address.ts'
 import { ignoreErrnos } from '../core/errors.ts'
 import type { Kernel } from '../kernel/kernel.ts'
-import type { NftCommand, NftElement } from '../kernel/nftables/commands.ts'
+import { ipAddress } from '../kernel/nftables/datatypes.ts'
+import {
+  type NftCommand,
+  type NftElement,
+  type NftSet,
+  type NftTable,
+  removeChain,
+  removeElements,
+} from '../kernel/nftables/objects.ts'
+import { type NftVerdict, verdict } from '../kernel/nftables/verdict.ts'
 
 /*
  * Versions before masquerading was once a subnet had an element for each pod, in two maps and a base chain of their own.
  * They go on working until the first change that the new version makes; from then on its subnets do for those pods too.
  */
-const TABLE = 'bowline'
+const TABLE: NftTable = { family: 'inet', name: 'bowline' }
 const FAMILIES: readonly Family[] = [4, 6]
 const BASE = 'postrouting'
 const CHAIN_PREFIX = 'net-'
 
 /** Returns the elements that an older version made, one for each address of a pod. */
-export function listFormer(kernel: Kernel): NftElement[] {
-  return FAMILIES.flatMap((family) => kernel.nftElements({ table: TABLE, map: mapOf(family) }))
+export function listFormer({ nftables }: Kernel): NftElement<Address, NftVerdict>[] {
+  return FAMILIES.flatMap((family) => nftables.elements(mapOf(family)))
 }
 
 /** Returns the commands that remove those elements and the chains that they lead to. */
-export function removalOfFormer(kernel: Kernel, elements: readonly NftElement[]): NftCommand[] {
+export function removalOfFormer(
+  kernel: Kernel,
+  elements: readonly NftElement<Address, NftVerdict>[],
+): NftCommand[] {
   if (elements.length === 0) return []
   const chains = kernel
     .firewall()
-    .filter(({ via, family, table }) => via === 'nftables' && family === 'inet' && table === TABLE)
-    .map(({ name }) => name)
-    .filter((name) => name === BASE || name.startsWith(CHAIN_PREFIX))
+    .filter(({ via, family, table }) => via === 'nftables' && family === TABLE.family && table === TABLE.name)
+    .filter(({ name }) => name === BASE || name.startsWith(CHAIN_PREFIX))
   return [
-    ...elements.map(({ table, map, key }): NftCommand => ({ op: 'removeElement', table, map, key })),
-    ...chains.flatMap((chain): NftCommand[] => [
-      { op: 'flushChain', table: TABLE, chain },
-      { op: 'removeChain', table: TABLE, chain },
-    ]),
+    ...elements.map(({ key }) => removeElements(mapOf(key.family), { key })),
+    ...chains.flatMap(({ name }) => removeChain({ table: TABLE, name })),
   ]
 }
 
 /** Removes their maps. In a transaction of its own: until one is over, the kernel counts what it removes. */
-export function removeFormerMaps(kernel: Kernel): void {
+export function removeFormerMaps({ nftables }: Kernel): void {
   for (const family of FAMILIES) {
-    ignoreErrnos(['ENOENT', 'EBUSY'], () =>
-      kernel.nft([{ op: 'removeMap', table: TABLE, map: mapOf(family) }]),
-    )
+    ignoreErrnos(['ENOENT', 'EBUSY'], () => nftables.apply([{ op: 'removeSet', set: mapOf(family) }]))
   }
 }
 
-function mapOf(family: Family): string {
-  return `masquerade${family}`
+function mapOf(family: Family): NftSet<Address, NftVerdict> {
+  return { table: TABLE, name: `masquerade${family}`, key: ipAddress(family), data: verdict }
 }

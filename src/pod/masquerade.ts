@@ -1,37 +1,40 @@
-import {
-  addressBytes,
-  addressFromBytes,
-  type Cidr,
-  contains,
-  type Family,
-  formatCidr,
-  networkOf,
-  sameCidr,
-} from '../core/address.ts'
+import { type Cidr, contains, type Family, formatCidr, networkOf, sameCidr } from '../core/address.ts'
 import { ignoreErrnos } from '../core/errors.ts'
 import { distinct } from '../core/text.ts'
 import type { Kernel } from '../kernel/kernel.ts'
-import type { NftChain, NftCommand, NftElementRef, NftExpression } from '../kernel/nftables/commands.ts'
+import { ipPrefix } from '../kernel/nftables/datatypes.ts'
+import { vmap } from '../kernel/nftables/expressions/lookup.ts'
+import { masquerade } from '../kernel/nftables/expressions/masquerade.ts'
+import { within } from '../kernel/nftables/expressions/match.ts'
+import { daddr, saddr } from '../kernel/nftables/expressions/payload.ts'
+import { back } from '../kernel/nftables/expressions/verdicts.ts'
+import {
+  type NftChain,
+  type NftCommand,
+  type NftElement,
+  type NftSet,
+  type NftTable,
+  removeChain,
+  removeElements,
+} from '../kernel/nftables/objects.ts'
+import { type NftVerdict, verdict } from '../kernel/nftables/verdict.ts'
 import type { Desired } from '../state/desired.ts'
 import { createNft } from '../state/nft.ts'
 
 /*
- * Masquerading is said once a subnet, however many pods are in it:
+ * Masquerading is written once a subnet, however many pods are in it:
  *   masquerade-pods:    ip saddr vmap @subnets4      one look-up a packet (and the same for family 6)
  *   subnets4:           10.1.0.0/24 : goto subnet-10.1.0.0/24
  *   subnet-10.1.0.0/24: ip daddr 10.1.0.0/24 return; ip daddr 224.0.0.0/4 return; masquerade
  * An ADD asks for the element of its subnet, and writes only if it is missing. The kernel takes no prefix that overlaps
  * another one: of two subnets, one within the other, the map has the wider.
  */
-const TABLE = 'bowline'
+const TABLE: NftTable = { family: 'inet', name: 'bowline' }
 const SOURCE_NAT = 100
 const FAMILIES: readonly Family[] = [4, 6]
-const MAPS = { 4: 'subnets4', 6: 'subnets6' }
-const BASE: NftChain = {
-  table: TABLE,
-  chain: 'masquerade-pods',
-  hook: { type: 'nat', hook: 'postrouting', priority: SOURCE_NAT },
-  rules: FAMILIES.map((family) => [{ match: 'saddrVmap', family, map: MAPS[family] }]),
+const MAPS: Record<Family, NftSet<Cidr, NftVerdict>> = {
+  4: { table: TABLE, name: 'subnets4', key: ipPrefix(4), data: verdict },
+  6: { table: TABLE, name: 'subnets6', key: ipPrefix(6), data: verdict },
 }
 /** 224.0.0.0/4 and ff00::/8. Not parsed: that would cost every call of the plugin, also one without masquerading. */
 const MULTICAST: Record<Family, Cidr> = {
@@ -52,23 +55,18 @@ export function masqueradedSubnet(cidr: Cidr, network: string): MasqueradedSubne
 }
 
 /** Returns whether each of these addresses (with the prefix of its subnet) has an element for its very subnet. */
-export function isMasqueraded(kernel: Kernel, cidrs: readonly Cidr[]): boolean {
-  return cidrs.every((cidr) => {
-    const subnet = networkOf(cidr)
-    return kernel.hasNftElement({ ...elementRef(subnet), ofChain: chainName(subnet) })
-  })
+export function isMasqueraded({ nftables }: Kernel, cidrs: readonly Cidr[]): boolean {
+  return cidrs.every((cidr) => nftables.hasElement(MAPS[cidr.address.family], elementOf(networkOf(cidr))))
 }
 
 /** Returns all subnets that are masqueraded on the node. */
-export function listMasquerade(kernel: Kernel): MasqueradedSubnet[] {
-  const elements = FAMILIES.flatMap((family) => kernel.nftElements({ table: TABLE, map: MAPS[family] }))
-  return elements.flatMap(({ key, goto, comment = '' }) => {
-    if (!goto.startsWith(CHAIN_PREFIX)) return []
-    const prefix = Number(goto.slice(goto.lastIndexOf('/') + 1))
-    return [
-      { subnet: { address: addressFromBytes(key), prefix }, network: comment.slice(COMMENT_PREFIX.length) },
-    ]
-  })
+export function listMasquerade({ nftables }: Kernel): MasqueradedSubnet[] {
+  return FAMILIES.flatMap((family) => nftables.elements(MAPS[family])).flatMap(
+    ({ key: subnet, data, comment = '' }) => {
+      const isOurs = typeof data === 'object' && 'goto' in data && data.goto.startsWith(CHAIN_PREFIX)
+      return isOurs ? [{ subnet, network: comment.slice(COMMENT_PREFIX.length) }] : []
+    },
+  )
 }
 
 /**
@@ -76,18 +74,18 @@ export function listMasquerade(kernel: Kernel): MasqueradedSubnet[] {
  * The caller holds the lock of masquerading.
  */
 export function replaceMasquerade(
-  kernel: Kernel,
+  { nftables }: Kernel,
   present: readonly MasqueradedSubnet[],
   wanted: readonly MasqueradedSubnet[],
   more: readonly NftCommand[] = [],
 ): void {
   const { outer, gone, missing } = compareSubnets(present, wanted)
   const unused = gone.filter(({ subnet }) => !outer.some((other) => sameCidr(other.subnet, subnet)))
-  kernel.nft([
-    ...gone.map(({ subnet }): NftCommand => ({ op: 'removeElement', ...elementRef(subnet) })),
+  nftables.apply([
+    ...gone.map(removeElement),
     ...(missing.length > 0 ? createNft([baseObject()]) : []),
     ...createNft(missing.flatMap((one) => subnetObjects(one, []))),
-    ...unused.flatMap(({ subnet }) => removeChain(chainName(subnet))),
+    ...unused.flatMap(({ subnet }) => removeChain(subnetChain(subnet))),
     ...more,
   ])
 }
@@ -102,24 +100,22 @@ export function holdsMasquerade(
 }
 
 /** Returns whether the node has what all subnets have in common. */
-export function hasMasquerade(kernel: Kernel): boolean {
-  return kernel.hasNftChain(BASE)
+export function hasMasquerade({ nftables }: Kernel): boolean {
+  return nftables.hasChain(baseChain())
 }
 
 /**
  * Removes what all subnets have in common, and the table when nothing else is in it; before that the chains of these
  * subnets, in case that somebody has removed their elements. The caller holds the lock of masquerading.
  */
-export function removeUnusedMasquerade(kernel: Kernel, subnets: readonly Cidr[]): void {
-  for (const name of new Set(subnets.map((cidr) => chainName(networkOf(cidr))))) {
-    ignoreErrnos(['ENOENT', 'EBUSY'], () => kernel.nft(removeChain(name)))
+export function removeUnusedMasquerade({ nftables }: Kernel, subnets: readonly Cidr[]): void {
+  for (const subnet of distinct(subnets.map(networkOf), formatCidr)) {
+    ignoreErrnos(['ENOENT', 'EBUSY'], () => nftables.apply(removeChain(subnetChain(subnet))))
   }
   ignoreErrnos(['ENOENT', 'EBUSY'], () =>
-    kernel.nft([
-      ...removeChain(BASE.chain),
-      ...FAMILIES.map(
-        (family): NftCommand => ({ op: 'removeMap', table: TABLE, map: MAPS[family], elements: true }),
-      ),
+    nftables.apply([
+      ...removeChain(baseChain()),
+      ...FAMILIES.map((family): NftCommand => ({ op: 'removeSet', set: MAPS[family], elements: true })),
       { op: 'removeTable', table: TABLE },
     ]),
   )
@@ -158,18 +154,10 @@ function isSame(a: MasqueradedSubnet, b: MasqueradedSubnet): boolean {
 function baseObject(): Desired {
   return {
     kind: 'nftChain',
-    chain: BASE,
+    chain: baseChain(),
     base: [
       { op: 'ensureTable', table: TABLE },
-      ...FAMILIES.map(
-        (family): NftCommand => ({
-          op: 'ensureMap',
-          table: TABLE,
-          map: MAPS[family],
-          key: family === 4 ? 'ipv4_addr' : 'ipv6_addr',
-          interval: true,
-        }),
-      ),
+      ...FAMILIES.map((family): NftCommand => ({ op: 'ensureSet', set: MAPS[family] })),
     ],
     otherwise: 'the rules that masquerade pods are missing in table inet bowline',
   }
@@ -181,51 +169,55 @@ function subnetObjects(
 ): Desired[] {
   const chain = subnetChain(subnet)
   const text = formatCidr(subnet)
-  const within = present.filter((one) => contains(subnet, one.subnet.address))
   return [
     {
       kind: 'nftChain',
       chain,
-      otherwise: `the rules that masquerade ${text} are missing in nftables chain ${chain.chain}`,
+      otherwise: `the rules that masquerade ${text} are missing in nftables chain ${chain.name}`,
     },
     {
       kind: 'nftElement',
-      element: { ...elementRef(subnet), goto: chain.chain, comment: `${COMMENT_PREFIX}${network}` },
-      obstacles: within.map((one): NftCommand => ({ op: 'removeElement', ...elementRef(one.subnet) })),
+      set: MAPS[subnet.address.family],
+      element: { ...elementOf(subnet), comment: `${COMMENT_PREFIX}${network}` },
+      obstacles: present.filter((one) => contains(subnet, one.subnet.address)).map(removeElement),
       otherwise: `${text} is not masqueraded: its nftables element`,
     },
   ]
 }
 
-/** What leaves a subnet. What stays in it, and multicast, keeps its source. */
-function subnetChain(subnet: Cidr): NftChain {
+function baseChain(): NftChain {
   return {
     table: TABLE,
-    chain: chainName(subnet),
+    name: 'masquerade-pods',
+    hook: { type: 'nat', hook: 'postrouting', priority: SOURCE_NAT },
+    rules: FAMILIES.map((family) => [vmap(saddr(family), MAPS[family])]),
+  }
+}
+
+/** What stays in the subnet, and multicast, keeps its source. */
+function subnetChain(subnet: Cidr): NftChain {
+  const { family } = subnet.address
+  const destination = daddr(family)
+  return {
+    table: TABLE,
+    name: chainName(subnet),
     rules: [
-      [daddr(subnet), { verdict: 'return' }],
-      [daddr(MULTICAST[subnet.address.family]), { verdict: 'return' }],
-      [{ verdict: 'masquerade' }],
+      [within(destination, subnet), back],
+      [within(destination, MULTICAST[family]), back],
+      [masquerade],
     ],
   }
 }
 
-/** Colons are for nft: a person could not type the name of the chain. */
+/** nft reads no name with colons. */
 function chainName(subnet: Cidr): string {
   return `${CHAIN_PREFIX}${formatCidr(subnet).replaceAll(':', '-')}`
 }
 
-function removeChain(chain: string): NftCommand[] {
-  return [
-    { op: 'flushChain', table: TABLE, chain },
-    { op: 'removeChain', table: TABLE, chain },
-  ]
+function removeElement({ subnet }: MasqueradedSubnet): NftCommand {
+  return removeElements(MAPS[subnet.address.family], { key: subnet })
 }
 
-function elementRef({ address, prefix }: Cidr): NftElementRef {
-  return { table: TABLE, map: MAPS[address.family], key: addressBytes(address), prefix }
-}
-
-function daddr({ address, prefix }: Cidr): NftExpression {
-  return { match: 'daddr', family: address.family, address: addressBytes(address), prefix }
+function elementOf(subnet: Cidr): NftElement<Cidr, NftVerdict> {
+  return { key: subnet, data: { goto: chainName(subnet) } }
 }

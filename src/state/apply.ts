@@ -8,7 +8,7 @@ import { indexIn, type Observed } from './observe.ts'
  * or nftables comes next, and behind a new link, whose index is needed from then on. Throws the first refusal.
  */
 export function apply(
-  kernel: Pick<Kernel, 'nft'>,
+  kernel: Pick<Kernel, 'nftables'>,
   differences: readonly Difference[],
   observed: Observed,
 ): void {
@@ -22,7 +22,7 @@ export function apply(
   const run = (action: Action): void => {
     if ('nft' in action) {
       flush()
-      kernel.nft(action.nft)
+      kernel.nftables.apply(action.nft)
       return
     }
     const { place } = action

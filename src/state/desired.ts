@@ -1,7 +1,7 @@
 import type { Address, Cidr } from '../core/address.ts'
 import type { Mac } from '../core/mac.ts'
 import type { Change, Netns, PortOptions, PortVlan, Route } from '../kernel/kernel.ts'
-import type { NftChain, NftCommand, NftElement } from '../kernel/nftables/commands.ts'
+import type { NftChain, NftCommand, NftElement, NftSet } from '../kernel/nftables/objects.ts'
 
 /*
  * Kernel objects that must exist, as values. A list of them is in the order of creation: what is needed comes before
@@ -109,10 +109,11 @@ export type DesiredNftChain = {
   readonly base?: readonly NftCommand[]
 }
 
-/** An element of a verdict map that must lead to its chain. */
+/** An element of a set or map, with its data. */
 export type DesiredNftElement = {
   readonly kind: 'nftElement'
-  readonly element: NftElement
+  readonly set: NftSet<unknown, unknown>
+  readonly element: NftElement<unknown, unknown>
   /** What is said before `is missing` or `leads elsewhere`. */
   readonly otherwise: string
   /** The removal of what stands in the way when it is missing: of elements of an interval map that overlap with it. */

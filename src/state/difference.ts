@@ -1,6 +1,6 @@
 import { formatAddress, formatCidr, sameAddress, sameCidr } from '../core/address.ts'
 import { AddressFlag, type Link, type PortVlan } from '../kernel/kernel.ts'
-import type { NftCommand } from '../kernel/nftables/commands.ts'
+import { removeElements } from '../kernel/nftables/objects.ts'
 import { createOn } from './create.ts'
 import type { Desired, DesiredLink, DesiredNftChain, DesiredNftElement } from './desired.ts'
 import {
@@ -223,9 +223,8 @@ function judgeChain(object: DesiredNftChain, { nft }: Observed): Difference[] {
 function judgeElement(object: DesiredNftElement, { nft }: Observed): Difference[] {
   const state = nft.get(object)
   if (state === 'present') return []
-  const { element, obstacles = [], otherwise } = object
-  const { goto: _, comment: __, ...ref } = element
-  const other: NftCommand[] = state === 'other' ? [{ op: 'removeElement', ...ref }] : []
+  const { set, element, obstacles = [], otherwise } = object
+  const other = state === 'other' ? [removeElements(set, { key: element.key })] : []
   const what = `${otherwise} ${state === 'other' ? 'leads elsewhere' : 'is missing'}`
   return [{ what, steps: [nftStep([...obstacles, ...other, ...createNft([object])])] }]
 }

@@ -1,8 +1,8 @@
 import { formatAddress, formatCidr } from '../core/address.ts'
 import { quote, type Sysctl, sysctlCommand } from '../core/shell.ts'
 import type { Change, LinkRef, PortVlan, Route } from '../kernel/kernel.ts'
-import type { NftCommand } from '../kernel/nftables/commands.ts'
 import { describeNftCommand } from '../kernel/nftables/describe.ts'
+import type { NftCommand } from '../kernel/nftables/objects.ts'
 import type { Place, PlannedRoute } from './desired.ts'
 
 /** Something that is not as it should be, in words, with the steps that end it, in order; none where no step can. */

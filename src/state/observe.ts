@@ -1,4 +1,5 @@
 import type { Kernel, Link, LinkAddress, Neighbour, PortVlan, Route } from '../kernel/kernel.ts'
+import type { Nftables } from '../kernel/nftables.ts'
 import type { Desired, DesiredNftElement, DesiredSysctl, Place } from './desired.ts'
 
 /** What there is of the desired objects. */
@@ -25,15 +26,15 @@ export type PlaceState = {
 
 /** Asks the kernel about these objects, each question once. Links that are known already are not asked for. */
 export function observe(
-  kernel: Pick<Kernel, 'hasNftChain' | 'hasNftElement'>,
+  { nftables }: Pick<Kernel, 'nftables'>,
   desired: readonly Desired[],
   known: ReadonlyMap<Place, readonly Link[]> = new Map(),
 ): Observed {
   const places = new Map<Place, PlaceState>()
   const nft = new Map<Desired, NftState>()
   for (const object of desired) {
-    if (object.kind === 'nftChain') nft.set(object, kernel.hasNftChain(object.chain) ? 'present' : 'missing')
-    else if (object.kind === 'nftElement') nft.set(object, elementState(kernel, object))
+    if (object.kind === 'nftChain') nft.set(object, nftables.hasChain(object.chain) ? 'present' : 'missing')
+    else if (object.kind === 'nftElement') nft.set(object, elementState(nftables, object))
     else {
       const state = places.get(object.place) ?? newState(known.get(object.place))
       places.set(object.place, state)
@@ -129,9 +130,8 @@ function once<K, V>(known: Map<K, V>, key: K, ask: () => V): V {
   return known.get(key) as V
 }
 
-function elementState(kernel: Pick<Kernel, 'hasNftElement'>, { element }: DesiredNftElement): NftState {
-  const { goto, comment: _, ...ref } = element
-  if (kernel.hasNftElement({ ...ref, ofChain: goto })) return 'present'
-  // Of an interval map the kernel shows the element that holds the key, whatever its prefix is.
-  return ref.prefix === undefined && kernel.hasNftElement(ref) ? 'other' : 'missing'
+function elementState(nftables: Nftables, { set, element }: DesiredNftElement): NftState {
+  if (nftables.hasElement(set, element)) return 'present'
+  // Of an interval set the kernel shows the element that holds the key, whatever its own interval is.
+  return !set.key.last && nftables.hasElement(set, { key: element.key }) ? 'other' : 'missing'
 }

@@ -2,19 +2,6 @@ import { Code, Fault } from '../../src/core/errors.ts'
 import type { Mac } from '../../src/core/mac.ts'
 import type { FirewallChain } from '../../src/kernel/firewall/chain.ts'
 import type { Kernel, Netns } from '../../src/kernel/kernel.ts'
-import type {
-  NftChain,
-  NftCommand,
-  NftElement,
-  NftMapRef,
-  NftOwnElementRef,
-} from '../../src/kernel/nftables/commands.ts'
-import {
-  describeChain,
-  describeElement,
-  describeMap,
-  describeNftCommand,
-} from '../../src/kernel/nftables/describe.ts'
 import { makeLinkLocals } from './kernel/addresses.ts'
 import { dumpNamespace, type NamespaceDump } from './kernel/dump.ts'
 import { destroyLink, LOOPBACK_MTU, register } from './kernel/links.ts'
@@ -52,7 +39,7 @@ export function createFakeKernel(options: FakeKernelOptions = {}): FakeKernel {
 
 export class FakeKernel implements Kernel {
   readonly steps: Steps
-  readonly #nft = new FakeNft()
+  readonly nftables: FakeNft
   /** Handles of the running process, without that of the host. */
   readonly #handles = new Set<FakeNetns>()
   readonly #namespaces = new Set<Namespace>()
@@ -66,6 +53,7 @@ export class FakeKernel implements Kernel {
   constructor({ duplicateDetectionMs = 0, steps = new Steps() }: FakeKernelOptions) {
     this.#clock = { nowMs: 0, duplicateDetectionMs }
     this.steps = steps
+    this.nftables = new FakeNft(steps)
     this.#hostNamespace = this.#createNamespace(undefined)
     this.#host = this.#handleOf(this.#hostNamespace, () => {})
   }
@@ -89,32 +77,11 @@ export class FakeKernel implements Kernel {
     })
   }
 
-  nft(commands: readonly NftCommand[]): void {
-    const what = commands.map(describeNftCommand).join('; ')
-    this.steps.run(what, () => this.#nft.commit(commands))
-  }
-
-  hasNftElement(element: NftOwnElementRef): boolean {
-    return this.steps.run(`read element ${describeElement(element)}`, () => this.#nft.has(element))
-  }
-
-  hasNftChain(chain: NftChain): boolean {
-    return this.steps.run(`read chain ${describeChain(chain)}`, () => this.#nft.hasChain(chain))
-  }
-
   pause(ms: number): void {
     this.steps.run(`wait ${ms} ms`, () => {
       this.#clock.nowMs += ms
       for (const namespace of this.#namespaces) makeLinkLocals(namespace)
     })
-  }
-
-  nftElements(map: NftMapRef): NftElement[] {
-    return this.steps.run(`list map ${describeMap(map)}`, () => this.#nft.elements(map))
-  }
-
-  probeNft(): void {
-    this.steps.run('ask for the generation of the ruleset', () => {})
   }
 
   firewall(): FirewallChain[] {
@@ -164,7 +131,7 @@ export class FakeKernel implements Kernel {
     this.revive()
     this.#host.close()
     this.#namespaces.clear()
-    this.#nft.clear()
+    this.nftables.clear()
     this.#files.clear()
     this.#bootId = bootId
     this.#hostNamespace = this.#createNamespace(undefined)
@@ -178,7 +145,7 @@ export class FakeKernel implements Kernel {
     return {
       host: dumpNamespace(this.#hostNamespace),
       namespaces: Object.fromEntries(named.sort(([a], [b]) => (a < b ? -1 : 1))),
-      nft: this.#nft.dump(),
+      nft: this.nftables.dump(),
     }
   }
 

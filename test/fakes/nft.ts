@@ -1,84 +1,79 @@
-import { addressFromBytes, overlaps, sameCidr } from '../../src/core/address.ts'
 import { withAction } from '../../src/core/errors.ts'
+import { describeElements, describeName, describeNftCommand } from '../../src/kernel/nftables/describe.ts'
+import { targetOfElement } from '../../src/kernel/nftables/elements.ts'
 import type {
   NftChain,
+  NftChainRef,
   NftCommand,
   NftElement,
-  NftExpression,
-  NftFamily,
   NftHook,
-  NftKeyType,
-  NftMapRef,
-  NftOwnElementRef,
   NftRule,
-  NftTableRef,
-} from '../../src/kernel/nftables/commands.ts'
-import { describeNftCommand } from '../../src/kernel/nftables/describe.ts'
-import { refusal } from './kernel/steps.ts'
+  NftSet,
+  NftTable,
+} from '../../src/kernel/nftables/objects.ts'
+import type { Nftables } from '../../src/kernel/nftables.ts'
+import { refusal, type Steps } from './kernel/steps.ts'
 
 type Table = {
-  readonly family: NftFamily
+  readonly family: NftTable['family']
   readonly chains: Map<string, Chain>
-  readonly maps: Map<string, VerdictMap>
+  readonly sets: Map<string, FilledSet>
 }
-type Chain = { readonly hook: NftHook | undefined; rules: NftRule[] }
-type VerdictMap = {
-  readonly key: NftKeyType
-  readonly interval: boolean
-  readonly elements: Map<string, Target>
+type Chain = { readonly hook: NftHook | undefined; readonly rules: readonly NftRule[] }
+type AnySet = NftSet<unknown, unknown>
+type AnyElement = NftElement<unknown, unknown>
+type FilledSet = {
+  readonly set: AnySet
+  /** By their keys in words. */
+  readonly elements: Map<string, AnyElement>
   /** Elements removed in the running transaction: until it is over the kernel counts them as there. */
-  leaving: number
-}
-type Target = {
-  readonly goto: string
-  readonly comment: string | undefined
-  /** In an interval map: the first address is the key. */
-  readonly prefix?: number
+  readonly leaving: number
 }
 
-/** Tables (by `family name`), chains with their rules, and maps with their elements (key in hex), by name. */
+/** Tables (by `family name`), chains with their rules, and maps with their elements in words, by name. */
 export type NftDump = Record<string, { chains: Record<string, unknown>; maps: Record<string, unknown> }>
 
 const MAX_NAME_BYTES = 255
-const KEY_BYTES: Record<NftKeyType, number> = { ipv4_addr: 4, ipv6_addr: 16, ifname: 16 }
 
 /** nftables of one namespace in memory: one transaction at a time, refusals as the kernel has them. */
-export class FakeNft {
+export class FakeNft implements Nftables {
+  readonly #steps: Steps
   #tables = new Map<string, Table>()
 
-  /** Applies all commands, or none and throws the first refusal. */
-  commit(commands: readonly NftCommand[]): void {
-    const draft = structuredClone(this.#tables)
-    for (const command of commands) {
-      withAction(`nftables: ${describeNftCommand(command)}`, () => applyCommand(draft, command))
-    }
-    for (const { maps } of draft.values()) for (const map of maps.values()) map.leaving = 0
-    this.#tables = draft
+  constructor(steps: Steps) {
+    this.#steps = steps
   }
 
-  /** False as well when the table or the map is missing. */
-  has({ map, key, ofChain, ...table }: NftOwnElementRef): boolean {
-    const found = this.#tables.get(nameOf(table))?.maps.get(map)
-    return found !== undefined && hasElement(found, key, ofChain)
+  probe(): void {
+    this.#steps.run('ask for the generation of the ruleset', () => {})
   }
 
-  /** Whether the chain is there, at its hook and with its rules in this order, others between them or not. */
-  hasChain({ chain, hook, rules, ...table }: NftChain): boolean {
-    const found = this.#tables.get(nameOf(table))?.chains.get(chain)
-    if (!found || showHook(found.hook) !== showHook(hook)) return false
-    const missing = rules.map(showRule)
-    for (const rule of found.rules) if (showRule(rule) === missing[0]) missing.shift()
-    return missing.length === 0
+  apply(commands: readonly NftCommand[]): void {
+    this.#steps.run(commands.map(describeNftCommand).join('; '), () => this.#commit(commands))
   }
 
-  elements(ref: NftMapRef): NftElement[] {
-    const elements = this.#tables.get(nameOf(ref))?.maps.get(ref.map)?.elements ?? new Map<string, Target>()
-    return [...elements].map(([key, { goto, comment }]) => ({
-      ...ref,
-      key: bytesOf(key),
-      goto,
-      ...(comment !== undefined && { comment }),
-    }))
+  hasElement<K, D>(set: NftSet<K, D>, element: NftElement<K, D>): boolean {
+    return this.#steps.run(`read element ${describeElements(set, [element])}`, () => {
+      const found = this.#find(set)
+      return found !== undefined && holds(found, element)
+    })
+  }
+
+  hasChain(chain: NftChain): boolean {
+    return this.#steps.run(`read chain ${describeName(chain)}`, () => {
+      const found = this.#tables.get(nameOf(chain.table))?.chains.get(chain.name)
+      if (!found || showHook(found.hook) !== showHook(chain.hook)) return false
+      const missing = chain.rules.map(showRule)
+      for (const rule of found.rules) if (showRule(rule) === missing[0]) missing.shift()
+      return missing.length === 0
+    })
+  }
+
+  elements<K, D>(set: NftSet<K, D>): NftElement<K, D>[] {
+    return this.#steps.run(`list map ${describeName(set)}`, () => {
+      const elements = [...(this.#find(set)?.elements.values() ?? [])]
+      return elements.map(({ timeoutMs: _, ...one }) => one as NftElement<K, D>)
+    })
   }
 
   clear(): void {
@@ -86,69 +81,86 @@ export class FakeNft {
   }
 
   dump(): NftDump {
-    return sorted(this.#tables, ({ chains, maps }) => ({
+    return sorted(this.#tables, ({ chains, sets }) => ({
       chains: sorted(chains, ({ hook, rules }) => ({ ...(hook && { hook }), rules: rules.map(showRule) })),
-      maps: sorted(maps, ({ key, elements }) => ({ key, elements: sorted(elements, showTarget) })),
+      maps: sorted(sets, ({ set, elements }) => ({
+        key: set.key.name,
+        elements: sorted(elements, (one) => describeElements(set, [one])),
+      })),
     }))
   }
+
+  #find<K, D>({ table, name }: NftSet<K, D>): FilledSet | undefined {
+    return this.#tables.get(nameOf(table))?.sets.get(name)
+  }
+
+  /** Applies all commands, or none and throws the first refusal. */
+  #commit(commands: readonly NftCommand[]): void {
+    const draft = new Map(
+      [...this.#tables].map(([name, { family, chains, sets }]) => [
+        name,
+        { family, chains: new Map(chains), sets: copyOf(sets) },
+      ]),
+    )
+    for (const command of commands) {
+      withAction(`nftables: ${describeNftCommand(command)}`, () => applyCommand(draft, command))
+    }
+    for (const { sets } of draft.values())
+      for (const [name, one] of sets) sets.set(name, { ...one, leaving: 0 })
+    this.#tables = draft
+  }
+}
+
+function copyOf(sets: Table['sets']): Table['sets'] {
+  return new Map([...sets].map(([name, one]) => [name, { ...one, elements: new Map(one.elements) }]))
 }
 
 function applyCommand(tables: Map<string, Table>, command: NftCommand): void {
-  const name = nameOf(command)
+  const of = (ref: NftChainRef) => found(tables, nameOf(ref.table))
   switch (command.op) {
-    case 'ensureTable':
-      checkName(command.table)
-      if (!tables.has(name)) {
-        tables.set(name, { family: command.family ?? 'inet', chains: new Map(), maps: new Map() })
-      }
+    case 'ensureTable': {
+      const { family, name } = command.table
+      checkName(name)
+      const table = tables.get(nameOf(command.table)) ?? { family, chains: new Map(), sets: new Map() }
+      tables.set(nameOf(command.table), table)
       break
-    case 'removeTable':
-      removeTable(tables, name)
+    }
+    case 'removeTable': {
+      const { chains, sets } = found(tables, nameOf(command.table))
+      if (chains.size + sets.size > 0) throw refusal('EBUSY')
+      tables.delete(nameOf(command.table))
       break
-    default:
-      applyWithin(found(tables, name), command)
-  }
-}
-
-type TableCommand = Extract<NftCommand, { op: 'ensureTable' | 'removeTable' }>
-
-function applyWithin(table: Table, command: Exclude<NftCommand, TableCommand>): void {
-  switch (command.op) {
+    }
     case 'ensureChain':
-      ensureChain(table, command.chain, command.hook)
+      ensureChain(of(command.chain), command.chain.name, command.chain.hook)
       break
-    case 'flushChain':
-      found(table.chains, command.chain).rules = []
+    case 'flushChain': {
+      const { chains } = of(command.chain)
+      chains.set(command.chain.name, { ...found(chains, command.chain.name), rules: [] })
       break
+    }
     case 'removeChain':
-      removeChain(table, command.chain)
+      removeChain(of(command.chain), command.chain.name)
       break
     case 'addRule':
-      addRule(table, command.chain, command.rule)
+      addRule(of(command.chain), command.chain.name, command.rule)
       break
-    case 'ensureMap':
-      ensureMap(table, command)
+    case 'ensureSet':
+      ensureSet(of(command.set), command.set)
       break
-    case 'removeMap':
-      removeMap(table, command.map, command.elements)
+    case 'removeSet':
+      removeSet(of(command.set), command.set.name, command.elements)
       break
-    case 'addElement':
-      addElement(table, command)
+    case 'addElements':
+      for (const element of command.elements) addElement(of(command.set), command.set, element)
       break
-    case 'removeElement':
-      removeElement(found(table.maps, command.map), command.key, command.ofChain)
-      break
+    case 'removeElements':
+      for (const element of command.elements) removeElement(of(command.set), command.set.name, element)
   }
 }
 
-function nameOf({ family = 'inet', table }: NftTableRef): string {
-  return `${family} ${table}`
-}
-
-function removeTable(tables: Map<string, Table>, name: string): void {
-  const { chains, maps } = found(tables, name)
-  if (chains.size + maps.size > 0) throw refusal('EBUSY')
-  tables.delete(name)
+function nameOf({ family, name }: NftTable): string {
+  return `${family} ${name}`
 }
 
 /** A chain that is there must be the same: of the same type, at the same hook, with the same priority. */
@@ -161,77 +173,86 @@ function ensureChain({ chains, family }: Table, name: string, hook: NftHook | un
   }
   if (!hook) return
   if (!chain.hook || chain.hook.type !== hook.type) throw refusal('EEXIST')
-  if (chain.hook.hook !== hook.hook || chain.hook.priority !== hook.priority) throw refusal('EOPNOTSUPP')
+  if (showHook(chain.hook) !== showHook(hook)) throw refusal('EOPNOTSUPP')
 }
 
 /** Its own rules are in the way as well as what refers to it: a removal takes no more than it names. */
-function removeChain({ chains, maps }: Table, name: string): void {
-  const chain = found(chains, name)
-  const targets = [...maps.values()].flatMap(({ elements }) => [...elements.values()])
-  if (chain.rules.length > 0 || targets.some(({ goto }) => goto === name)) throw refusal('EBUSY')
+function removeChain({ chains, sets }: Table, name: string): void {
+  const targets = [...sets.values()].flatMap(({ set, elements }) =>
+    [...elements.values()].map((one) => targetOfElement(set, one)),
+  )
+  if (found(chains, name).rules.length > 0 || targets.includes(name)) throw refusal('EBUSY')
   chains.delete(name)
 }
 
-function addRule({ chains, maps, family }: Table, name: string, rule: NftRule): void {
+function addRule({ chains, sets, family }: Table, name: string, rule: NftRule): void {
   const chain = found(chains, name)
-  for (const expression of rule) {
-    if ('map' in expression) found(maps, expression.map)
-    if ('verdict' in expression && expression.verdict === 'masquerade') checkMasquerade(chain, family)
+  for (const { set, chain: target, text } of rule) {
+    if (set !== undefined) found(sets, set)
+    if (target !== undefined) found(chains, target)
+    if (text.startsWith('masquerade')) checkMasquerade(chain, family)
   }
-  chain.rules.push(rule)
+  chains.set(name, { ...chain, rules: [...chain.rules, rule] })
 }
 
 /** Of the hooks, only source NAT after routing may masquerade. Chains that no hook names are judged where they are used. */
-function checkMasquerade({ hook }: Chain, family: NftFamily): void {
+function checkMasquerade({ hook }: Chain, family: NftTable['family']): void {
   if (family === 'bridge') throw refusal('ENOENT')
   if (hook && (hook.type !== 'nat' || hook.hook !== 'postrouting')) throw refusal('EOPNOTSUPP')
 }
 
-type EnsureMap = Extract<NftCommand, { op: 'ensureMap' }>
-
-function ensureMap({ maps }: Table, { map: name, key, interval = false }: EnsureMap): void {
-  const map = maps.get(checkName(name))
-  if (map && (map.key !== key || map.interval !== interval)) throw refusal('EEXIST')
-  if (!map) maps.set(name, { key, interval, elements: new Map(), leaving: 0 })
+function ensureSet({ sets }: Table, set: AnySet): void {
+  const there = sets.get(checkName(set.name))
+  if (there && showTypes(there.set) !== showTypes(set)) throw refusal('EEXIST')
+  if (!there) sets.set(set.name, { set, elements: new Map(), leaving: 0 })
 }
 
-function removeMap({ chains, maps }: Table, name: string, withElements = false): void {
-  const { elements, leaving } = found(maps, name)
-  const rules = [...chains.values()].flatMap((chain) => chain.rules).flat()
-  const used = rules.some((expression) => 'map' in expression && expression.map === name)
-  if (used || (!withElements && elements.size + leaving > 0)) throw refusal('EBUSY')
-  maps.delete(name)
+function showTypes({ key, data }: AnySet): string {
+  return `${key.name} ${key.last !== undefined} ${data?.name}`
 }
 
-/** The same element twice is no error and changes nothing; the same key with another target is EEXIST. */
-function addElement({ chains, maps }: Table, { map: name, key, prefix, goto, comment }: NftElement): void {
-  const map = found(maps, name)
-  if (prefix !== undefined && overlapsAny(map, key, prefix)) throw refusal('EEXIST')
-  if (key.length !== KEY_BYTES[map.key]) throw refusal('EINVAL')
-  if (found(chains, goto).hook) throw refusal('EOPNOTSUPP')
-  const there = map.elements.get(hex(key))
-  if (there && there.goto !== goto) throw refusal('EEXIST')
-  if (!there) map.elements.set(hex(key), { goto, comment, ...(prefix !== undefined && { prefix }) })
+function removeSet({ chains, sets }: Table, name: string, withElements = false): void {
+  const { elements, leaving } = found(sets, name)
+  const isUsed = [...chains.values()].some(({ rules }) => rules.flat().some(({ set }) => set === name))
+  if (isUsed || (!withElements && elements.size + leaving > 0)) throw refusal('EBUSY')
+  sets.delete(name)
 }
 
-/** The same prefix twice is no overlap. */
-function overlapsAny(map: VerdictMap, key: Uint8Array, prefix: number): boolean {
-  const cidr = { address: addressFromBytes(key), prefix }
-  return [...map.elements].some(([other, target]) => {
-    const there = { address: addressFromBytes(bytesOf(other)), prefix: target.prefix ?? 0 }
-    return overlaps(cidr, there) && !sameCidr(cidr, there)
+/** The same element twice is no error and changes nothing; the same key with other data is EEXIST. */
+function addElement({ chains, sets }: Table, { name, key: { length } }: AnySet, element: AnyElement): void {
+  const filled = found(sets, name)
+  const { set, elements } = filled
+  if (length !== set.key.length) throw refusal('EINVAL')
+  const target = targetOfElement(set, element)
+  if (target !== undefined && found(chains, target).hook) throw refusal('EOPNOTSUPP')
+  const key = set.key.show(element.key)
+  if (elements.has(key) ? !holds(filled, element) : overlapsAny(filled, element.key)) throw refusal('EEXIST')
+  if (!elements.has(key)) elements.set(key, element)
+}
+
+function overlapsAny({ set: { key: type }, elements }: FilledSet, key: unknown): boolean {
+  if (!type.last) return false
+  const ends = (one: unknown) => [hex(type.encode(one)), hex(type.last?.(one) ?? type.encode(one))] as const
+  const [first, last] = ends(key)
+  return [...elements.values()].some((one) => {
+    const [otherFirst, otherLast] = ends(one.key)
+    return first <= otherLast && otherFirst <= last
   })
 }
 
-function hasElement(map: VerdictMap, key: Uint8Array, ofChain: string | undefined): boolean {
-  const element = map.elements.get(hex(key))
-  return element !== undefined && (ofChain === undefined || element.goto === ofChain)
+function holds(
+  { set: { key, data: type }, elements }: FilledSet,
+  { key: wanted, data }: AnyElement,
+): boolean {
+  const there = elements.get(key.show(wanted))
+  return there !== undefined && (data === undefined || type?.show(there.data) === type?.show(data))
 }
 
-function removeElement(map: VerdictMap, key: Uint8Array, ofChain: string | undefined): void {
-  if (!hasElement(map, key, ofChain)) throw refusal('ENOENT')
-  map.elements.delete(hex(key))
-  map.leaving++
+function removeElement({ sets }: Table, name: string, element: AnyElement): void {
+  const filled = found(sets, name)
+  if (!holds(filled, element)) throw refusal('ENOENT')
+  filled.elements.delete(filled.set.key.show(element.key))
+  sets.set(name, { ...filled, leaving: filled.leaving + 1 })
 }
 
 function checkName(name: string): string {
@@ -245,39 +266,17 @@ function found<T>(things: ReadonlyMap<string, T>, name: string): T {
   return thing
 }
 
-function showTarget({ goto, comment, prefix }: Target): string {
-  return `${prefix === undefined ? '' : `/${prefix} `}goto ${goto}${comment ? ` comment ${comment}` : ''}`
-}
-
 function showHook(hook: NftHook | undefined): string {
   return hook ? `${hook.type} ${hook.hook} ${hook.priority}` : ''
 }
 
 function showRule(rule: NftRule): string {
-  return rule.map(showExpression).join(' ')
-}
-
-function showExpression(expression: NftExpression): string {
-  if ('verdict' in expression) return expression.verdict
-  switch (expression.match) {
-    case 'saddrVmap':
-      return `saddr${expression.family} vmap @${expression.map}`
-    case 'daddr':
-      return `daddr${expression.family} ${hex(expression.address)}/${expression.prefix}`
-    case 'iifnameVmap':
-      return `iifname vmap @${expression.map}`
-    case 'etherSaddr':
-      return `ether saddr ${hex(expression.mac)}`
-  }
+  return rule.map(({ text }) => text).join(' ')
 }
 
 function sorted<T, R>(map: ReadonlyMap<string, T>, show: (value: T) => R): Record<string, R> {
   const entries = [...map].sort(([a], [b]) => (a < b ? -1 : 1))
   return Object.fromEntries(entries.map(([name, value]) => [name, show(value)]))
-}
-
-function bytesOf(hexDigits: string): Uint8Array {
-  return Uint8Array.from(hexDigits.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16))
 }
 
 function hex(bytes: Uint8Array): string {

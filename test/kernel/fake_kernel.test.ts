@@ -3,6 +3,7 @@ import { parseCidr } from '../../src/core/address.ts'
 import { parseMac } from '../../src/core/mac.ts'
 import { createFakeKernel, type FakeKernel } from '../fakes/kernel.ts'
 
+const table = { family: 'inet', name: 't' } as const
 const POD = '/run/netns/pod'
 const [near, far] = [parseMac('02:00:00:00:00:0a'), parseMac('02:00:00:00:00:0b')]
 
@@ -26,9 +27,9 @@ function attach(kernel: FakeKernel): void {
     { op: 'addAddress', linkIndex: index, cidr: parseCidr('10.1.0.2/24') },
   ])
   kernel.host().writeSysctl('ipv4/ip_forward', '1')
-  kernel.nft([
-    { op: 'ensureTable', table: 't' },
-    { op: 'ensureChain', table: 't', chain: 'c' },
+  kernel.nftables.apply([
+    { op: 'ensureTable', table },
+    { op: 'ensureChain', chain: { table, name: 'c' } },
   ])
   netns.close()
 }
@@ -52,9 +53,9 @@ describe('the dump of the fake kernel', () => {
     attach(kernel)
     kernel.host().apply([{ op: 'removeLink', link: { name: 'veth1' } }])
     kernel.host().writeSysctl('ipv4/ip_forward', '0')
-    kernel.nft([
-      { op: 'removeChain', table: 't', chain: 'c' },
-      { op: 'removeTable', table: 't' },
+    kernel.nftables.apply([
+      { op: 'removeChain', chain: { table, name: 'c' } },
+      { op: 'removeTable', table },
     ])
     expect(kernel.dump()).toEqual(before)
   })

@@ -1,197 +1,47 @@
 import { describe, expect, it } from 'vitest'
-import { addressBytes, parseAddress } from '../../src/core/address.ts'
 import { listAttributes, type Message, readMessages } from '../../src/kernel/netlink/message.ts'
 import { encodeNftBatch } from '../../src/kernel/nftables/batch.ts'
-import type { NftCommand, NftExpression } from '../../src/kernel/nftables/commands.ts'
+import { ipAddress } from '../../src/kernel/nftables/datatypes.ts'
 import { describeNftCommand } from '../../src/kernel/nftables/describe.ts'
+import { within } from '../../src/kernel/nftables/expressions/match.ts'
+import { daddr } from '../../src/kernel/nftables/expressions/payload.ts'
+import { back } from '../../src/kernel/nftables/expressions/verdicts.ts'
+import { addElements, type NftCommand } from '../../src/kernel/nftables/objects.ts'
+import { verdict } from '../../src/kernel/nftables/verdict.ts'
+import { cidr, INET, nftCommands, rule } from '../support/nft_commands.ts'
 import { captures } from './fixtures/nftables.json'
 
-const table = 'bowline'
-const chain = 'net-1'
-const key = (text: string) => addressBytes(parseAddress(text))
-const eth0 = Uint8Array.from({ length: 16 }, (_, i) => 'eth0'.charCodeAt(i) || 0)
-const daddr = (text: string, prefix: number): NftExpression => {
-  const address = parseAddress(text)
-  return { match: 'daddr', family: address.family, address: addressBytes(address), prefix }
-}
-const rule = (chain: string, ...rule: NftExpression[]): NftCommand => ({ op: 'addRule', table, chain, rule })
-const bridge = { family: 'bridge', table } as const
-const port = { ...bridge, map: 'macspoofchk', key: Buffer.from('veth0123456789a\0') } as const
+const captured = new Map(captures.map(({ nft, hex }) => [nft, hex]))
 
-/** Our command for each command that nft was watched at. */
-const ours: Record<string, NftCommand> = {
-  'add table inet bowline': { op: 'ensureTable', table },
-  'delete table inet bowline': { op: 'removeTable', table },
-  'add chain inet bowline net-1': { op: 'ensureChain', table, chain },
-  'add chain inet bowline postrouting { type nat hook postrouting priority 100; }': {
-    op: 'ensureChain',
-    table,
-    chain: 'postrouting',
-    hook: { type: 'nat', hook: 'postrouting', priority: 100 },
-  },
-  'add chain inet bowline early { type filter hook prerouting priority -150; }': {
-    op: 'ensureChain',
-    table,
-    chain: 'early',
-    hook: { type: 'filter', hook: 'prerouting', priority: -150 },
-  },
-  'flush chain inet bowline net-1': { op: 'flushChain', table, chain },
-  'delete chain inet bowline empty': { op: 'removeChain', table, chain: 'empty' },
-  'add map inet bowline masquerade4 { type ipv4_addr : verdict; }': {
-    op: 'ensureMap',
-    table,
-    map: 'masquerade4',
-    key: 'ipv4_addr',
-  },
-  'add map inet bowline masquerade6 { type ipv6_addr : verdict; }': {
-    op: 'ensureMap',
-    table,
-    map: 'masquerade6',
-    key: 'ipv6_addr',
-  },
-  'add map inet bowline links { type ifname : verdict; }': {
-    op: 'ensureMap',
-    table,
-    map: 'links',
-    key: 'ifname',
-  },
-  'delete map inet bowline unused': { op: 'removeMap', table, map: 'unused' },
-  'add element inet bowline masquerade4 { 10.1.0.5 : goto net-1 }': {
-    op: 'addElement',
-    table,
-    map: 'masquerade4',
-    key: key('10.1.0.5'),
-    goto: chain,
-  },
-  'add element inet bowline masquerade4 { 10.1.0.5 comment "id eth0" : goto net-1 }': {
-    op: 'addElement',
-    table,
-    map: 'masquerade4',
-    key: key('10.1.0.5'),
-    goto: chain,
-    comment: 'id eth0',
-  },
-  'add element inet bowline masquerade6 { fd00::5 comment "id eth0" : goto net-1 }': {
-    op: 'addElement',
-    table,
-    map: 'masquerade6',
-    key: key('fd00::5'),
-    goto: chain,
-    comment: 'id eth0',
-  },
-  'add element inet bowline links { "eth0" : goto net-1 }': {
-    op: 'addElement',
-    table,
-    map: 'links',
-    key: eth0,
-    goto: chain,
-  },
-  'delete element inet bowline masquerade4 { 10.1.0.9 }': {
-    op: 'removeElement',
-    table,
-    map: 'masquerade4',
-    key: key('10.1.0.9'),
-  },
-  'add rule inet bowline postrouting ip saddr vmap @masquerade4': rule('postrouting', {
-    match: 'saddrVmap',
-    family: 4,
-    map: 'masquerade4',
-  }),
-  'add rule inet bowline postrouting ip6 saddr vmap @masquerade6': rule('postrouting', {
-    match: 'saddrVmap',
-    family: 6,
-    map: 'masquerade6',
-  }),
-  'add rule inet bowline net-1 masquerade': rule(chain, { verdict: 'masquerade' }),
-  'add rule inet bowline net-1 accept': rule(chain, { verdict: 'accept' }),
-  'add rule inet bowline net-1 return': rule(chain, { verdict: 'return' }),
-  'add rule inet bowline net-1 ip daddr 10.1.0.0/24 return': rule(chain, daddr('10.1.0.0', 24), {
-    verdict: 'return',
-  }),
-  'add rule inet bowline net-1 ip daddr 224.0.0.0/4 return': rule(chain, daddr('224.0.0.0', 4), {
-    verdict: 'return',
-  }),
-  // Host bits are cleared by the codec: 10.1.7.7/22 is 10.1.4.0/22.
-  'add rule inet bowline net-1 ip daddr 10.1.4.0/22 accept': rule(chain, daddr('10.1.7.7', 22), {
-    verdict: 'accept',
-  }),
-  'add rule inet bowline net-1 ip daddr 10.1.2.3 return': rule(chain, daddr('10.1.2.3', 32), {
-    verdict: 'return',
-  }),
-  'add rule inet bowline net-1 ip6 daddr fd00:1:2:3::/64 return': rule(chain, daddr('fd00:1:2:3::', 64), {
-    verdict: 'return',
-  }),
-  'add rule inet bowline net-1 ip6 daddr ff00::/8 return': rule(chain, daddr('ff00::', 8), {
-    verdict: 'return',
-  }),
-  'add rule inet bowline net-1 ip6 daddr fd00:1:2:8::/61 return': rule(chain, daddr('fd00:1:2:8::', 61), {
-    verdict: 'return',
-  }),
-  'add rule inet bowline net-1 ip6 daddr fd00::5 masquerade': rule(chain, daddr('fd00::5', 128), {
-    verdict: 'masquerade',
-  }),
-  'add table bridge bowline': { op: 'ensureTable', ...bridge },
-  'delete table bridge bowline': { op: 'removeTable', ...bridge },
-  'add chain bridge bowline mac-1': { op: 'ensureChain', ...bridge, chain: 'mac-1' },
-  'add chain bridge bowline prerouting { type filter hook prerouting priority -300; }': {
-    op: 'ensureChain',
-    ...bridge,
-    chain: 'prerouting',
-    hook: { type: 'filter', hook: 'prerouting', priority: -300 },
-  },
-  'flush chain bridge bowline mac-1': { op: 'flushChain', ...bridge, chain: 'mac-1' },
-  'delete chain bridge bowline empty': { op: 'removeChain', ...bridge, chain: 'empty' },
-  'add map bridge bowline macspoofchk { type ifname : verdict; }': {
-    op: 'ensureMap',
-    ...bridge,
-    map: 'macspoofchk',
-    key: 'ifname',
-  },
-  'delete map bridge bowline macspoofchk': { op: 'removeMap', ...bridge, map: 'macspoofchk' },
-  'add rule bridge bowline prerouting iifname vmap @macspoofchk': {
-    ...rule('prerouting', { match: 'iifnameVmap', map: 'macspoofchk' }),
-    ...bridge,
-  },
-  'add rule bridge bowline mac-1 ether saddr 02:00:00:00:00:05 return': {
-    ...rule('mac-1', { match: 'etherSaddr', mac: Uint8Array.of(2, 0, 0, 0, 0, 5) }, { verdict: 'return' }),
-    ...bridge,
-  },
-  'add rule bridge bowline mac-1 drop': { ...rule('mac-1', { verdict: 'drop' }), ...bridge },
-  'add element bridge bowline macspoofchk { "veth0123456789a" comment "id eth0" : goto mac-1 }': {
-    op: 'addElement',
-    ...port,
-    goto: 'mac-1',
-    comment: 'id eth0',
-  },
-  'delete element bridge bowline macspoofchk { "veth0123456789a" }': { op: 'removeElement', ...port },
-}
+describe('a batch of one command has the bytes that nft sends for its words', () => {
+  it.each(nftCommands.map((command) => [describeNftCommand(command), command] as const))(
+    '%s',
+    (nft, command) => {
+      expect(shape(encodeNftBatch([command]).bytes)).toEqual(shape(bytesOf(captured.get(nft) ?? '')))
+    },
+  )
 
-describe('a batch of one command has the bytes that nft sends for it', () => {
-  it.each(captures)('$nft', ({ nft, hex }) => {
-    expect(shape(encodeNftBatch([oursFor(nft)]))).toEqual(shape(bytesOf(hex)))
-  })
-})
-
-describe('a command in words is what nft was told to get those bytes', () => {
-  it.each(captures)('$nft', ({ nft }) => {
-    expect(describeNftCommand(oursFor(nft))).toBe(nft)
+  it('for each capture', () => {
+    const words = nftCommands.map(describeNftCommand)
+    expect([...captured.keys()].filter((nft) => !words.includes(nft))).toEqual([])
   })
 })
 
 describe('a batch', () => {
+  const pods = { table: INET, name: 'pods', key: ipAddress(4) }
   const commands: NftCommand[] = [
-    { op: 'ensureTable', table },
-    { op: 'ensureMap', table, map: 'a', key: 'ipv4_addr' },
-    { op: 'ensureMap', table, map: 'b', key: 'ipv6_addr' },
-    { op: 'removeChain', table, chain },
+    { op: 'ensureTable', table: INET },
+    { op: 'ensureSet', set: pods },
+    { op: 'ensureSet', set: { ...pods, name: 'others' } },
+    { op: 'removeChain', chain: { table: INET, name: 'net-1' } },
   ]
-  const messages = readMessages(encodeNftBatch(commands))
+  const messages = readMessages(encodeNftBatch(commands).bytes)
 
-  it('numbers its commands from 1, so that a refusal can be mapped back', () => {
+  it('numbers its messages from 1, so that a refusal can be mapped back', () => {
     expect(messages.map((message) => message.seq)).toEqual([0, 1, 2, 3, 4, 5])
   })
 
-  it('asks for one acknowledgement, with the last command', () => {
+  it('asks for one acknowledgement, with the last message', () => {
     expect(messages.map((message) => (message.flags & 4) !== 0)).toEqual([
       false,
       false,
@@ -202,7 +52,7 @@ describe('a batch', () => {
     ])
   })
 
-  it('gives every map an id of its own', () => {
+  it('gives every set an id of its own', () => {
     const ids = messages.filter(({ type }) => (type & 0xff) === 9).map(({ body }) => attribute(body, 10))
     expect(ids).toEqual(['00000002', '00000003'])
   })
@@ -213,43 +63,62 @@ describe('a batch', () => {
     ])
   })
 
-  it('grows as far as it has to', () => {
-    const many = Array.from(
-      { length: 3000 },
-      (_, i): NftCommand => rule(`chain-${i}`, daddr('fd00:1:2:8::', 61)),
+  it('has the elements of one command in as many messages as they need', () => {
+    const keys = Array.from({ length: 250 }, (_, i) => ({ key: { family: 4, value: BigInt(i) } as const }))
+    const batch = encodeNftBatch([...commands.slice(0, 2), addElements(pods, ...keys)])
+    expect(batch.commandOf).toEqual([0, 1, 2, 2, 2])
+    expect(readMessages(batch.bytes).map(({ seq }) => seq)).toEqual([0, 1, 2, 3, 4, 5, 6])
+  })
+
+  it('keeps each list of elements below 64 KiB, however long its parts are', () => {
+    const [goto, comment] = ['c'.repeat(255), 'é'.repeat(100)]
+    const keys = Array.from({ length: 250 }, (_, i) => ({
+      key: { family: 6, value: BigInt(i) } as const,
+      data: { goto },
+      comment,
+    }))
+    const set = { ...pods, key: ipAddress(6), data: verdict }
+    const lists = readMessages(encodeNftBatch([addElements(set, ...keys)]).bytes).flatMap(({ body }) =>
+      listAttributes(body, 4).filter(([type]) => type === 3),
     )
-    expect(readMessages(encodeNftBatch(many))).toHaveLength(3002)
+    expect(lists.flatMap(([, list]) => listAttributes(list))).toHaveLength(250)
+  })
+
+  it('grows as far as it has to', () => {
+    const many = Array.from({ length: 3000 }, (_, i) =>
+      rule(`chain-${i}`, within(daddr(6), cidr('fd00:1:2:8::/61'))),
+    )
+    expect(readMessages(encodeNftBatch(many).bytes)).toHaveLength(3002)
   })
 
   it('matches all of a family with the prefix length 0', () => {
-    const rules = [rule(chain, daddr('0.0.0.0', 0), { verdict: 'return' })]
-    const names = readMessages(encodeNftBatch(rules)).flatMap(({ body }) => expressionNames(body))
+    const rules = [rule('net-1', within(daddr(4), cidr('0.0.0.0/0')), back)]
+    const names = readMessages(encodeNftBatch(rules).bytes).flatMap(({ body }) => expressionNames(body))
     expect(names).toEqual(['meta', 'cmp', 'immediate'])
   })
 })
 
-function oursFor(nft: string): NftCommand {
-  const command = ours[nft]
-  if (command) return command
-  throw new Error(`no command of ours for: ${nft}`)
-}
-
 /**
  * A datagram as trees of attributes, without what we send differently on purpose: the sequence of flags (tested
- * above), table flags (ours are left as they are), and set ids in messages that name the set anyway.
+ * above), table flags (ours are left as they are), the ids of sets that have a name, the numbers of list entries, which the
+ * kernel does not read, and the element before the first one that nft puts into an interval set.
  */
 function shape(datagram: Uint8Array): unknown {
-  return readMessages(datagram).map(({ type, body, seq }: Message) => ({
-    type,
-    seq,
-    family: hexOf(body.subarray(0, 4)),
-    attributes: tree(body.subarray(4)).filter(
-      ([attribute]) =>
-        !(type === 0xa00 && attribute === 2) && // table flags
-        !(type === 0xa09 && attribute === 10) && // the id of a new set
-        !(type === 0xa0c && attribute === 4), // the id of the set of a new element
-    ),
-  }))
+  return readMessages(datagram).map(({ type, body, seq }: Message) => {
+    const isInline = Buffer.from(body).includes('__map%d')
+    return {
+      type,
+      seq,
+      family: hexOf(body.subarray(0, 4)),
+      attributes: tree(body.subarray(4)).filter(
+        ([attribute]) =>
+          !(type === 0xa00 && attribute === 2) && // table flags
+          !(type === 0xa09 && attribute === 10) && // the id of a new set
+          !(type === 0xa09 && isInline && [9, 13].includes(attribute)) && // how many elements, and what nft notes down
+          !(type === 0xa0c && attribute === 4), // the id of the set of a new element
+      ),
+    }
+  })
 }
 
 type Tree = [type: number, value: string | Tree][]
@@ -260,13 +129,34 @@ function tree(bytes: Uint8Array): Tree {
   const entries = listAttributes(bytes).map(([type, value]): Tree[number] => {
     const nested = (nestedAt.getUint16(at + 2, true) & 0x8000) !== 0
     at += (value.length + 4 + 3) & ~3
-    return [type, nested ? tree(value) : hexOf(value)]
+    return [type, nested ? withoutFirstEnd(tree(value)) : hexOf(value)]
   })
-  return entries[0]?.[1] === hexOf(Buffer.from('lookup\0')) ? withoutSetId(entries) : entries
+  return withoutSetId(entries)
 }
 
-function withoutSetId([name, [type, data] = [0, '']]: Tree): Tree {
-  return [name ?? [0, ''], [type, Array.isArray(data) ? data.filter(([attribute]) => attribute !== 4) : data]]
+const SET_IDS: Record<string, number> = {
+  [hexOf(Buffer.from('lookup\0'))]: 4,
+  [hexOf(Buffer.from('dynset\0'))]: 2,
+}
+
+function withoutSetId(entries: Tree): Tree {
+  const [name, data] = entries
+  const id = SET_IDS[`${name?.[1]}`]
+  if (!name || !data || id === undefined || !Array.isArray(data[1])) return entries
+  return [name, [data[0], data[1].filter(([attribute]) => attribute !== id)]]
+}
+
+/** Of a list whose entries are numbered: elements, or parts of a key. */
+function withoutFirstEnd(entries: Tree): Tree {
+  const isNumbered = entries.every(([type, value], i) => type === i + 1 && Array.isArray(value))
+  const [first] = entries
+  const isEnd =
+    JSON.stringify(first?.[1]) ===
+    JSON.stringify([
+      [3, '00000001'],
+      [1, [[1, '00000000']]],
+    ])
+  return isNumbered ? (isEnd ? entries.slice(1) : entries).map(([, value]) => [1, value]) : entries
 }
 
 function expressionNames(body: Uint8Array): string[] {

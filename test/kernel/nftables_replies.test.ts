@@ -1,11 +1,15 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { addressBytes, parseAddress } from '../../src/core/address.ts'
+import { parseAddress } from '../../src/core/address.ts'
 import { MessageWriter, readMessages } from '../../src/kernel/netlink/message.ts'
-import { encodeGetElement, encodeNftBatch } from '../../src/kernel/nftables/batch.ts'
+import { encodeNftBatch } from '../../src/kernel/nftables/batch.ts'
+import { ifname, ipAddress } from '../../src/kernel/nftables/datatypes.ts'
 import { describeNftCommand } from '../../src/kernel/nftables/describe.ts'
-import { readElements } from '../../src/kernel/nftables/element.ts'
+import { readElements, showsElement } from '../../src/kernel/nftables/elements.ts'
+import { addElements, type NftElement, removeElements } from '../../src/kernel/nftables/objects.ts'
+import { encodeGetElement } from '../../src/kernel/nftables/questions.ts'
 import { readAnswer, readBatchNews } from '../../src/kernel/nftables/reply.ts'
+import { type NftVerdict, verdict } from '../../src/kernel/nftables/verdict.ts'
 import { malformed } from '../support/damage.ts'
 
 /** What the kernel (6.18) answered, watched by strace -e read=3. */
@@ -23,7 +27,10 @@ const fromKernel = {
     '696e6500100002006d617371756572616465340014000380100001800c000180080001000a0100060800020034000000',
 }
 
-const bowlineElement = { table: 'bowline', map: 'masquerade4', key: addressBytes(parseAddress('10.1.0.5')) }
+const table = { family: 'inet', name: 'bowline' } as const
+const map = { table, name: 'masquerade4', key: ipAddress(4), data: verdict }
+const key = parseAddress('10.1.0.5')
+const element: NftElement<typeof key, NftVerdict> = { key, data: { goto: 'net-1' } }
 
 describe('the answers to a batch', () => {
   it('map a refusal back to the command that was refused', () => {
@@ -60,8 +67,11 @@ describe('the answers to a batch', () => {
 
 describe('the answer to a question', () => {
   it('holds the element with its chain and comment', () => {
-    const elements = [{ ...bowlineElement, goto: 'net-1', comment: 'id eth0' }]
-    expect(readAnswer(bytesOf(fromKernel.element), 1)).toEqual({ elements })
+    const answer = readAnswer(bytesOf(fromKernel.element), 1)?.element ?? new Uint8Array()
+    expect(readElements(map, [answer])).toEqual([{ ...element, comment: 'id eth0' }])
+    expect(showsElement(map, element, answer)).toBe(true)
+    expect(showsElement(map, { key, data: { goto: 'net-2' } }, answer)).toBe(false)
+    expect(showsElement(map, { key, data: { jump: 'net-1' } }, answer)).toBe(false)
   })
 
   it('holds the refusal when there is no such element', () => {
@@ -78,9 +88,10 @@ describe('an element', () => {
 
   it('comes back as it was written, its comment cut at a whole character and made printable', () => {
     fc.assert(
-      fc.property(fc.uint8Array({ minLength: 4, maxLength: 16 }), text, (key, comment) => {
-        const read = readBack({ ...bowlineElement, key, goto: 'net-1', comment })
-        expect(read).toMatchObject({ key, goto: 'net-1' })
+      fc.property(fc.bigInt({ min: 0n, max: 2n ** 32n - 1n }), text, (value, comment) => {
+        const written = { ...element, key: { family: 4, value } as const, comment }
+        const read = readBack(written)
+        expect(read).toMatchObject({ key: written.key, data: { goto: 'net-1' } })
         expect(Buffer.byteLength(read?.comment ?? '')).toBeLessThanOrEqual(127)
         expect(printable(comment).startsWith(read?.comment ?? '-')).toBe(true)
       }),
@@ -88,21 +99,19 @@ describe('an element', () => {
   })
 
   it('keeps a comment of 127 bytes and cuts one of 128', () => {
-    expect(readBack({ ...bowlineElement, goto: 'c', comment: 'x'.repeat(127) })?.comment).toHaveLength(127)
-    expect(readBack({ ...bowlineElement, goto: 'c', comment: 'x'.repeat(128) })?.comment).toHaveLength(127)
+    expect(readBack({ ...element, comment: 'x'.repeat(127) })?.comment).toHaveLength(127)
+    expect(readBack({ ...element, comment: 'x'.repeat(128) })?.comment).toHaveLength(127)
   })
 
   it('does not let half a character through', () => {
     const comment = `${'x'.repeat(126)}é`
-    expect(readBack({ ...bowlineElement, goto: 'c', comment })?.comment).toBe('x'.repeat(126))
+    expect(readBack({ ...element, comment })?.comment).toBe('x'.repeat(126))
   })
 
   it('is asked for by its key alone', () => {
-    const [question] = readMessages(
-      encodeGetElement({ ...bowlineElement, goto: 'c', comment: 'd' } as never, 7),
-    )
+    const [question] = readMessages(encodeGetElement(map, { ...element, comment: 'd' } as never, 7))
     expect(question).toMatchObject({ type: 0xa0d, flags: 1, seq: 7 })
-    expect(readElements(question?.body ?? new Uint8Array())).toEqual([bowlineElement])
+    expect(readElements({ key: map.key }, [question?.body ?? new Uint8Array()])).toEqual([{ key }])
   })
 })
 
@@ -113,7 +122,8 @@ describe('malformed bytes', () => {
       fc.property(malformed(samples), (bytes) => {
         readBatchNews(bytes, 1)
         readAnswer(bytes, 1)
-        readElements(bytes)
+        readElements(map, [bytes])
+        showsElement(map, element, bytes)
       }),
       { numRuns: 2000 },
     )
@@ -121,30 +131,20 @@ describe('malformed bytes', () => {
 })
 
 describe('a command in words', () => {
-  it('names the element by its address', () => {
-    expect(describeNftCommand({ op: 'addElement', ...bowlineElement, goto: 'net-1' })).toBe(
+  it('names elements by their keys and data', () => {
+    const links = { table, name: 'links', key: ifname, data: verdict }
+    expect(describeNftCommand(addElements(map, element))).toBe(
       'add element inet bowline masquerade4 { 10.1.0.5 : goto net-1 }',
     )
-  })
-
-  it('names the element by its interface', () => {
-    const key = Uint8Array.from({ length: 16 }, (_, i) => 'eth0'.charCodeAt(i) || 0)
-    expect(describeNftCommand({ op: 'removeElement', table: 'bowline', map: 'links', key })).toBe(
+    expect(describeNftCommand(removeElements(links, { key: 'eth0' }))).toBe(
       'delete element inet bowline links { "eth0" }',
-    )
-  })
-
-  it('does not take an IPv6 address for an interface', () => {
-    const key = addressBytes(parseAddress('fd00::5'))
-    expect(describeNftCommand({ op: 'removeElement', table: 'bowline', map: 'masquerade6', key })).toBe(
-      'delete element inet bowline masquerade6 { fd00::5 }',
     )
   })
 })
 
-function readBack(element: typeof bowlineElement & { goto: string; comment?: string }) {
-  const [, message] = readMessages(encodeNftBatch([{ op: 'addElement', ...element }]))
-  return readElements(message?.body ?? new Uint8Array())[0]
+function readBack(written: typeof element) {
+  const [, message] = readMessages(encodeNftBatch([addElements(map, written)]).bytes)
+  return readElements(map, [message?.body ?? new Uint8Array()])[0]
 }
 
 /** An NLMSG_ERROR as the kernel writes it with NETLINK_CAP_ACK and NETLINK_EXT_ACK. */

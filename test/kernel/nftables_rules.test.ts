@@ -1,23 +1,26 @@
 import { describe, expect, it } from 'vitest'
-import type { NftExpression, NftRule } from '../../src/kernel/nftables/commands.ts'
+import { parseCidr } from '../../src/core/address.ts'
+import { parseMac } from '../../src/core/mac.ts'
+import { ifname, ipAddress } from '../../src/kernel/nftables/datatypes.ts'
+import { vmap } from '../../src/kernel/nftables/expressions/lookup.ts'
+import { masquerade as masqueradeAll } from '../../src/kernel/nftables/expressions/masquerade.ts'
+import { equals, within } from '../../src/kernel/nftables/expressions/match.ts'
+import { iifname } from '../../src/kernel/nftables/expressions/meta.ts'
+import { daddr, etherSaddr, saddr } from '../../src/kernel/nftables/expressions/payload.ts'
+import { accept, back, drop } from '../../src/kernel/nftables/expressions/verdicts.ts'
+import type { NftRule } from '../../src/kernel/nftables/objects.ts'
 import { readAnswer } from '../../src/kernel/nftables/reply.ts'
 import { holdsRules } from '../../src/kernel/nftables/rules.ts'
+import { verdict } from '../../src/kernel/nftables/verdict.ts'
 import { chains } from './fixtures/nftables_rules.json'
 
-const saddr = (last: number): NftExpression => ({
-  match: 'etherSaddr',
-  mac: Uint8Array.of(2, 0, 0, 0, 0, last),
-})
-const daddr = (address: readonly number[], prefix: number): NftExpression => ({
-  match: 'daddr',
-  family: 4,
-  address: Uint8Array.from(address),
-  prefix,
-})
-const back: NftExpression = { verdict: 'return' }
-const subnet: NftRule = [daddr([10, 1, 4, 0], 22), back]
-const multicast: NftRule = [daddr([224, 0, 0, 0], 4), back]
-const masquerade: NftRule = [{ verdict: 'masquerade' }]
+const source = (last: number) => equals(etherSaddr, parseMac(`02:00:00:00:00:0${last}`))
+const to = (text: string) => within(daddr(4), parseCidr(text))
+const table = { family: 'bridge', name: 'bowline' } as const
+const ports = { table, name: 'macspoofchk', key: ifname, data: verdict }
+const subnet: NftRule = [to('10.1.4.0/22'), back]
+const multicast: NftRule = [to('224.0.0.0/4'), back]
+const masquerade: NftRule = [masqueradeAll]
 
 function shows(chain: keyof typeof chains, ...rules: NftRule[]): boolean {
   return holdsRules(chains[chain].rules.map(bytesOf), rules)
@@ -25,8 +28,8 @@ function shows(chain: keyof typeof chains, ...rules: NftRule[]): boolean {
 
 describe('the rules that the kernel shows', () => {
   it('are those that nft was told to make', () => {
-    expect(shows('mac-1', [saddr(5), back], [{ verdict: 'drop' }])).toBe(true)
-    expect(shows('prerouting', [{ match: 'iifnameVmap', map: 'macspoofchk' }])).toBe(true)
+    expect(shows('mac-1', [source(5), back], [drop])).toBe(true)
+    expect(shows('prerouting', [vmap(iifname, ports)])).toBe(true)
     expect(shows('net-1', subnet, multicast, masquerade)).toBe(true)
   })
 
@@ -37,14 +40,14 @@ describe('the rules that the kernel shows', () => {
   })
 
   it.each<[string, keyof typeof chains, NftRule]>([
-    ['another MAC', 'mac-1', [saddr(6), back]],
-    ['another verdict', 'mac-1', [saddr(5), { verdict: 'accept' }]],
-    ['no verdict', 'mac-1', [saddr(5)]],
-    ['another map', 'prerouting', [{ match: 'iifnameVmap', map: 'macspoofchk2' }]],
-    ['another match', 'prerouting', [{ match: 'saddrVmap', family: 4, map: 'macspoofchk' }]],
-    ['another network', 'net-1', [daddr([10, 1, 8, 0], 22), back]],
-    ['another prefix length', 'net-1', [daddr([10, 1, 4, 0], 23), back]],
-    ['a prefix of whole bytes', 'net-1', [daddr([10, 1, 4, 0], 24), back]],
+    ['another MAC', 'mac-1', [source(6), back]],
+    ['another verdict', 'mac-1', [source(5), accept]],
+    ['no verdict', 'mac-1', [source(5)]],
+    ['another map', 'prerouting', [vmap(iifname, { ...ports, name: 'macspoofchk2' })]],
+    ['another match', 'prerouting', [vmap(saddr(4), { ...ports, key: ipAddress(4) })]],
+    ['another network', 'net-1', [to('10.1.8.0/22'), back]],
+    ['another prefix length', 'net-1', [to('10.1.4.0/23'), back]],
+    ['a prefix of whole bytes', 'net-1', [to('10.1.4.0/24'), back]],
   ])('are told from a rule with %s', (_, chain, rule) => {
     expect(shows(chain, rule)).toBe(false)
   })
@@ -52,7 +55,7 @@ describe('the rules that the kernel shows', () => {
   it('are none of ours in what is cut short', () => {
     const [body = ''] = chains['mac-1'].rules
     for (let length = 0; length < body.length; length += 2) {
-      expect(holdsRules([bytesOf(body.slice(0, length))], [[saddr(5), back]])).toBe(false)
+      expect(holdsRules([bytesOf(body.slice(0, length))], [[source(5), back]])).toBe(false)
     }
   })
 })
@@ -60,11 +63,11 @@ describe('the rules that the kernel shows', () => {
 describe('the answer for a chain', () => {
   it('tells where a base chain hangs', () => {
     const hook = { type: 'filter', hook: 'prerouting', priority: -300 }
-    expect(readAnswer(bytesOf(chains.prerouting.answer), 7)).toEqual({ elements: [], chainUse: 1, hook })
+    expect(readAnswer(bytesOf(chains.prerouting.answer), 7)).toEqual({ chainUse: 1, hook })
   })
 
   it('tells of no hook for one that is only jumped to', () => {
-    expect(readAnswer(bytesOf(chains['net-1'].answer), 7)).toEqual({ elements: [], chainUse: 3 })
+    expect(readAnswer(bytesOf(chains['net-1'].answer), 7)).toEqual({ chainUse: 3 })
   })
 })
 

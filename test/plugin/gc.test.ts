@@ -41,7 +41,7 @@ function gc(node: FakeNode, config: object, valid: unknown = VALID) {
 function partsOf(node: FakeNode, containerId: string, network = 'net', ifName = 'eth0'): string[] {
   const { key, hostIfName } = deriveNames({ network, containerId, ifName })
   const { nft } = node.kernel.dump()
-  const isChecked = JSON.stringify(nft['bridge bowline'] ?? {}).includes(`comment ${containerId} ${ifName}`)
+  const isChecked = JSON.stringify(nft['bridge bowline'] ?? {}).includes(`${containerId} ${ifName}`)
   const leases = Object.values(node.files.dump()).filter((text) => text === `${containerId}\r\n${ifName}`)
   return [
     ...(node.kernel.host().link({ name: hostIfName }) ? ['link'] : []),

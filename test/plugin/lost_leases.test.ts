@@ -47,7 +47,7 @@ describe('a late DEL of a pod whose lease host-local has freed', () => {
     node.files.remove('/var/lib/cni/networks/net/10.1.0.7')
     expect(node.call('ADD', second).exitCode).toBe(0)
     expect(node.call('DEL', { config: asking }).exitCode).toBe(0)
-    expect(masqueraded(node)).toEqual(['0a010000'])
+    expect(masqueraded(node)).toEqual(['10.1.0.0/24'])
   })
 
   function masqueraded(node: FakeNode): string[] {

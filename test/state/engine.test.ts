@@ -1,7 +1,11 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { addressBytes, parseAddress, parseCidr } from '../../src/core/address.ts'
+import { parseAddress, parseCidr } from '../../src/core/address.ts'
 import { parseMac } from '../../src/core/mac.ts'
 import type { Change } from '../../src/kernel/kernel.ts'
+import { ipAddress } from '../../src/kernel/nftables/datatypes.ts'
+import { accept } from '../../src/kernel/nftables/expressions/verdicts.ts'
+import { addElements, type NftTable, removeElements } from '../../src/kernel/nftables/objects.ts'
+import { verdict } from '../../src/kernel/nftables/verdict.ts'
 import { apply } from '../../src/state/apply.ts'
 import type { Desired, Place } from '../../src/state/desired.ts'
 import { difference } from '../../src/state/difference.ts'
@@ -14,6 +18,8 @@ import { FakeKernel } from '../fakes/kernel.ts'
  * and the change that ends it.
  */
 const [MAC, OTHER_MAC] = [parseMac('02:00:00:00:00:01'), parseMac('02:00:00:00:00:02')]
+const TABLE: NftTable = { family: 'inet', name: 'ours' }
+const MAP = { table: TABLE, name: 'm', key: ipAddress(4), data: verdict }
 const [PREFIX, GATEWAY] = [parseCidr('10.9.0.0/24'), parseAddress('10.1.0.9')]
 
 let kernel: FakeKernel
@@ -42,8 +48,6 @@ function objects(): Desired[] {
     { place: pod, link: 'eth0' },
   ]
   const bridge = { type: 'bridge', mac: MAC, vlanFiltering: true } as const
-  const table = { table: 'ours' }
-  const element = { ...table, map: 'm', key: addressBytes(GATEWAY), goto: 'c' }
   return [
     { kind: 'link', ...br0, create: bridge, up: true, vlanFiltering: true },
     { kind: 'sysctl', ...br0, leaf: 'accept_ra', value: '0', otherwise: 'br0 believes' },
@@ -66,14 +70,19 @@ function objects(): Desired[] {
     { kind: 'route', ...eth0, route: { dst: PREFIX, gateway: GATEWAY, mtu: 1300 }, anyTable: false },
     {
       kind: 'nftChain',
-      chain: { ...table, chain: 'c', rules: [[{ verdict: 'accept' }]] },
+      chain: { table: TABLE, name: 'c', rules: [[accept]] },
       base: [
-        { op: 'ensureTable', ...table },
-        { op: 'ensureMap', ...table, map: 'm', key: 'ipv4_addr' },
+        { op: 'ensureTable', table: TABLE },
+        { op: 'ensureSet', set: MAP },
       ],
       otherwise: 'chain c is missing',
     },
-    { kind: 'nftElement', element, otherwise: 'the element' },
+    {
+      kind: 'nftElement',
+      set: MAP,
+      element: { key: GATEWAY, data: { goto: 'c' } },
+      otherwise: 'the element',
+    },
   ]
 }
 
@@ -184,11 +193,10 @@ describe('what somebody has changed', () => {
   })
 
   it('is mended in one transaction: an element that leads elsewhere', () => {
-    const element = { table: 'ours', map: 'm', key: addressBytes(GATEWAY) }
-    kernel.nft([
-      { op: 'ensureChain', table: 'ours', chain: 'd' },
-      { op: 'removeElement', ...element },
-      { op: 'addElement', ...element, goto: 'd' },
+    kernel.nftables.apply([
+      { op: 'ensureChain', chain: { table: TABLE, name: 'd' } },
+      removeElements(MAP, { key: GATEWAY }),
+      addElements(MAP, { key: GATEWAY, data: { goto: 'd' } }),
     ])
     expect(found()).toEqual([
       "the element leads elsewhere [run: nft 'delete element inet ours m { 10.1.0.9 }; add element inet ours m { 10.1.0.9 : goto c }']",

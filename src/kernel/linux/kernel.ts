@@ -4,7 +4,7 @@ import { readString } from '../netlink/message.ts'
 import { close, Open, open, readOnce, sleepMicroseconds } from './disk.ts'
 import { homeNamespace, openHandle } from './namespace.ts'
 import { LinuxNetns } from './netns.ts'
-import { applyNft, hasNftChain, hasNftElement, nftElements, nftRuleset, probeNft } from './nft.ts'
+import { LinuxNftables } from './nft.ts'
 import { legacyChains } from './xtables.ts'
 
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'
@@ -14,6 +14,7 @@ const BOOT_ID = '/proc/sys/kernel/random/boot_id'
  * whatever the container runtime itself can write, so there it is no answer that a setting cannot be written.
  */
 export function createLinuxKernel({ isContainer = false }: { isContainer?: boolean } = {}): Kernel {
+  const nftables = new LinuxNftables()
   let host: LinuxNetns | undefined
   let bootId: string | undefined
   return {
@@ -22,13 +23,9 @@ export function createLinuxKernel({ isContainer = false }: { isContainer?: boole
       return host
     },
     openNetns: (path) => new LinuxNetns(openHandle(path), false),
-    nft: applyNft,
-    hasNftElement,
-    hasNftChain,
+    nftables,
     pause: (ms) => sleepMicroseconds(ms * 1000),
-    nftElements,
-    probeNft,
-    firewall: () => [...nftRuleset(), ...legacyChains()],
+    firewall: () => [...nftables.chains(), ...legacyChains()],
     bootId() {
       bootId ??= readBootId()
       return bootId

@@ -1,29 +1,29 @@
 import { Code, Fault, isErrno } from '../../core/errors.ts'
 import type { FirewallChain } from '../firewall/chain.ts'
-import {
-  elementDump,
-  encodeGetChain,
-  encodeGetElement,
-  encodeGetGeneration,
-  encodeGetTable,
-  encodeNftBatch,
-  ruleDump,
-} from '../nftables/batch.ts'
+import { encodeNftBatch } from '../nftables/batch.ts'
+import { describeElements, describeName, describeNftCommand } from '../nftables/describe.ts'
+import { readElements, showsElement, targetOfElement } from '../nftables/elements.ts'
 import {
   isRemoval,
   type NftChain,
   type NftCommand,
   type NftElement,
   type NftHook,
-  type NftMapRef,
-  type NftOwnElementRef,
-} from '../nftables/commands.ts'
-import { describeChain, describeElement, describeMap, describeNftCommand } from '../nftables/describe.ts'
-import { readElements } from '../nftables/element.ts'
+  type NftSet,
+} from '../nftables/objects.ts'
+import {
+  elementDump,
+  encodeGetChain,
+  encodeGetElement,
+  encodeGetGeneration,
+  encodeGetTable,
+  ruleDump,
+} from '../nftables/questions.ts'
 import { type NftAnswer, type NftRefusal, readAnswer, readBatchNews } from '../nftables/reply.ts'
 import { holdsRules } from '../nftables/rules.ts'
 import { decodeRuleset, RULESET_DUMPS, setDump } from '../nftables/ruleset.ts'
 import { decodeSetElements, type SetElement } from '../nftables/set_elements.ts'
+import type { Nftables } from '../nftables.ts'
 import { errnoName } from './errno.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
 import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
@@ -40,97 +40,225 @@ const MAX_ATTEMPTS = 10
 const MAX_DATAGRAMS = 1000
 const MAX_SEQ = 2 ** 31
 
-/**
- * Applies the commands as one transaction of the process's own network namespace: all or nothing. Throws the first
- * refusal as a Fault with its errno and the command in nft's words.
- */
-export function applyNft(commands: readonly NftCommand[]): void {
-  if (commands.length === 0) return
-  unlessWithoutNft(
-    () => applyOrThrow(commands),
-    () => {
-      const errno = commands.every(isRemoval) ? ENOENT : EOPNOTSUPP
-      throw refusalFault(commands, { index: 0, errno })
-    },
-  )
-}
+type Question = (seq: number) => Uint8Array
 
-function applyOrThrow(commands: readonly NftCommand[]): void {
-  for (let attempt = 1; ; attempt++) {
-    const refusal = precheck(commands) ?? transact(commands)
+/**
+ * nftables of the process's own network namespace. The socket is kept for the life of the process. To close it after a
+ * removal waits until the kernel has really taken away what was removed, some 10 ms (nft_rcv_nl_event). The end of the
+ * process closes it too: whoever removes links as well should do so after nftables, so that both kinds of waiting overlap.
+ */
+export class LinuxNftables implements Nftables {
+  #idle: NetlinkSocket | undefined
+  #lastSeq = 0
+
+  apply(transaction: readonly NftCommand[]): void {
+    if (transaction.length === 0) return
+    this.#unlessWithoutNft(
+      () => this.#applyOrThrow(transaction),
+      () => {
+        const errno = transaction.every(isRemoval) ? ENOENT : EOPNOTSUPP
+        throw refusalFault(transaction, { index: 0, errno })
+      },
+    )
+  }
+
+  hasElement<K, D>(set: NftSet<K, D>, element: NftElement<K, D>): boolean {
+    return this.#unlessWithoutNft(
+      () => this.#holdsElement(set, element),
+      () => false,
+    )
+  }
+
+  hasChain(chain: NftChain): boolean {
+    return this.#unlessWithoutNft(
+      () => this.#holdsChain(chain),
+      () => false,
+    )
+  }
+
+  elements<K, D>(set: NftSet<K, D>): NftElement<K, D>[] {
+    return readElements(set, this.#dump(elementDump(set), `list ${describeName(set)}`))
+  }
+
+  /** A kernel without nftables answers by nfnetlink, which has nobody to hand the question to: EINVAL. */
+  probe(): void {
+    const { refusal } = this.#ask(encodeGetGeneration)
     if (!refusal) return
-    const fault = refusalFault(commands, refusal)
-    if (attempt === MAX_ATTEMPTS || !isErrno(fault, ...PASSING)) throw fault
+    const errno = refusal.errno === EINVAL ? EOPNOTSUPP : refusal.errno
+    throw refusedFault('ask for the generation of the ruleset', { ...refusal, errno })
+  }
+
+  /** Returns all chains of nftables, of everybody, with their rules. */
+  chains(): FirewallChain[] {
+    const [tables = [], chains = [], rules = []] = [
+      RULESET_DUMPS.tables,
+      RULESET_DUMPS.chains,
+      RULESET_DUMPS.rules,
+    ].map((request) => this.#dump(request, 'list the ruleset'))
+    const sets = new Map<string, SetElement[] | undefined>()
+    return decodeRuleset(tables, chains, rules, (family, table, set) => {
+      const key = [family, table, set].join(' ')
+      if (!sets.has(key)) {
+        sets.set(key, decodeSetElements(this.#dump(setDump(family, table, set), `list set ${set}`)))
+      }
+      return sets.get(key)
+    })
+  }
+
+  #applyOrThrow(commands: readonly NftCommand[]): void {
+    for (let attempt = 1; ; attempt++) {
+      const refusal = this.#precheck(commands) ?? this.#transact(commands)
+      if (!refusal) return
+      const fault = refusalFault(commands, refusal)
+      if (attempt === MAX_ATTEMPTS || !isErrno(fault, ...PASSING)) throw fault
+    }
+  }
+
+  #holdsElement<K, D>(set: NftSet<K, D>, element: NftElement<K, D>): boolean {
+    const { refusal, element: body } = this.#ask((seq) => encodeGetElement(set, element, seq))
+    if (!refusal) return showsElement(set, element, body)
+    if (errnoName(refusal.errno) === 'ENOENT') return false
+    throw refusedFault(`get element ${describeElements(set, [element])}`, refusal)
+  }
+
+  #holdsChain(chain: NftChain): boolean {
+    const { refusal, hook } = this.#ask((seq) => encodeGetChain(chain, seq))
+    if (refusal && errnoName(refusal.errno) === 'ENOENT') return false
+    if (refusal) throw refusedFault(`get chain ${describeName(chain)}`, refusal)
+    if (!sameHook(hook, chain.hook)) return false
+    return holdsRules(this.#dump(ruleDump(chain), `list chain ${describeName(chain)}`), chain.rules)
+  }
+
+  #transact(commands: readonly NftCommand[]): NftRefusal | undefined {
+    let commandOf: readonly number[] = []
+    const { refusal } = this.#request((socket, seq) => {
+      const batch = encodeNftBatch(commands, seq)
+      commandOf = batch.commandOf
+      this.#lastSeq = (seq + commandOf.length + 1) % MAX_SEQ
+      socket.send(batch.bytes)
+      return receiveUntil(socket, (datagram) => {
+        const news = readBatchNews(datagram, commandOf.length, seq)
+        return news.refusal || news.over ? news : undefined
+      })
+    })
+    if (refusal?.index === undefined) return refusal
+    return { ...refusal, index: commandOf[refusal.index] }
+  }
+
+  /**
+   * A transaction that is refused costs 10 to 20 ms, as the kernel waits for all of its processors before it undoes one
+   * (synchronize_rcu in nf_tables_abort); a question costs 0.01 ms. So what the first command takes for granted is asked
+   * first. Only the first, as later ones may rely on those before; the transaction itself stays the judge of all else,
+   * but for the data of an element to be removed: that only we ask.
+   */
+  #precheck(commands: readonly NftCommand[]): NftRefusal | undefined {
+    for (const [index, command] of commands.entries()) {
+      const refusal = this.#precheckOne(command, index)
+      if (refusal) return refusal === UNKNOWN ? undefined : refusal
+    }
+    return undefined
+  }
+
+  #precheckOne(command: NftCommand, index: number): NftRefusal | typeof UNKNOWN | undefined {
+    for (const { ask, errnoOf } of questionsAbout(command, index === 0)) {
+      const answer = this.#ask(ask)
+      const errno = answer.refusal ? answer.refusal.errno : errnoOf(answer)
+      if (answer.refusal && errno !== ENOENT) return UNKNOWN
+      if (errno) return { ...answer.refusal, index, errno }
+    }
+    return undefined
+  }
+
+  #ask(question: Question): NftAnswer {
+    return this.#request((socket, seq) => {
+      socket.send(question(seq))
+      return receiveUntil(socket, (datagram) => {
+        const answer = readAnswer(datagram, seq)
+        return answer && { ...answer, over: true }
+      })
+    })
+  }
+
+  /** Runs `work` with a socket and a fresh sequence number. The socket is used again unless more answers may come. */
+  #request<T extends { over: boolean }>(work: (socket: NetlinkSocket, seq: number) => T): T {
+    const socket = this.#idle ?? openNftSocket()
+    this.#idle = undefined
+    this.#lastSeq = (this.#lastSeq + 1) % MAX_SEQ
+    try {
+      const outcome = work(socket, this.#lastSeq)
+      if (outcome.over) this.#idle = socket
+      return outcome
+    } finally {
+      if (!this.#idle) socket.close()
+    }
+  }
+
+  /** Returns the bodies of all answers; none when what is asked about is missing. */
+  #dump(request: DumpRequest, what: string): Uint8Array[] {
+    return this.#unlessWithoutNft(
+      () => dumpOrThrow(request, what),
+      () => [],
+    )
+  }
+
+  /**
+   * Returns what `work` returns; on a kernel without nftables, which holds nothing of ours, what `otherwise` returns. A
+   * question is refused there with EINVAL, which may have another cause too, and a transaction with EOPNOTSUPP.
+   */
+  #unlessWithoutNft<T>(work: () => T, otherwise: () => T): T {
+    try {
+      return work()
+    } catch (error) {
+      if (!isErrno(error, 'EINVAL', 'EOPNOTSUPP') || this.#isThere()) throw error
+      return otherwise()
+    }
+  }
+
+  #isThere(): boolean {
+    try {
+      this.probe()
+      return true
+    } catch (error) {
+      return !isErrno(error, 'EOPNOTSUPP')
+    }
   }
 }
 
-/** Whether a set or map holds this key. False as well when the table or set is missing. */
-export function hasNftElement(ref: NftOwnElementRef): boolean {
-  return unlessWithoutNft(
-    () => holdsElement(ref),
-    () => false,
-  )
-}
+/** The answer to a question that says nothing about the command. */
+const UNKNOWN = 'unknown'
 
-function holdsElement(ref: NftOwnElementRef): boolean {
-  const { refusal, elements } = ask((seq) => encodeGetElement(ref, seq))
-  if (!refusal) return elements.some(isOfChain(ref))
-  if (errnoName(refusal.errno) === 'ENOENT') return false
-  throw refusedFault(`get element ${describeElement(ref)}`, refusal)
-}
+/** What a command takes for granted: ENOENT where the question is refused with it; else `errnoOf` judges the answer, 0 if it is met. */
+type Precondition = { readonly ask: Question; readonly errnoOf: (answer: NftAnswer) => number }
 
-/** Whether the chain is there, at its hook, and holds its rules in their order, whatever others stand between them. */
-export function hasNftChain(chain: NftChain): boolean {
-  return unlessWithoutNft(
-    () => holdsChain(chain),
-    () => false,
-  )
-}
-
-function holdsChain(chain: NftChain): boolean {
-  const { refusal, hook } = ask((seq) => encodeGetChain(chain, seq))
-  if (refusal && errnoName(refusal.errno) === 'ENOENT') return false
-  if (refusal) throw refusedFault(`get chain ${describeChain(chain)}`, refusal)
-  return sameHook(hook, chain.hook) && holdsRules(listRules(chain), chain.rules)
+function questionsAbout(command: NftCommand, isFirst: boolean): Precondition[] {
+  switch (command.op) {
+    case 'ensureChain':
+      return isFirst ? [{ ask: (seq) => encodeGetTable(command.chain.table, seq), errnoOf: () => 0 }] : []
+    case 'flushChain':
+    case 'removeChain': {
+      const mustBeFree = command.op === 'removeChain'
+      const errnoOf = ({ chainUse = 0 }: NftAnswer) => (mustBeFree && chainUse > 0 ? EBUSY : 0)
+      return isFirst ? [{ ask: (seq) => encodeGetChain(command.chain, seq), errnoOf }] : []
+    }
+    case 'addElements': {
+      const name = isFirst && targetOfElement(command.set, command.elements[0])
+      if (!name) return []
+      return [{ ask: (seq) => encodeGetChain({ table: command.set.table, name }, seq), errnoOf: () => 0 }]
+    }
+    case 'removeElements':
+      return command.elements
+        .filter(({ data }, i) => data !== undefined || (isFirst && i === 0))
+        .map((element) => ({
+          ask: (seq) => encodeGetElement(command.set, element, seq),
+          errnoOf: ({ element: body }) => (showsElement(command.set, element, body) ? 0 : ENOENT),
+        }))
+    default:
+      return []
+  }
 }
 
 function sameHook(a: NftHook | undefined, b: NftHook | undefined): boolean {
   return a?.type === b?.type && a?.hook === b?.hook && a?.priority === b?.priority
-}
-
-function listRules(chain: NftChain): Uint8Array[] {
-  return dump(ruleDump(chain), `list chain ${describeChain(chain)}`)
-}
-
-/** All elements of a map, in no order. Empty as well when the table or map is missing. */
-export function nftElements(map: NftMapRef): NftElement[] {
-  const replies = dump(elementDump(map), `list map ${describeMap(map)}`).flatMap(readElements)
-  return replies.flatMap(({ key, goto, comment }) =>
-    goto === undefined ? [] : [{ ...map, key, goto, ...(comment !== undefined && { comment }) }],
-  )
-}
-
-/** All chains of nftables, of everybody, with their rules. */
-export function nftRuleset(): FirewallChain[] {
-  const [tables = [], chains = [], rules = []] = [
-    RULESET_DUMPS.tables,
-    RULESET_DUMPS.chains,
-    RULESET_DUMPS.rules,
-  ].map((request) => dump(request, 'list the ruleset'))
-  const sets = new Map<string, SetElement[] | undefined>()
-  return decodeRuleset(tables, chains, rules, (family, table, set) => {
-    const key = [family, table, set].join(' ')
-    if (!sets.has(key)) sets.set(key, decodeSetElements(dump(setDump(family, table, set), `list set ${set}`)))
-    return sets.get(key)
-  })
-}
-
-/** The bodies of all answers; none when what is asked about is missing. */
-function dump(request: DumpRequest, what: string): Uint8Array[] {
-  return unlessWithoutNft(
-    () => dumpOrThrow(request, what),
-    () => [],
-  )
 }
 
 function dumpOrThrow(request: DumpRequest, what: string): Uint8Array[] {
@@ -145,63 +273,6 @@ function dumpOrThrow(request: DumpRequest, what: string): Uint8Array[] {
   }
 }
 
-/**
- * What `work` says; on a kernel without nftables, which holds nothing of ours, what `otherwise` says. A question is
- * refused there with EINVAL, which may have another cause too, and a transaction with EOPNOTSUPP.
- */
-function unlessWithoutNft<T>(work: () => T, otherwise: () => T): T {
-  try {
-    return work()
-  } catch (error) {
-    if (!isErrno(error, 'EINVAL', 'EOPNOTSUPP') || hasNft()) throw error
-    return otherwise()
-  }
-}
-
-function hasNft(): boolean {
-  try {
-    probeNft()
-    return true
-  } catch (error) {
-    return !isErrno(error, 'EOPNOTSUPP')
-  }
-}
-
-/** Throws the refusal of a kernel without nftables, or for want of rights. */
-export function probeNft(): void {
-  const { refusal } = ask(encodeGetGeneration)
-  if (!refusal) return
-  // What answers then is nfnetlink, which has nobody to hand the question to.
-  const errno = refusal.errno === EINVAL ? EOPNOTSUPP : refusal.errno
-  throw refusedFault('ask for the generation of the ruleset', { ...refusal, errno })
-}
-
-/**
- * The socket is kept for the life of the process. To close it after a removal waits until the kernel has really taken
- * away what was removed, some 10 ms (nft_rcv_nl_event). The end of the process closes it too: whoever removes links as
- * well should do so after nftables, so that both kinds of waiting overlap.
- */
-let idle: NetlinkSocket | undefined
-let lastSeq = 0
-
-/** Runs `work` with a socket and `count` fresh sequence numbers. The socket is used again unless more answers may come. */
-function request<T extends { over: boolean }>(
-  count: number,
-  work: (socket: NetlinkSocket, seq: number) => T,
-): T {
-  const socket = idle ?? openNftSocket()
-  idle = undefined
-  const seq = lastSeq + 1
-  lastSeq = (seq + count) % MAX_SEQ
-  try {
-    const outcome = work(socket, seq)
-    if (outcome.over) idle = socket
-    return outcome
-  } finally {
-    if (!idle) socket.close()
-  }
-}
-
 /** A kernel without any netfilter has nobody at the other end: EPROTONOSUPPORT, which is told as EOPNOTSUPP. */
 function openNftSocket(): NetlinkSocket {
   try {
@@ -210,68 +281,6 @@ function openNftSocket(): NetlinkSocket {
     if (!isErrno(error, 'EPROTONOSUPPORT')) throw error
     throw refusedFault('open a socket to netfilter', { index: undefined, errno: EOPNOTSUPP })
   }
-}
-
-function transact(commands: readonly NftCommand[]): NftRefusal | undefined {
-  return request(commands.length + 2, (socket, seq) => {
-    socket.send(encodeNftBatch(commands, seq))
-    return receiveUntil(socket, (datagram) => {
-      const news = readBatchNews(datagram, commands.length, seq)
-      return news.refusal || news.over ? news : undefined
-    })
-  }).refusal
-}
-
-/**
- * A transaction that is refused costs 10 to 20 ms, as the kernel waits for all of its processors before it undoes one
- * (synchronize_rcu in nf_tables_abort); a question costs 0.01 ms. So what the first command takes for granted is asked
- * first. Only the first, as later ones may rely on those before; the transaction itself stays the judge of all else,
- * but for whose an element is: that only we ask.
- */
-function precheck(commands: readonly NftCommand[]): NftRefusal | undefined {
-  for (const [index, command] of commands.entries()) {
-    const isAsked = index === 0 || (command.op === 'removeElement' && command.ofChain !== undefined)
-    const question = isAsked && questionAbout(command)
-    if (!question) continue
-    const { refusal, elements, chainUse = 0 } = ask(question)
-    if (refusal?.errno === ENOENT) return { ...refusal, index }
-    if (refusal) return undefined
-    if (command.op === 'removeChain' && chainUse > 0) return { index, errno: EBUSY }
-    if (command.op === 'removeElement' && !elements.some(isOfChain(command))) return { index, errno: ENOENT }
-  }
-  return undefined
-}
-
-function isOfChain({ ofChain }: NftOwnElementRef): (element: { goto?: string }) => boolean {
-  return ({ goto }) => ofChain === undefined || goto === ofChain
-}
-
-type Question = (seq: number) => Uint8Array
-
-function questionAbout(command: NftCommand): Question | undefined {
-  switch (command.op) {
-    case 'ensureChain':
-      return (seq) => encodeGetTable(command, seq)
-    case 'addElement':
-      return (seq) => encodeGetChain({ ...command, chain: command.goto }, seq)
-    case 'removeElement':
-      return (seq) => encodeGetElement(command, seq)
-    case 'flushChain':
-    case 'removeChain':
-      return (seq) => encodeGetChain(command, seq)
-    default:
-      return undefined
-  }
-}
-
-function ask(question: Question): NftAnswer {
-  return request(1, (socket, seq) => {
-    socket.send(question(seq))
-    return receiveUntil(socket, (datagram) => {
-      const answer = readAnswer(datagram, seq)
-      return answer && { ...answer, over: true }
-    })
-  })
 }
 
 /**

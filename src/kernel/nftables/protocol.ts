@@ -45,32 +45,49 @@ export const SetAttr = {
   keyLength: 5,
   dataType: 6,
   dataLength: 7,
+  description: 9,
   id: 10,
+  timeout: 11,
   userData: 13,
 } as const
-export const ElementListAttr = { table: 1, set: 2, elements: 3 } as const
-export const ElementAttr = { key: 1, data: 2, flags: 3, userData: 6 } as const
+export const ElementListAttr = { table: 1, set: 2, elements: 3, setId: 4 } as const
+export const SetDescriptionAttr = { size: 1, concat: 2 } as const
+export const ElementAttr = { key: 1, data: 2, flags: 3, timeout: 4, userData: 6, keyEnd: 10 } as const
 export const DataAttr = { value: 1, verdict: 2 } as const
 export const VerdictAttr = { code: 1, chain: 2 } as const
 export const ExpressionAttr = { name: 1, data: 2 } as const
 
 /** Attributes of the kernel's expressions; `source` and `target` are registers. */
-export const MetaAttr = { target: 1, key: 2 } as const
+export const MetaAttr = { target: 1, key: 2, source: 3 } as const
+export const CtAttr = { target: 1, key: 2, direction: 3, source: 4 } as const
 export const PayloadAttr = { target: 1, base: 2, offset: 3, length: 4 } as const
-export const BitwiseAttr = { source: 1, target: 2, length: 3, mask: 4, xor: 5 } as const
+export const BitwiseAttr = { source: 1, target: 2, length: 3, mask: 4, xor: 5, operation: 6 } as const
 export const CmpAttr = { source: 1, operator: 2, data: 3 } as const
-export const LookupAttr = { set: 1, source: 2, target: 3 } as const
+export const LookupAttr = { set: 1, source: 2, target: 3, setId: 4, flags: 5 } as const
 export const ImmediateAttr = { register: 1, data: 2 } as const
 
-export const NFT_SET_INTERVAL = 0x4
-export const NFT_SET_MAP = 0x8
+/** The register of verdicts, and the first of those for values. */
+export const REGISTER_VERDICT = 0
+export const REGISTER_1 = 1
+/** A flag of a lookup: go on where the set has no such element. */
+export const NFT_LOOKUP_F_INV = 1
+
+export const SetFlag = {
+  anonymous: 0x1,
+  constant: 0x2,
+  interval: 0x4,
+  map: 0x8,
+  timeout: 0x10,
+  dynamic: 0x20,
+  concat: 0x80,
+} as const
 /** A flag of the element behind the last key of an interval. */
 export const NFT_SET_ELEM_INTERVAL_END = 0x1
 /** The data type of a verdict map. */
 export const NFT_DATA_VERDICT = 0xffffff00
 
 /** Verdict codes as the unsigned numbers that go on the wire. */
-export const Verdict = {
+export const VERDICTS = {
   drop: 0,
   accept: 1,
   continue: -1 >>> 0,

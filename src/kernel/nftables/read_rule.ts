@@ -19,7 +19,7 @@ import {
   PayloadAttr,
 } from './protocol.ts'
 import type { SetElement } from './set_elements.ts'
-import { verdictOf } from './verdict.ts'
+import { readVerdict } from './verdict.ts'
 
 type Attributes = Map<number, Uint8Array>
 
@@ -185,7 +185,7 @@ class RuleReader {
 
   #set(data: Attributes): void {
     const register = readU32be(data.get(ImmediateAttr.register))
-    if (register === REGISTER_VERDICT) this.#decide(verdictOf(data.get(ImmediateAttr.data)))
+    if (register === REGISTER_VERDICT) this.#decide(readVerdict(data.get(ImmediateAttr.data)))
     else this.#load(register)
   }
 

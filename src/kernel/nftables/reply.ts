@@ -1,10 +1,9 @@
 import { readAck, readAttributes, readMessages, readString, readU32be } from '../netlink/message.ts'
-import type { NftHook } from './commands.ts'
-import { type NftElementReply, readElements } from './element.ts'
+import type { NftHook } from './objects.ts'
 import { ChainAttr, HOOK_NUMBERS, HookAttr, Msg, NFNL_SUBSYS_NFTABLES } from './protocol.ts'
 
 export type NftRefusal = {
-  /** Of the command in its batch; undefined when the kernel refused the batch as a whole, or a question. */
+  /** Of the message in its batch; undefined when the kernel refused the batch as a whole, or a question. */
   readonly index: number | undefined
   /** A positive errno number. */
   readonly errno: number
@@ -15,7 +14,7 @@ export type NftRefusal = {
 /** What one datagram says about a batch: whether anything was refused, and whether no more will come. */
 export type BatchNews = { readonly refusal?: NftRefusal; readonly over: boolean }
 
-/** Reads one datagram of answers to a batch of `count` commands, begun with `seq`. Passes over what is foreign or malformed. */
+/** Reads one datagram of answers to a batch of `count` messages, begun with `seq`. Passes over what is foreign or malformed. */
 export function readBatchNews(datagram: Uint8Array, count: number, seq = 0): BatchNews {
   let refusal: NftRefusal | undefined
   let over = false
@@ -31,7 +30,8 @@ export function readBatchNews(datagram: Uint8Array, count: number, seq = 0): Bat
 
 export type NftAnswer = {
   readonly refusal?: NftRefusal
-  readonly elements: readonly NftElementReply[]
+  /** The body of the message that shows the element that was asked for. */
+  readonly element?: Uint8Array
   /** How many rules, jumps and elements hold the chain that was asked for. */
   readonly chainUse?: number
   /** Where that chain hangs, if it is a base chain at a hook that we know. */
@@ -43,13 +43,17 @@ export function readAnswer(datagram: Uint8Array, seq: number): NftAnswer | undef
   for (const message of readMessages(datagram)) {
     if (message.seq !== seq) continue
     const ack = readAck(message)
-    if (ack)
-      return ack.errno === 0 ? { elements: [] } : { refusal: { ...ack, index: undefined }, elements: [] }
-    if (message.type === ((NFNL_SUBSYS_NFTABLES << 8) | Msg.newElement))
-      return { elements: readElements(message.body) }
-    if (message.type === ((NFNL_SUBSYS_NFTABLES << 8) | Msg.newChain)) return readChain(message.body)
-    if (message.type === ((NFNL_SUBSYS_NFTABLES << 8) | Msg.newTable)) return { elements: [] }
-    if (message.type === ((NFNL_SUBSYS_NFTABLES << 8) | Msg.newGeneration)) return { elements: [] }
+    if (ack) return ack.errno === 0 ? {} : { refusal: { ...ack, index: undefined } }
+    switch (message.type ^ (NFNL_SUBSYS_NFTABLES << 8)) {
+      case Msg.newElement:
+        // The receive buffer is used again.
+        return { element: message.body.slice() }
+      case Msg.newChain:
+        return readChain(message.body)
+      case Msg.newTable:
+      case Msg.newGeneration:
+        return {}
+    }
   }
   return undefined
 }
@@ -58,7 +62,7 @@ function readChain(body: Uint8Array): NftAnswer {
   const attributes = readAttributes(body, 4)
   const chainUse = readU32be(attributes.get(ChainAttr.use))
   const hook = readHook(attributes)
-  return { elements: [], ...(chainUse !== undefined && { chainUse }), ...(hook && { hook }) }
+  return { ...(chainUse !== undefined && { chainUse }), ...(hook && { hook }) }
 }
 
 function readHook(chain: Map<number, Uint8Array>): NftHook | undefined {

@@ -1,7 +1,7 @@
 import type { FirewallVerdict } from '../firewall/chain.ts'
-import { listAttributes, readAttributes, readU32be } from '../netlink/message.ts'
-import { DataAttr, ElementAttr, ElementListAttr } from './protocol.ts'
-import { verdictOf } from './verdict.ts'
+import { pairIntervals, type RawElement, readRawElements } from './elements.ts'
+import { NFT_SET_ELEM_INTERVAL_END } from './protocol.ts'
+import { readVerdict } from './verdict.ts'
 
 /** One element of a set or a verdict map, as far as tests of a packet need it. */
 export type SetElement = {
@@ -11,56 +11,34 @@ export type SetElement = {
   readonly verdict?: FirewallVerdict
 }
 
-/** The family header of every nfnetlink message, before its attributes: bytes. */
-const HEADER_LENGTH = 4
-const FLAGS = 3
-const KEY_END = 10
-/** NFT_SET_ELEM_*: behind an interval; what meets no other element. Source: linux/netfilter/nf_tables.h. */
-const Flag = { intervalEnd: 1, catchAll: 2 } as const
+/** What meets no other element: NFT_SET_ELEM_CATCHALL. Source: linux/netfilter/nf_tables.h. */
+const CATCH_ALL = 2
 /** Sets with more of them are not read: a test for each would be tried. */
 const MAX_ELEMENTS = 256
-
-type Raw = { readonly key: Uint8Array; readonly flags: number; readonly verdict?: FirewallVerdict }
 
 /**
  * Reads the elements of one set from the bodies of its dump. Undefined for a set that we can't read: with ranges of several
  * fields, with an element for all the rest, or too large. Ranges become prefixes.
  */
 export function decodeSetElements(bodies: readonly Uint8Array[]): SetElement[] | undefined {
-  const raw: Raw[] = []
-  for (const body of bodies) {
-    const list = readAttributes(body, HEADER_LENGTH).get(ElementListAttr.elements)
-    for (const [, element] of list ? listAttributes(list) : []) {
-      const attributes = readAttributes(element)
-      const flags = readU32be(attributes.get(FLAGS)) ?? 0
-      const key = readAttributes(attributes.get(ElementAttr.key) ?? new Uint8Array()).get(DataAttr.value)
-      if (!key || flags & Flag.catchAll || attributes.has(KEY_END)) return undefined
-      const data = attributes.get(ElementAttr.data)
-      raw.push({ key, flags, ...(data && { verdict: verdictOf(data) }) })
-    }
-  }
-  const isInterval = raw.some(({ flags }) => flags & Flag.intervalEnd)
-  const elements = isInterval ? prefixesOf(raw) : raw.map(({ key, ...one }) => elementOf(key, one))
+  const raw = readRawElements(bodies)
+  if (raw.some(({ key, keyEnd, flags }) => keyEnd || key.length === 0 || flags & CATCH_ALL)) return undefined
+  const isInterval = raw.some(({ flags }) => flags & NFT_SET_ELEM_INTERVAL_END)
+  const elements = isInterval
+    ? pairIntervals(raw).flatMap(prefixesOf)
+    : raw.map((one) => elementOf(one, one.key))
   return elements.length > MAX_ELEMENTS ? undefined : elements
 }
 
-function elementOf(value: Uint8Array, { verdict }: Pick<Raw, 'verdict'>, mask?: Uint8Array): SetElement {
-  return { value, ...(mask && { mask }), ...(verdict && { verdict }) }
+function elementOf({ data }: RawElement, value: Uint8Array, mask?: Uint8Array): SetElement {
+  return { value, ...(mask && { mask }), ...(data && { verdict: readVerdict(data) }) }
 }
 
-/** An interval begins with an element, and ends before the next one, which says so; the last may have no end. */
-function prefixesOf(raw: readonly Raw[]): SetElement[] {
-  const length = raw[0]?.key.length ?? 0
-  const points = raw.map((one) => ({ ...one, at: numberOf(one.key) }))
-  points.sort((a, b) => (a.at === b.at ? (b.flags & 1) - (a.flags & 1) : a.at < b.at ? -1 : 1))
-  const bits = BigInt(8 * length)
-  return points.flatMap((start, i) => {
-    if (start.flags & Flag.intervalEnd) return []
-    const end = points[i + 1]?.at ?? 1n << bits
-    return prefixesBetween(start.at, end, bits).map(([value, mask]) =>
-      elementOf(bytesOf(value, length), start, bytesOf(mask, length)),
-    )
-  })
+function prefixesOf(one: RawElement): SetElement[] {
+  const { key, keyEnd = key } = one
+  return prefixesBetween(numberOf(key), numberOf(keyEnd) + 1n, BigInt(8 * key.length)).map(([value, mask]) =>
+    elementOf(one, bytesOf(value, key.length), bytesOf(mask, key.length)),
+  )
 }
 
 /** The largest aligned blocks that make up `start` to `end`, which is outside. */

@@ -1,50 +1,72 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import type {
-  NftChain,
-  NftCommand,
-  NftElementRef,
-  NftExpression,
-  NftHook,
-  NftRule,
-} from '../../../src/kernel/nftables/commands.ts'
+import { type Address, type Cidr, parseAddress, parseCidr } from '../../../src/core/address.ts'
+import { parseMac } from '../../../src/core/mac.ts'
+import { concat } from '../../../src/kernel/nftables/concat.ts'
+import { type Datatype, ifname, ipAddress, ipPrefix } from '../../../src/kernel/nftables/datatypes.ts'
+import type { Expression } from '../../../src/kernel/nftables/expression.ts'
+import { vmap } from '../../../src/kernel/nftables/expressions/lookup.ts'
+import { masquerade } from '../../../src/kernel/nftables/expressions/masquerade.ts'
+import { equals, within } from '../../../src/kernel/nftables/expressions/match.ts'
+import { iifname } from '../../../src/kernel/nftables/expressions/meta.ts'
+import { daddr, etherSaddr, saddr } from '../../../src/kernel/nftables/expressions/payload.ts'
+import { accept, back, drop } from '../../../src/kernel/nftables/expressions/verdicts.ts'
+import { inetProto, inetService, mark, portRange } from '../../../src/kernel/nftables/numbers.ts'
+import {
+  addElements,
+  type NftChain,
+  type NftCommand,
+  type NftElement,
+  type NftHook,
+  type NftRule,
+  type NftSet,
+  type NftTable,
+  removeElements,
+} from '../../../src/kernel/nftables/objects.ts'
+import { type NftVerdict, verdict } from '../../../src/kernel/nftables/verdict.ts'
 import { faultOf } from '../../support/fault_of.ts'
 import { errnoOf, type KernelFixture } from './fixture.ts'
 
-const table = 'bowline_contract'
+const table: NftTable = { family: 'inet', name: 'bowline_contract' }
+const noTable: NftTable = { ...table, name: 'none' }
 const POSTROUTING: NftHook = { type: 'nat', hook: 'postrouting', priority: 100 }
-const KEY = Uint8Array.of(10, 1, 0, 5)
-const OTHER_KEY = Uint8Array.of(10, 1, 0, 6)
+const KEY = parseAddress('10.1.0.5')
+const OTHER_KEY = parseAddress('10.1.0.6')
+const PODS = { table, name: 'pods', key: ipAddress(4), data: verdict }
+const NO_PODS = { ...PODS, name: 'none' }
 
 const ensureTable: NftCommand = { op: 'ensureTable', table }
 const removeTable: NftCommand = { op: 'removeTable', table }
-const ensureMap: NftCommand = { op: 'ensureMap', table, map: 'pods', key: 'ipv4_addr' }
-const removeMap: NftCommand = { op: 'removeMap', table, map: 'pods' }
-const ensureChain = (chain: string, hook?: NftHook): NftCommand => ({
+const ensureSet = (set: NftSet<unknown, unknown>): NftCommand => ({ op: 'ensureSet', set })
+const ensureMap = ensureSet(PODS)
+const removeMap: NftCommand = { op: 'removeSet', set: PODS }
+const ensureChain = (name: string, hook?: NftHook, of = table): NftCommand => ({
   op: 'ensureChain',
-  table,
-  chain,
-  ...(hook && { hook }),
+  chain: { table: of, name, ...(hook && { hook }) },
 })
-const removeChain = (chain: string): NftCommand => ({ op: 'removeChain', table, chain })
-const flushChain = (chain: string): NftCommand => ({ op: 'flushChain', table, chain })
-const addRule = (chain: string, ...rule: NftExpression[]): NftCommand => ({
+const removeChain = (name: string, of = table): NftCommand => ({
+  op: 'removeChain',
+  chain: { table: of, name },
+})
+const flushChain = (name: string, of = table): NftCommand => ({
+  op: 'flushChain',
+  chain: { table: of, name },
+})
+const addRule = (name: string, ...rule: Expression[]): NftCommand => ({
   op: 'addRule',
-  table,
-  chain,
+  chain: { table, name },
   rule,
 })
-const lookup = { match: 'saddrVmap', family: 4, map: 'pods' } as const
-const element = (key = KEY): NftElementRef => ({ table, map: 'pods', key })
-const addElement = (goto: string, key = KEY): NftCommand => ({ op: 'addElement', ...element(key), goto })
-const removeElement = (key = KEY): NftCommand => ({ op: 'removeElement', ...element(key) })
+const lookup = vmap(saddr(4), PODS)
+const addElement = (goto: string, key = KEY): NftCommand => addElements(PODS, { key, data: { goto } })
+const removeElement = (key = KEY): NftCommand => removeElements(PODS, { key })
 
 /** A table with two plain chains and a map, all empty. */
 const frame: NftCommand[] = [ensureTable, ensureMap, ensureChain('one'), ensureChain('two')]
 
 export function nftSentences(fixture: () => KernelFixture): void {
-  const nft = (...commands: NftCommand[]) => fixture().kernel.nft(commands)
+  const nft = (...commands: NftCommand[]) => fixture().kernel.nftables.apply(commands)
   const refused = (...commands: NftCommand[]) => errnoOf(() => nft(...commands))
-  const has = (key = KEY) => fixture().kernel.hasNftElement(element(key))
+  const has = (key = KEY) => fixture().kernel.nftables.hasElement(PODS, { key })
 
   it('takes an empty transaction', () => {
     nft()
@@ -68,14 +90,14 @@ export function nftSentences(fixture: () => KernelFixture): void {
     nft(...frame)
     const fault = faultOf(() => nft(addElement('one'), removeChain('none'), removeTable))
     expect(fault.errno).toBe('ENOENT')
-    expect(fault.message).toContain(`delete chain inet ${table} none`)
+    expect(fault.message).toContain(`delete chain inet ${table.name} none`)
   })
 
   describe('refuses with ENOENT', () => {
     it.each<[string, NftCommand]>([
       ['a chain', ensureChain('one')],
       ['a map', ensureMap],
-      ['a rule', addRule('one', { verdict: 'accept' })],
+      ['a rule', addRule('one', accept)],
       ['an element', addElement('one')],
       ['the removal of the table', removeTable],
       ['the removal of a chain', removeChain('one')],
@@ -87,13 +109,13 @@ export function nftSentences(fixture: () => KernelFixture): void {
     })
 
     it.each<[string, NftCommand]>([
-      ['a rule of a missing chain', addRule('none', { verdict: 'accept' })],
-      ['a rule with a missing map', addRule('one', { ...lookup, map: 'none' })],
+      ['a rule of a missing chain', addRule('none', accept)],
+      ['a rule with a missing map', addRule('one', vmap(saddr(4), NO_PODS))],
       ['an element that goes to a missing chain', addElement('none')],
-      ['an element of a missing map', { op: 'addElement', table, map: 'none', key: KEY, goto: 'one' }],
+      ['an element of a missing map', addElements(NO_PODS, { key: KEY, data: { goto: 'one' } })],
       ['the removal of a missing chain', removeChain('none')],
       ['the flushing of a missing chain', flushChain('none')],
-      ['the removal of a missing map', { op: 'removeMap', table, map: 'none' }],
+      ['the removal of a missing map', { op: 'removeSet', set: NO_PODS }],
       ['the removal of a missing element', removeElement()],
     ])('%s', (_, command) => {
       nft(...frame)
@@ -109,7 +131,7 @@ export function nftSentences(fixture: () => KernelFixture): void {
     })
 
     it('the removal of a chain that has rules', () => {
-      nft(...frame, addRule('one', { verdict: 'accept' }))
+      nft(...frame, addRule('one', accept))
       expect(refused(removeChain('one'))).toBe('EBUSY')
       nft(flushChain('one'), removeChain('one'))
     })
@@ -141,7 +163,7 @@ export function nftSentences(fixture: () => KernelFixture): void {
 
   it('refuses what is there in another shape', () => {
     nft(...frame, ensureChain('base', POSTROUTING))
-    expect(refused({ ...ensureMap, key: 'ipv6_addr' } as NftCommand)).toBe('EEXIST')
+    expect(refused(ensureSet({ ...PODS, key: ipAddress(6) }))).toBe('EEXIST')
     expect(refused(ensureChain('one', POSTROUTING))).toBe('EEXIST')
     expect(refused(ensureChain('base', { ...POSTROUTING, type: 'filter' }))).toBe('EEXIST')
     // Linux 6.1 says EEXIST, 6.18 EOPNOTSUPP.
@@ -154,7 +176,7 @@ export function nftSentences(fixture: () => KernelFixture): void {
   })
 
   it('answers a question that changes nothing', () => {
-    fixture().kernel.probeNft()
+    fixture().kernel.nftables.probe()
     expect(refused(removeTable)).toBe('ENOENT')
   })
 
@@ -162,9 +184,9 @@ export function nftSentences(fixture: () => KernelFixture): void {
     it('are found by their key in their map and table', () => {
       nft(...frame, addElement('one'))
       expect([has(KEY), has(OTHER_KEY)]).toEqual([true, false])
-      const { kernel } = fixture()
-      expect(kernel.hasNftElement({ table, map: 'none', key: KEY })).toBe(false)
-      expect(kernel.hasNftElement({ table: 'none', map: 'pods', key: KEY })).toBe(false)
+      const { nftables } = fixture().kernel
+      expect(nftables.hasElement(NO_PODS, { key: KEY })).toBe(false)
+      expect(nftables.hasElement({ ...PODS, table: noTable }, { key: KEY })).toBe(false)
     })
 
     it('may be added twice', () => {
@@ -192,35 +214,80 @@ export function nftSentences(fixture: () => KernelFixture): void {
 
     it('are refused with EINVAL when the key has another length than the map’s', () => {
       nft(...frame)
-      expect(refused(addElement('one', new Uint8Array(16)))).toBe('EINVAL')
+      expect(
+        refused(
+          addElements(
+            { ...PODS, key: ipAddress(6) },
+            { key: parseAddress('fd00::5'), data: { goto: 'one' } },
+          ),
+        ),
+      ).toBe('EINVAL')
     })
 
-    it('of interface names and of IPv6 addresses have keys of 16 bytes', () => {
-      const [names, six] = [
-        { table, map: 'names' },
-        { table, map: 'six' },
-      ]
-      const key = new Uint8Array(16).fill(0x61, 0, 4)
-      nft(
-        ...frame,
-        { op: 'ensureMap', ...names, key: 'ifname' },
-        { op: 'ensureMap', ...six, key: 'ipv6_addr' },
-      )
-      nft({ op: 'addElement', ...names, key, goto: 'one' }, { op: 'addElement', ...six, key, goto: 'one' })
-      expect(fixture().kernel.hasNftElement({ ...names, key })).toBe(true)
-      expect(fixture().kernel.hasNftElement({ ...six, key })).toBe(true)
+    it('come back as they were added, whatever their types', () => {
+      const service = concat(ipAddress(4), inetProto, inetService)
+      const samples: readonly [Datatype<unknown>, unknown][] = (
+        [
+          [ifname, 'eth0'],
+          [ipAddress(6), parseAddress('fd00::5')],
+          [ipPrefix(4), parseCidr('10.1.0.0/24')],
+          [ipPrefix(6), parseCidr('ff00::/8')],
+          [mark, 0x4000],
+          [portRange, { from: 80, to: 90 }],
+          [service, [KEY, 6, 80]],
+          [concat(ipPrefix(4), inetProto, portRange), [parseCidr('10.1.0.0/24'), 17, { from: 53, to: 54 }]],
+        ] as const
+      ).map(([type, key]) => [type as unknown as Datatype<unknown>, key])
+      const { nftables } = fixture().kernel
+      nft(ensureTable)
+      for (const [i, [key, value]] of samples.entries()) {
+        const set = { table, name: `set${i}`, key }
+        nft(ensureSet(set), addElements(set, { key: value, comment: 'c' }))
+        expect(nftables.hasElement(set, { key: value })).toBe(true)
+        expect(nftables.elements(set)).toEqual([{ key: value, comment: 'c' }])
+      }
+    })
+
+    it('of maps have data of any type', () => {
+      const endpoint = concat(ipAddress(4), inetService)
+      const set = { table, name: 'endpoints', key: ipAddress(4), data: endpoint }
+      const element: NftElement<Address, readonly [Address, number]> = { key: KEY, data: [OTHER_KEY, 80] }
+      const { nftables } = fixture().kernel
+      nft(ensureTable, ensureSet(set), addElements(set, element))
+      expect(nftables.elements(set)).toEqual([element])
+      expect(nftables.hasElement(set, { ...element, data: [OTHER_KEY, 81] })).toBe(false)
+    })
+
+    it('of neighbouring prefixes stay apart', () => {
+      const set: NftSet<Cidr> = { table, name: 'cidrs', key: ipPrefix(4) }
+      const keys = ['0.0.0.0/8', '10.1.0.0/24', '10.1.1.0/24', '255.0.0.0/8'].map(parseCidr)
+      nft(ensureTable, ensureSet(set), addElements(set, ...keys.map((key) => ({ key }))))
+      const found = fixture().kernel.nftables.elements(set)
+      expect(found).toHaveLength(4)
+      expect(found).toEqual(expect.arrayContaining(keys.map((key) => ({ key }))))
+      nft(removeElements(set, { key: keys[1] as Cidr }))
+      expect(fixture().kernel.nftables.elements(set)).toHaveLength(3)
+    })
+
+    it('may be thousands in one transaction', () => {
+      const keys = Array.from({ length: 5000 }, (_, i) => ({ ...KEY, value: KEY.value + BigInt(i) }))
+      const set = { table, name: 'many', key: ipAddress(4) }
+      nft(ensureTable, ensureSet(set), addElements(set, ...keys.map((key) => ({ key }))))
+      expect(fixture().kernel.nftables.elements(set)).toHaveLength(5000)
+      nft(removeElements(set, ...keys.map((key) => ({ key }))))
+      expect(fixture().kernel.nftables.elements(set)).toEqual([])
     })
   })
 
-  describe('elements whose owner is asked for', () => {
-    const own = { ...element(), ofChain: 'net-a-1' }
-    const foreign = { ...element(), ofChain: 'net-b-1' }
-    const remove = (which: typeof own): NftCommand => ({ op: 'removeElement', ...which })
+  describe('elements that are given with data', () => {
+    const own = { key: KEY, data: { goto: 'net-a-1' } }
+    const foreign = { key: KEY, data: { goto: 'net-b-1' } }
+    const remove = (which: typeof own): NftCommand => removeElements(PODS, which)
     beforeEach(() => nft(...frame, ensureChain('net-a-1'), addElement('net-a-1')))
 
     it('count only if they go to that chain', () => {
-      expect(fixture().kernel.hasNftElement(own)).toBe(true)
-      expect(fixture().kernel.hasNftElement(foreign)).toBe(false)
+      expect(fixture().kernel.nftables.hasElement(PODS, own)).toBe(true)
+      expect(fixture().kernel.nftables.hasElement(PODS, foreign)).toBe(false)
     })
 
     it('are removed only if they go to that chain', () => {
@@ -238,62 +305,53 @@ export function nftSentences(fixture: () => KernelFixture): void {
   })
 
   describe('the list of a map', () => {
-    const list = (map = 'pods', of = table) => fixture().kernel.nftElements({ table: of, map })
+    const list = (map: NftSet<Address, NftVerdict> = PODS) => fixture().kernel.nftables.elements(map)
 
     it('is empty when the map or the table is missing, or the map has no element', () => {
-      expect(list('pods', 'none')).toEqual([])
+      expect(list({ ...PODS, table: noTable })).toEqual([])
       nft(...frame)
-      expect([list(), list('none')]).toEqual([[], []])
+      expect([list(), list(NO_PODS)]).toEqual([[], []])
     })
 
     it('has every element with its key, chain and comment', () => {
-      nft(...frame, { ...addElement('one'), comment: 'pod eth0' } as NftCommand, addElement('two', OTHER_KEY))
+      nft(
+        ...frame,
+        addElements(PODS, { key: KEY, data: { goto: 'one' }, comment: 'pod eth0' }),
+        addElement('two', OTHER_KEY),
+      )
       expect(list()).toHaveLength(2)
       expect(list()).toEqual(
         expect.arrayContaining([
-          { ...element(KEY), goto: 'one', comment: 'pod eth0' },
-          { ...element(OTHER_KEY), goto: 'two' },
+          { key: KEY, data: { goto: 'one' }, comment: 'pod eth0' },
+          { key: OTHER_KEY, data: { goto: 'two' } },
         ]),
       )
-    })
-
-    it('has thousands of elements, each once', () => {
-      const keys = Array.from({ length: 3000 }, (_, i) => Uint8Array.of(10, 2, i >> 8, i & 255))
-      nft(...frame)
-      for (let at = 0; at < keys.length; at += 500) {
-        nft(...keys.slice(at, at + 500).map((key) => addElement('one', key)))
-      }
-      expect(new Set(list().map(({ key }) => key.join('.'))).size).toBe(3000)
-      expect(list()).toHaveLength(3000)
     })
   })
 
   it('masquerades only after routing', () => {
-    nft(...frame, ensureChain('base', POSTROUTING), addRule('base', { verdict: 'masquerade' }))
+    nft(...frame, ensureChain('base', POSTROUTING), addRule('base', masquerade))
     nft(ensureChain('forward', { type: 'filter', hook: 'forward', priority: 0 }))
-    expect(refused(addRule('forward', { verdict: 'masquerade' }))).toBe('EOPNOTSUPP')
+    expect(refused(addRule('forward', masquerade))).toBe('EOPNOTSUPP')
   })
 
   describe('chains', () => {
-    const accept: NftRule = [{ verdict: 'accept' }]
-    const local: NftRule = [{ match: 'daddr', family: 4, address: KEY, prefix: 22 }, { verdict: 'return' }]
-    const six: NftRule = [
-      { match: 'daddr', family: 6, address: new Uint8Array(16).fill(0xfd), prefix: 64 },
-      { verdict: 'return' },
-    ]
-    const holds = (chain: string, more: Partial<NftChain> = {}) =>
-      fixture().kernel.hasNftChain({ table, chain, rules: [], ...more })
+    const take: NftRule = [accept]
+    const local: NftRule = [within(daddr(4), parseCidr('10.1.0.5/22')), back]
+    const six: NftRule = [within(daddr(6), parseCidr('fdfd:fdfd:fdfd:fdfd::/64')), back]
+    const holds = (name: string, more: Partial<NftChain> = {}) =>
+      fixture().kernel.nftables.hasChain({ table, name, rules: [], ...more })
 
     it('are there with the rules that they were given, in their order', () => {
-      nft(...frame, addRule('one', ...local), addRule('one', ...six), addRule('one', ...accept))
-      expect(holds('one', { rules: [local, six, accept] })).toBe(true)
-      expect(holds('one', { rules: [six, local, accept] })).toBe(false)
-      expect(holds('one', { rules: [local, six, accept, accept] })).toBe(false)
+      nft(...frame, addRule('one', ...local), addRule('one', ...six), addRule('one', ...take))
+      expect(holds('one', { rules: [local, six, take] })).toBe(true)
+      expect(holds('one', { rules: [six, local, take] })).toBe(false)
+      expect(holds('one', { rules: [local, six, take, take] })).toBe(false)
     })
 
     it('may have rules of others between ours', () => {
-      nft(...frame, addRule('one', ...six), addRule('one', ...local), addRule('one', ...accept))
-      expect(holds('one', { rules: [local, accept] })).toBe(true)
+      nft(...frame, addRule('one', ...six), addRule('one', ...local), addRule('one', ...take))
+      expect(holds('one', { rules: [local, take] })).toBe(true)
     })
 
     it('have lost their rules once they are flushed, and are still there', () => {
@@ -304,17 +362,14 @@ export function nftSentences(fixture: () => KernelFixture): void {
     })
 
     it('are told apart by every part of a rule', () => {
-      nft(...frame, addRule('one', ...local), addRule('one', { ...lookup }))
+      nft(...frame, addRule('one', ...local), addRule('one', lookup))
       const others: NftRule[] = [
-        [{ match: 'daddr', family: 4, address: KEY, prefix: 23 }, { verdict: 'return' }],
-        [
-          { match: 'daddr', family: 4, address: Uint8Array.of(10, 9, 0, 0), prefix: 22 },
-          { verdict: 'return' },
-        ],
-        [local[0] as NftExpression, { verdict: 'accept' }],
-        [local[0] as NftExpression],
-        [{ ...lookup, map: 'other' }],
-        [{ match: 'iifnameVmap', map: 'pods' }],
+        [within(daddr(4), parseCidr('10.1.0.5/23')), back],
+        [within(daddr(4), parseCidr('10.9.0.0/22')), back],
+        [local[0] as Expression, accept],
+        [local[0] as Expression],
+        [vmap(saddr(4), NO_PODS)],
+        [vmap(iifname, { ...PODS, key: ifname })],
       ]
       expect(others.filter((rule) => holds('one', { rules: [rule] }))).toEqual([])
       expect(holds('one', { rules: [local, [lookup]] })).toBe(true)
@@ -333,66 +388,62 @@ export function nftSentences(fixture: () => KernelFixture): void {
     it('are missing with their table, in the other family, or by another name', () => {
       nft(...frame)
       expect(holds('none')).toBe(false)
-      expect(holds('one', { table: 'none' })).toBe(false)
-      expect(holds('one', { family: 'bridge' })).toBe(false)
+      expect(holds('one', { table: noTable })).toBe(false)
+      expect(holds('one', { table: { ...table, family: 'bridge' } })).toBe(false)
     })
   })
 
   describe('of family bridge', () => {
-    const inBridge = (command: NftCommand): NftCommand => ({ ...command, family: 'bridge' })
-    const name = new Uint8Array(16).fill(0x61, 0, 4)
-    const guard = { table, map: 'ports', key: name } as const
+    const inBridge: NftTable = { ...table, family: 'bridge' }
+    const ports = { table: inBridge, name: 'ports', key: ifname, data: verdict }
+    const guard = { key: 'aaaa', data: { goto: 'mac' } }
     const PREROUTING: NftHook = { type: 'filter', hook: 'prerouting', priority: -300 }
-    const source: NftRule = [
-      { match: 'etherSaddr', mac: Uint8Array.of(2, 0, 0, 0, 0, 5) },
-      { verdict: 'return' },
+    const source: NftRule = [equals(etherSaddr, parseMac('02:00:00:00:00:05')), back]
+    const look: NftRule = [vmap(iifname, ports)]
+    const bridgeRule = (name: string, ...rule: Expression[]): NftCommand => ({
+      op: 'addRule',
+      chain: { table: inBridge, name },
+      rule,
+    })
+    const guardFrame: NftCommand[] = [
+      { op: 'ensureTable', table: inBridge },
+      ensureSet(ports),
+      ensureChain('mac', undefined, inBridge),
+      bridgeRule('mac', ...source),
+      bridgeRule('mac', drop),
+      ensureChain('base', PREROUTING, inBridge),
+      bridgeRule('base', ...look),
+      addElements(ports, guard),
     ]
-    const look: NftRule = [{ match: 'iifnameVmap', map: 'ports' }]
-    const drop: NftRule = [{ verdict: 'drop' }]
-    const guardFrame = [
-      ensureTable,
-      { op: 'ensureMap', table, map: 'ports', key: 'ifname' } as const,
-      ensureChain('mac'),
-      addRule('mac', ...source),
-      addRule('mac', ...drop),
-      ensureChain('base', PREROUTING),
-      addRule('base', ...look),
-      { op: 'addElement', ...guard, goto: 'mac' } as const,
-    ].map(inBridge)
 
     it('a table is another one than its namesake of family inet', () => {
       nft(...frame, ...guardFrame)
-      expect(fixture().kernel.hasNftElement({ ...guard, family: 'bridge' })).toBe(true)
-      expect(fixture().kernel.hasNftElement(guard)).toBe(false)
+      expect(fixture().kernel.nftables.hasElement(ports, guard)).toBe(true)
+      expect(fixture().kernel.nftables.hasElement({ ...ports, table }, guard)).toBe(false)
       nft(removeChain('one'), removeChain('two'), removeMap, removeTable)
-      expect(fixture().kernel.hasNftElement({ ...guard, family: 'bridge' })).toBe(true)
+      expect(fixture().kernel.nftables.hasElement(ports, guard)).toBe(true)
     })
 
     it('chains show their rules and their hook', () => {
       nft(...guardFrame)
-      const holds = (chain: NftChain) => fixture().kernel.hasNftChain(chain)
-      const mac: NftChain = { family: 'bridge', table, chain: 'mac', rules: [source, drop] }
-      const other: NftRule = [
-        { match: 'etherSaddr', mac: Uint8Array.of(2, 0, 0, 0, 0, 6) },
-        { verdict: 'return' },
-      ]
+      const holds = (chain: NftChain) => fixture().kernel.nftables.hasChain(chain)
+      const mac: NftChain = { table: inBridge, name: 'mac', rules: [source, [drop]] }
+      const other: NftRule = [equals(etherSaddr, parseMac('02:00:00:00:00:06')), back]
       expect(holds(mac)).toBe(true)
-      expect(holds({ ...mac, rules: [other, drop] })).toBe(false)
-      expect(holds({ family: 'bridge', table, chain: 'base', hook: PREROUTING, rules: [look] })).toBe(true)
+      expect(holds({ ...mac, rules: [other, [drop]] })).toBe(false)
+      expect(holds({ table: inBridge, name: 'base', hook: PREROUTING, rules: [look] })).toBe(true)
     })
 
     it('a chain goes with its element and its rules in one transaction', () => {
       nft(...guardFrame)
-      nft(
-        ...[{ op: 'removeElement', ...guard } as const, flushChain('mac'), removeChain('mac')].map(inBridge),
-      )
-      expect(fixture().kernel.hasNftChain({ family: 'bridge', table, chain: 'mac', rules: [] })).toBe(false)
+      nft(removeElements(ports, guard), flushChain('mac', inBridge), removeChain('mac', inBridge))
+      expect(fixture().kernel.nftables.hasChain({ table: inBridge, name: 'mac', rules: [] })).toBe(false)
     })
 
     it('refuses with ENOENT what speaks of packets that are routed', () => {
       nft(...guardFrame)
-      expect(refused(inBridge(addRule('mac', { verdict: 'masquerade' })))).toBe('ENOENT')
-      expect(refused(inBridge(ensureChain('nat', POSTROUTING)))).toBe('ENOENT')
+      expect(refused(bridgeRule('mac', masquerade))).toBe('ENOENT')
+      expect(refused(ensureChain('nat', POSTROUTING, inBridge))).toBe('ENOENT')
     })
   })
 }

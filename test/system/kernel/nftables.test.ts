@@ -1,65 +1,87 @@
 import { execa } from 'execa'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { addressBytes, type Cidr, parseAddress, parseCidr } from '../../../src/core/address.ts'
-import { applyNft } from '../../../src/kernel/linux/nft.ts'
-import type {
-  NftCommand,
-  NftElement,
-  NftElementRef,
-  NftExpression,
-} from '../../../src/kernel/nftables/commands.ts'
+import { type Address, type Family, parseAddress, parseCidr } from '../../../src/core/address.ts'
+import { parseMac } from '../../../src/core/mac.ts'
+import { LinuxNftables } from '../../../src/kernel/linux/nft.ts'
+import { ifname, ipAddress } from '../../../src/kernel/nftables/datatypes.ts'
 import { describeNftCommand } from '../../../src/kernel/nftables/describe.ts'
+import { vmap } from '../../../src/kernel/nftables/expressions/lookup.ts'
+import { masquerade } from '../../../src/kernel/nftables/expressions/masquerade.ts'
+import { equals, within } from '../../../src/kernel/nftables/expressions/match.ts'
+import { iifname } from '../../../src/kernel/nftables/expressions/meta.ts'
+import { daddr, etherSaddr, saddr } from '../../../src/kernel/nftables/expressions/payload.ts'
+import { back, drop } from '../../../src/kernel/nftables/expressions/verdicts.ts'
+import {
+  addElements,
+  type NftCommand,
+  type NftRule,
+  type NftSet,
+  type NftTable,
+  removeElements,
+  replaceChain,
+} from '../../../src/kernel/nftables/objects.ts'
+import { type NftVerdict, verdict } from '../../../src/kernel/nftables/verdict.ts'
 import { faultOf } from '../../support/fault_of.ts'
+import { NFT_FRAME, nftCommands } from '../../support/nft_commands.ts'
 import { enterPrivateNamespaces, run } from '../../support/node/private_namespaces.ts'
 
-const table = 'bowline'
+const nftables = new LinuxNftables()
+const apply = (commands: readonly NftCommand[]) => nftables.apply(commands)
+
+const table: NftTable = { family: 'inet', name: 'bowline' }
 const chain = 'net-0123456789abcdef'
-const MAPS = { 4: 'masquerade4', 6: 'masquerade6' } as const
+const map = (family: Family): NftSet<Address, NftVerdict> => ({
+  table,
+  name: `masquerade${family}`,
+  key: ipAddress(family),
+  data: verdict,
+})
 const MULTICAST = { 4: '224.0.0.0/4', 6: 'ff00::/8' } as const
 
-const ref = (text: string): NftElementRef => {
-  const address = parseAddress(text)
-  return { table, map: MAPS[address.family], key: addressBytes(address) }
-}
-const element = (text: string, goto = chain): NftElement => ({ ...ref(text), goto, comment: 'id eth0' })
-const add = (text: string, goto?: string): NftCommand => ({ op: 'addElement', ...element(text, goto) })
-const remove = (text: string): NftCommand => ({ op: 'removeElement', ...ref(text) })
-const rule = (chain: string, ...rule: NftExpression[]): NftCommand => ({ op: 'addRule', table, chain, rule })
-const daddr = ({ address, prefix }: Cidr): NftExpression => ({
-  match: 'daddr',
-  family: address.family,
-  address: addressBytes(address),
-  prefix,
+const ensureMap = (set: NftSet<unknown, unknown>): NftCommand => ({ op: 'ensureSet', set })
+const chainOp = (op: 'flushChain' | 'removeChain' | 'ensureChain', name: string): NftCommand => ({
+  op,
+  chain: { table, name },
 })
+const add = (text: string, goto = chain, comment = 'id eth0'): NftCommand => {
+  const key = parseAddress(text)
+  return addElements(map(key.family), { key, data: { goto }, comment })
+}
+const remove = (text: string): NftCommand => {
+  const key = parseAddress(text)
+  return removeElements(map(key.family), { key })
+}
 
 const emptyFrame: NftCommand[] = [
   { op: 'ensureTable', table },
-  { op: 'ensureMap', table, map: 'masquerade4', key: 'ipv4_addr' },
-  { op: 'ensureMap', table, map: 'masquerade6', key: 'ipv6_addr' },
-  { op: 'ensureChain', table, chain },
+  ensureMap(map(4)),
+  ensureMap(map(6)),
+  chainOp('ensureChain', chain),
 ]
 
 /** The rules that the pod network uses, for one subnet of each family. */
 const frame: NftCommand[] = [
   ...emptyFrame,
-  { op: 'flushChain', table, chain },
-  ...(['10.1.0.0/24', 'fd00:1::/61'] as const).flatMap((text) => {
-    const subnet = parseCidr(text)
-    return [
-      rule(chain, daddr(subnet), { verdict: 'return' }),
-      rule(chain, daddr(parseCidr(MULTICAST[subnet.address.family])), { verdict: 'return' }),
-    ]
-  }),
-  rule(chain, { verdict: 'masquerade' }),
-  {
-    op: 'ensureChain',
+  ...replaceChain({
     table,
-    chain: 'postrouting',
+    name: chain,
+    rules: [
+      ...(['10.1.0.0/24', 'fd00:1::/61'] as const).map(parseCidr).flatMap((subnet): NftRule[] => {
+        const destination = daddr(subnet.address.family)
+        return [
+          [within(destination, subnet), back],
+          [within(destination, parseCidr(MULTICAST[subnet.address.family])), back],
+        ]
+      }),
+      [masquerade],
+    ],
+  }),
+  ...replaceChain({
+    table,
+    name: 'postrouting',
     hook: { type: 'nat', hook: 'postrouting', priority: 100 },
-  },
-  { op: 'flushChain', table, chain: 'postrouting' },
-  rule('postrouting', { match: 'saddrVmap', family: 4, map: 'masquerade4' }),
-  rule('postrouting', { match: 'saddrVmap', family: 6, map: 'masquerade6' }),
+    rules: [[vmap(saddr(4), map(4))], [vmap(saddr(6), map(6))]],
+  }),
 ]
 
 const listing = `table inet bowline {
@@ -95,19 +117,19 @@ afterEach(() => {
 
 describe('what we make', () => {
   it('reads like rules that a person has written', () => {
-    applyNft([...frame, add('10.1.0.5'), add('fd00:1::5')])
+    apply([...frame, add('10.1.0.5'), add('fd00:1::5')])
     expect(run('nft list ruleset')).toBe(listing)
   })
 
   it('is the same after it was made twice', () => {
     const commands = [...frame, add('10.1.0.5'), add('fd00:1::5')]
-    applyNft(commands)
-    applyNft(commands)
+    apply(commands)
+    apply(commands)
     expect(run('nft list ruleset')).toBe(listing)
   })
 
   it('can be listed as JSON, with types, verdicts and comments', () => {
-    applyNft([...frame, add('10.1.0.5')])
+    apply([...frame, add('10.1.0.5')])
     const { nftables } = JSON.parse(run('nft -j list map inet bowline masquerade4'))
     expect(nftables[1].map).toMatchObject({
       type: 'ipv4_addr',
@@ -117,23 +139,19 @@ describe('what we make', () => {
   })
 
   it('shows interface names the right way round', () => {
-    const key = Uint8Array.from({ length: 16 }, (_, i) => 'eth0'.charCodeAt(i) || 0)
-    applyNft([
-      ...emptyFrame,
-      { op: 'ensureMap', table, map: 'links', key: 'ifname' },
-      { op: 'addElement', table, map: 'links', key, goto: chain },
-    ])
+    const links = { table, name: 'links', key: ifname, data: verdict }
+    apply([...emptyFrame, ensureMap(links), addElements(links, { key: 'eth0', data: { goto: chain } })])
     expect(run('nft list map inet bowline links')).toContain(`elements = { "eth0" : goto ${chain} }`)
   })
 
   it('keeps a comment of any length and alphabet listable', () => {
-    applyNft([...emptyFrame, { op: 'addElement', ...element('10.1.0.5'), comment: `"${'é'.repeat(200)}` }])
+    apply([...emptyFrame, add('10.1.0.5', chain, `"${'é'.repeat(200)}`)])
     const { nftables } = JSON.parse(run('nft -j list map inet bowline masquerade4'))
     expect(nftables[1].map.elem[0][0].elem.comment).toBe(`_${'é'.repeat(63)}`)
   })
 
   it('can be read by nft and loaded again as it was', () => {
-    applyNft([...frame, add('10.1.0.5'), add('fd00:1::5')])
+    apply([...frame, add('10.1.0.5'), add('fd00:1::5')])
     run('nft list ruleset > /run/netns/saved; nft flush ruleset; nft -f /run/netns/saved')
     expect(run('nft list ruleset')).toBe(listing)
   })
@@ -142,21 +160,21 @@ describe('what we make', () => {
 describe('a transaction', () => {
   it('may hold thousands of commands', () => {
     const many = Array.from({ length: 3000 }, (_, i) => add(`10.1.${i >> 8}.${i & 255}`))
-    applyNft([...emptyFrame, ...many])
+    apply([...emptyFrame, ...many])
     expect(JSON.parse(run('nft -j list map inet bowline masquerade4')).nftables[1].map.elem).toHaveLength(
       3000,
     )
   })
 
   it('reports the first refusal even when there are more than the socket can hold', () => {
-    applyNft(emptyFrame)
+    apply(emptyFrame)
     const many = Array.from({ length: 3000 }, (_, i) => remove(`10.1.${i >> 8}.${i & 255}`))
-    const fault = faultOf(() => applyNft([{ op: 'ensureTable', table }, ...many]))
+    const fault = faultOf(() => apply([{ op: 'ensureTable', table }, ...many]))
     expect(fault.message).toContain('delete element inet bowline masquerade4 { 10.1.0.0 }: ENOENT')
   })
 
   it('stands beside those of other processes', async () => {
-    applyNft(emptyFrame)
+    apply(emptyFrame)
     const others = Array.from({ length: 3 }, (_, other) => {
       const lines = Array.from({ length: 100 }, (_, i) => {
         return `nft add element inet bowline masquerade4 '{ 10.${other + 2}.0.${i} : goto ${chain} }'`
@@ -164,7 +182,7 @@ describe('a transaction', () => {
       return execa('sh', ['-ec', lines.join('\n')])
     })
     for (let i = 0; i < 100; i++) {
-      applyNft([add(`10.1.0.${i}`)])
+      apply([add(`10.1.0.${i}`)])
       await Bun.sleep(1)
     }
     await Promise.all(others)
@@ -173,30 +191,25 @@ describe('a transaction', () => {
 })
 
 describe('MAC checks of bridge ports', () => {
-  const family = 'bridge'
+  const bridge: NftTable = { family: 'bridge', name: 'bowline' }
   const own = 'mac-0123456789abcdef0123456789abcdef'
-  const key = Uint8Array.from({ length: 16 }, (_, i) => 'veth0123456789a'.charCodeAt(i) || 0)
+  const ports = { table: bridge, name: 'macspoofchk', key: ifname, data: verdict }
   const commands: NftCommand[] = [
-    { op: 'ensureTable', family, table },
-    { op: 'ensureMap', family, table, map: 'macspoofchk', key: 'ifname' },
-    { op: 'ensureChain', family, table, chain: own },
-    { op: 'flushChain', family, table, chain: own },
-    {
-      ...rule(own, { match: 'etherSaddr', mac: Uint8Array.of(2, 0, 0, 0, 0, 5) }, { verdict: 'return' }),
-      family,
-    },
-    { ...rule(own, { verdict: 'drop' }), family },
-    {
-      op: 'ensureChain',
-      family,
-      table,
-      chain: 'prerouting',
+    { op: 'ensureTable', table: bridge },
+    ensureMap(ports),
+    ...replaceChain({
+      table: bridge,
+      name: own,
+      rules: [[equals(etherSaddr, parseMac('02:00:00:00:00:05')), back], [drop]],
+    }),
+    ...replaceChain({
+      table: bridge,
+      name: 'prerouting',
       hook: { type: 'filter', hook: 'prerouting', priority: -300 },
-    },
-    { op: 'flushChain', family, table, chain: 'prerouting' },
-    { ...rule('prerouting', { match: 'iifnameVmap', map: 'macspoofchk' }), family },
-    { op: 'addElement', family, table, map: 'macspoofchk', key, goto: own, comment: 'c1 eth0' },
-  ] as NftCommand[]
+      rules: [[vmap(iifname, ports)]],
+    }),
+    addElements(ports, { key: 'veth0123456789a', data: { goto: own }, comment: 'c1 eth0' }),
+  ]
   const shown = `table bridge bowline {
 	map macspoofchk {
 		type ifname : verdict
@@ -215,14 +228,81 @@ describe('MAC checks of bridge ports', () => {
 }`
 
   it('read like rules that a person has written', () => {
-    applyNft(commands)
+    apply(commands)
     expect(run('nft list table bridge bowline')).toBe(shown)
   })
 
   it('are the same when nft is told what we say in words', () => {
-    applyNft(commands)
+    apply(commands)
     const words = commands.map(describeNftCommand).join('; ')
     run(`nft flush ruleset; nft '${words}'`)
     expect(run('nft list table bridge bowline')).toBe(shown)
   })
 })
+
+/** Returns whether the frame has such a chain or set. The rules of masquerading have a test of their own. */
+function isOfFrame(name: string): boolean {
+  return NFT_FRAME.some(
+    (command) =>
+      (command.op === 'ensureSet' && command.set.name === name) ||
+      (command.op === 'ensureChain' && command.chain.name === name),
+  )
+}
+
+describe('each expression and each kind of set', () => {
+  const ours = nftCommands.filter((command) => {
+    if (command.op === 'addRule')
+      return isOfFrame(command.chain.name) && !command.rule.some(({ set }) => set && !isOfFrame(set))
+    return command.op === 'addElements' && isOfFrame(command.set.name)
+  })
+
+  it.each(ours.map((command) => [describeNftCommand(command), command] as const))(
+    'is listed by nft as if nft had made it: %s',
+    (words, command) => {
+      apply([...NFT_FRAME, command])
+      const [text, json] = [listRuleset(), run('nft -j list ruleset')]
+      run('nft flush ruleset')
+      apply(NFT_FRAME)
+      run(`nft '${words}'`)
+      expect(text).toBe(listRuleset())
+      expect(withoutHandles(json)).toEqual(withoutHandles(run('nft -j list ruleset')))
+    },
+  )
+
+  it('is made as nft makes the tables, chains and sets around it', () => {
+    apply(NFT_FRAME)
+    const text = run('nft list ruleset')
+    run(`nft flush ruleset; nft '${NFT_FRAME.map(describeNftCommand).join('\n')}'`)
+    expect(text).toBe(run('nft list ruleset'))
+  })
+
+  it('is found again in the chain that it was put into', () => {
+    for (const command of ours) {
+      // The kernel puts a number into the name of a rule's own map, and a flag of its own beside those of a translation.
+      const isChanged = / vmap \{| [ds]nat .*(:\d|random)/.test(describeNftCommand(command))
+      if (command.op !== 'addRule' || isChanged) continue
+      apply([...NFT_FRAME, command])
+      expect([
+        describeNftCommand(command),
+        nftables.hasChain({ ...chainOf(command.chain.name), rules: [command.rule] }),
+      ]).toEqual([describeNftCommand(command), true])
+      run('nft flush ruleset')
+    }
+  })
+})
+
+function chainOf(name: string) {
+  const found = NFT_FRAME.find((command) => command.op === 'ensureChain' && command.chain.name === name)
+  return (found as Extract<NftCommand, { op: 'ensureChain' }>).chain
+}
+
+/** Lists the ruleset without how long its elements have to live. */
+function listRuleset(): string {
+  return run('nft list ruleset').replace(/ expires \w+/g, '')
+}
+
+function withoutHandles(json: string): unknown {
+  return JSON.parse(json, (key, value) =>
+    ['handle', 'metainfo', 'expires'].includes(key) ? undefined : value,
+  )
+}

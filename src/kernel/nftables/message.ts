@@ -1,0 +1,12 @@
+import type { Attributes } from './attributes.ts'
+
+/** `inet` sees IPv4 and IPv6 packets, `bridge` every frame on its way through a bridge. */
+export type NftTable = { readonly family: 'inet' | 'bridge'; readonly name: string }
+
+/** One message of a transaction. */
+export type NftMessage = {
+  readonly table: NftTable
+  readonly type: number
+  readonly flags: number
+  readonly attributes: Attributes
+}
