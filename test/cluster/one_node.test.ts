@@ -31,7 +31,7 @@ let node: ClusterNode
 
 beforeAll(async () => {
   cluster = await startCluster(['current'])
-  node = cluster.nodes[0] as ClusterNode
+  node = cluster.nodes[0]
 })
 
 afterAll(() => cluster?.stop())

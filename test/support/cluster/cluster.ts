@@ -11,7 +11,7 @@ import { type ClusterNode, createNode } from './node.ts'
  * and nodes that each have namespaces, control groups and a disk of their own, with containerd and a kubelet.
  *
  *   const cluster = await startCluster(['current'])       // one node with containerd 2.x, as yet without a network
- *   const node = cluster.nodes[0] as ClusterNode
+ *   const [node] = cluster.nodes
  *   await installBowline(cluster, node)                   // by hand; or from an image, as the next two lines do:
  *   await node.importImages('dist/image.tar')
  *   await cluster.api.apply(readFileSync('conf/bowline.yaml', 'utf8'))
@@ -31,7 +31,7 @@ const HOME = '/run/cluster'
 
 export type Cluster = {
   readonly api: Api
-  readonly nodes: readonly ClusterNode[]
+  readonly nodes: readonly [ClusterNode, ...ClusterNode[]]
   /** Waits until the node's condition Ready is `status`; returns the node as the API has it. */
   untilReady(node: ClusterNode, status?: 'True' | 'False' | 'Unknown', timeoutMs?: number): Promise<KubeNode>
   stop(): Promise<void>
@@ -52,7 +52,7 @@ export async function startCluster(containerds: readonly (keyof typeof CONTAINER
   await Promise.all(nodes.map((node) => join(node, controlPlane)))
   return {
     api: controlPlane.api,
-    nodes,
+    nodes: nodes as [ClusterNode, ...ClusterNode[]],
     untilReady: (node, status = 'True', timeoutMs = undefined) =>
       untilReady(controlPlane.api, node, status, timeoutMs),
     stop: async () => {
