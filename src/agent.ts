@@ -15,9 +15,11 @@ const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 const LOOPBACK = '127.0.0.1'
 const DEFAULT_PORT = 19474
 const INSTALL_TIMEOUT_MS = 60_000
-/** A skew that a token or a certificate begins to suffer from. */
+/** Tokens and certificates have margins of about a minute. */
 const CLOCK_TOLERANCE_MS = 60_000
 const PORT_RETRY_MS = 30_000
+/** The kubelet and the controller manager take a second or two for a new node. */
+const PATIENCE_MS = 20_000
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -57,6 +59,7 @@ function portsOf(env: Environment, nodeName: string, log: AgentLog, metrics: Met
     log,
     metrics,
     nodeName,
+    patienceMs: PATIENCE_MS,
     install: (conflist) => install(program, installFlags(env), conflist),
     readTemplate: () => readText(env['CONFLIST_TEMPLATE'] ?? '/etc/bowline/10-bowline.conflist'),
     random: Math.random,
@@ -67,7 +70,7 @@ async function readText(path: string): Promise<string> {
   try {
     return await Bun.file(path).text()
   } catch (error) {
-    throw new Fault(`read ${path}: ${(error as Error).message}`, {
+    throw new Fault(`read ${path}: ${(error as { code?: string }).code ?? String(error)}`, {
       errno: 'unreadable',
       hint: 'See the volumes of the DaemonSet in conf/bowline.yaml.',
       cause: error,
@@ -109,7 +112,7 @@ function parseReport(text: string, exitCode: number): Printed {
   }
 }
 
-/** Says once that the clocks differ, and once that they no longer do. */
+/** Logs once that the clocks differ, and once that they agree again. */
 function createClockWatch(log: AgentLog, metrics: Metrics): (skewMs: number) => void {
   let isWrong = false
   return (skewMs) => {
@@ -123,7 +126,7 @@ function createClockWatch(log: AgentLog, metrics: Metrics): (skewMs: number) => 
   }
 }
 
-/** The kubelet's probes come from the node itself, so nobody else need reach the port. */
+/** Listens on loopback alone: the kubelet's probes come from the node itself. */
 function serve(port: number, isReady: () => boolean, metrics: Metrics, log: AgentLog): void {
   try {
     Bun.serve({

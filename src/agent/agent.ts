@@ -7,11 +7,9 @@ import { conflistFor } from './conflist.ts'
 import type { Metrics } from './metrics.ts'
 import { createWakeup, sleep, type Wakeup } from './wakeup.ts'
 
-/** Somebody may have removed what is installed; nobody tells us. */
+/** How often the installation is checked: somebody may have removed it. */
 const CHECK_MS = 10 * 60_000
-/** The kubelet and the controller manager take a second or two for a new node; after this it is worth a warning. */
-const PATIENCE_MS = 20_000
-/** How often that warning is repeated. */
+/** How often the warning of a missing range is repeated. */
 const REMINDER_MS = 5 * 60_000
 
 export type AgentLog = {
@@ -19,7 +17,7 @@ export type AgentLog = {
   warn(fields: object, message: string): void
 }
 
-/** What `bowline install --json` prints. */
+/** The output of `bowline install --json`. */
 export type InstallReport = {
   readonly version: string
   readonly program: string
@@ -37,18 +35,20 @@ export type AgentPorts = {
   /** The text of conf/10-bowline.conflist, or of the administrator's own. */
   readonly readTemplate: () => Promise<string>
   readonly nodeName: string
+  /** How long a new node may lack its range before that is worth a warning: some seconds. */
+  readonly patienceMs: number
   readonly random: () => number
 }
 
 export type Agent = {
-  /** Whether pods of this node get a network. */
+  /** Reports whether pods of this node get a network. */
   isReady(): boolean
   /** Resolves when both loops have ended, which only the signal makes them. */
   readonly ended: Promise<void>
 }
 
 type State = {
-  /** Undefined until the API server has answered, and when it knows no such node. */
+  /** Undefined before the API server's first answer, and if there is no such Node. */
   node: NodeView | undefined
   isReady: boolean
   /** The last warnings of the installation, so that each is logged once. */
@@ -56,8 +56,8 @@ type State = {
 }
 
 /**
- * Two loops: one keeps a view of our own Node, the other installs what fits it and tells the scheduler. Pods start and stop without either,
- * so a failure is a line in the log and another attempt, never an exit.
+ * Starts two loops: one keeps a view of the agent's own Node, the other installs the plugin with the ranges of that Node and lets the
+ * scheduler use it. Pods start and stop without the agent, so a failure is a line in the log and another attempt, never an exit.
  */
 export function startAgent(ports: AgentPorts, signal: AbortSignal): Agent {
   const wakeup = createWakeup()
@@ -75,7 +75,7 @@ function watchNode(ports: AgentPorts, state: State, wakeup: Wakeup, signal: Abor
     const before = JSON.stringify(state.node)
     state.node = object === undefined ? undefined : nodeView(object)
     metrics.set('bowline_agent_pod_cidrs', state.node?.podCidrs.length ?? 0)
-    // The kubelet writes its Node every five minutes; most of it is nothing to us.
+    // The kubelet writes its Node at least every five minutes, mostly without a change of these fields.
     if (JSON.stringify(state.node) !== before) wakeup.wake()
   }
   const query = { fieldSelector: `metadata.name=${nodeName}` }
@@ -95,8 +95,8 @@ async function keepInstalled(
     const { node } = state
     if (!node || node.podCidrs.length === 0) {
       const age = Date.now() - begun
-      if (age >= PATIENCE_MS) warnOfNode(ports, node)
-      await wakeup.wait(age >= PATIENCE_MS ? REMINDER_MS : PATIENCE_MS - age)
+      if (age >= ports.patienceMs) warnOfNode(ports, node)
+      await wakeup.wait(age >= ports.patienceMs ? REMINDER_MS : ports.patienceMs - age)
     } else {
       const isDone = (await isInstalled(node, ports, state)) && (await isTold(node, ports))
       if (isDone) backoff.reset()
@@ -105,7 +105,7 @@ async function keepInstalled(
   }
 }
 
-/** Installs what fits the node; false if pods could not be started with it. */
+/** Installs the plugin with the node's ranges. Returns false if pods could not be started with it. */
 async function isInstalled(node: NodeView, ports: AgentPorts, state: State): Promise<boolean> {
   const { log, metrics } = ports
   try {
@@ -125,7 +125,7 @@ async function isInstalled(node: NodeView, ports: AgentPorts, state: State): Pro
   }
 }
 
-/** Lets the scheduler use the node; false if the API server did not take that. */
+/** Lets the scheduler use the node. Returns false if the API server has refused. */
 async function isTold(node: NodeView, ports: AgentPorts): Promise<boolean> {
   if (node.isNetworkAvailable) return true
   try {

@@ -5,8 +5,8 @@ type Json = Record<string, unknown>
 const DEFAULT_ROUTES = ['0.0.0.0/0', '::/0'] as const
 
 /**
- * The network configuration list of a node: the template with the subnets of the node in place of the template's, one range set a family,
- * and a default route for each family that the template has no route of. Throws a Fault for a template that cannot be read.
+ * Returns the network configuration list of a node: the template with one range set for each podCIDR in place of its own ranges, and a
+ * default route for each family of which the template has no route. Throws a Fault for a template that cannot be read.
  */
 export function conflistFor(template: string, podCidrs: readonly string[]): string {
   const list = parseTemplate(template)

@@ -1,6 +1,6 @@
 import type { Metrics } from './metrics.ts'
 
-/** What the agent answers over HTTP: to the kubelet's probes, and to Prometheus on the same node. */
+/** Answers the kubelet's probes, and Prometheus on the same node. */
 export function answer(path: string, isReady: boolean, metrics: Metrics): Response {
   switch (path) {
     case '/livez':

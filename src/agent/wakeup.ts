@@ -1,4 +1,4 @@
-/** What lets a loop sleep until its time, or until something happens that it should know at once. */
+/** Lets a loop sleep until its time or until another part of the program wakes it. */
 export type Wakeup = {
   wake(): void
   /** Resolves after so many ms, or as soon as `wake` is called; at once if it was called since the last wait. */

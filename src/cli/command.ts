@@ -1,12 +1,12 @@
 import type { PluginRunner } from '../cni/delegate.ts'
 import type { Files } from '../core/files.ts'
 
-/** One command for people: an entry in the table of src/cli/command_line.ts. */
+/** A command for people: an entry in the table of src/cli/command_line.ts. */
 export type Command = {
   /** One line for the overview. */
   readonly summary: string
   readonly options: Readonly<Record<string, Option>>
-  /** Whole command lines, each with what it is for. */
+  /** Whole command lines, each with its purpose. */
   readonly examples: readonly (readonly [commandLine: string, purpose: string])[]
   /** Returns the exit code. Throws a Fault, which is printed in one place. */
   run(options: Options, context: CommandContext): number
@@ -18,13 +18,13 @@ export type Option = { readonly value?: string; readonly help: string }
 /** The options that were given; one without a value is the empty text. */
 export type Options = Readonly<Record<string, string | undefined>>
 
-/** All that a command can reach. */
+/** The ports of a command. */
 export type CommandContext = {
   readonly files: Files
   readonly plugins: PluginRunner
   /** Where the attachment records are. */
   readonly recordsDir: string
-  /** How many attachments this node has, on all networks. */
+  /** Returns the number of attachments of this node, on all networks. */
   readonly countAttachments: () => number
   readonly readStdin: () => string
   /** Writes a line to stdout. */
@@ -37,7 +37,7 @@ export type CommandContext = {
 
 export type PluginCall = {
   readonly command: 'STATUS'
-  /** What a runtime would write to stdin. */
+  /** The network configuration, as a runtime writes it to stdin. */
   readonly config: string
   readonly cniPath: string
 }

@@ -5,7 +5,7 @@ import { INSTALL } from './install.ts'
 import { allOptions, parseOptions, UsageFault, unknownWord } from './options.ts'
 import { UNINSTALL } from './uninstall.ts'
 
-/** Every command. To add one, write its file and add its line. */
+/** All commands. A new one is a file and a line here. */
 const COMMANDS: Readonly<Record<string, Command>> = {
   install: INSTALL,
   uninstall: UNINSTALL,

@@ -9,6 +9,7 @@ import {
   readableConflist,
 } from '../cni/conflist.ts'
 import { Code, Fault } from '../core/errors.ts'
+import type { Files } from '../core/files.ts'
 import { textBytes } from '../core/text.ts'
 import type { Command, CommandContext, Options } from './command.ts'
 import {
@@ -23,11 +24,11 @@ import {
   withInstallLock,
 } from './installation.ts'
 
-/** The program that runs, whatever became of the path by which it was started. */
+/** The running program, even if the path by which it was started is another file by now. */
 const OWN_PROGRAM = '/proc/self/exe'
 const PROGRAM_MODE = 0o755
 const CONFLIST_MODE = 0o644
-/** What libcni takes for a configuration. */
+/** The names that libcni reads as configurations. */
 const CONFIGURATION = /\.(conf|conflist|json)$/
 
 /** `absent`: there is no conflist, and none was given. */
@@ -60,7 +61,7 @@ function install(options: Options, context: CommandContext): number {
   return report({ program, conflist, warnings: warningsFor(places, context) }, places, options, context)
 }
 
-/** Throws a Fault, before anything is touched, if a runtime that used this list could not start a pod. */
+/** Throws a Fault if a runtime could not start a pod with this list. Touches nothing. */
 function assertUsable(list: Conflist, { binDir }: Places, { plugins, callPlugin }: CommandContext): void {
   const missing = list.plugins.find((one) => !isOwn(one) && !plugins.isExecutable(`${binDir}/${one.type}`))
   if (missing) {
@@ -84,7 +85,7 @@ function statusFault(stdout: string): Fault {
   })
 }
 
-/** The old program may be running: it is replaced by a rename, and lives on until its calls have ended. */
+/** Copies the program. Calls of the old one may be running: a rename leaves its file to them. */
 function installProgram({ binDir }: Places, { files }: CommandContext): Outcome {
   const own = files.readProgram(OWN_PROGRAM)
   if (!own) throw new Fault(`${OWN_PROGRAM} is missing`, { hint: 'Mount /proc.' })
@@ -98,7 +99,7 @@ function installProgram({ binDir }: Places, { files }: CommandContext): Outcome 
   return hasProgram && hasLink ? 'unchanged' : 'installed'
 }
 
-/** Last of all, and only when it says something new: whoever watches the file would take any write for a change. */
+/** Writes the conflist if its meaning changes: container runtime and meshes watch the file, and act on each write. */
 function installConflist(
   wanted: Conflist | undefined,
   { confDir, conflist }: Places,
@@ -114,20 +115,29 @@ function installConflist(
   return 'installed'
 }
 
-/** The runtime uses the file that comes first. One that calls us with our configuration copied is a mesh's, and right. */
+/** Names the files that the runtime would use in place of ours. One with a plugin of ours in it is a mesh's copy, which is right. */
 function warningsFor({ confDir }: Places, { files }: CommandContext): string[] {
   const before = files.list(confDir).filter((name) => CONFIGURATION.test(name) && name < CONFLIST)
-  const others = before.sort().filter((name) => {
-    const list = readableConflist(files.readForeign(`${confDir}/${name}`))
-    return !list?.plugins.some(isOwn)
-  })
+  const isCopy = (name: string) =>
+    readableConflist(readIfPossible(files, `${confDir}/${name}`))?.plugins.some(isOwn)
+  const others = before.sort().filter((name) => !isCopy(name))
   return others.map(
     (name) =>
       `${confDir}/${name} sorts before ${CONFLIST}, so the container runtime uses that network; to use Bowline, run: mv ${confDir}/${name} ${confDir}/${name}.off`,
   )
 }
 
-/** Four bytes at a time: the program is a whole number of them, two and a half million bytes. */
+/** Returns undefined for what is no file or too large: a file of others must not make an installation fail. */
+function readIfPossible(files: Files, path: string): string | undefined {
+  try {
+    return files.readForeign(path)
+  } catch (error) {
+    if (error instanceof Fault) return undefined
+    throw error
+  }
+}
+
+/** Compares four bytes at a time, as the program has 2.5 million of them; its length is a multiple of eight. */
 function isSameProgram(one: Uint8Array, other: Uint8Array | undefined): boolean {
   if (other?.length !== one.length) return false
   const [a, b] = [one, other].map((bytes) => new Uint32Array(bytes.buffer, 0, bytes.length >> 2))

@@ -3,10 +3,10 @@ import { isPlainPath } from '../core/files.ts'
 import { VERSION } from '../core/version.ts'
 import type { CommandContext, Option, Options } from './command.ts'
 
-/** The names of what an installation consists of. */
+/** The files of an installation. */
 export const PROGRAM = 'bowline'
 export const IPAM_LINK = 'bowline-ipam'
-/** Behind `02-istio-cni.conflist`, which calls the plugins of the file that comes after it. Never a `.conf`, whose name a mesh changes. */
+/** Sorts after `02-istio-cni.conflist`, which copies the file behind it. A `.conf` would be renamed by a mesh. */
 export const CONFLIST = '10-bowline.conflist'
 
 const LOCK_TIMEOUT_MS = 15_000
@@ -19,7 +19,7 @@ export const INSTALL_OPTIONS: Readonly<Record<string, Option>> = {
 
 export type Places = { readonly binDir: string; readonly confDir: string; readonly conflist: string }
 
-/** Throws a Fault for a path that is not absolute: what is written there is used by other processes. */
+/** Returns where things are installed. Throws a Fault for a path that is not absolute: other processes use it too. */
 export function placesOf(options: Options): Places {
   const binDir = directory(options, 'bin-dir', '/opt/cni/bin')
   const confDir = directory(options, 'conf-dir', '/etc/cni/net.d')
@@ -37,7 +37,7 @@ export function withInstallLock<T>({ files, recordsDir }: CommandContext, work: 
   }
 }
 
-/** The text of `--conf`. Throws a Fault if there is no such file. */
+/** Returns the text of `--conf`. Throws a Fault if there is no such file. */
 export function readConf(file: string, { files, readStdin }: CommandContext): string {
   if (file === '-') return readStdin()
   if (!isPlainPath(file)) throw notAbsolute('conf', file)

@@ -2,13 +2,13 @@ import { Code, Fault } from '../core/errors.ts'
 import type { Option, Options } from './command.ts'
 import { nearMiss } from './near_miss.ts'
 
-/** What every command takes. */
+/** The options of every command. */
 const ALWAYS: Readonly<Record<string, Option>> = {
   help: { help: 'show this help' },
   json: { help: 'print one JSON object, for programs' },
 }
 
-/** A command line that cannot be understood. */
+/** An error in the command line itself. */
 export class UsageFault extends Fault {}
 
 /** Reads `--name VALUE` and `--name=VALUE`. Throws a UsageFault that names the word, with what was probably meant. */

@@ -13,7 +13,7 @@ import {
   withInstallLock,
 } from './installation.ts'
 
-/** Takes away what `install` has put there, and nothing of anybody else. */
+/** Removes what `install` has written, and nothing else. */
 export const UNINSTALL: Command = {
   summary: 'take the plugin and its configuration off this node',
   options: {
@@ -43,7 +43,7 @@ function uninstall(options: Options, context: CommandContext): number {
   return report({ program, conflist, warnings: warningsFor(left, places) }, places, options, context)
 }
 
-/** Without the program no runtime can remove a pod: it would stay for ever, in the state "Terminating". */
+/** Without the program no runtime can remove a pod, which would stay in the state "Terminating". */
 function assertUnused({ countAttachments }: CommandContext): void {
   const count = countAttachments()
   if (count === 0) return
@@ -56,7 +56,7 @@ function assertUnused({ countAttachments }: CommandContext): void {
 /** `changed`: plugins of others stay in it. */
 type Removal = 'removed' | 'absent' | 'changed'
 
-/** First, so that the runtime starts no pod with what is about to go. */
+/** Removes our part of the conflist, before the program: the runtime must not start a pod without it. */
 function removeConflist(
   types: readonly string[],
   { conflist }: Places,

@@ -4,18 +4,18 @@ import { decodeConfig } from './config.ts'
 import { isObject, memberOf } from './validate.ts'
 
 /*
- * A network configuration list, as it lies in /etc/cni/net.d. Others write into ours: a service mesh adds its plugin at the end
- * of the list. So everything is kept that is not ours to change.
+ * Network configuration lists, the files in /etc/cni/net.d. Other programs write into ours: a service mesh adds its plugin at the end
+ * of the list. Whatever they have added stays.
  */
 
 export type JsonObject = Readonly<Record<string, unknown>>
 
-/** A list that can be used: it has a name, a version, and plugins with a type, one of which at least is Bowline. */
+/** A list with a name and plugins, each with a type. */
 export type Conflist = JsonObject & { readonly name: string; readonly plugins: readonly PluginEntry[] }
 
 export type PluginEntry = JsonObject & { readonly type: string }
 
-/** The keys of a list that the CNI specification knows. One that we leave out has its default; unknown ones are somebody else's. */
+/** The keys of a list in the CNI specification. One that we leave out gets its default; other keys belong to other programs. */
 const SPECIFIED = [
   'cniVersion',
   'cniVersions',
@@ -28,7 +28,7 @@ const SPECIFIED = [
 
 const OWN_TYPE = 'bowline'
 
-/** Reads a list that a person or the agent wants to be installed. Throws a Fault that names the key. `source` is what it was read from. */
+/** Reads a list that is to be installed. Throws a Fault that names the wrong key. `source` is the name of the file. */
 export function parseConflist(text: string, source: string): Conflist {
   const list = readableConflist(text)
   if (!list) throw invalid(source, 'it is no JSON object with a list "plugins"', Code.decode)
@@ -41,12 +41,12 @@ export function parseConflist(text: string, source: string): Conflist {
   return list
 }
 
-/** What a runtime would hand to each Bowline plugin of the list, as JSON; in another version of the protocol if one is given. */
+/** Returns the configuration of each Bowline plugin of the list, as a runtime would write it to stdin. */
 export function ownConfigs({ name, cniVersion, plugins }: Conflist, version = cniVersion): string[] {
   return plugins.filter(isOwn).map((plugin) => JSON.stringify({ ...plugin, name, cniVersion: version }))
 }
 
-/** The list in a file that may be anybody's. Undefined if it is none, or without plugins. */
+/** Returns the list in a text of any origin, or undefined if it is no list with plugins. */
 export function readableConflist(text: string | undefined): Conflist | undefined {
   const value = parseJson(text ?? '')
   const plugins = memberOf(value, 'plugins')
@@ -59,8 +59,8 @@ export function isOwn(plugin: JsonObject): boolean {
 }
 
 /**
- * Returns the list that has what `wanted` says and what others have written into `present`: their plugins in their order, and
- * the keys that the specification does not know.
+ * Returns `wanted` with what other programs have added to `present`: their plugins, in their order, and the keys that the
+ * specification does not have.
  */
 export function mergeConflist(wanted: Conflist, present: Conflist | undefined): Conflist {
   if (!present) return wanted

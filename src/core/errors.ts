@@ -43,7 +43,7 @@ export class Fault extends Error {
   }
 }
 
-/** Whatever was thrown as a Fault. */
+/** Returns what was thrown as a Fault. */
 export function toFault(error: unknown): Fault {
   if (error instanceof Fault) return error
   return new Fault(error instanceof Error ? error.message : String(error), { cause: error })

@@ -3,7 +3,7 @@
  * its errno is one of `ApiErrno`. Nothing is repeated here: who asks knows how long an answer is worth waiting for.
  */
 export interface KubeApi {
-  /** The JSON at a path such as `/api/v1/nodes/n1`. */
+  /** Reads the JSON at a path such as `/api/v1/nodes/n1`. */
   get(path: string, query?: Query): Promise<unknown>
   /** Merges JSON into an object, lists by their merge keys (strategic merge patch). */
   patch(path: string, body: unknown): Promise<void>
@@ -19,7 +19,7 @@ export type WatchEvent = {
   readonly object: unknown
 }
 
-/** What can be wrong with a request, in place of an errno: also the label of a metric. */
+/** The kinds of failure of a request. They take the place of an errno in a Fault, and are the label of a metric. */
 export type ApiErrno =
   | 'unreachable'
   | 'timeout'

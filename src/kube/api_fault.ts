@@ -1,7 +1,6 @@
 import { Code, Fault } from '../core/errors.ts'
 import type { ApiErrno } from './api.ts'
 
-/** What each of these means, and what to do about it. */
 const HINTS: Readonly<Record<ApiErrno, string>> = {
   unreachable:
     'See that the API server runs and can be reached from this node; without kube-proxy its Service address cannot: set KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT in the DaemonSet.',
@@ -19,11 +18,12 @@ const HINTS: Readonly<Record<ApiErrno, string>> = {
   broken: "Look into the API server's log.",
 }
 
+/** Returns a fault with the hint of its kind. */
 export function apiFault(action: string, errno: ApiErrno, why: string, cause?: unknown): Fault {
   return new Fault(`${action}: ${why}`, { code: Code.tryLater, errno, hint: HINTS[errno], cause })
 }
 
-/** The fault of an answer that is none of success. `text` is what the server said: a Status object, or anything. */
+/** Returns the fault for an answer that reports a failure. `text` is its body: a Status object, or anything else. */
 export function statusFault(action: string, status: number, text: string): Fault {
   return apiFault(
     action,
@@ -32,7 +32,7 @@ export function statusFault(action: string, status: number, text: string): Fault
   )
 }
 
-/** The fault of a request that got no answer. */
+/** Returns the fault for a request without an answer. */
 export function connectionFault(action: string, error: unknown): Fault {
   if (error instanceof Fault) return error
   const {
@@ -53,7 +53,7 @@ const STATUSES: Readonly<Record<number, ApiErrno>> = {
   410: 'expired',
   429: 'busy',
 }
-/** The names of OpenSSL for what is wrong with a certificate. */
+/** OpenSSL's names for a certificate whose dates do not fit the clock, and for other errors of TLS. */
 const CLOCK = /^CERT_(NOT_YET_VALID|HAS_EXPIRED)$/
 const CERTIFICATE = /CERT|SIGNATURE|ISSUER|TLS|SSL/
 

@@ -2,17 +2,17 @@ import type { KubeApi, Query, WatchEvent } from './api.ts'
 import { apiFault, connectionFault, statusFault } from './api_fault.ts'
 import { linesOf } from './lines.ts'
 
-/** How long any other request than a watch may take. */
+/** The bound of every request but a watch. */
 const TIMEOUT_MS = 15_000
 
-/** Where the API server is, and how we show who we are. Read for each request: both files are replaced while we run. */
+/** The address of the API server and the credentials, which are read for each request: the kubelet replaces both files. */
 export type Credentials = {
   /** `https://10.96.0.1:443` */
   readonly server: string
   readonly readToken: () => Promise<string>
   /** PEM. */
   readonly readAuthority: () => Promise<string>
-  /** Told by each answer how far the server's clock is ahead of ours, in ms. */
+  /** Is called with each answer. The difference is positive if the server's clock is ahead, and has an error of a second. */
   readonly onClock?: (skewMs: number) => void
 }
 
@@ -23,8 +23,8 @@ type RequestOptions = {
 }
 
 /**
- * The API port over fetch as Bun has it. Each request opens a connection of its own: it is one in four minutes, and a connection that
- * is kept would go on with the certificate authority of yesterday.
+ * Creates the API port over Bun's fetch. Each request opens a connection of its own: there is one in four minutes, and a connection
+ * that is kept alive would not check the certificate again after a rotation of the authority.
  */
 export function createKubeClient(credentials: Credentials): KubeApi {
   return {
@@ -92,7 +92,7 @@ async function bodyOf(action: string, response: Response): Promise<string> {
   }
 }
 
-/** An ERROR event carries a Status: 410 when the resource version has become too old, 500 when the server gives up. */
+/** Throws the fault of an ERROR event, which carries a Status: 410 if the resource version is too old. */
 function eventOf(action: string, line: string): WatchEvent {
   const event = parse(action, line) as { type?: string; object?: { code?: number; message?: string } }
   if (event.type !== 'ERROR') return event as WatchEvent

@@ -1,7 +1,7 @@
 /** A Node with a hundred images is 20 kB; etcd takes no object of more than 1.5 MB. */
 const MAX_LINE = 16 << 20
 
-/** The lines of a stream of UTF-8, without line feeds. Throws an Error for one that is longer than any object can be. */
+/** Yields the lines of a stream of UTF-8, without line feeds. Throws an Error for a line that is longer than any object can be. */
 export async function* linesOf(stream: ReadableStream<Uint8Array> | null): AsyncGenerator<string> {
   if (!stream) return
   const decoder = new TextDecoder()

@@ -2,11 +2,11 @@ import { type Fault, isErrno, toFault } from '../core/errors.ts'
 import type { KubeApi, Query, WatchEvent } from './api.ts'
 import { createBackoff } from './backoff.ts'
 
-/** The server ends a watch after so long; Bun would cut an idle one at six minutes, and some load balancers at five. */
+/** After this the server ends a watch. Some load balancers cut an idle connection at five minutes, and Bun at six. */
 const WATCH_SECONDS = 240
-/** How much longer we wait for that end: then the connection is dead, and nobody has told us. */
+/** How much later a connection counts as dead. */
 const GRACE_MS = 30_000
-/** A watch that lasted so long was no failure to begin with. */
+/** After a watch of this length the intervals begin anew. */
 const HEALTHY_MS = 10_000
 
 export type ListWatch = {
@@ -14,11 +14,11 @@ export type ListWatch = {
   readonly path: string
   /** Such as a field selector. */
   readonly query: Query
-  /** The objects as they are now: after a list, and after each change. */
+  /** Is called with all objects after each list and each change. */
   readonly onChange: (objects: readonly unknown[]) => void
-  /** The request failed, and is repeated after so many ms. */
+  /** Is called for each failure, with the time until the next attempt. */
   readonly onFailure: (fault: Fault, retryMs: number) => void
-  /** Waits; ends early when the signal does. */
+  /** Resolves after so many ms, or when the signal is aborted. */
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>
   readonly random: () => number
 }
@@ -64,7 +64,7 @@ export async function listWatch(api: KubeApi, options: ListWatch, signal: AbortS
   }
 }
 
-/** False for a bookmark, which says only how far we are. */
+/** Applies an event. Returns false for a bookmark, which carries nothing but a resource version. */
 function takeEvent(objects: Map<string, unknown>, { type, object }: WatchEvent): boolean {
   if (type === 'BOOKMARK') return false
   if (type === 'DELETED') objects.delete(keyOf(object))

@@ -1,18 +1,19 @@
 import type { Node } from 'kubernetes-types/core/v1'
 import type { KubeApi } from './api.ts'
 
-/** What the agent needs of a Node; the rest, such as its list of images, is dropped. */
+/** The part of a Node that the agent needs; the rest, such as its list of images, is dropped. */
 export type NodeView = {
   readonly name: string
   /** One of each family; empty until the controller manager has assigned them. */
   readonly podCidrs: readonly string[]
-  /** Whether its condition NetworkUnavailable is False. */
+  /** Tells whether its condition NetworkUnavailable is False. */
   readonly isNetworkAvailable: boolean
 }
 
 export const NODES = '/api/v1/nodes'
 const CONDITION = 'NetworkUnavailable'
 
+/** Returns the view of a Node as the API has it. */
 export function nodeView(object: unknown): NodeView {
   const { metadata, spec, status } = object as Node
   const { podCIDR, podCIDRs } = spec ?? {}
@@ -24,7 +25,7 @@ export function nodeView(object: unknown): NodeView {
   }
 }
 
-/** Tells the scheduler that pods of this node get a network: the taint network-unavailable goes. */
+/** Sets the condition NetworkUnavailable to False. Kubernetes then removes the taint network-unavailable from the node. */
 export async function setNetworkAvailable(api: KubeApi, name: string, now: Date): Promise<void> {
   const time = now.toISOString()
   const condition = {

@@ -33,7 +33,7 @@ afterEach(async () => {
   await server.stop()
 })
 
-function start(template = TEMPLATE): void {
+function start(template = TEMPLATE, patienceMs = 60_000): void {
   stop = new AbortController()
   metrics = createMetrics()
   const take = (level: string) => (fields: object, message: string) =>
@@ -61,6 +61,7 @@ function start(template = TEMPLATE): void {
       },
       readTemplate: async () => template,
       nodeName: 'n1',
+      patienceMs,
       // The shortest of all waits.
       random: () => 1,
     },
@@ -97,6 +98,23 @@ describe('the agent', () => {
   it('waits for a node that is registered late', async () => {
     start()
     await until('the watch', () => server.watches() === 1)
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
+    await until('the installation', () => agent.isReady())
+  })
+
+  it.each([
+    [
+      'a node without podCIDRs',
+      () => server.setNode('n1', {}),
+      'node n1 has no podCIDRs',
+      '--allocate-node-cidrs',
+    ],
+    ['a node that is not there', () => {}, 'nothing is known of node n1', 'NODE_NAME'],
+  ])('warns of %s that has waited for long, with what to do', async (_, prepare, message, hint) => {
+    prepare()
+    start(TEMPLATE, 50)
+    await until('the warning', () => said(message))
+    expect(log.find((line) => line.message.includes(message))?.fields['hint']).toContain(hint)
     server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
     await until('the installation', () => agent.isReady())
   })

@@ -200,9 +200,11 @@ describe('files of others', () => {
     node.put('/etc/cni/net.d/09-old.conf', 'anything')
     node.put('/etc/cni/net.d/01-notes.txt', 'x')
     node.put('/etc/cni/net.d/99-loopback.conf', '{}')
+    node.files.ensureDirectory('/etc/cni/net.d/07-directory.conf')
     const { warnings } = install().json as { warnings: string[] }
     expect(warnings.map((line) => line.split(' ')[0])).toEqual([
       '/etc/cni/net.d/05-cilium.conflist',
+      '/etc/cni/net.d/07-directory.conf',
       '/etc/cni/net.d/09-old.conf',
     ])
     expect(text('/etc/cni/net.d/09-old.conf')).toBe('anything')

@@ -1,0 +1,143 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { authorityOf, createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
+import { BOWLINE } from '../../support/node/plugin.ts'
+import { enterSandbox, runIn } from '../../support/node/sandbox.ts'
+import { until } from '../../support/until.ts'
+
+/* bowline-agent as it was built, with the real executable, on a node of its own and against a server that answers as the API does. */
+const AGENT = `${BOWLINE}-agent`
+const TEMPLATE = new URL('../../../conf/10-bowline.conflist', import.meta.url).pathname
+const PORT = 19474
+const work = mkdtempSync(join(tmpdir(), 'agent-'))
+const conflist = join(work, 'net.d/10-bowline.conflist')
+
+type Line = { readonly level: number; readonly msg: string; readonly hint?: string; readonly reason?: string }
+let server: FakeApiServer
+let child: Bun.Subprocess<'ignore', 'pipe', 'inherit'>
+let lines: Line[]
+
+beforeAll(() => {
+  enterSandbox()
+  mkdirSync(join(work, 'account'))
+})
+beforeEach(() => {
+  server = createFakeApiServer()
+  server.setNode('n1', { podCIDRs: ['10.7.0.0/24'] })
+  writeAccount('first', 'old')
+  lines = []
+})
+afterEach(async () => {
+  child.kill()
+  await child.exited
+  await server.stop()
+})
+afterAll(() => rmSync(work, { recursive: true }))
+
+function writeAccount(token: string, authority: 'old' | 'new'): void {
+  writeFileSync(join(work, 'account/token'), token)
+  writeFileSync(join(work, 'account/ca.crt'), authorityOf(authority))
+}
+
+function start(env: Record<string, string> = {}): void {
+  child = Bun.spawn([AGENT], {
+    stdin: 'ignore',
+    stdout: 'pipe',
+    stderr: 'inherit',
+    env: {
+      NODE_NAME: 'n1',
+      KUBERNETES_SERVICE_HOST: '127.0.0.1',
+      KUBERNETES_SERVICE_PORT: new URL(server.url).port,
+      SERVICE_ACCOUNT_DIR: join(work, 'account'),
+      BIN_DIR: join(work, 'bin'),
+      CONF_DIR: join(work, 'net.d'),
+      BOWLINE_PROGRAM: BOWLINE,
+      CONFLIST_TEMPLATE: TEMPLATE,
+      ...env,
+    },
+  })
+  void collect()
+}
+
+async function collect(): Promise<void> {
+  const decoder = new TextDecoder()
+  let rest = ''
+  for await (const chunk of child.stdout) {
+    const parts = (rest + decoder.decode(chunk)).split('\n')
+    rest = parts.pop() ?? ''
+    lines.push(...parts.map((line) => JSON.parse(line) as Line))
+  }
+}
+
+const said = (text: string) => lines.find(({ msg }) => msg.includes(text))
+const ask = (path: string, host = '127.0.0.1') => fetch(`http://${host}:${PORT}${path}`)
+
+describe('bowline-agent', () => {
+  it('installs, tells the scheduler, and answers on loopback', async () => {
+    start()
+    await until('the patch', () => server.patches.length === 1)
+    expect(JSON.parse(readFileSync(conflist, 'utf8'))).toMatchObject({
+      plugins: [{ ipam: { ranges: [[{ subnet: '10.7.0.0/24' }]] } }],
+    })
+    expect(await (await ask('/readyz')).text()).toBe('ready\n')
+    expect(await (await ask('/metrics')).text()).toContain('bowline_agent_ready 1\n')
+    await runIn(undefined, 'ip', 'address', 'add', '192.0.2.1/32', 'dev', 'lo')
+    await expect(ask('/readyz', '192.0.2.1')).rejects.toThrow()
+  })
+
+  it('goes on with the token and the authority of after a rotation', async () => {
+    start()
+    await until('the patch', () => server.patches.length === 1)
+    await server.stop()
+    server.token = 'second'
+    server.start('new')
+    await until(
+      'the refusal',
+      () => said('SELF_SIGNED') !== undefined || lines.some(({ reason }) => reason === 'certificate'),
+    )
+    writeAccount('second', 'new')
+    await until('a watch', () => server.watches() === 1)
+    server.setNode('n1', { podCIDRs: ['10.8.0.0/24'] })
+    await until('the new range', () => readFileSync(conflist, 'utf8').includes('10.8.0.0/24'))
+    expect(child.exitCode).toBeNull()
+  })
+
+  it('goes on without its port, and says who could have it', async () => {
+    const other = Bun.serve({ hostname: '127.0.0.1', port: PORT, fetch: () => new Response('mine') })
+    try {
+      start()
+      await until('the patch', () => server.patches.length === 1)
+      expect(said(`listen on 127.0.0.1:${PORT}`)?.hint).toContain('BOWLINE_AGENT_PORT')
+    } finally {
+      await other.stop(true)
+    }
+  })
+
+  it('says how far the clocks are apart', async () => {
+    server.skewMs = 3_600_000
+    start()
+    await until('the warning', () => said('clock') !== undefined)
+    expect(said('clock')?.hint).toContain('NTP')
+  })
+
+  it('outlives an executable that cannot be run', async () => {
+    start({ BOWLINE_PROGRAM: '/none' })
+    await until(
+      'a second attempt',
+      () => lines.filter(({ msg }) => msg.includes('cannot be started')).length > 1,
+    )
+    expect(server.patches).toEqual([])
+    expect((await ask('/livez')).status).toBe(200)
+    expect((await ask('/readyz')).status).toBe(503)
+  })
+
+  it('ends when it is told to', async () => {
+    start()
+    await until('the patch', () => server.patches.length === 1)
+    child.kill('SIGTERM')
+    expect(await child.exited).toBe(0)
+    expect(lines.at(-1)?.msg).toBe('bowline-agent ends; the plugin goes on without it')
+  })
+})
