@@ -28,7 +28,15 @@ import {
 import { type Holdings, poolExhausted } from './pool_errors.ts'
 import { PoolView, refuseBadPlace } from './pool_view.ts'
 import { capacityOf, formatRangeSet, isGateway, type RangeSet, rangeOf } from './range_set.ts'
-import { type Held, leaseDirOf, type PoolPlace, reclaimIfGone, reconcile, stateDirOf } from './reconcile.ts'
+import {
+  type Held,
+  leaseDirOf,
+  type PoolPlace,
+  reclaimIfGone,
+  reconcile,
+  restoreLeases,
+  stateDirOf,
+} from './reconcile.ts'
 
 export type PoolOptions = PoolPlace & {
   /** How long to wait for another process that uses the pool. */
@@ -179,7 +187,7 @@ export class Pool extends PoolView {
     const isAvoided = (name: string): boolean =>
       avoided.length > 0 && avoided.some((cidr) => contains(cidr, parseAddress(name)))
     return nextFree(set, cursor, this.#order.released, {
-      isFree: (name) => !isAvoided(name) && meaningOf(this.files.read(`${this.dir}/${name}`)) === '',
+      isFree: (name) => !isAvoided(name) && this.#isFree(name),
       names: () => {
         const names = new Set(this.files.list(this.dir))
         return { has: (name) => names.has(name) || isAvoided(name) }
@@ -187,9 +195,18 @@ export class Pool extends PoolView {
     })
   }
 
+  /** Decides whether a lease is there. An empty one may be that of a pod whose lease somebody has damaged: it is restored. */
+  #isFree(name: string): boolean {
+    const read = () => this.files.read(`${this.dir}/${name}`)
+    const text = read()
+    if (text === undefined || meaningOf(text) !== '') return text === undefined
+    restoreLeases(this.files, this.#place)
+    return meaningOf(read()) === ''
+  }
+
   /** Frees a requested address of a pod that is gone for certain. Throws a Fault if its pod may live. */
   #reclaim(address: Address): void {
-    const owner = this.ownerOf(address)
+    const owner = this.#isFree(formatAddress(address)) ? undefined : this.ownerOf(address)
     if (!owner) return
     const { containerId, ifName } = owner
     const holder = ifName === undefined ? undefined : this.#place.attachments.find({ containerId, ifName })

@@ -2,7 +2,7 @@ import { type Address, formatAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
 import type { Attachment, Attachments } from './attachments.ts'
 import { attachmentsByLease, type Evidence, holderOf, readAdopted, writeAdopted } from './lease_owner.ts'
-import { leasedAddresses, leasePath, leaseText, ownershipOf } from './leases.ts'
+import { leasedAddresses, leasePath, leaseText, meaningOf, ownershipOf } from './leases.ts'
 import { asHint } from './order.ts'
 
 /** A pool's place on the disk, and what it may know of attachments. */
@@ -49,7 +49,7 @@ export function reconcile(files: Files, place: PoolPlace, options: ReconcileOpti
   const left = written.attachments.filter(
     (attachment) => !reclaimIfGone(files, place, attachment, options.reclaimDead),
   )
-  for (const attachment of left) restoreLeases(files, place, attachment)
+  for (const attachment of left) restoreLeasesOf(files, place, attachment)
   const adopted = readAdopted(files, stateDirOf(place))
   const evidence: Evidence = {
     bootId: place.bootId,
@@ -78,21 +78,31 @@ export function reconcile(files: Files, place: PoolPlace, options: ReconcileOpti
   return held
 }
 
+/** Makes the leases again that the attachments of this boot should have. Reads what is written of each attachment. */
+export function restoreLeases(files: Files, place: PoolPlace): void {
+  for (const attachment of place.attachments.readAll().attachments) {
+    if (attachment.bootId === place.bootId) restoreLeasesOf(files, place, attachment)
+  }
+}
+
 /**
  * Makes the leases again that a complete attachment should have (rancher#21348: the store was deleted, and two pods got
  * one address). Not while somebody works on it, whose lease may come or go right now.
  */
-function restoreLeases(files: Files, place: PoolPlace, attachment: Attachment): void {
+function restoreLeasesOf(files: Files, place: PoolPlace, attachment: Attachment): void {
   if (missingLeases(files, place, attachment).length === 0) return
   place.attachments.whenIdle(attachment, (now) => {
     if (!now.complete) return
-    for (const path of missingLeases(files, place, now)) files.create(path, leaseText(now))
+    for (const path of missingLeases(files, place, now)) {
+      files.remove(path)
+      files.create(path, leaseText(now))
+    }
   })
 }
 
 function missingLeases(files: Files, place: PoolPlace, attachment: Attachment): string[] {
   if (attachment.leases?.dataDir !== place.dataDir) return []
-  return leasePaths(place, attachment).filter((path) => files.read(path) === undefined)
+  return leasePaths(place, attachment).filter((path) => meaningOf(files.read(path)) === '')
 }
 
 /**

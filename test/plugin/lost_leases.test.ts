@@ -37,6 +37,17 @@ describe('when the directory of leases was deleted', () => {
   })
 })
 
+describe('when somebody has emptied the lease of a pod', () => {
+  it.each([{ ips: [] }, { ips: ['10.0.0.2'] }])('its address is not given again: ADD with %o', (wish) => {
+    const node = new AddressNode([{ subnet: '10.0.0.0/29', rangeStart: '10.0.0.2', rangeEnd: '10.0.0.2' }])
+    node.add('a')
+    node.files.remove('/data/net/10.0.0.2')
+    node.plant('10.0.0.2', '')
+    expect(() => node.add('b', wish)).toThrow(/held by container a|no free address/)
+    expect(node.leases()).toEqual({ '10.0.0.2': 'a\r\neth0' })
+  })
+})
+
 describe('a late DEL of a pod whose lease host-local has freed', () => {
   it('leaves the masquerading of the subnet', () => {
     const node = createFakeNode()
