@@ -1,10 +1,10 @@
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
 import { run } from '../node/private_namespaces.ts'
 import type { Netns } from '../node/sandbox.ts'
-import { cgroupHierarchies, newCgroupName, removeCgroups } from '../runtimes/cgroups.ts'
+import { createCgroups, newCgroupName, removeCgroups } from '../runtimes/cgroups.ts'
 import { CONTAINERDS, containerdVersion } from '../runtimes/containerd_config.ts'
 import type { KubePod } from './api.ts'
 import { CONTROL_PLANE } from './control_plane.ts'
@@ -136,17 +136,6 @@ function connect(machine: Machine): void {
     ip link set node${number} master nodes up
     nsenter --net --target ${pid} sh -ec '
       ip address add ${address}/24 dev up0; ip link set up0 up; ip route add default via ${CONTROL_PLANE}'`)
-}
-
-function createCgroups(name: string): string[] {
-  return cgroupHierarchies().map((hierarchy) => {
-    const path = join(hierarchy, name)
-    mkdirSync(path, { recursive: true })
-    // A new group has no processors and no memory in version 1.
-    for (const file of basename(hierarchy) === 'cpuset' ? ['cpuset.cpus', 'cpuset.mems'] : [])
-      writeFileSync(join(path, file), readFileSync(join(hierarchy, file)))
-    return path
-  })
 }
 
 async function firstChild(parent: number | undefined): Promise<number> {

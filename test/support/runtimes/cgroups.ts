@@ -1,6 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { existsSync, lstatSync, readdirSync, rmdirSync } from 'node:fs'
-import { join } from 'node:path'
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs'
+import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /* Control groups belong to the machine: they outlive the namespaces of a test, so each test removes its own. */
@@ -16,17 +24,30 @@ export function newCgroupName(): string {
   return `${PREFIX}${process.env['BOWLINE_TEST_RUN']}-${randomUUID()}`
 }
 
-/** Returns the hierarchies: `/sys/fs/cgroup` itself (version 2), or its directories with controllers (version 1). */
-export function cgroupHierarchies(): string[] {
-  if (CGROUP_V2) return [ROOT]
-  return readdirSync(ROOT)
-    .map((name) => join(ROOT, name))
-    .filter((path) => lstatSync(path).isDirectory() && existsSync(join(path, 'tasks')))
+/** Creates a control group in each hierarchy, with all that the machine has; returns their directories. */
+export function createCgroups(name: string): string[] {
+  if (CGROUP_V2) writeFileSync(join(ROOT, 'cgroup.subtree_control'), '+cpu +cpuset +memory +pids')
+  return hierarchies().map((hierarchy) => {
+    const path = join(hierarchy, name)
+    mkdirSync(path, { recursive: true })
+    // A new group has no processors and no memory in version 1.
+    for (const file of basename(hierarchy) === 'cpuset' ? ['cpuset.cpus', 'cpuset.mems'] : [])
+      writeFileSync(join(path, file), readFileSync(join(hierarchy, file)))
+    return path
+  })
 }
 
 /** Removes the control groups with this name, and those below them. The kernel empties groups of killed processes soon. */
 export async function removeCgroups(name: string): Promise<void> {
-  for (const hierarchy of cgroupHierarchies()) await removeCgroup(join(hierarchy, name))
+  for (const hierarchy of hierarchies()) await removeCgroup(join(hierarchy, name))
+}
+
+/** Returns `/sys/fs/cgroup` itself (version 2), or its directories with controllers (version 1). */
+function hierarchies(): string[] {
+  if (CGROUP_V2) return [ROOT]
+  return readdirSync(ROOT)
+    .map((name) => join(ROOT, name))
+    .filter((path) => lstatSync(path).isDirectory() && existsSync(join(path, 'tasks')))
 }
 
 async function removeCgroup(path: string): Promise<void> {
