@@ -17,24 +17,32 @@ import {
   removeAll,
   runPod,
   webPod,
+  webPodSpec,
   workload,
 } from '../support/cluster/pods.ts'
 import { buildVersion } from '../support/node/other_version.ts'
 
-/* conf/bowline.yaml, applied to a node that has our image and no network yet. */
+/* conf/bowline.yaml, applied to nodes that have our image and no network yet: with the current containerd, and with one without STATUS. */
 const ROOT = new URL('../..', import.meta.url).pathname
 const MANIFEST = readFileSync(`${ROOT}conf/bowline.yaml`, 'utf8')
-const DEPLOYMENT = workload('Deployment', 'web', { replicas: 2 })
+const DEPLOYMENT = workload('Deployment', 'web', {
+  replicas: 2,
+  template: {
+    metadata: { labels: { app: 'web' } },
+    spec: { ...webPodSpec(), nodeSelector: { 'kubernetes.io/hostname': 'node1' } },
+  },
+})
 const OTHER_VERSION = '9.9.9'
 const OTHER_IMAGE = `localhost/bowline:${OTHER_VERSION}`
 const CONFLIST = '/etc/cni/net.d/10-bowline.conflist'
 
 let cluster: Cluster
 let node: ClusterNode
+let older: ClusterNode
 
 beforeAll(async () => {
-  cluster = await startCluster(['current'])
-  node = cluster.nodes[0] as ClusterNode
+  cluster = await startCluster(['current', 'distribution'])
+  ;[node, older] = cluster.nodes as [ClusterNode, ClusterNode]
   const work = mkdtempSync(join(tmpdir(), 'images-'))
   const [base = [], program = []] = rootFiles(ROOT, 'dist', NATIVE)
   const other = [{ path: 'bowline', mode: 0o755, bytes: buildVersion(OTHER_VERSION, work) }]
@@ -48,7 +56,7 @@ async function importImage(path: string, name: string, layers: TarFile[][]): Pro
   const architecture = NATIVE === 'x64' ? 'amd64' : 'arm64'
   const platforms = [{ architecture, layers }] as const
   writeFileSync(path, imageArchive({ name, version: '', entrypoint: '/bowline-agent', platforms }))
-  await node.importImages(path)
+  await Promise.all(cluster.nodes.map((one) => one.importImages(path)))
 }
 
 async function twoPods(): Promise<[KubePod, KubePod]> {
@@ -63,37 +71,38 @@ function versionOnNode(): Promise<string> {
   return node.exec('/opt/cni/bin/bowline', '--version')
 }
 
-/** The agent of the node, once it is ready with this image. */
+type AgentPod = KubePod & { readonly spec: { readonly containers: readonly { readonly image: string }[] } }
+
+/** Waits until each node has one agent, which is ready and has this image; returns that of the first node. */
 function agentOf(image: string): Promise<KubePod> {
-  return cluster.api.until(`the agent of ${image} is ready`, async () => {
-    const pods = await cluster.api.list<KubePod & { spec: { containers: { image: string }[] } }>(
-      'Pod',
-      'k8s-app=bowline',
+  return cluster.api.until(`the agents of ${image} are ready`, async () => {
+    const pods = await cluster.api.list<AgentPod>('Pod', 'k8s-app=bowline')
+    const ready = pods.filter(
+      ({ status, spec }) =>
+        spec.containers[0]?.image === image &&
+        status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True'),
     )
-    const [pod, ...more] = pods
-    const isReady = pod?.status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')
-    return more.length === 0 && isReady && pod?.spec.containers[0]?.image === image && pod
+    const all = ready.length === 2 && pods.length === 2
+    return all && ready.find(({ spec }) => spec.nodeName === node.name)
   })
 }
 
-it('makes the node ready, and runs the Deployment that was waiting for that', async () => {
+it('makes the nodes ready, and runs the Deployment that was waiting for that', async () => {
   await cluster.untilReady(node, 'False')
   await cluster.api.apply(DEPLOYMENT)
   await cluster.api.apply(MANIFEST)
-  const { spec, status } = await cluster.untilReady(node)
-  await twoPods()
+  const { spec } = await cluster.untilReady(node)
+  await Promise.all([twoPods(), cluster.untilReady(older)])
   expect(readConflist().plugins[0]).toMatchObject({ ipam: { ranges: [[{ subnet: spec.podCIDR }]] } })
-  const condition = () => cluster.api.find<KubeNode>('Node', node.name)
-  expect(
-    await cluster.api.until('the network is available', async () =>
-      (await condition())?.status.conditions?.find(
-        ({ type, reason }) => type === 'NetworkUnavailable' && reason === 'BowlineIsUp',
-      ),
-    ),
-  ).toMatchObject({ status: 'False' })
-  expect(status.conditions?.find(({ type }) => type === 'Ready')?.status).toBe('True')
+  await cluster.api.until('the condition NetworkUnavailable is False', async () => {
+    const { status } = (await cluster.api.find<KubeNode>('Node', node.name)) ?? {}
+    const isOurs = ({ type, status, reason }: { type: string; status: string; reason?: string }) =>
+      type === 'NetworkUnavailable' && status === 'False' && reason === 'BowlineIsUp'
+    return status?.conditions?.some(isOurs)
+  })
   await agentOf(IMAGE_NAME)
-  await expectNoResidue(cluster, node)
+  await removeAll(cluster, await runPod(cluster, webPod('older', older)))
+  for (const one of cluster.nodes) await expectNoResidue(cluster, one)
 })
 
 it('lets the agent have no more than its one capability, and answer on loopback alone', async () => {
@@ -149,11 +158,7 @@ function startChurn(): { pods(count: number): Promise<void>; stop(): Promise<voi
   let made = 0
   let isOver = false
   const loop = (async () => {
-    for (; !isOver; made++)
-      await removeAll(
-        cluster,
-        await runPod(cluster, webPod(`churn-${made}`, node)).then(() => webPod(`churn-${made}`, node)),
-      )
+    for (; !isOver; made++) await removeAll(cluster, await runPod(cluster, webPod(`churn-${made}`, node)))
   })()
   return {
     async pods(count) {
