@@ -10,6 +10,7 @@ import { deriveNames } from '../core/names.ts'
 import { UndoStack, withUnwound } from '../core/undo.ts'
 import type { Link, Netns } from '../kernel/kernel.ts'
 import { type Attached, attachPod } from '../pod/attach.ts'
+import { remembered } from '../pod/features/feature.ts'
 import { nodeStateOf } from '../pod/node_state.ts'
 import { wantedRoutes } from '../pod/plan.ts'
 import type { PodSpec } from '../pod/spec.ts'
@@ -55,7 +56,7 @@ function addLocked(request: Request, ports: Ports, netns: Netns, previous: CniRe
   const undo = new UndoStack()
   const args = runtimeArgsOf(request.invocation, request.config)
   try {
-    const record = recordOf(request, kernel.bootId(), netns, args)
+    const record = recordOf(request, ports, netns, args)
     const acquired = acquireAddresses(request, ports, record, before?.leases?.addresses, undo)
     const spec = podSpecOf(kernel, id, request.config, args, acquired)
     const others = nodeStateOf(ports, id, pools.ownersIn(request.config.ipam?.dataDir))
@@ -94,20 +95,25 @@ function refuseSharedRecord({ mode, leases, ifName }: AttachmentRecord): void {
   })
 }
 
-function recordOf(request: Request, bootId: string, netns: Netns, { mac }: RuntimeArgs): AttachmentRecord {
+function recordOf(
+  request: Request,
+  { kernel, features }: Pick<Ports, 'kernel' | 'features'>,
+  netns: Netns,
+  { mac }: RuntimeArgs,
+): AttachmentRecord {
   const id = attachmentIdOf(request)
-  const { mode = 'l2', macspoofchk } = request.config
+  const { mode = 'l2' } = request.config
   return {
     ...id,
     version: 1,
-    bootId,
+    bootId: kernel.bootId(),
     complete: false,
     netns: { path: request.invocation.netns, ...netns.identity },
     hostIfName: deriveNames(id).hostIfName,
     ...(mac && { podMac: mac }),
     mode,
     ...(mode === 'l2' && { bridge: bridgeNameOf(request.config) }),
-    ...(macspoofchk && { macspoofchk }),
+    ...remembered(features, request.config, []),
   }
 }
 

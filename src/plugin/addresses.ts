@@ -14,7 +14,6 @@ import {
   type Address,
   type Cidr,
   formatAddress,
-  formatCidr,
   hostCidr,
   parseAddress,
   parseCidr,
@@ -24,6 +23,7 @@ import { Code, Fault } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Netns } from '../kernel/kernel.ts'
+import { remembered } from '../pod/features/feature.ts'
 import { assertGateways, assertPodAddresses } from '../pod/next_hop.ts'
 import {
   lookupRoutes,
@@ -87,7 +87,7 @@ const POOL_USE = { l2: 'bridged', l3: 'routed' } as const
 
 function acquireFromPool(
   request: Request,
-  ports: AttachmentPorts & Pick<Ports, 'files' | 'pools'>,
+  ports: Pick<Ports, 'kernel' | 'store' | 'files' | 'pools' | 'features'>,
   record: AttachmentRecord,
   before: readonly string[] = [],
   undo: UndoStack,
@@ -103,8 +103,14 @@ function acquireFromPool(
     const choice = { sets, requested, before: before.map(parseAddress) }
     const { leases, lookup } = chooseUsable(request, kernel.host(), pool, choice)
     const addresses = leases.map(({ address }) => formatAddress(address.address))
-    const masquerade = config.ipMasq ? { masquerade: leases.map(({ address }) => formatCidr(address)) } : {}
-    const written = writeRecord(ports, { ...record, leases: { dataDir, addresses }, ...masquerade }, undo)
+    const ofFeatures = record.mode
+      ? remembered(
+          ports.features,
+          config,
+          leases.map(({ address }) => address),
+        )
+      : {}
+    const written = writeRecord(ports, { ...record, leases: { dataDir, addresses }, ...ofFeatures }, undo)
     const owner = attachmentIdOf(request)
     // Not while the link is there that has the addresses.
     undo.pushForgetting(() => pools.release(written))
@@ -203,7 +209,7 @@ export function readResolvConf(files: Files, path: string): string {
 
 function acquireFromDelegate(
   request: Request,
-  ports: AttachmentPorts & Pick<Ports, 'plugins'>,
+  ports: Pick<Ports, 'kernel' | 'store' | 'plugins' | 'features'>,
   record: AttachmentRecord,
   type: string,
   undo: UndoStack,
@@ -226,8 +232,12 @@ function acquireFromDelegate(
   assertPodAddresses(ips, `plugin ${type}: `)
   assertGateways(ips, `plugin ${type}: `)
   const lookup = askDelegated(request, kernel.host(), type, ips)
-  const masquerade = request.config.ipMasq ? { masquerade: ips.map(({ cidr }) => formatCidr(cidr)) } : {}
-  written = { ...record, routes: result.routes.map(printRoute), ...masquerade }
+  const ofFeatures = remembered(
+    ports.features,
+    request.config,
+    ips.map(({ cidr }) => cidr),
+  )
+  written = { ...record, routes: result.routes.map(printRoute), ...ofFeatures }
   store.write(written)
   return { ips, routes: result.routes, ...(result.dns && { dns: result.dns }), record: written, lookup }
 }

@@ -4,13 +4,14 @@ import { forget, teardown } from '../attachment/teardown.ts'
 import type { NetworkConfig } from '../cni/config.ts'
 import { type CniResult, podInterfaceOf } from '../cni/result.ts'
 import { chooseDns } from '../cni/runtime_args.ts'
-import { formatAddress, formatCidr } from '../core/address.ts'
+import { formatAddress } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { Mac } from '../core/mac.ts'
 import { UndoStack, withUnwound } from '../core/undo.ts'
 import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
 import type { ReadyBridge } from '../pod/bridge.ts'
 import { attachChained, type ChainedSpec } from '../pod/chained.ts'
+import { type PodFeature, remembered } from '../pod/features/feature.ts'
 import { nodeStateOf } from '../pod/node_state.ts'
 import type { PodIp } from '../pod/spec.ts'
 import { bridgeNameOf, bridgeSpecOf, podSpecOf } from './pod_spec.ts'
@@ -22,8 +23,8 @@ import { attachmentIdOf, type Request } from './request.ts'
  * stays as it is, and so does the result, but for our bridge at its end. Source: CNI CONVENTIONS, "Chained plugins".
  */
 export function addChained(request: Request, ports: Ports, netns: Netns, previous: CniResult): void {
-  const { kernel, store, pools } = ports
-  refuseUnchainable(request.config)
+  const { kernel, store, pools, features } = ports
+  refuseUnchainable(request.config, features)
   const id = attachmentIdOf(request)
   const before = store.read(id)
   const shared = sharedPart(before, kernel.bootId())
@@ -47,13 +48,16 @@ export function addChained(request: Request, ports: Ports, netns: Netns, previou
     hostIfName: port.name,
     mode: 'l2',
     bridge,
-    ...(spec.bridge.checkMac && { macspoofchk: true }),
     chained: {
       ifIndex: port.index,
       joined: port.master === undefined,
       addresses: spec.ips.map(({ cidr }) => formatAddress(cidr.address)),
     },
-    ...(spec.masquerade && { masquerade: spec.ips.map(({ cidr }) => formatCidr(cidr)) }),
+    ...remembered(
+      features,
+      request.config,
+      spec.ips.map(({ cidr }) => cidr),
+    ),
   }
   const undo = new UndoStack()
   try {
@@ -100,7 +104,7 @@ export function ipsOf(previous: CniResult, ifName: string): PodIp[] {
   return counted.map(({ address, gateway }) => ({ cidr: address, ...(gateway && { gateway }) }))
 }
 
-function refuseUnchainable(config: NetworkConfig): void {
+function refuseUnchainable(config: NetworkConfig, features: readonly PodFeature[]): void {
   if (config.mode === 'l3') {
     throw refuse(
       'mode "l3" makes the pod\'s link itself, and "prevResult" has the interface already',
@@ -113,10 +117,11 @@ function refuseUnchainable(config: NetworkConfig): void {
       'Remove "ipam" here; the plugin that makes the interface gives it its addresses.',
     )
   }
-  for (const key of ['isDefaultGateway', 'disableContainerInterface', 'enabledad'] as const) {
+  const ofFeatures = features.flatMap(({ podKeys = [] }) => podKeys)
+  for (const key of ['isDefaultGateway', 'disableContainerInterface', ...ofFeatures] as const) {
     if (!config[key]) continue
     throw refuse(
-      `key "${key}": true would change an interface that an earlier plugin made`,
+      `key "${key}": ${JSON.stringify(config[key])} would change an interface that an earlier plugin made`,
       key === 'isDefaultGateway'
         ? 'Set "isGateway" instead, and the default route where the interface is made.'
         : 'Remove it here.',

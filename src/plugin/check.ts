@@ -7,7 +7,7 @@ import { formatAddress, parseAddress } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
 import { quote } from '../core/shell.ts'
-import type { Kernel, Netns } from '../kernel/kernel.ts'
+import type { Netns } from '../kernel/kernel.ts'
 import { checkChained, checkPod } from '../pod/check.ts'
 import type { PodRoute } from '../pod/spec.ts'
 import { type Difference, explain } from '../state/explain.ts'
@@ -27,7 +27,7 @@ export function check(request: Request, ports: Ports): void {
   if (type) runDelegate(request, ports.plugins, type, 'CHECK')
   const differences = withPodNetns(request, ports.kernel, (netns) => [
     ...missingLeases(ports.pools, record),
-    ...compare(request, ports.kernel, netns, previous, record),
+    ...compare(request, ports, netns, previous, record),
   ])
   if (differences.length > 0) throw notAsLeft(request.config.name, differences)
 }
@@ -52,7 +52,7 @@ function previousResult(request: Request): CniResult {
 
 function compare(
   request: Request,
-  kernel: Kernel,
+  { kernel, features }: Ports,
   netns: Netns,
   previous: CniResult,
   record: AttachmentRecord | undefined,
@@ -65,12 +65,13 @@ function compare(
   if (record?.chained) {
     const port = { name: record.hostIfName ?? '', mtu: 0 }
     const podMac = mac ?? netns.link({ name: ifName })?.mac ?? deriveNames(record).podMac
-    return checkChained(kernel, chainedSpec(request, kernel, previous, port, podMac), record.chained.ifIndex)
+    const spec = chainedSpec(request, kernel, previous, port, podMac)
+    return checkChained(kernel, spec, record.chained.ifIndex, features)
   }
   const requests = { ...runtimeArgsOf(request.invocation, request.config), ...(mac && { mac }) }
   const addresses = { ips: ipsOf(previous, ifName), routes: routesOf(request, previous, record) }
   const spec = podSpecOf(kernel, attachmentIdOf(request), request.config, requests, addresses)
-  return checkPod(kernel, netns, spec, request.invocation.netns)
+  return checkPod(kernel, netns, spec, request.invocation.netns, features)
 }
 
 /**

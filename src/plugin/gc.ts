@@ -3,7 +3,6 @@ import type { AttachmentRecord } from '../attachment/record.ts'
 import { teardown, throwCollected } from '../attachment/teardown.ts'
 import { type ValidAttachments, validAttachments } from '../cni/valid_attachments.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
-import { removeUnusedMacFrame } from '../pod/mac_check.ts'
 import { Orphans } from './orphans.ts'
 import type { Ports } from './ports.ts'
 import { recordedTeardown } from './removal.ts'
@@ -15,9 +14,10 @@ import { delegateOf, type Request, runDelegate } from './request.ts'
  */
 export function gc(request: Request, ports: Ports): void {
   const { name, ipam } = request.config
-  const { kernel, store, plugins } = ports
+  const { store, plugins, features } = ports
   const valid = validAttachments(request.config)
   const orphans = new Orphans(ports, name, valid)
+  const validIds = valid.all.map((one) => ({ ...one, network: name }))
   const type = delegateOf(request.config)
   const links = collectFaults([() => orphans.removeLinks()])
   // A config without `ipam` gives no addresses: leases of this name are another plugin's. Those of a link stay held.
@@ -28,10 +28,9 @@ export function gc(request: Request, ports: Ports): void {
     ...collectFaults([
       () => orphans.removeDamaged(),
       () => freesLeases && orphans.freeLeases(ipam.dataDir),
-      () => orphans.removeMasquerade(),
-      () => orphans.removeMacChecks(),
+      ...features.map((feature) => () => feature.removeOrphans?.(name, validIds)),
       () => type && runDelegate(request, plugins, type, 'GC'),
-      () => store.removeUnused(name) && removeUnusedMacFrame(kernel),
+      () => store.removeUnused(name),
     ]),
   ]
   throwCollected(faults, `network ${name}`, 'GC')

@@ -99,7 +99,7 @@ export function ipamCheck(request: Request, { store, pools }: Pick<Ports, 'store
 /** Returns the request with our IPAM in its config: the caller may know this program by another name. */
 export function withOwnIpam(request: Request): Request {
   const { ipam = {} } = request.config
-  return { ...request, config: { ...request.config, ipam: { ...ipam, type: OWN_IPAM }, ipMasq: false } }
+  return { ...request, config: { ...request.config, ipam: { ...ipam, type: OWN_IPAM } } }
 }
 
 /** Returns where the pod is, which tells later whether it is gone. A path that is no namespace (a virtual machine's) tells nothing. */

@@ -6,12 +6,11 @@ import type { ValidAttachments } from '../cni/valid_attachments.ts'
 import { collectFaults } from '../core/errors.ts'
 import { deriveNames, hostIfNameOf } from '../core/names.ts'
 import type { Link } from '../kernel/kernel.ts'
-import { listMacChecks, removeMacCheck } from '../pod/mac_check.ts'
 import type { Ports } from './ports.ts'
 
 const HOST_IF_NAME = /^veth([0-9a-f]{11})$/
 
-type OrphanPorts = Pick<Ports, 'kernel' | 'store' | 'locks' | 'pools' | 'masquerading'>
+type OrphanPorts = Pick<Ports, 'kernel' | 'store' | 'locks' | 'pools'>
 
 /**
  * What GC finds of a network without a sound record: of a store that was lost or damaged, or of another program. Each
@@ -91,32 +90,6 @@ export class Orphans {
     })
   }
 
-  /** Removes masquerading that no record names. Not where a valid attachment has no record: its subnet is not known. */
-  removeMasquerade(): void {
-    const { store, masquerading } = this.#ports
-    const network = this.#network
-    if (this.#valid.all.every((one) => store.read({ ...one, network }))) masquerading.removeUnneeded(network)
-  }
-
-  /**
-   * Removes checks of hardware addresses that no record of any network knows (they do not say whose they are), and whose
-   * link is gone: for as long as it is there, its pod could send unchecked.
-   */
-  removeMacChecks(): void {
-    const { kernel, locks } = this.#ports
-    const checks = listMacChecks(kernel)
-    // Read after that: an ADD writes its record first.
-    const known = this.#allKeys()
-    const orphans = checks.filter(
-      ({ key, hostIfName }) => !known.has(key) && kernel.host().link({ name: hostIfName }) === undefined,
-    )
-    this.#removeEach(orphans, 'checks of hardware addresses', (names) => {
-      locks.whenIdle(names.key, () => {
-        if (!this.#allKeys().has(names.key)) removeMacCheck(kernel, names)
-      })
-    })
-  }
-
   /** Returns the name that this network gave the link, if it is a host end of its. An alias that was cut counts by its beginning. */
   #givenName(link: Link): string | undefined {
     const owner = ownerOfAlias(link.alias)
@@ -129,12 +102,6 @@ export class Orphans {
 
   #validNames() {
     return this.#valid.all.map((one) => deriveNames({ ...one, network: this.#network }))
-  }
-
-  /** Returns the keys of all records of this node, damaged ones too. */
-  #allKeys(): Set<string> {
-    const { store } = this.#ports
-    return new Set(store.networks().flatMap((name) => store.readFiles(name).map(({ key }) => key)))
   }
 
   #removeEach<T>(orphans: readonly T[], what: string, remove: (orphan: T) => void): void {

@@ -4,7 +4,7 @@ import { firstAddressOf, lastAddressOf, networkOf, sameAddress } from '../core/a
 import { highestMac } from '../core/mac.ts'
 import { type AttachmentId, deriveBridgeMac, deriveNames } from '../core/names.ts'
 import { isAllHosts, isSingle } from '../core/special_address.ts'
-import type { Kernel, PortVlan } from '../kernel/kernel.ts'
+import type { Kernel } from '../kernel/kernel.ts'
 import { type BridgeSpec, familiesOf, type PodIp, type PodRoute, type PodSpec } from '../pod/spec.ts'
 
 /** What the pod is to get, from what the config says, what was asked for, and the addresses that it has. */
@@ -21,6 +21,7 @@ export function podSpecOf(
   const families = familiesOf(addresses.ips)
   return {
     id,
+    config,
     mode,
     hostIfName: names.hostIfName,
     hostMac: bridge ? highestMac(names.hostMac) : names.hostMac,
@@ -29,10 +30,8 @@ export function podSpecOf(
     // A pod has no way to a family that it has no address of, and the kernel would invent one.
     routes: addresses.routes.filter(({ dst }) => families.includes(dst.address.family)),
     ips: bridge?.isGateway ? addresses.ips.map(withGateway) : addresses.ips,
-    masquerade: config.ipMasq === true,
     ...(bridge && { bridge }),
     podUp: config.disableContainerInterface !== true,
-    duplicateDetection: config.enabledad === true,
   }
 }
 
@@ -58,7 +57,6 @@ export function bridgeNameOf({ bridge = 'cni0' }: NetworkConfig): string {
 /** What the config says of the bridge and of a pod's port of it. */
 export function bridgeSpecOf(kernel: Kernel, config: NetworkConfig): BridgeSpec {
   const name = bridgeNameOf(config)
-  const vlans = vlansOf(config)
   return {
     name,
     mac: deriveBridgeMac(name, kernel.bootId()),
@@ -66,22 +64,9 @@ export function bridgeSpecOf(kernel: Kernel, config: NetworkConfig): BridgeSpec 
     isDefaultGateway: config.isDefaultGateway === true,
     forceAddress: config.forceAddress === true,
     promiscuous: config.promiscMode === true,
-    checkMac: config.macspoofchk === true,
     port: { ...(config.hairpinMode && { hairpin: true }), ...(config.portIsolation && { isolated: true }) },
     // An empty trunk changes no port, but turns filtering on.
     vlanFiltering: Boolean(config.vlan) || config.vlanTrunk !== undefined,
-    vlans,
-    dropDefaultVlan: vlans.length > 0 && config.preserveDefaultVlan !== true,
     ...(config.vlan && { gatewayVlan: config.vlan }),
   }
-}
-
-/** Trunk VLANs are tagged. The access VLAN, or 1 beside a trunk without one, is the port's own, also if a trunk has it. */
-function vlansOf({ vlan, vlanTrunk = [] }: NetworkConfig): PortVlan[] {
-  const trunk = vlanTrunk.flatMap(({ id, minID, maxID }) => [
-    ...(minID !== undefined && maxID !== undefined ? [{ from: minID, to: maxID }] : []),
-    ...(id !== undefined ? [{ from: id, to: id }] : []),
-  ])
-  const native = vlan || (trunk.length > 0 ? 1 : undefined)
-  return [...trunk, ...(native ? [{ from: native, to: native, pvid: true, untagged: true }] : [])]
 }

@@ -4,8 +4,8 @@ import type { AttachmentPorts } from '../attachment/teardown.ts'
 import type { PluginRunner } from '../cni/delegate.ts'
 import type { Files } from '../core/files.ts'
 import type { Kernel } from '../kernel/kernel.ts'
-import { podFeatures } from '../pod/features.ts'
-import { Masquerading } from '../pod/masquerading.ts'
+import type { PodFeature } from '../pod/features/feature.ts'
+import { podFeatures } from '../pod/features/registry.ts'
 import { Pools } from './pools.ts'
 
 /** What the composition root hands in. The one-shot process and a resident one hand in the same things. */
@@ -17,10 +17,10 @@ export type Adapters = {
 
 /** All that a command can reach. */
 export type Ports = Adapters &
-  AttachmentPorts & {
+  Omit<AttachmentPorts, 'features'> & {
     readonly locks: Locks
     readonly pools: Pools
-    readonly masquerading: Masquerading
+    readonly features: readonly PodFeature[]
   }
 
 export type Paths = {
@@ -40,8 +40,7 @@ export function openPorts(adapters: Adapters, { recordsDir, dataDir }: Paths = D
   const { kernel, files } = adapters
   const store = openStore(files, recordsDir)
   const locks = openLocks(files, recordsDir)
-  const masquerading = new Masquerading(kernel, store, locks)
-  const attachments = { kernel, store, locks, features: podFeatures(kernel, masquerading) }
+  const attachments = { kernel, store, locks, features: podFeatures({ kernel, store, locks }) }
   const pools = new Pools(files, attachments, dataDir)
-  return { ...adapters, ...attachments, pools, masquerading }
+  return { ...adapters, ...attachments, pools }
 }

@@ -2,11 +2,10 @@ import type { PoolUse } from '../../ipam/config.ts'
 import { poolExhausted } from '../../ipam/pool_errors.ts'
 import { poolStats } from '../../ipam/pool_stats.ts'
 import type { NetworkConfig } from '../cni/config.ts'
-import { type Address, hostCidr } from '../core/address.ts'
+import { type Address, type Family, hostCidr } from '../core/address.ts'
 import { isErrno, withAction } from '../core/errors.ts'
 import type { Kernel, Netns } from '../kernel/kernel.ts'
 import { bridgeFull, findBridge, MAX_BRIDGE_PORTS } from '../pod/bridge.ts'
-import { assertForwardable } from '../pod/forwarding.ts'
 import { assertIpv6Possible } from '../pod/ipv6.ts'
 import { lookupRoutes, nodeAddressesAmong } from '../pod/route_lookup.ts'
 import { assertAdvertisementsRefusable } from '../pod/router_advertisements.ts'
@@ -28,11 +27,13 @@ type ProbedPorts = Pick<Ports, 'kernel' | 'files' | 'pools'>
  */
 export function status(request: Request, ports: Ports): void {
   const { config } = request
-  const { kernel, store, plugins } = ports
-  probeKernel(config, kernel)
+  const { kernel, store, plugins, features } = ports
+  probeLinks(kernel)
   probing(() => store.probe())
   const use = poolUseOf({ mode: config.mode ?? 'l2' })
-  probeSettings(config, kernel.host(), use)
+  const families = config.ipam?.type === OWN_IPAM ? planSets(config, use).map(({ family }) => family) : []
+  for (const feature of features) feature.precheck?.(config, families)
+  probeSettings(config, families, kernel.host())
   if (config.mode !== 'l3') refuseFullBridge(config, kernel.host())
   if (config.ipam?.type === OWN_IPAM) {
     refuseFullPool(config, ports, use)
@@ -48,8 +49,8 @@ export function ipamStatus(request: Request, ports: ProbedPorts & Pick<Ports, 's
   refuseFullPool(withOwnIpam(request).config, ports, 'unknown')
 }
 
-/** Throws a Fault for what the kernel would refuse an ADD. Changes nothing. */
-function probeKernel({ ipMasq, macspoofchk }: NetworkConfig, kernel: Kernel): void {
+/** Throws a Fault if links can't be changed. Changes nothing. */
+function probeLinks(kernel: Kernel): void {
   withAction(
     'change links of this node',
     () => {
@@ -61,20 +62,12 @@ function probeKernel({ ipMasq, macspoofchk }: NetworkConfig, kernel: Kernel): vo
     },
     { hint: 'Run the container runtime as root with CAP_NET_ADMIN in the network namespace of the host.' },
   )
-  const key = ipMasq ? 'ipMasq' : 'macspoofchk'
-  if (!ipMasq && !macspoofchk) return
-  withAction(`use nftables, which the key "${key}" needs`, () => kernel.nftables.probe(), {
-    hint: `Load the kernel module nf_tables (modprobe nf_tables) and run with CAP_NET_ADMIN, or remove "${key}".`,
-  })
 }
 
-/** Throws a Fault unless the settings below /proc/sys are as an ADD needs them, or can be made so. */
-function probeSettings(config: NetworkConfig, host: Netns, use: PoolUse): void {
-  const sets = config.ipam?.type === OWN_IPAM ? planSets(config, use) : []
-  const families = sets.map(({ family }) => family)
+/** Throws a Fault unless the settings of new links below /proc/sys are as an ADD needs them, or can be made so. */
+function probeSettings(config: NetworkConfig, families: readonly Family[], host: Netns): void {
   const makesLinks = config.mode === 'l3' || !host.link({ name: bridgeNameOf(config) })
   const hasGateway = config.mode === 'l3' || config.isGateway || config.isDefaultGateway
-  if (hasGateway || config.ipMasq) assertForwardable(host, families)
   if (families.includes(6) && hasGateway && makesLinks) assertIpv6Possible(host)
   if (makesLinks) assertAdvertisementsRefusable(host)
 }

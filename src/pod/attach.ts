@@ -2,7 +2,6 @@ import { removeLink } from '../attachment/detach.ts'
 import { hostEndIn, isHostEnd } from '../attachment/identity.ts'
 import type { Address, Cidr } from '../core/address.ts'
 import { Code, Fault, isErrno, withAction } from '../core/errors.ts'
-import { deriveNames } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Change, FibEntry, Kernel, Link, Netns } from '../kernel/kernel.ts'
 import { createChanges } from '../state/create.ts'
@@ -10,17 +9,15 @@ import type { Desired } from '../state/desired.ts'
 import { bridgeFull, macToKeep, type ReadyBridge, withBridge } from './bridge.ts'
 import { deliveredAddresses, ensureDelivery } from './delivery.ts'
 import { hostEndObjects, hostPlace, podEndObjects, podPlace } from './desired.ts'
-import { awaitDetection, enableDetection } from './duplicates.ts'
+import type { PodEnd, PodFeature } from './features/feature.ts'
 import { refuseForeignRouted, refuseUsedAddresses } from './foreign.ts'
-import { ensureForwarding } from './forwarding.ts'
 import { enableHostIpv6, enableLoopbackIpv6, enablePodIpv6 } from './ipv6.ts'
-import { ensureMacCheck, removeMacCheck } from './mac_check.ts'
 import { assertSubnets } from './next_hop.ts'
 import type { NodeState } from './node_state.ts'
 import { type PodPlan, planPod } from './plan.ts'
 import type { RouteLookup } from './route_lookup.ts'
 import { refuseAdvertisements } from './router_advertisements.ts'
-import { type BridgeSpec, familiesOf, type PodSpec } from './spec.ts'
+import { type BridgedSpec, familiesOf, type PodSpec } from './spec.ts'
 import { uplinkMtu } from './uplink.ts'
 import { type AddedAddresses, settle } from './wait_ready.ts'
 
@@ -44,15 +41,14 @@ export function attachPod(
   const plan = planPod(spec)
   if (spec.mode === 'l3') refuseForeignRouted(host, spec, lookup, others)
   else refuseUsedAddresses(spec, others)
-  // First: a node that can't forward is found out before anything is made.
-  ensureForwarding(host, spec, others, undo)
+  for (const feature of others.features) feature.beforeLink?.(spec, undo)
   const links = spec.bridge
     ? createPort(kernel, netns, { ...spec, bridge: spec.bridge }, plan, others, undo)
     : createVeth(host, netns, spec, spec.mtu ?? uplinkMtu(host, spec), undo)
   configureHostEnd(host, spec, plan, links.host, others, undo)
-  configurePodEnd(netns, spec, plan, links.pod)
-  if (detectsDuplicates(spec)) awaitDetection(kernel, netns, links.pod)
-  masquerade(spec, others, undo)
+  const end = { netns, link: links.pod }
+  configurePodEnd(spec, plan, end, others.features)
+  for (const feature of others.features) feature.afterLink?.(spec, undo, end)
   // Last, so that most of the wait is over by now.
   if (spec.podUp) settle(kernel, links.host, addedAddresses(host, netns, plan))
   return links
@@ -82,7 +78,6 @@ function createPort(
   undo: UndoStack,
 ): Attached {
   const host = kernel.host()
-  if (spec.bridge.checkMac) checkMac(kernel, spec, undo)
   let uplink: { readonly mtu: number | undefined } | undefined
   const mtu = () => {
     uplink ??= { mtu: spec.mtu ?? uplinkMtu(host, spec) }
@@ -94,19 +89,17 @@ function createPort(
     // so has an empty one that is not ours, whatever the way out carries.
     const bytes = spec.mtu ?? Math.min(ready.bridge.mtu, mtu() ?? ready.bridge.mtu)
     const links = createVeth(host, netns, spec, bytes, undo)
-    const objects = hostEndObjects(spec, plan.host, { place: hostPlace(host), link: spec.hostIfName })
+    const objects = hostEndObjects(
+      spec,
+      plan.host,
+      { place: hostPlace(host), link: spec.hostIfName },
+      others.features,
+    )
     const entries = joinBridge(host, spec, ready.bridge, links.host, objects)
     const link = ready.gatewayVlan ?? ready.bridge
     ensureDelivery(host, spec, { link, byHostRoute: true }, entries, others, undo)
     return { ...ready, ...links }
   })
-}
-
-/** Ensures the MAC check before the link is on the bridge, and removes it after the link: at no time can the pod send unchecked. */
-export function checkMac(kernel: Kernel, spec: PodSpec, undo: UndoStack): void {
-  const names = { key: deriveNames(spec.id).key, hostIfName: spec.hostIfName }
-  undo.push(() => removeMacCheck(kernel, names))
-  withAction('check the hardware address of what the pod sends', () => ensureMacCheck(kernel, spec))
 }
 
 /**
@@ -158,8 +151,6 @@ function nameTaken(host: Netns, { id, hostIfName }: PodSpec, cause: unknown): Fa
   })
 }
 
-export type BridgedSpec = PodSpec & { readonly bridge: BridgeSpec }
-
 /** Makes a link a port of the bridge, as `objects` say. Returns the FIB entries for `deliveredAddresses` then. */
 export function joinBridge(
   host: Netns,
@@ -191,7 +182,12 @@ function configureHostEnd(
   if (spec.mode !== 'l3') return
   refuseAdvertisements(host, link.name)
   enableHostIpv6(host, link, plan.host.addresses)
-  const objects = hostEndObjects(spec, plan.host, { place: hostPlace(host), link: link.name })
+  const objects = hostEndObjects(
+    spec,
+    plan.host,
+    { place: hostPlace(host), link: link.name },
+    others.features,
+  )
   const changes = createChanges(objects, () => link.index)
   const entries = withAction('configure the host end', () =>
     host.lookupRoutes(deliveredAddresses(spec), changes),
@@ -199,30 +195,23 @@ function configureHostEnd(
   ensureDelivery(host, spec, { link, byHostRoute: false }, entries, others, undo)
 }
 
-function configurePodEnd(netns: Netns, spec: PodSpec, plan: PodPlan, link: Link): void {
+function configurePodEnd(
+  spec: PodSpec,
+  plan: PodPlan,
+  { netns, link }: PodEnd,
+  features: readonly PodFeature[],
+): void {
   const hasIpv6 = familiesOf(spec.ips).includes(6)
   if (hasIpv6) enablePodIpv6(netns, link)
-  if (detectsDuplicates(spec)) enableDetection(netns, spec.id.ifName)
-  const objects = podEndObjects(spec, plan.pod, { place: podPlace(netns), link: link.name })
+  for (const feature of features) feature.beforeAddresses?.(spec, { netns, link })
+  const objects = podEndObjects(spec, plan.pod, { place: podPlace(netns), link: link.name }, features)
   const changes: Change[] = [
     { op: 'setLink', link: { name: 'lo' }, up: true },
-    ...(spec.podUp ? createChanges(objects, () => link.index) : []),
+    ...createChanges(objects, () => link.index),
   ]
   // In one round trip with the changes: whether IPv6 is off on `lo` as well.
   const lo = withAction('configure the interface in the pod', () =>
     netns.applyAndRead(changes, { name: 'lo' }),
   )
   if (hasIpv6) enableLoopbackIpv6(netns, lo)
-}
-
-function detectsDuplicates({ ips, duplicateDetection }: PodSpec): boolean {
-  return duplicateDetection && familiesOf(ips).includes(6)
-}
-
-/** Masquerades the pod's subnets, or ends that where the config does not say so any more. */
-export function masquerade(spec: PodSpec, others: NodeState, undo: UndoStack): void {
-  const cidrs = spec.ips.map(({ cidr }) => cidr)
-  if (cidrs.length === 0) return
-  if (spec.masquerade) withAction('masquerade the pod', () => others.ensureMasquerade(cidrs, undo))
-  else withAction('end the masquerading of the subnet', () => others.endMasquerade(cidrs, undo))
 }

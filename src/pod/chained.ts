@@ -1,11 +1,10 @@
 import { isHostRouteTo, leaveBridge } from '../attachment/detach.ts'
 import type { UndoStack } from '../core/undo.ts'
 import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
-import { checkMac, joinBridge, masquerade } from './attach.ts'
+import { joinBridge } from './attach.ts'
 import { type ReadyBridge, withBridge } from './bridge.ts'
 import { deliveredAddresses, ensureDelivery } from './delivery.ts'
 import { chainedPortObjects, hostPlace } from './desired.ts'
-import { ensureForwarding } from './forwarding.ts'
 import type { NodeState } from './node_state.ts'
 import { planPod } from './plan.ts'
 import type { BridgeSpec, PodSpec } from './spec.ts'
@@ -26,12 +25,11 @@ export function attachChained(
   undo: UndoStack,
 ): ReadyBridge {
   const host = kernel.host()
-  ensureForwarding(host, spec, others, undo)
-  if (spec.bridge.checkMac) checkMac(kernel, spec, undo)
+  for (const feature of others.features) feature.beforeLink?.(spec, undo)
   const wanted = { spec: spec.bridge, plan: planPod(spec), ips: spec.ips, mtu: () => spec.mtu }
   const ready = withBridge(kernel, wanted, others, undo, (there) => {
     if (port.master === undefined) undo.push(() => leaveBridge(host, port.index, spec.bridge.name))
-    const objects = chainedPortObjects(spec.bridge, { place: hostPlace(host), link: port.name })
+    const objects = chainedPortObjects(spec, { place: hostPlace(host), link: port.name }, others.features)
     const entries = joinBridge(host, spec, there.bridge, port, objects)
     const isTurned = port.master === undefined && turnRoutes(host, spec, port, there.bridge, undo)
     const link = isTurned ? there.bridge : (there.gatewayVlan ?? there.bridge)
@@ -39,7 +37,7 @@ export function attachChained(
     ensureDelivery(host, spec, { link, byHostRoute: true }, now, others, undo)
     return there
   })
-  masquerade(spec, others, undo)
+  for (const feature of others.features) feature.afterLink?.(spec, undo)
   return ready
 }
 

@@ -14,17 +14,21 @@ import {
   podPlace,
 } from './desired.ts'
 import { diagnoseDelivery } from './diagnose_delivery.ts'
-import { diagnoseForwarding } from './diagnose_forwarding.ts'
-import { macCheckObjects } from './mac_check.ts'
-import { masqueradeObjects } from './masquerade.ts'
+import type { PodFeature } from './features/feature.ts'
 import { planPod } from './plan.ts'
-import type { BridgeSpec, PodSpec } from './spec.ts'
+import type { BridgedSpec, PodSpec } from './spec.ts'
 
 /**
  * Returns what of a pod's desired state is missing or wrong, and what makes the pod's traffic fail though nothing is, in the
  * order of mending. `path` is how the pod's namespace is reached.
  */
-export function checkPod(kernel: Kernel, netns: Netns, spec: PodSpec, path: string): Difference[] {
+export function checkPod(
+  kernel: Kernel,
+  netns: Netns,
+  spec: PodSpec,
+  path: string,
+  features: readonly PodFeature[],
+): Difference[] {
   const [inPod, onHost] = [podPlace(netns, path), hostPlace(kernel.host())]
   const pod = netns.link({ name: spec.id.ifName })
   if (!pod) return [missingPodEnd(inPod, onHost.netns, spec)]
@@ -32,26 +36,28 @@ export function checkPod(kernel: Kernel, netns: Netns, spec: PodSpec, path: stri
   if (!host) return [missingHostEnd(spec)]
   const plan = planPod(spec)
   const mtu = spec.mtu || host.mtu
-  const ofPod = podEndObjects(spec, plan.pod, { place: inPod, link: pod.name, mtu })
-  const ofHost = hostEndObjects(spec, plan.host, { place: onHost, link: host.name, mtu })
+  const ofPod = podEndObjects(spec, plan.pod, { place: inPod, link: pod.name, mtu }, features)
+  const ofHost = hostEndObjects(spec, plan.host, { place: onHost, link: host.name, mtu }, features)
   const isPair = pod.peer === host.index
   return [
     ...(isPair ? [] : [{ what: `${pod.name} in the pod is not the other end of ${host.name}`, steps: [] }]),
     ...difference(ofPod, observe(kernel, ofPod, new Map([[inPod, [pod]]]))),
-    ...checkNode(kernel, onHost, spec, ofHost, host),
+    ...checkNode(kernel, onHost, spec, ofHost, host, features),
   ]
 }
 
 /** Checks what lies behind the host interface of a pod that an earlier plugin made, and nothing of the pod. */
 export function checkChained(
   kernel: Kernel,
-  spec: PodSpec & { readonly bridge: BridgeSpec },
+  spec: BridgedSpec,
   ifIndex: number,
+  features: readonly PodFeature[],
 ): Difference[] {
   const place = hostPlace(kernel.host())
   const host = place.netns.link({ index: ifIndex }) ?? place.netns.link({ name: spec.hostIfName })
   if (!host) return [missingHostEnd(spec)]
-  return checkNode(kernel, place, spec, chainedPortObjects(spec.bridge, { place, link: host.name }), host)
+  const ofPort = chainedPortObjects(spec, { place, link: host.name }, features)
+  return checkNode(kernel, place, spec, ofPort, host, features)
 }
 
 function checkNode(
@@ -60,6 +66,7 @@ function checkNode(
   spec: PodSpec,
   ofEnd: readonly Desired[],
   end: Link,
+  features: readonly PodFeature[],
 ): Difference[] {
   const current = { ...spec, hostIfName: end.name }
   const { bridge: wanted } = spec
@@ -69,21 +76,13 @@ function checkNode(
   const desired = [...(wanted ? networkObjects(wanted, planPod(spec), place, links) : []), ...ofEnd]
   const known = new Map([[place, [bridge, entry, end].flatMap((link) => link ?? [])]])
   const found = difference(desired, observe(kernel, desired, known))
-  const filters = filterObjects(kernel, spec)
+  const ofNode = features.flatMap((feature) => feature.nodeObjects?.(spec) ?? [])
   return [
     ...found,
     ...(end.up ? diagnoseDelivery(place, spec, entry, found.length > 0) : []),
-    ...difference(filters, observe(kernel, filters)),
-    ...diagnoseForwarding(kernel, place, current, entry),
+    ...difference(ofNode, observe(kernel, ofNode)),
+    ...features.flatMap((feature) => feature.diagnose?.(current, place, entry) ?? []),
     ...checkName(place, end, spec.hostIfName),
-  ]
-}
-
-function filterObjects(kernel: Kernel, spec: PodSpec): Desired[] {
-  const cidrs = spec.ips.map(({ cidr }) => cidr)
-  return [
-    ...(spec.masquerade && cidrs.length > 0 ? masqueradeObjects(kernel, spec.id.network, cidrs) : []),
-    ...(spec.bridge?.checkMac ? macCheckObjects(spec) : []),
   ]
 }
 

@@ -3,9 +3,10 @@ import type { Cidr } from '../core/address.ts'
 import { quote } from '../core/shell.ts'
 import type { Link, Netns } from '../kernel/kernel.ts'
 import { addressesOn, type Desired, type DesiredSysctl, type Place, routesOn } from '../state/desired.ts'
+import type { PodFeature } from './features/feature.ts'
 import type { EndPlan, PodPlan } from './plan.ts'
 import { advertisementObjects } from './router_advertisements.ts'
-import { type BridgeSpec, familiesOf, type PodSpec } from './spec.ts'
+import { type BridgedSpec, type BridgeSpec, familiesOf, type PodSpec } from './spec.ts'
 import { gatewayVlanName } from './vlan.ts'
 
 /*
@@ -27,9 +28,14 @@ export function podPlace(netns: Netns, path = ''): Place {
 export type End = { readonly place: Place; readonly link: string; readonly mtu?: number }
 
 /** Returns what the host's end needs: of a routed pod all that leads to it, of a bridged one its place on the bridge. */
-export function hostEndObjects(spec: PodSpec, plan: EndPlan, { mtu, ...on }: End): Desired[] {
+export function hostEndObjects(
+  spec: PodSpec,
+  plan: EndPlan,
+  { mtu, ...on }: End,
+  features: readonly PodFeature[],
+): Desired[] {
   const link = { kind: 'link', ...on, up: true, alias: aliasOf(spec.id), ...(mtu && { mtu }) } as const
-  if (spec.bridge) return [{ ...link, ...portOf(spec.bridge) }, ...portVlanObjects(spec.bridge, on)]
+  if (spec.bridge) return [{ ...link, ...portOf(spec.bridge) }, ...portObjects(spec, on, features)]
   // A new link need not forward where the node does: net.ipv4.conf.default.forwarding may be 0.
   const ipv4 = { sendRedirects: false, ...(familiesOf(spec.ips).includes(4) && { forwarding: true }) }
   return [
@@ -41,8 +47,8 @@ export function hostEndObjects(spec: PodSpec, plan: EndPlan, { mtu, ...on }: End
 }
 
 /** Returns what a link that another plugin made needs as a port of the bridge. */
-export function chainedPortObjects(bridge: BridgeSpec, on: End): Desired[] {
-  return [{ kind: 'link', ...on, up: true, ...portOf(bridge) }, ...portVlanObjects(bridge, on)]
+export function chainedPortObjects(spec: BridgedSpec, on: End, features: readonly PodFeature[]): Desired[] {
+  return [{ kind: 'link', ...on, up: true, ...portOf(spec.bridge) }, ...portObjects(spec, on, features)]
 }
 
 /**
@@ -50,11 +56,16 @@ export function chainedPortObjects(bridge: BridgeSpec, on: End): Desired[] {
  * when it is. A later plugin may give the pod a smaller MTU, and move its routes to another table, as the reference plugin
  * sbr does.
  */
-export function podEndObjects(spec: PodSpec, plan: EndPlan, { mtu, ...on }: End): Desired[] {
-  return [
+export function podEndObjects(
+  spec: PodSpec,
+  plan: EndPlan,
+  { mtu, ...on }: End,
+  features: readonly PodFeature[],
+): readonly Desired[] {
+  const plain: Desired[] = [
     ...ipv6Objects({ ...on, link: 'lo' }, plan.addresses),
     ...ipv6Objects(on, plan.addresses),
-    ...addressesOn(on, plan.addresses, !spec.duplicateDetection),
+    ...addressesOn(on, plan.addresses),
     {
       kind: 'link',
       ...on,
@@ -64,6 +75,10 @@ export function podEndObjects(spec: PodSpec, plan: EndPlan, { mtu, ...on }: End)
     },
     ...reachability(plan, on, true),
   ]
+  return features.reduce<readonly Desired[]>(
+    (objects, feature) => feature.podEnd?.(spec, objects, on) ?? objects,
+    plain,
+  )
 }
 
 /**
@@ -130,8 +145,6 @@ function portOf({ name, port }: BridgeSpec) {
   return { master: name, port }
 }
 
-function portVlanObjects({ vlans, dropDefaultVlan }: BridgeSpec, on: End): Desired[] {
-  return vlans.length > 0 || dropDefaultVlan
-    ? [{ kind: 'portVlans', ...on, vlans, dropDefault: dropDefaultVlan }]
-    : []
+function portObjects(spec: PodSpec, on: End, features: readonly PodFeature[]): Desired[] {
+  return features.flatMap((feature) => feature.port?.(spec, on) ?? [])
 }

@@ -13,8 +13,7 @@ import {
 import { isDropped } from '../kernel/firewall/outcome.ts'
 import type { Kernel, Link } from '../kernel/kernel.ts'
 import type { Difference } from '../state/explain.ts'
-import { forwardedFamilies } from './forwarding.ts'
-import { familiesOf, type PodSpec } from './spec.ts'
+import { familiesOf, forwardedFamilies, type PodSpec } from './spec.ts'
 import type { Uplink } from './uplink.ts'
 
 /*

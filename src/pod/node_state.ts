@@ -4,23 +4,21 @@ import { mayLive } from '../attachment/liveness.ts'
 import type { Locks } from '../attachment/locks.ts'
 import type { AttachmentRecord } from '../attachment/record.ts'
 import type { AttachmentStore } from '../attachment/store.ts'
-import { type Address, type Cidr, formatAddress, parseCidr } from '../core/address.ts'
+import { type Address, formatAddress, parseCidr } from '../core/address.ts'
 import type { FileLock, LockKind } from '../core/files.ts'
-import { type AttachmentId, deriveBridgeMac, isSameAttachment } from '../core/names.ts'
+import { type AttachmentId, deriveBridgeMac } from '../core/names.ts'
 import { distinct } from '../core/text.ts'
-import type { UndoStack } from '../core/undo.ts'
 import type { Kernel, Link } from '../kernel/kernel.ts'
-import type { Masquerading } from './masquerading.ts'
+import type { PodFeature } from './features/feature.ts'
 
 /** What one attachment must know of the others on this node, and what it shares with them. */
 export type NodeState = {
+  readonly features: readonly PodFeature[]
   /**
    * Takes the lock of a bridge: a shared one to attach a pod to the bridge as it is, an exclusive one to change or remove
    * it. So nobody joins a bridge between the look at its ports and its removal.
    */
   lockBridge(name: string, kind: LockKind): FileLock
-  /** Returns whether no other attachment of a pod is written down on this node. */
-  isOnlyPod(): boolean
   /** Returns the pod of another network that has this address and may live, in words; undefined if there is none. */
   holderOf(address: Address): string | undefined
   /** The same with less work, as far as the address is leased. */
@@ -29,10 +27,6 @@ export type NodeState = {
   isOwnLink(link: Link): boolean
   /** Writes down, before it is made, that this attachment has a route of its own to the address over the link. */
   noteHostRoute(linkName: string, address: Address): void
-  /** Masquerades the subnets of these addresses, which all pods in them share. */
-  ensureMasquerade(cidrs: readonly Cidr[], undo: UndoStack): void
-  /** Ends what an earlier config of this network said of them. */
-  endMasquerade(cidrs: readonly Cidr[], undo: UndoStack): void
 }
 
 /** Where the state of the node is. */
@@ -40,12 +34,12 @@ type Sources = {
   readonly kernel: Kernel
   readonly store: AttachmentStore
   readonly locks: Locks
-  readonly masquerading: Masquerading
+  readonly features: readonly PodFeature[]
 }
 
 /** Returns what an attachment must know of the others. `leaseOwner` returns who has an address in a network's pool. */
 export function nodeStateOf(
-  { kernel, store, locks, masquerading }: Sources,
+  { kernel, store, locks, features }: Sources,
   id: AttachmentId,
   leaseOwner: (network: string, address: Address) => LeaseOwner | undefined,
 ): NodeState {
@@ -55,9 +49,8 @@ export function nodeStateOf(
       ? `${record.containerId} ${record.ifName} of network ${record.network}`
       : undefined
   return {
+    features,
     lockBridge: (name, kind) => locks.lockBridge(name, kind),
-    // A record without a mode is of addresses only, for a plugin that makes its own interface.
-    isOnlyPod: () => store.list().every((record) => isSameAttachment(record, id) || !record.mode),
     holderOf: (address) =>
       firstOf(otherNetworks(), (network) => {
         const having = store.list(network).filter((record) => hasAddress(record, address))
@@ -79,8 +72,6 @@ export function nodeStateOf(
       )
       store.write({ ...record, hostRoutes: { link, addresses } })
     },
-    ensureMasquerade: (cidrs, undo) => masquerading.ensure(id, cidrs, undo),
-    endMasquerade: (cidrs, undo) => masquerading.end(id, cidrs, undo),
   }
 }
 

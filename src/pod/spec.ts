@@ -1,12 +1,15 @@
+import type { NetworkConfig } from '../cni/config.ts'
 import type { CniRoute } from '../cni/result.ts'
 import type { Address, Cidr, Family } from '../core/address.ts'
 import type { Mac } from '../core/mac.ts'
 import type { AttachmentId } from '../core/names.ts'
-import type { PortOptions, PortVlan } from '../kernel/kernel.ts'
+import type { PortOptions } from '../kernel/kernel.ts'
 
 /** What one pod is to get: config, requests and addresses put together, before anything is known of the kernel. */
 export type PodSpec = {
   readonly id: AttachmentId
+  /** Features read their own keys here. */
+  readonly config: NetworkConfig
   readonly mode: 'l2' | 'l3'
   readonly hostIfName: string
   readonly hostMac: Mac
@@ -15,15 +18,13 @@ export type PodSpec = {
   readonly mtu?: number
   readonly ips: readonly PodIp[]
   readonly routes: readonly PodRoute[]
-  /** Masquerade what leaves the pod's own subnet. */
-  readonly masquerade: boolean
   /** Only in mode l2. */
   readonly bridge?: BridgeSpec
   /** False leaves the pod's end down. */
   readonly podUp: boolean
-  /** Family 6: look whether another machine has the addresses, and wait for the answer. */
-  readonly duplicateDetection: boolean
 }
+
+export type BridgedSpec = PodSpec & { readonly bridge: BridgeSpec }
 
 /** An address with the prefix length of its subnet. */
 export type PodIp = { readonly cidr: Cidr; readonly gateway?: Address }
@@ -41,15 +42,9 @@ export type BridgeSpec = {
   /** Replace an address of the bridge that is in the gateway's way. */
   readonly forceAddress: boolean
   readonly promiscuous: boolean
-  /** Drop what the pod sends with another hardware address than its own. */
-  readonly checkMac: boolean
   readonly port: PortOptions
   /** Let the bridge filter VLANs. */
   readonly vlanFiltering: boolean
-  /** VLANs of the port; a later entry for the same VLAN counts. */
-  readonly vlans: readonly PortVlan[]
-  /** Take the bridge's default VLAN off the port before it gets its own. */
-  readonly dropDefaultVlan: boolean
   /** The access VLAN that the gateway lives in. */
   readonly gatewayVlan?: number
 }
@@ -57,4 +52,14 @@ export type BridgeSpec = {
 /** The families that the pod has addresses of, in the order of its addresses. */
 export function familiesOf(ips: readonly PodIp[]): Family[] {
   return [...new Set(ips.map(({ cidr }) => cidr.address.family))]
+}
+
+/** Returns whether the node must forward what the pods of a network send. */
+export function needsForwarding({ mode, isGateway, isDefaultGateway, ipMasq }: NetworkConfig): boolean {
+  return mode === 'l3' || [isGateway, isDefaultGateway, ipMasq].includes(true)
+}
+
+/** Returns the families that the node must forward for this pod. */
+export function forwardedFamilies({ config, ips }: PodSpec): Family[] {
+  return needsForwarding(config) ? familiesOf(ips) : []
 }

@@ -18,17 +18,15 @@ const bridge: BridgeSpec = {
   isDefaultGateway: false,
   forceAddress: false,
   promiscuous: false,
-  checkMac: false,
   port: {},
   vlanFiltering: false,
-  vlans: [],
-  dropDefaultVlan: false,
 }
 
 function specOf(changes: Partial<PodSpec>): PodSpec {
   const { hostIfName, hostMac, podMac } = names
-  const base = { id, hostIfName, hostMac, podMac, ips: [v4], routes: [everywhere] }
-  return { ...base, mode: 'l3', masquerade: false, podUp: true, duplicateDetection: false, ...changes }
+  const config = { name: 'net', cniVersion: '1.1.0' } as const
+  const base = { id, config, hostIfName, hostMac, podMac, ips: [v4], routes: [everywhere] }
+  return { ...base, mode: 'l3', podUp: true, ...changes }
 }
 
 function texts(routes: readonly PlannedRoute[]): string[] {

@@ -1,12 +1,14 @@
-import type { AttachedFeature } from '../attachment/feature.ts'
-import type { Locks } from '../attachment/locks.ts'
-import type { AttachmentRecord } from '../attachment/record.ts'
-import type { AttachmentStore } from '../attachment/store.ts'
-import { type Cidr, contains, networkOf, parseCidr, sameCidr } from '../core/address.ts'
-import { type AttachmentId, isSameAttachment } from '../core/names.ts'
-import type { UndoStack } from '../core/undo.ts'
-import type { Kernel } from '../kernel/kernel.ts'
-import { listFormer, removalOfFormer, removeFormerMaps } from './former_masquerade.ts'
+import type { Locks } from '../../attachment/locks.ts'
+import type { AttachmentRecord } from '../../attachment/record.ts'
+import type { AttachmentStore } from '../../attachment/store.ts'
+import type { NetworkConfig } from '../../cni/config.ts'
+import { type Cidr, contains, formatCidr, networkOf, parseCidr, sameCidr } from '../../core/address.ts'
+import { withAction } from '../../core/errors.ts'
+import { type AttachmentId, isSameAttachment } from '../../core/names.ts'
+import type { UndoStack } from '../../core/undo.ts'
+import type { Kernel } from '../../kernel/kernel.ts'
+import type { Desired } from '../../state/desired.ts'
+import { listFormer, removalOfFormer, removeFormerMaps } from '../former_masquerade.ts'
 import {
   hasMasquerade,
   holdsMasquerade,
@@ -14,9 +16,13 @@ import {
   listMasquerade,
   type MasqueradedSubnet,
   masqueradedSubnet,
+  masqueradeObjects,
   removeUnusedMasquerade,
   replaceMasquerade,
-} from './masquerade.ts'
+} from '../masquerade.ts'
+import type { PodSpec } from '../spec.ts'
+import type { NodePorts, PodFeature } from './feature.ts'
+import { assertNftables } from './nftables.ts'
 
 /*
  * A subnet is masqueraded as long as a record of this boot names it. Changes hold a lock; to ask needs none:
@@ -27,22 +33,52 @@ import {
  * a killed removal left costs each ADD that lock, until the next removal takes it back.
  */
 
-/** The masquerading of the subnets of this node. */
-export class Masquerading implements AttachedFeature {
+/** Hides pods behind the node's address when they speak to anything outside their subnet. */
+export function masquerading(node: NodePorts): PodFeature {
+  return new Masquerading(node)
+}
+
+class Masquerading implements PodFeature {
   readonly #kernel: Kernel
   readonly #store: AttachmentStore
   readonly #locks: Locks
 
-  constructor(kernel: Kernel, store: AttachmentStore, locks: Locks) {
+  constructor({ kernel, store, locks }: NodePorts) {
     this.#kernel = kernel
     this.#store = store
     this.#locks = locks
   }
 
+  remember({ ipMasq }: NetworkConfig, addresses: readonly Cidr[]): Partial<AttachmentRecord> {
+    return ipMasq && addresses.length > 0 ? { masquerade: addresses.map(formatCidr) } : {}
+  }
+
+  /** Last: the record names the subnets by then. A change of the config holds for the older pods of a subnet as well. */
+  afterLink({ id, config, ips }: PodSpec, undo: UndoStack): void {
+    const cidrs = ips.map(({ cidr }) => cidr)
+    if (cidrs.length === 0) return
+    if (config.ipMasq) withAction('masquerade the pod', () => this.#ensure(id, cidrs, undo))
+    else withAction('end the masquerading of the subnet', () => this.#end(id, cidrs, undo))
+  }
+
+  nodeObjects({ id, config, ips }: PodSpec): Desired[] {
+    const cidrs = ips.map(({ cidr }) => cidr)
+    return config.ipMasq && cidrs.length > 0 ? masqueradeObjects(this.#kernel, id.network, cidrs) : []
+  }
+
+  /** Removes nothing where a valid attachment has no record: its subnet is not known. */
+  removeOrphans(network: string, valid: readonly AttachmentId[]): void {
+    if (valid.every((one) => this.#store.read(one))) this.#removeUnneeded(network)
+  }
+
+  precheck({ ipMasq }: NetworkConfig): void {
+    if (ipMasq) assertNftables(this.#kernel, 'ipMasq')
+  }
+
   /** Masquerades the subnets of these addresses for an attachment whose record names them. */
-  ensure(id: AttachmentId, cidrs: readonly Cidr[], undo: UndoStack): void {
+  #ensure(id: AttachmentId, cidrs: readonly Cidr[], undo: UndoStack): void {
     if (!this.#locks.isMasqueradeRemovalAnnounced() && isMasqueraded(this.#kernel, cidrs)) return
-    undo.push(() => this.removeUnneeded(id.network, { counts: (record) => !isSameAttachment(record, id) }))
+    undo.push(() => this.#removeUnneeded(id.network, { counts: (record) => !isSameAttachment(record, id) }))
     this.#add(cidrs.map((cidr) => masqueradedSubnet(cidr, id.network)))
   }
 
@@ -50,14 +86,14 @@ export class Masquerading implements AttachedFeature {
    * Ends the masquerading that the network had for the subnets of these addresses when its config still said so: also for
    * its older pods. Asks nothing where no network of the node was ever masqueraded.
    */
-  end({ network }: AttachmentId, cidrs: readonly Cidr[], undo: UndoStack): void {
+  #end({ network }: AttachmentId, cidrs: readonly Cidr[], undo: UndoStack): void {
     if (!this.#locks.wasMasqueradeLocked()) return
     const ended = cidrs.filter((cidr) => isMasqueraded(this.#kernel, [cidr]))
     if (ended.length === 0) return
     const own = ended.map((cidr) => masqueradedSubnet(cidr, network))
     const before = listMasquerade(this.#kernel).filter((one) => own.some((other) => isSame(one, other)))
     undo.push(() => this.#add(before))
-    this.removeUnneeded(network, { counts: (record) => record.network !== network, only: ended })
+    this.#removeUnneeded(network, { counts: (record) => record.network !== network, only: ended })
   }
 
   /**
@@ -66,11 +102,11 @@ export class Masquerading implements AttachedFeature {
    */
   removeShared({ network }: AttachmentId, record?: AttachmentRecord): void {
     if (record && !record.masquerade && !this.#locks.wasMasqueradeLocked()) return
-    this.removeUnneeded(network, { emptied: (record?.masquerade ?? []).map(parseCidr) })
+    this.#removeUnneeded(network, { emptied: (record?.masquerade ?? []).map(parseCidr) })
   }
 
   /** Removes what was made for this network and no record names. Another network that shares a subnet inherits it. */
-  removeUnneeded(network: string, { counts = () => true, only, emptied = [] }: RemovalOptions = {}): void {
+  #removeUnneeded(network: string, { counts = () => true, only, emptied = [] }: RemovalOptions = {}): void {
     const isMeant = (one: MasqueradedSubnet) =>
       (one.network === '' || isSame(one, masqueradedSubnet(one.subnet, network))) &&
       (only === undefined || only.some((cidr) => sameCidr(networkOf(cidr), one.subnet)))

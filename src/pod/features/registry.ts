@@ -1,0 +1,17 @@
+import { duplicateDetection } from './duplicate_detection.ts'
+import type { NodePorts, PodFeature } from './feature.ts'
+import { forwarding } from './forwarding.ts'
+import { hostRoutes } from './host_routes.ts'
+import { macCheck } from './mac_check.ts'
+import { masquerading } from './masquerading.ts'
+import { vlans } from './vlans.ts'
+
+/**
+ * Returns the features in the order in which they are made, checked and removed: a node that can't forward is found out
+ * before anything is made, and at no time can a pod send unchecked.
+ */
+export function podFeatures(node: NodePorts): PodFeature[] {
+  return [forwarding, hostRoutes, macCheck, vlans, duplicateDetection, masquerading].map((create) =>
+    create(node),
+  )
+}
