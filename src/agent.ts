@@ -135,7 +135,7 @@ function serve(port: number, isReady: () => boolean, metrics: Metrics, log: Agen
       fetch({ url }) {
         const { user, system } = process.cpuUsage()
         metrics.set('process_resident_memory_bytes', process.memoryUsage.rss())
-        metrics.set('process_cpu_seconds', (user + system) / 1e6)
+        metrics.set('process_cpu_seconds_total', (user + system) / 1e6)
         return answer(new URL(url).pathname, isReady(), metrics)
       },
     })

@@ -9,14 +9,15 @@ type Family = { readonly kind: Kind; readonly help: string; readonly values: Map
 export type Metrics = {
   /** Adds to a counter. */
   count(name: CounterName, labels?: Labels, by?: number): void
-  /** Sets a gauge. */
-  set(name: GaugeName, value: number, labels?: Labels): void
+  /** Sets a gauge, or a counter that is kept elsewhere. */
+  set(name: GaugeName | CounterName, value: number, labels?: Labels): void
   print(): string
 }
 
 const COUNTERS = {
   bowline_agent_installs_total: 'Installations on this node, by their result.',
   bowline_agent_api_failures_total: 'Requests to the API server that failed, by reason.',
+  process_cpu_seconds_total: 'Processor time of the agent.',
 } as const
 
 const GAUGES = {
@@ -25,7 +26,6 @@ const GAUGES = {
     'Whether pods of this node get a network: the plugin is installed and its STATUS passes.',
   bowline_agent_pod_cidrs: 'The subnets that this node has for its pods.',
   bowline_agent_clock_skew_seconds: "How far the API server's clock is ahead of this node's.",
-  process_cpu_seconds: 'Processor time of the agent so far.',
   process_resident_memory_bytes: 'Memory of the agent, with the shared pages of its program.',
   process_start_time_seconds: 'When the agent was started, in Unix time.',
 } as const

@@ -8,7 +8,7 @@ export const CONFLIST = '10-bowline.conflist'
 
 type Conflist = { readonly plugins: readonly Record<string, unknown>[] }
 
-/** Installs the plugin as README.md tells a person to: the executable, then conf/10-bowline.conflist with the node's range. */
+/** Puts the plugin on the node, the executable first, then conf/10-bowline.conflist with the node's range and nothing of others. */
 export async function installBowline(
   { api }: Cluster,
   node: ClusterNode,

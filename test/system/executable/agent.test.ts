@@ -87,6 +87,13 @@ describe('bowline-agent', () => {
     await expect(ask('/readyz', '192.0.2.1')).rejects.toThrow()
   })
 
+  it('needs less than 48 MiB', async () => {
+    start()
+    await until('the patch', () => server.patches.length === 1)
+    const rollup = readFileSync(`/proc/${child.pid}/smaps_rollup`, 'utf8')
+    expect(Number(/^Pss: +(\d+) kB/m.exec(rollup)?.[1])).toBeLessThan(48 << 10)
+  })
+
   it('goes on with the token and the authority of after a rotation', async () => {
     start()
     await until('the patch', () => server.patches.length === 1)
