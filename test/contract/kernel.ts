@@ -1,8 +1,8 @@
-import { afterEach, beforeEach, describe } from 'vitest'
+import { afterEach, beforeEach, describe, it as test } from 'vitest'
 import { addressSentences } from './kernel/addresses.ts'
 import { batchSentences } from './kernel/batches.ts'
 import { bridgeSentences } from './kernel/bridges.ts'
-import { KernelFixture, type KernelUnderTest } from './kernel/fixture.ts'
+import { type It, KernelFixture, type KernelUnderTest } from './kernel/fixture.ts'
 import { linkSentences } from './kernel/links.ts'
 import { namespaceSentences } from './kernel/namespaces.ts'
 import { neighbourSentences } from './kernel/neighbours.ts'
@@ -20,16 +20,16 @@ export function describeKernelContract(name: string, makeSubject: () => KernelUn
       current = new KernelFixture(makeSubject())
     })
     afterEach(() => current.close())
-    const fixture = () => current
+    const it: It = (sentence, proof) => test(sentence, () => proof(current))
 
-    describe('namespaces', () => namespaceSentences(fixture))
-    describe('links', () => linkSentences(fixture))
-    describe('bridges and VLANs', () => bridgeSentences(fixture))
-    describe('addresses', () => addressSentences(fixture))
-    describe('routes', () => routeSentences(fixture))
-    describe('neighbours', () => neighbourSentences(fixture))
-    describe('sysctls', () => sysctlSentences(fixture))
-    describe('batches', () => batchSentences(fixture))
-    describe('nftables', () => nftSentences(fixture))
+    describe('namespaces', () => namespaceSentences(it))
+    describe('links', () => linkSentences(it))
+    describe('bridges and VLANs', () => bridgeSentences(it))
+    describe('addresses', () => addressSentences(it))
+    describe('routes', () => routeSentences(it))
+    describe('neighbours', () => neighbourSentences(it))
+    describe('sysctls', () => sysctlSentences(it))
+    describe('batches', () => batchSentences(it))
+    describe('nftables', () => nftSentences(() => current))
   })
 }

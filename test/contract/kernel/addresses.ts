@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect } from 'vitest'
 import { formatAddress, formatCidr, parseCidr } from '../../../src/core/address.ts'
 import type { Netns } from '../../../src/kernel/kernel.ts'
 import {
@@ -8,7 +8,8 @@ import {
   errnoOf,
   eventually,
   FAMILIES,
-  type KernelFixture,
+  type Family,
+  type It,
   MAC,
   PERMANENT,
   routesOf,
@@ -16,26 +17,23 @@ import {
   TENTATIVE,
 } from './fixture.ts'
 
-export function addressSentences(fixture: () => KernelFixture): void {
+export function addressSentences(it: It): void {
   describe.each(FAMILIES.map((one) => [one.family, one] as const))('of %s', (_, family) =>
-    bothFamilies(fixture, family),
+    bothFamilies(it, family),
   )
-  ipv4Sentences(fixture)
-  ipv6Sentences(fixture)
+  ipv4Sentences(it)
+  ipv6Sentences(it)
 
-  it('are of both families on one link', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('are of both families on one link', ({ a, index }) => {
     a.apply(FAMILIES.map(({ address }) => addAddress(index, address)))
     expect(addressesOf(a, index)).toEqual(['10.1.0.2/24', 'fd00:1::2/64'])
   })
 
-  it('are none of a link that does not exist', () => {
-    expect(fixture().a.addresses(4711)).toEqual([])
+  it('are none of a link that does not exist', ({ a }) => {
+    expect(a.addresses(4711)).toEqual([])
   })
 
-  it('of the loopback come with the link', () => {
-    const { a } = fixture()
+  it('of the loopback come with the link', ({ a }) => {
     expect(addressesOf(a, 1)).toEqual([])
     a.apply([{ op: 'setLink', link: { name: 'lo' }, up: true }])
     expect(addressesOf(a, 1)).toEqual(['127.0.0.1/8', '::1/128'])
@@ -43,35 +41,28 @@ export function addressSentences(fixture: () => KernelFixture): void {
   })
 }
 
-function bothFamilies(fixture: () => KernelFixture, family: (typeof FAMILIES)[number]): void {
+function bothFamilies(it: It, family: Family): void {
   const { address, sibling, host, network, elsewhere } = family
   const [text, prefixRoute] = [formatCidr(address), formatCidr(network)]
-  const routed = (index: number) =>
-    routesOf(fixture().a, index).some((route) => route.startsWith(prefixRoute))
+  const routed = (a: Netns, index: number) =>
+    routesOf(a, index).some((route) => route.startsWith(prefixRoute))
 
-  it('are shown with prefix, scope and the permanent flag', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('are shown with prefix, scope and the permanent flag', ({ a, index }) => {
     a.apply([addAddress(index, address)])
     expect(a.addresses(index)).toEqual([{ cidr: address, scope: 0, flags: expect.any(Number) }])
     expect((a.addresses(index)[0]?.flags ?? 0) & PERMANENT).toBe(PERMANENT)
   })
 
-  it('are refused with EEXIST when the link has them', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('are refused with EEXIST when the link has them', ({ a, index }) => {
     a.apply([addAddress(index, address)])
     expect(errnoOf(() => a.apply([addAddress(index, address)]))).toBe('EEXIST')
   })
 
-  it('are refused with ENODEV on a link that does not exist', () => {
-    const { a } = fixture()
+  it('are refused with ENODEV on a link that does not exist', ({ a }) => {
     expect(errnoOf(() => a.apply([addAddress(4711, address)]))).toBe('ENODEV')
   })
 
-  it('can be removed, and are refused with EADDRNOTAVAIL when they are not there', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('can be removed, and are refused with EADDRNOTAVAIL when they are not there', ({ a, index }) => {
     a.apply([addAddress(index, address)])
     const other = { ...address, prefix: address.prefix + 1 }
     expect(errnoOf(() => a.apply([{ op: 'removeAddress', linkIndex: index, cidr: other }]))).toBe(
@@ -84,57 +75,45 @@ function bothFamilies(fixture: () => KernelFixture, family: (typeof FAMILIES)[nu
     )
   })
 
-  it('are refused with ENODEV when removed from a link that does not exist', () => {
-    const { a } = fixture()
+  it('are refused with ENODEV when removed from a link that does not exist', ({ a }) => {
     expect(errnoOf(() => a.apply([{ op: 'removeAddress', linkIndex: 4711, cidr: address }]))).toBe('ENODEV')
   })
 
-  it('bring the route of their prefix, which goes with them', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('bring the route of their prefix, which goes with them', ({ a, index }) => {
     a.apply([addAddress(index, address)])
-    expect(routed(index)).toBe(true)
+    expect(routed(a, index)).toBe(true)
     a.apply([{ op: 'removeAddress', linkIndex: index, cidr: address }])
-    expect(routed(index)).toBe(false)
+    expect(routed(a, index)).toBe(false)
   })
 
-  it('bring the route of their prefix only when the link comes up', () => {
-    const { a } = fixture()
-    const { near } = fixture().pair()
+  it('bring the route of their prefix only when the link comes up', ({ a, pair }) => {
+    const { near } = pair()
     a.apply([addAddress(near.index, address)])
     expect(addressesOf(a, near.index)).toEqual([text])
-    expect(routed(near.index)).toBe(false)
+    expect(routed(a, near.index)).toBe(false)
     a.apply([setUp(near.index)])
-    expect(routed(near.index)).toBe(true)
+    expect(routed(a, near.index)).toBe(true)
   })
 
-  it('bring no route when asked not to', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('bring no route when asked not to', ({ a, index }) => {
     a.apply([{ op: 'addAddress', linkIndex: index, cidr: address, noDad: true, noPrefixRoute: true }])
     expect(addressesOf(a, index)).toEqual([text])
-    expect(routed(index)).toBe(false)
+    expect(routed(a, index)).toBe(false)
   })
 
-  it('of one subnet share its route', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('of one subnet share its route', ({ a, index }) => {
     a.apply([addAddress(index, address), addAddress(index, sibling)])
     expect(addressesOf(a, index)).toEqual([text, formatCidr(sibling)])
     expect(routesOf(a, index)).toHaveLength(1)
   })
 
-  it('are gone with the link', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('are gone with the link', ({ a, index, livePair }) => {
     a.apply([addAddress(index, address), { op: 'removeLink', link: { index } }])
     expect(a.addresses(index)).toEqual([])
-    a.apply([addAddress(fixture().livePair().near.index, address)])
+    a.apply([addAddress(livePair().near.index, address)])
   })
 
-  it('can not be the source of a route that stays when they are removed', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('can not be the source of a route that stays when they are removed', ({ a, index }) => {
     const route = { dst: elsewhere, linkIndex: index, source: address.address }
     a.apply([addAddress(index, address), { op: 'addRoute', route }])
     const sources = () => routesOf(a, index).filter((one) => one.startsWith(`${formatCidr(elsewhere)} src`))
@@ -144,21 +123,17 @@ function bothFamilies(fixture: () => KernelFixture, family: (typeof FAMILIES)[nu
     expect(sources()).toEqual([])
   })
 
-  it('with a host prefix leave every other route as it is', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('with a host prefix leave every other route as it is', ({ a, index }) => {
     a.apply([addAddress(index, host)])
     // Family 6 shows a route to the address itself, family 4 shows none.
     expect(routesOf(a, index).filter((route) => route !== formatCidr(host))).toEqual([])
   })
 }
 
-function ipv4Sentences(fixture: () => KernelFixture): void {
+function ipv4Sentences(it: It): void {
   const [first, second] = [parseCidr('10.1.0.2/24'), parseCidr('10.1.0.3/24')]
 
-  it('of IPv4 stay when the link goes down, and their route is back when it comes up', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('of IPv4 stay when the link goes down, and their route is back when it comes up', ({ a, index }) => {
     a.apply([addAddress(index, first), { op: 'setLink', link: { index }, up: false }])
     expect(addressesOf(a, index)).toEqual(['10.1.0.2/24'])
     expect(routesOf(a, index)).toEqual([])
@@ -166,18 +141,18 @@ function ipv4Sentences(fixture: () => KernelFixture): void {
     expect(routesOf(a, index)).toEqual(['10.1.0.0/24 src 10.1.0.2'])
   })
 
-  it('of IPv4 take the others of their subnet with them when the first of it is removed', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('of IPv4 take the others of their subnet with them when the first of it is removed', ({ a, index }) => {
     a.apply([addAddress(index, first), addAddress(index, second)])
     a.apply([{ op: 'removeAddress', linkIndex: index, cidr: first }])
     expect(addressesOf(a, index)).toEqual([])
   })
 
-  it('of IPv4 take routes that have them as source along when their link goes', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
-    const bridge = fixture().bridge().index
+  it('of IPv4 take routes that have them as source along when their link goes', ({
+    a,
+    index,
+    createBridge,
+  }) => {
+    const bridge = createBridge().index
     a.apply([
       setUp(bridge),
       addAddress(index, first),
@@ -187,16 +162,15 @@ function ipv4Sentences(fixture: () => KernelFixture): void {
     expect(routesOf(a, bridge)).toEqual([])
   })
 
-  it('of IPv4 may be there once with each prefix', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('of IPv4 may be there once with each prefix', ({ a, index }) => {
     a.apply([addAddress(index, first), addAddress(index, { ...first, prefix: 25 })])
     expect(addressesOf(a, index)).toEqual(['10.1.0.2/24', '10.1.0.2/25'])
   })
 
-  it('of IPv4 take all IPv4 routes and neighbours of the link with them when the last goes', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('of IPv4 take all IPv4 routes and neighbours of the link with them when the last goes', ({
+    a,
+    index,
+  }) => {
     a.apply([
       addAddress(index, first),
       { op: 'addRoute', route: { dst: parseCidr('10.5.0.0/24'), linkIndex: index } },
@@ -208,14 +182,12 @@ function ipv4Sentences(fixture: () => KernelFixture): void {
   })
 }
 
-function ipv6Sentences(fixture: () => KernelFixture): void {
+function ipv6Sentences(it: It): void {
   const flagsOf = (netns: Netns, index: number) =>
     (netns.addresses(index)[0]?.flags ?? 0) & (TENTATIVE | DAD_FAILED)
   const address = parseCidr('fd00:1::2/64')
 
-  it('of IPv6 are usable at once without duplicate detection', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('of IPv6 are usable at once without duplicate detection', ({ a, index }) => {
     a.apply([
       addAddress(index, address),
       {
@@ -226,35 +198,29 @@ function ipv6Sentences(fixture: () => KernelFixture): void {
     expect((a.addresses(index)[0]?.flags ?? TENTATIVE) & TENTATIVE).toBe(0)
   })
 
-  it('of IPv6 that nobody else has are usable once duplicate detection is over', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('of IPv6 that nobody else has are usable once duplicate detection is over', ({ a, index }) => {
     a.apply([{ op: 'addAddress', linkIndex: index, cidr: address }])
     expect(eventually(() => flagsOf(a, index) === 0)).toBe(true)
   })
 
-  it('of IPv6 that another machine on the link has are marked, and stay tentative', () => {
-    const { a, b } = fixture()
-    const { near, far } = fixture().livePair()
+  it('of IPv6 that another machine on the link has are marked, and stay tentative', ({ a, b, livePair }) => {
+    const { near, far } = livePair()
     b.apply([addAddress(far.index, address)])
     a.apply([{ op: 'addAddress', linkIndex: near.index, cidr: address }])
     expect(eventually(() => flagsOf(a, near.index) === (TENTATIVE | DAD_FAILED))).toBe(true)
   })
 
-  it('of IPv6 that another port of the bridge has are marked too', () => {
-    const { a, b } = fixture()
-    const { near, far } = fixture().livePair()
-    const bridge = fixture().bridge()
+  it('of IPv6 that another port of the bridge has are marked too', ({ a, b, livePair, createBridge }) => {
+    const { near, far } = livePair()
+    const bridge = createBridge()
     a.apply([setUp(bridge.index), { op: 'setLink', link: { index: near.index }, master: bridge.index }])
     a.apply([addAddress(bridge.index, address)])
     b.apply([{ op: 'addAddress', linkIndex: far.index, cidr: address }])
     expect(eventually(() => flagsOf(b, far.index) === (TENTATIVE | DAD_FAILED))).toBe(true)
   })
 
-  it('of IPv6 stay the source of a route elsewhere when their link goes', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
-    const bridge = fixture().bridge().index
+  it('of IPv6 stay the source of a route elsewhere when their link goes', ({ a, index, createBridge }) => {
+    const bridge = createBridge().index
     a.apply([
       setUp(bridge),
       addAddress(index, address),
@@ -267,25 +233,19 @@ function ipv6Sentences(fixture: () => KernelFixture): void {
     expect(routesOf(a, bridge)).toEqual(['fd00:5::/64 src fd00:1::2'])
   })
 
-  it('of IPv6 are there once on a link, whatever the prefix', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('of IPv6 are there once on a link, whatever the prefix', ({ a, index }) => {
     a.apply([addAddress(index, address)])
     expect(errnoOf(() => a.apply([addAddress(index, { ...address, prefix: 80 })]))).toBe('EEXIST')
   })
 
-  it('of IPv6 vanish when the link goes down', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('of IPv6 vanish when the link goes down', ({ a, index }) => {
     a.apply([addAddress(index, address), { op: 'setLink', link: { index }, up: false }])
     expect(addressesOf(a, index)).toEqual([])
     a.apply([setUp(index)])
     expect(addressesOf(a, index)).toEqual([])
   })
 
-  it('of IPv6 stay when the link goes down if keep_addr_on_down says so', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('of IPv6 stay when the link goes down if keep_addr_on_down says so', ({ a, index }) => {
     a.writeSysctl('ipv6/conf/near/keep_addr_on_down', '1')
     a.apply([addAddress(index, address), { op: 'setLink', link: { index }, up: false }])
     expect(addressesOf(a, index)).toEqual(['fd00:1::2/64'])
@@ -293,9 +253,7 @@ function ipv6Sentences(fixture: () => KernelFixture): void {
     expect(routesOf(a, index)).toEqual(['fd00:1::/64'])
   })
 
-  it('of IPv6 are refused with EACCES, and gone, where IPv6 is disabled', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('of IPv6 are refused with EACCES, and gone, where IPv6 is disabled', ({ a, index }) => {
     a.apply([addAddress(index, address)])
     a.writeSysctl('ipv6/conf/near/disable_ipv6', '1')
     expect(addressesOf(a, index)).toEqual([])
@@ -305,9 +263,7 @@ function ipv6Sentences(fixture: () => KernelFixture): void {
     expect(addressesOf(a, index)).toEqual(['fd00:1::2/64'])
   })
 
-  it('of IPv6 can not be on a link with an MTU below 1280', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('of IPv6 can not be on a link with an MTU below 1280', ({ a, index }) => {
     const route = { dst: parseCidr('fd00:5::/64'), linkIndex: index }
     a.apply([
       addAddress(index, address),
@@ -319,9 +275,12 @@ function ipv6Sentences(fixture: () => KernelFixture): void {
     expect(errnoOf(() => a.apply([addAddress(index, address)]))).toBe('EINVAL')
   })
 
-  it('that are link-local come by themselves once a link runs, unless it was told not to', () => {
-    const { a, b } = fixture()
-    const { near, far } = fixture().pair()
+  it('that are link-local come by themselves once a link runs, unless it was told not to', ({
+    a,
+    b,
+    pair,
+  }) => {
+    const { near, far } = pair()
     a.apply([{ op: 'setLink', link: { index: near.index }, up: true }])
     b.apply([{ op: 'setLink', link: { index: far.index }, up: true, ipv6LinkLocal: false }])
     const linkLocals = (count: number) => () => a.addresses(near.index).length === count
@@ -330,9 +289,8 @@ function ipv6Sentences(fixture: () => KernelFixture): void {
     expect(b.addresses(far.index)).toEqual([])
   })
 
-  it('that are link-local come at the end that comes up last, too', () => {
-    const { a, b } = fixture()
-    const { near, far } = fixture().pair()
+  it('that are link-local come at the end that comes up last, too', ({ a, b, pair }) => {
+    const { near, far } = pair()
     b.apply([setUp(far.index)])
     a.apply([{ op: 'setLink', link: { index: near.index }, up: true }])
     expect(eventually(() => a.addresses(near.index).length === 1)).toBe(true)

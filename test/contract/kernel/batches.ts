@@ -1,19 +1,17 @@
-import { expect, it } from 'vitest'
+import { expect } from 'vitest'
 import { parseCidr } from '../../../src/core/address.ts'
 import type { Change } from '../../../src/kernel/kernel.ts'
 import { faultOf } from '../../support/fault_of.ts'
-import { addAddress, addressesOf, createVeth, errnoOf, type KernelFixture, MAC } from './fixture.ts'
+import { addAddress, addressesOf, createVeth, errnoOf, type It, MAC } from './fixture.ts'
 
-export function batchSentences(fixture: () => KernelFixture): void {
-  it('of no change at all do nothing', () => {
-    const { a } = fixture()
+export function batchSentences(it: It): void {
+  it('of no change at all do nothing', ({ a }) => {
     a.apply([])
     expect(a.links()).toHaveLength(1)
   })
 
-  it('go on after a refusal, then throw the first one', () => {
-    const { a } = fixture()
-    const { index } = fixture().pair().near
+  it('go on after a refusal, then throw the first one', ({ a, pair }) => {
+    const { index } = pair().near
     const changes: Change[] = [
       addAddress(index, parseCidr('10.1.0.2/24')),
       { op: 'removeLink', link: { name: 'none' } },
@@ -24,9 +22,7 @@ export function batchSentences(fixture: () => KernelFixture): void {
     expect(addressesOf(a, index)).toEqual(['10.1.0.2/24', 'fd00:1::2/64'])
   })
 
-  it('name the change that was refused', () => {
-    const { a } = fixture()
-    const { index } = fixture().livePair().near
+  it('name the change that was refused', ({ a, index }) => {
     const dst = parseCidr('10.77.0.0/24')
     const gateway = parseCidr('10.66.0.1/32').address
     const fault = faultOf(() => a.apply([{ op: 'addRoute', route: { dst, gateway, linkIndex: index } }]))
@@ -34,9 +30,8 @@ export function batchSentences(fixture: () => KernelFixture): void {
     expect(fault.message).toContain('ENETUNREACH')
   })
 
-  it('of hundreds of changes are all tried, also after a refusal', () => {
-    const { a } = fixture()
-    const { index } = fixture().pair().near
+  it('of hundreds of changes are all tried, also after a refusal', ({ a, pair }) => {
+    const { index } = pair().near
     const addresses = Array.from({ length: 200 }, (_, i) => parseCidr(`10.1.${i}.1/24`))
     const changes: Change[] = [
       { op: 'removeLink', link: { name: 'none' } },
@@ -46,8 +41,7 @@ export function batchSentences(fixture: () => KernelFixture): void {
     expect(a.addresses(index)).toHaveLength(200)
   })
 
-  it('with a question read the link as it is after the changes', () => {
-    const { a, b } = fixture()
+  it('with a question read the link as it is after the changes', ({ a, b }) => {
     const link = a.applyAndRead(
       [
         createVeth(b, 'near', 'far'),
@@ -58,13 +52,12 @@ export function batchSentences(fixture: () => KernelFixture): void {
     expect(link).toMatchObject({ name: 'near', mtu: 1400, alias: 'pod', up: true, mac: MAC.near })
   })
 
-  it('with a question for a link that is not there fail with ENODEV', () => {
-    expect(errnoOf(() => fixture().a.applyAndRead([], { name: 'none' }))).toBe('ENODEV')
+  it('with a question for a link that is not there fail with ENODEV', ({ a }) => {
+    expect(errnoOf(() => a.applyAndRead([], { name: 'none' }))).toBe('ENODEV')
   })
 
-  it('with a question throw a refusal, after all was tried', () => {
-    const { a } = fixture()
-    const { index } = fixture().pair().near
+  it('with a question throw a refusal, after all was tried', ({ a, pair }) => {
+    const { index } = pair().near
     const changes: Change[] = [
       { op: 'createBridge', name: 'near', mac: MAC.bridge },
       { op: 'setLink', link: { index }, alias: 'pod' },
@@ -73,8 +66,7 @@ export function batchSentences(fixture: () => KernelFixture): void {
     expect(a.link({ index })?.alias).toBe('pod')
   })
 
-  it('of changes that each depend on the one before are carried out in order', () => {
-    const { a, b } = fixture()
+  it('of changes that each depend on the one before are carried out in order', ({ a, b }) => {
     a.apply([
       createVeth(b, 'near', 'far'),
       { op: 'removeLink', link: { name: 'near' } },

@@ -50,23 +50,42 @@ export class KernelFixture {
   }
 
   /** A veth pair with one end in `a` and the other in `b`, both down. */
-  pair(mtu?: number): { near: Link; far: Link } {
+  readonly pair = (mtu?: number): { near: Link; far: Link } => {
     const near = this.a.applyAndRead([createVeth(this.b, 'near', 'far', mtu)], { name: 'near' })
     return { near, far: required(this.b.link({ name: 'far' })) }
   }
 
   /** The same, both up, and with no addresses that the kernel makes up. */
-  livePair(): { near: Link; far: Link } {
+  readonly livePair = (): { near: Link; far: Link } => {
     const { near, far } = this.pair()
     this.a.apply([setUp(near.index)])
     this.b.apply([setUp(far.index)])
     return { near, far }
   }
 
-  bridge(name = 'br0'): Link {
-    return this.a.applyAndRead([{ op: 'createBridge', name, mac: MAC.bridge }], { name })
+  /** Creates a live pair; returns the index of its end in `a`. */
+  get index(): number {
+    return this.livePair().near.index
   }
+
+  /** Creates a live pair whose end in `a` has the family's address; returns the index of that end. */
+  readonly addressed = ({ address }: Family): number => {
+    const { index } = this
+    this.a.apply([addAddress(index, address)])
+    return index
+  }
+
+  /** Returns the routes of a link but that of the family's prefix. */
+  readonly added = (index: number, { network }: Family): string[] =>
+    routesOf(this.a, index).filter((route) => !route.startsWith(formatCidr(network)))
+
+  readonly createBridge = (name = 'br0'): Link =>
+    this.a.applyAndRead([{ op: 'createBridge', name, mac: MAC.bridge }], { name })
 }
+
+/** Declares a sentence of the contract. */
+export type It = (sentence: string, proof: (fixture: KernelFixture) => void) => void
+export type Family = (typeof FAMILIES)[number]
 
 export const MAC = {
   near: parseMac('02:00:00:00:00:0a'),

@@ -1,29 +1,24 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect } from 'vitest'
 import { parseAddress } from '../../../src/core/address.ts'
-import { errnoOf, FAMILIES, type KernelFixture, MAC, neighboursOf } from './fixture.ts'
+import { errnoOf, FAMILIES, type It, MAC, neighboursOf } from './fixture.ts'
 
-export function neighbourSentences(fixture: () => KernelFixture): void {
+export function neighbourSentences(it: It): void {
   describe.each(FAMILIES.map((one) => [one.family, one] as const))('of %s', (_, { gateway: address }) => {
-    it('are made on a link that is up, and replaced', () => {
-      const { a } = fixture()
-      const linkIndex = fixture().livePair().near.index
+    it('are made on a link that is up, and replaced', ({ a, index: linkIndex }) => {
       a.apply([{ op: 'setNeighbour', neighbour: { address, mac: MAC.far, linkIndex } }])
       expect(neighboursOf(a, linkIndex, address)).toEqual([MAC.far])
       a.apply([{ op: 'setNeighbour', neighbour: { address, mac: MAC.other, linkIndex } }])
       expect(neighboursOf(a, linkIndex, address)).toEqual([MAC.other])
     })
 
-    it('are made on a link that is down, and kept when it comes up', () => {
-      const { a } = fixture()
-      const linkIndex = fixture().pair().near.index
+    it('are made on a link that is down, and kept when it comes up', ({ a, pair }) => {
+      const linkIndex = pair().near.index
       a.apply([{ op: 'setNeighbour', neighbour: { address, mac: MAC.far, linkIndex } }])
       a.apply([{ op: 'setLink', link: { index: linkIndex }, up: true }])
       expect(neighboursOf(a, linkIndex, address)).toEqual([MAC.far])
     })
 
-    it('go when the link goes down, permanent as they are', () => {
-      const { a } = fixture()
-      const linkIndex = fixture().livePair().near.index
+    it('go when the link goes down, permanent as they are', ({ a, index: linkIndex }) => {
       a.apply([
         { op: 'setNeighbour', neighbour: { address, mac: MAC.far, linkIndex } },
         { op: 'setLink', link: { index: linkIndex }, up: false },
@@ -31,23 +26,18 @@ export function neighbourSentences(fixture: () => KernelFixture): void {
       expect(neighboursOf(a, linkIndex, address)).toEqual([])
     })
 
-    it('are refused with ENODEV on a link that does not exist', () => {
-      const { a } = fixture()
+    it('are refused with ENODEV on a link that does not exist', ({ a }) => {
       const neighbour = { address, mac: MAC.far, linkIndex: 4711 }
       expect(errnoOf(() => a.apply([{ op: 'setNeighbour', neighbour }]))).toBe('ENODEV')
     })
 
-    it('are those of one link only', () => {
-      const { a } = fixture()
-      const linkIndex = fixture().livePair().near.index
+    it('are those of one link only', ({ a, index: linkIndex, createBridge }) => {
       a.apply([{ op: 'setNeighbour', neighbour: { address, mac: MAC.far, linkIndex } }])
-      expect(neighboursOf(a, fixture().bridge().index, address)).toEqual([])
+      expect(neighboursOf(a, createBridge().index, address)).toEqual([])
     })
   })
 
-  it('of IPv6 are refused with EINVAL where IPv6 is disabled', () => {
-    const { a } = fixture()
-    const linkIndex = fixture().livePair().near.index
+  it('of IPv6 are refused with EINVAL where IPv6 is disabled', ({ a, index: linkIndex }) => {
     a.writeSysctl('ipv6/conf/near/disable_ipv6', '1')
     const neighbour = { address: parseAddress('fd00:1::1'), mac: MAC.far, linkIndex }
     expect(errnoOf(() => a.apply([{ op: 'setNeighbour', neighbour }]))).toBe('EINVAL')
