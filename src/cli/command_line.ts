@@ -1,3 +1,4 @@
+import { SUPPORTED_VERSIONS } from '../cni/versions.ts'
 import { Fault } from '../core/errors.ts'
 import { VERSION } from '../core/version.ts'
 import type { Command, CommandContext } from './command.ts'
@@ -18,7 +19,9 @@ export function runCommandLine(args: readonly string[], context: CommandContext)
   const [word, ...rest] = args
   const isJson = rest.includes('--json')
   try {
-    if (word === undefined || HELP.includes(word)) return say(context, overview())
+    // Without CNI_COMMAND a plugin says what it is on stderr: its stdout is for results (specification, section 2).
+    if (word === undefined) return say({ print: context.warn }, overview())
+    if (HELP.includes(word)) return say(context, overview())
     if (word === '--version') return say(context, `bowline ${VERSION}`)
     const command = COMMANDS[word]
     if (!command) throw unknownWord('command', word, Object.keys(COMMANDS))
@@ -45,7 +48,7 @@ function reportFault(
   return 2
 }
 
-function say({ print }: CommandContext, text: string): number {
+function say({ print }: Pick<CommandContext, 'print'>, text: string): number {
   print(text)
   return 0
 }
@@ -53,7 +56,8 @@ function say({ print }: CommandContext, text: string): number {
 function overview(): string {
   const commands = Object.entries(COMMANDS).map(([name, { summary }]): [string, string] => [name, summary])
   return [
-    `bowline ${VERSION}: the network of Kubernetes pods. Container runtimes call it as a CNI plugin (0.1.0 to 1.1.0).`,
+    `bowline ${VERSION}: the network of Kubernetes pods. Container runtimes call it as a CNI plugin.`,
+    `CNI protocol versions supported: ${SUPPORTED_VERSIONS.join(', ')}`,
     '',
     'Commands, each with --help:',
     ...columns(commands),

@@ -5,11 +5,11 @@ import { createFakeCommandLine } from '../fakes/command.ts'
 const run = (...args: string[]) => createFakeCommandLine().run(...args)
 
 describe('the command line', () => {
-  it('without a command shows what there is', () => {
-    const { exitCode, stdout } = run()
-    expect(exitCode).toBe(0)
-    expect(stdout).toMatch(/^ {2}install +\S/m)
-    expect(run('--help').stdout).toBe(stdout)
+  it('shows what there is: on stderr without a command, as plugins do, else on stdout', () => {
+    const { exitCode, stdout, stderr } = run()
+    expect([exitCode, stdout]).toEqual([0, ''])
+    expect(stderr).toMatch(/^ {2}install +\S/m)
+    expect(run('--help').stdout).toBe(stderr)
   })
 
   it('says its version', () => {
