@@ -1,6 +1,15 @@
 import { formatAddress, formatCidr } from '../core/address.ts'
 import type { Change, LinkRef, PortVlan, Route } from './kernel.ts'
 
+/** Settings of a link that are one value each: the words for people, and the option of `ip link set`. */
+export const LINK_SETTINGS = {
+  mtu: { words: 'an MTU of', option: 'mtu' },
+  mac: { words: 'the MAC', option: 'address' },
+} as const
+
+export type LinkSetting = keyof typeof LINK_SETTINGS
+export const ALL_LINK_SETTINGS = Object.keys(LINK_SETTINGS) as readonly LinkSetting[]
+
 /** Describes a change in a few words, such as "add route 10.1.0.0/24 via 10.0.0.2". */
 export function describeChange(change: Change): string {
   switch (change.op) {

@@ -1,3 +1,4 @@
+import { ALL_LINK_SETTINGS } from '../kernel/describe.ts'
 import type { Change, PortVlan } from '../kernel/kernel.ts'
 import type {
   Desired,
@@ -15,6 +16,8 @@ export type IndexOf = (link: string) => number
 /** What lies on a link that exists. */
 export type OnLinkObject = DesiredAddress | DesiredNeighbour | DesiredPortVlans | DesiredRoute
 
+/** What a link gets when it is created. */
+const MADE_WITH: readonly string[] = ['mac', 'mtu']
 const ALL_VLANS: PortVlan = { from: 1, to: 4094 }
 
 /**
@@ -63,7 +66,9 @@ export function createOn(object: OnLinkObject, linkIndex: number): StateChange[]
   }
 }
 
-function setLink({ link, up, master, port, alias, ipv4 }: DesiredLink, indexOf: IndexOf): Change {
+function setLink(object: DesiredLink, indexOf: IndexOf): Change {
+  const { link, up, master, port, alias, ipv4 } = object
+  const later = ALL_LINK_SETTINGS.filter((setting) => setting in object && !MADE_WITH.includes(setting))
   return {
     op: 'setLink',
     link: { index: indexOf(link) },
@@ -72,5 +77,6 @@ function setLink({ link, up, master, port, alias, ipv4 }: DesiredLink, indexOf: 
     ...(port && Object.keys(port).length > 0 && { port }),
     ...(alias !== undefined && { alias }),
     ...(ipv4 && { ipv4 }),
+    ...Object.fromEntries(later.map((setting) => [setting, object[setting]])),
   }
 }

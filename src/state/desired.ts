@@ -1,5 +1,6 @@
 import type { Address, Cidr } from '../core/address.ts'
 import type { Mac } from '../core/mac.ts'
+import type { LinkSetting } from '../kernel/describe.ts'
 import type { Change, Netns, PortOptions, PortVlan, Route } from '../kernel/kernel.ts'
 import type { NftChain, NftCommand, NftElement, NftSet } from '../kernel/nftables/objects.ts'
 
@@ -33,14 +34,11 @@ type SetLink = Extract<Change, { op: 'setLink' }>
 
 /** A link. What is left out may be anything. */
 export type DesiredLink = OnLink &
-  Pick<SetLink, 'up' | 'alias' | 'ipv4'> & {
+  Pick<SetLink, LinkSetting | 'up' | 'alias' | 'ipv4'> & {
     readonly kind: 'link'
     /** How it is created. Without it, nothing can be done about one that is missing. */
     readonly create?: LinkType
-    readonly mac?: Mac
-    /** Bytes. */
-    readonly mtu?: number
-    /** Bytes: the link may have less. */
+    /** The MTU, in bytes: the link may have less. */
     readonly maxMtu?: number
     /** The bridge that it is a port of. */
     readonly master?: string

@@ -1,4 +1,5 @@
 import { formatAddress, formatCidr, sameAddress, sameCidr } from '../core/address.ts'
+import { ALL_LINK_SETTINGS, LINK_SETTINGS } from '../kernel/describe.ts'
 import { AddressFlag, type Link, type PortVlan } from '../kernel/kernel.ts'
 import { removeElements } from '../kernel/nftables/objects.ts'
 import { createOn } from './create.ts'
@@ -95,7 +96,7 @@ function missingLink(object: DesiredLink, context: Context): Difference[] {
 /** With another MAC the kernel forgets the neighbours of a link, permanent ones too. */
 function judgeLink(object: DesiredLink, link: Link, context: Context): Difference[] {
   const { place, link: name, master, port = {}, up, vlanFiltering } = object
-  const { mac = link.mac, mtu = link.mtu, maxMtu = link.mtu } = object
+  const { maxMtu = link.mtu } = object
   const { index, step } = context
   const own = link.kind === 'bridge' ? `bridge ${name}` : `${name} ${place.words}`
   const bridge = master === undefined ? undefined : indexIn(context.state, master)
@@ -103,11 +104,17 @@ function judgeLink(object: DesiredLink, link: Link, context: Context): Differenc
   const options = (['hairpin', 'isolated'] as const).filter((option) => port[option])
   const on = Object.fromEntries(options.map((option) => [option, true]))
   const join = { ...(bridge !== undefined && { master: bridge }), ...(options.length > 0 && { port: on }) }
-  const hasMtu = `${own} has an MTU of ${link.mtu}`
   const found: readonly (readonly [isWrong: boolean | undefined, what: string, settings: Settings])[] = [
-    [link.mtu !== mtu, `${hasMtu} instead of ${mtu}`, { mtu }],
-    [link.mtu > maxMtu, `${hasMtu}, more than the ${maxMtu} of its other end`, { mtu: maxMtu }],
-    [link.mac !== mac, `${own} has the MAC ${link.mac} instead of ${mac}`, { mac }],
+    [
+      link.mtu > maxMtu,
+      `${own} has an MTU of ${link.mtu}, more than the ${maxMtu} of its other end`,
+      { mtu: maxMtu },
+    ],
+    ...ALL_LINK_SETTINGS.map((setting) => {
+      const { [setting]: wanted = link[setting] } = object
+      const what = `${own} has ${LINK_SETTINGS[setting].words} ${link[setting]} instead of ${wanted}`
+      return [link[setting] !== wanted, what, { [setting]: wanted }] as const
+    }),
     [up && !link.up, `${own} is down`, { up: true }],
     [vlanFiltering && !link.vlanFiltering, `${own} does not filter VLANs`, { vlanFiltering: true }],
     [!isPort, `${name} is not a port of bridge ${master}`, join],

@@ -1,5 +1,6 @@
 import { formatAddress, formatCidr } from '../core/address.ts'
 import { quote, type Sysctl, sysctlCommand } from '../core/shell.ts'
+import { ALL_LINK_SETTINGS, LINK_SETTINGS, type LinkSetting } from '../kernel/describe.ts'
 import type { Change, LinkRef, PortVlan, Route } from '../kernel/kernel.ts'
 import { describeNftCommand } from '../kernel/nftables/describe.ts'
 import type { NftCommand } from '../kernel/nftables/objects.ts'
@@ -21,7 +22,7 @@ type SetLink = Extract<Change, { op: 'setLink' }>
 /** The changes that make desired objects of those that are there. */
 export type StateChange =
   | Exclude<Change, SetLink | { op: 'createVeth' | 'restoreRoute' | 'removeAddress' }>
-  | Pick<SetLink, 'op' | 'link' | 'name' | 'up' | 'mtu' | 'mac' | 'master' | 'port' | 'vlanFiltering'>
+  | Pick<SetLink, LinkSetting | 'op' | 'link' | 'name' | 'up' | 'master' | 'port' | 'vlanFiltering'>
 
 /** Returns the name of a link by its index; of one that a step creates, by the index that stands for it. */
 export type NameOf = (index: number) => string
@@ -103,11 +104,12 @@ export function vlanIds({ from, to }: PortVlan): string {
 }
 
 function setLinkCommands(change: Extract<StateChange, { op: 'setLink' }>, nameOf: NameOf): string[] {
-  const { link, name, mac, mtu, master, up, vlanFiltering, port = {} } = change
+  const { link, name, master, up, vlanFiltering, port = {} } = change
   const dev = `dev ${quote(refName(link, nameOf))}`
   const options = [
-    mac && `address ${mac}`,
-    mtu && `mtu ${mtu}`,
+    ...ALL_LINK_SETTINGS.map(
+      (key) => change[key] !== undefined && `${LINK_SETTINGS[key].option} ${change[key]}`,
+    ),
     master !== undefined && (master === 0 ? 'nomaster' : `master ${quote(nameOf(master))}`),
     up !== undefined && (up ? 'up' : 'down'),
     name !== undefined && `name ${quote(name)}`,
