@@ -63,6 +63,7 @@ export const CONFIG_RULE: Rule = { type: "object", required: ["name"], keys: {
   "ipMasq": r1,
   "ipMasqBackend": { type: "string", values: ["iptables","nftables"] },
   "mtu": { type: "integer", min: 0, max: 65535 },
+  "txQueueLen": { type: "integer", min: 1, max: 1000000 },
   "hairpinMode": r1,
   "promiscMode": r1,
   "vlan": { type: "integer", min: 0, max: 4094 },

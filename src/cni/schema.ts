@@ -9,6 +9,8 @@ export type NetworkConfig = z.output<typeof networkConfig>
 export type JsonResult = z.output<typeof jsonResult>
 
 const MAX_U32 = 0xffffffff
+// A discipline that asks for this length, such as pfifo_fast, allocates 24 bytes for each packet.
+const MAX_TX_QUEUE = 1_000_000
 
 // Editors check a text with these patterns; the plugin reads it with src/cni/formats.ts.
 const PATTERNS: Record<FormatName, string> = {
@@ -185,6 +187,11 @@ export const networkConfig = z.object({
     integer(0, 65535),
     'The MTU of the pod and its link, in bytes. 0 or absent: that of the bridge, at most what the uplink has.',
     { examples: [1450] },
+  ),
+  txQueueLen: optional(
+    integer(1, MAX_TX_QUEUE),
+    "The length of the transmit queue of the pod's interface, in packets. Default: the kernel's, 1000 for a veth.",
+    { examples: [5000] },
   ),
   hairpinMode: flag(
     'Let a pod reach itself by a service address: its bridge port sends frames back. Mode l2.',

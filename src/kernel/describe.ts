@@ -4,6 +4,7 @@ import type { Change, LinkRef, PortVlan, Route } from './kernel.ts'
 /** Settings of a link that are one value each: the words for people, and the option of `ip link set`. */
 export const LINK_SETTINGS = {
   mtu: { words: 'an MTU of', option: 'mtu' },
+  txQueueLength: { words: 'a transmit queue of', option: 'txqueuelen' },
   mac: { words: 'the MAC', option: 'address' },
 } as const
 

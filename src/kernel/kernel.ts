@@ -94,6 +94,8 @@ export type Link = {
   readonly mac: Mac
   /** Bytes. */
   readonly mtu: number
+  /** Packets; 0 is a link without a queue. */
+  readonly txQueueLength: number
   /** The MTU of IPv6 if it differs: a router advertised it, or net.ipv6.conf.LINK.mtu was set. */
   readonly ipv6Mtu?: number
   /** Administratively up (IFF_UP). */
@@ -237,6 +239,7 @@ export type Change =
       readonly name?: string
       readonly up?: boolean
       readonly mtu?: number
+      readonly txQueueLength?: number
       readonly mac?: Mac
       /** Index of the bridge to join; 0 leaves it. */
       readonly master?: number

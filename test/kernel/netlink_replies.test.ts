@@ -58,7 +58,18 @@ describe('a dump of links', () => {
 
   it('leaves out what a plain link has not', () => {
     expect(Object.keys(links[0] ?? {}).sort()).toEqual(
-      ['acceptRa', 'index', 'kind', 'mac', 'mtu', 'name', 'promiscuous', 'running', 'up'].sort(),
+      [
+        'acceptRa',
+        'index',
+        'kind',
+        'mac',
+        'mtu',
+        'name',
+        'promiscuous',
+        'running',
+        'txQueueLength',
+        'up',
+      ].sort(),
     )
   })
 })

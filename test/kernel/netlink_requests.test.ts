@@ -73,6 +73,11 @@ describe('a change of a link', () => {
     expect(treeOf(message).attributes).toEqual([[26, [[2, [[1, settings]]]]]])
   })
 
+  it('carries the length of the transmit queue as IFLA_TXQLEN, 13', () => {
+    const [message = new Uint8Array()] = requestsOf({ op: 'setLink', link, txQueueLength: 5000 })
+    expect(treeOf(message).attributes).toEqual([[13, '88130000']])
+  })
+
   it('carries settings of both families in one attribute', () => {
     const change: Change = { op: 'setLink', link, ipv4: { arpNotify: true }, ipv6LinkLocal: false }
     const [message = new Uint8Array()] = requestsOf(change)

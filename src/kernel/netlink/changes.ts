@@ -200,7 +200,10 @@ function writeSetLink(writer: MessageWriter, change: SetLink): void {
   const name = 'name' in link ? link.name : change.name
   if (name !== undefined) writer.attributeString(Ifla.ifName, name)
   if (change.mac) writer.attribute(Ifla.address, macBytes(change.mac))
-  if (change.mtu !== undefined) writer.attributeU32(Ifla.mtu, change.mtu)
+  for (const setting of ['mtu', 'txQueueLength'] as const) {
+    const value = change[setting]
+    if (value !== undefined) writer.attributeU32(Ifla[setting], value)
+  }
   if (change.master !== undefined) writer.attributeU32(Ifla.master, change.master)
   if (change.alias !== undefined) writer.attributeString(Ifla.ifAlias, change.alias)
   writeLinkInfo(writer, change)

@@ -83,6 +83,7 @@ export function decodeLink(body: Uint8Array): Link {
     kind,
     mac: macFromBytes(mac?.length === 6 ? mac : new Uint8Array(6)),
     mtu,
+    txQueueLength: readU32(attributes.get(Ifla.txQueueLength)) ?? 0,
     up: (flags & IFF_UP) !== 0,
     running: operState === OPER_UP || (operState === OPER_UNKNOWN && kind === ''),
     promiscuous: (flags & IFF_PROMISC) !== 0,

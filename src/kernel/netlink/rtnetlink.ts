@@ -24,6 +24,7 @@ export const Ifla = {
   mtu: 4,
   link: 5,
   master: 10,
+  txQueueLength: 13,
   operState: 16,
   linkInfo: 18,
   ifAlias: 20,

@@ -4,6 +4,7 @@ import { forwarding } from './forwarding.ts'
 import { hostRoutes } from './host_routes.ts'
 import { macCheck } from './mac_check.ts'
 import { masquerading } from './masquerading.ts'
+import { txQueueLength } from './tx_queue_length.ts'
 import { vlans } from './vlans.ts'
 
 /**
@@ -11,7 +12,7 @@ import { vlans } from './vlans.ts'
  * before anything is made, and at no time can a pod send unchecked.
  */
 export function podFeatures(node: NodePorts): PodFeature[] {
-  return [forwarding, hostRoutes, macCheck, vlans, duplicateDetection, masquerading].map((create) =>
-    create(node),
+  return [forwarding, hostRoutes, macCheck, vlans, duplicateDetection, txQueueLength, masquerading].map(
+    (create) => create(node),
   )
 }

@@ -122,6 +122,13 @@ function settingSentences(it: It): void {
     expect(b.link({ name: 'far' })).toMatchObject({ mtu: 1500, mac: MAC.far })
   })
 
+  it('changes the length of the transmit queue, which is 1000 at first', ({ a, pair }) => {
+    const { near } = pair()
+    const set = { op: 'setLink', link: { index: near.index }, txQueueLength: 5000 } as const
+    expect(a.applyAndRead([set], set.link)).toEqual({ ...near, txQueueLength: 5000 })
+    expect(near.txQueueLength).toBe(1000)
+  })
+
   it('changes nothing that was not asked for', ({ a, pair }) => {
     const { near } = pair()
     const after = a.applyAndRead([{ op: 'setLink', link: { name: 'near' }, alias: 'pod' }], { name: 'near' })

@@ -15,6 +15,7 @@ import { refusal } from './steps.ts'
 import { inheritConf, setConf } from './sysctls.ts'
 
 const DEFAULT_MTU = 1500
+const DEFAULT_TX_QUEUE = 1000
 /** Bytes; the bounds of veth and bridge devices. */
 const MTU = { min: 68, max: 65_535 }
 const MAX_NAME_BYTES = 15
@@ -69,6 +70,7 @@ export function setLink(namespace: Namespace, change: Of<'setLink'>): void {
   if (change.vlanFiltering !== undefined) setFiltering(link, change.vlanFiltering)
   if (change.mac !== undefined) link.mac = change.mac
   if (change.mtu !== undefined) setMtu(link, change.mtu)
+  if (change.txQueueLength !== undefined) link.txQueueLength = change.txQueueLength
   if (change.name !== undefined) link.name = change.name
   if (change.alias !== undefined) setAlias(link, change.alias)
   if (change.master !== undefined) setMaster(link, change.master)
@@ -114,6 +116,7 @@ export function register(
     kind,
     mac,
     mtu,
+    txQueueLength: DEFAULT_TX_QUEUE,
     up: false,
     promiscuous: false,
     alias: '',

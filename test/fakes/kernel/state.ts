@@ -37,6 +37,7 @@ export type FakeLink = {
   readonly kind: '' | 'veth' | 'bridge' | 'vlan'
   mac: Mac
   mtu: number
+  txQueueLength: number
   up: boolean
   promiscuous: boolean
   alias: string
@@ -131,6 +132,7 @@ export function showLink(link: FakeLink): Link {
     kind: link.kind,
     mac: link.mac,
     mtu: link.mtu,
+    txQueueLength: link.txQueueLength,
     up: link.up,
     running: isRunning(link),
     promiscuous: link.promiscuous,

@@ -22,6 +22,7 @@ const COMMON = {
   type: 'bowline',
   ipMasq: true,
   mtu: 1400,
+  txQueueLen: 3000,
   ipam: {
     type: 'bowline-ipam',
     ranges: [[{ subnet: '10.1.0.0/24' }], [{ subnet: 'fd00:1::/64' }]],

@@ -52,6 +52,11 @@ const POD: [string, string, RegExp][] = [
     /eth0 in the pod has the MAC 02:66:66:66:66:66 instead of/,
   ],
   [
+    'its transmit queue',
+    'ip -n pod-a link set eth0 txqueuelen 10',
+    /eth0 in the pod has a transmit queue of 10 instead of 3000/,
+  ],
+  [
     'IPv6',
     'ip netns exec pod-a sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1',
     /IPv6 is switched off on eth0 in the pod/,
