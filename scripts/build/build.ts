@@ -6,13 +6,8 @@ import { makeExecutable } from './executable.ts'
 import { isTarget, NATIVE, TARGETS } from './targets.ts'
 
 /*
-<<<<<<< HEAD
- * npm run build [-- --target x64|arm64]: builds dist/bowline and the link dist/bowline-ipam; in dist/ARCH/ for a processor
- * that this machine does not have.
-=======
- * npm run build [-- --target x64|arm64]: makes dist/bowline, the link dist/bowline-ipam and dist/bowline-agent; for the processor that this machine
- * does not have, dist/ARCH/ in place of dist/.
->>>>>>> ccbd39f (agent: bowline-agent installs what fits its own Node, and tells the scheduler)
+ * npm run build [-- --target x64|arm64]: builds dist/bowline, the link dist/bowline-ipam, and dist/bowline-agent; in
+ * dist/ARCH/ for a processor that this machine does not have.
  */
 const root = new URL('../..', import.meta.url).pathname
 

@@ -16,7 +16,6 @@ const log = vi.hoisted(() => ({
 vi.mock('../../src/kernel/linux/net.ts', () => ({
   openNamespace: () => 3,
   isNetworkNamespace: () => true,
-  closeDescriptor: () => {},
   enterNamespace(fd: number) {
     if (log.refused.includes(fd)) throw new Fault('EPERM', { errno: 'EPERM' })
     log.entered.push(fd)

@@ -1,17 +1,7 @@
 import { latin1, readText } from '../../core/text.ts'
-import {
-  close,
-  Errno,
-  isMissing,
-  makeDirectory,
-  Open,
-  open,
-  readDirectory,
-  removeEmptyDirectory,
-  setMode,
-  statusAt,
-  unlink,
-} from './disk.ts'
+import * as disk from './disk.ts'
+import { Open } from './disk.ts'
+import { Errno } from './errno.ts'
 import { checked, diskFault, unfitFault } from './own_file.ts'
 import { directoryOf, TEMPORARY } from './whole_file.ts'
 
@@ -26,7 +16,7 @@ export function ensureDirectory(path: string, mode: number): void {
   try {
     makeWithParents(checked(path), mode, made)
   } catch (error) {
-    for (const directory of made.reverse()) removeEmptyDirectory(directory)
+    for (const directory of made.reverse()) disk.removeEmptyDirectory(directory)
     throw error
   }
 }
@@ -39,7 +29,7 @@ export function removeDirectory(path: string): boolean {
   if (tryRemove(path)) return true
   const names = listAll(path)
   const temporaries = names.filter(isTemporary)
-  for (const name of temporaries) unlink(`${path}/${name}`)
+  for (const name of temporaries) disk.unlink(`${path}/${name}`)
   return temporaries.length > 0 && temporaries.length === names.length && tryRemove(path)
 }
 
@@ -49,10 +39,10 @@ export function listDirectory(path: string): string[] {
 }
 
 function makeWithParents(path: string, mode: number, made: string[]): void {
-  let outcome = makeDirectory(path, mode)
+  let outcome = disk.makeDirectory(path, mode)
   if (outcome === -Errno.ENOENT && directoryOf(path) !== path) {
     makeWithParents(directoryOf(path), mode, made)
-    outcome = makeDirectory(path, mode)
+    outcome = disk.makeDirectory(path, mode)
   }
   if (outcome === -Errno.EEXIST) refuseOtherThanDirectory(path)
   else if (outcome < 0) throw diskFault('make directory', path, outcome)
@@ -63,25 +53,25 @@ function makeWithParents(path: string, mode: number, made: string[]): void {
 }
 
 function refuseOtherThanDirectory(path: string): void {
-  const status = statusAt(path)
+  const status = disk.statusAt(path)
   if (typeof status === 'number') throw diskFault('make directory', path, status)
   if (status.kind !== 'directory') throw unfitFault('make directory', path, 'ENOTDIR', 'is not a directory')
 }
 
 /** Sets the mode bits that the umask of the caller has cleared. */
 function forceMode(path: string, mode: number): void {
-  const fd = open(path, Open.read | Open.directory)
+  const fd = disk.open(path, Open.read | Open.directory)
   if (fd < 0) throw diskFault('make directory', path, fd)
-  const outcome = setMode(fd, mode)
-  close(fd)
+  const outcome = disk.setMode(fd, mode)
+  disk.close(fd)
   if (outcome < 0) throw diskFault('make directory', path, outcome)
 }
 
 function tryRemove(path: string): boolean {
-  const outcome = removeEmptyDirectory(checked(path))
+  const outcome = disk.removeEmptyDirectory(checked(path))
   if (outcome >= 0) return true
   if (outcome === -Errno.ENOENT || outcome === -Errno.ENOTEMPTY || outcome === -Errno.EEXIST) return false
-  if (outcome === -Errno.EROFS && (isMissing(path) || listAll(path).length > 0)) return false
+  if (outcome === -Errno.EROFS && (disk.isMissing(path) || listAll(path).length > 0)) return false
   throw diskFault('remove directory', path, outcome)
 }
 
@@ -90,13 +80,13 @@ function isTemporary(name: string): boolean {
 }
 
 function listAll(path: string): string[] {
-  const fd = open(checked(path), Open.read | Open.directory)
+  const fd = disk.open(checked(path), Open.read | Open.directory)
   if (fd === -Errno.ENOENT) return []
   if (fd < 0) throw diskFault('list', path, fd)
   try {
     return readNames(path, fd)
   } finally {
-    close(fd)
+    disk.close(fd)
   }
 }
 
@@ -104,7 +94,7 @@ function readNames(path: string, fd: number): string[] {
   const names: string[] = []
   const chunk = new Uint8Array(CHUNK_BYTES)
   for (;;) {
-    const length = readDirectory(fd, chunk)
+    const length = disk.readDirectory(fd, chunk)
     // ENOENT: the directory was removed after it was opened, so it was empty.
     if (length === 0 || length === -Errno.ENOENT) return names
     if (length < 0) throw diskFault('list', path, length)

@@ -1,5 +1,7 @@
 import { runtime } from '#runtime'
 import { numbersOf } from '../../runtime/numbers.ts'
+import { readString } from '../netlink/message.ts'
+import { Errno } from './errno.ts'
 
 /*
  * The system calls that touch a disk. Each returns what the kernel returns, or a negative errno number: most callers
@@ -13,18 +15,6 @@ const O_DIRECTORY = ARM ? 0o40000 : 0o200000
 const O_NOFOLLOW = ARM ? 0o100000 : 0o400000
 /** Flags of every open: not inherited by plugins, no link is followed, no wait for the other end of a FIFO. */
 const ALWAYS = 0o2000000 | O_NOFOLLOW | 0o4000
-
-/** The errno numbers that callers of this file expect. */
-export const Errno = {
-  ENOENT: 2,
-  EINTR: 4,
-  EAGAIN: 11,
-  EEXIST: 17,
-  EISDIR: 21,
-  EROFS: 30,
-  ENOTEMPTY: 39,
-  EOPNOTSUPP: 95,
-} as const
 
 /** Flags of `open`, to be joined with `|`. */
 export const Open = {
@@ -45,6 +35,7 @@ const AT_SYMLINK_FOLLOW = 0x400
 const AT_EMPTY_PATH = 0x1000
 const STATX_BASIC_STATS = 0x7ff
 const CLOCK_MONOTONIC = 1
+const KERNEL_TEXT_BYTES = 4096
 const LOCK_NB = { shared: 1 | 4, exclusive: 2 | 4 }
 
 export type FileKind = 'file' | 'directory' | 'link' | 'other'
@@ -91,6 +82,16 @@ export function close(fd: number): void {
 /** Makes one attempt. Returns the number of bytes read, 0 at the end of the file. */
 export function readOnce(fd: number, bytes: Uint8Array, offset: number): number {
   return syscall(number.pread64, fd, bytes, bytes.length, offset)
+}
+
+/** Reads a file of the kernel, which hands out its text at once: up to the first NUL, trimmed. Or a negative errno number. */
+export function readKernelText(path: string): string | number {
+  const fd = open(path, Open.read)
+  if (fd < 0) return fd
+  const bytes = new Uint8Array(KERNEL_TEXT_BYTES)
+  const length = readOnce(fd, bytes, 0)
+  close(fd)
+  return length < 0 ? length : readString(bytes.subarray(0, length)).trim()
 }
 
 /** Makes one attempt. Returns the number of bytes written. */

@@ -4,6 +4,22 @@ const NAMES =
     ' ',
   )
 
+/** The numbers that callers of a system call expect. */
+export const Errno = {
+  ENOENT: 2,
+  EINTR: 4,
+  EAGAIN: 11,
+  EBUSY: 16,
+  EEXIST: 17,
+  EISDIR: 21,
+  EINVAL: 22,
+  ENOTTY: 25,
+  EROFS: 30,
+  ENOSYS: 38,
+  ENOTEMPTY: 39,
+  EOPNOTSUPP: 95,
+} as const
+
 /** Returns the name of a positive errno number, such as `ENOENT`; `errno 999` for a number without a name. */
 export function errnoName(errno: number): string {
   const name = NAMES[errno - 1] ?? '-'

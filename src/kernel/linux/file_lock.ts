@@ -1,15 +1,8 @@
 import { Code, Fault } from '../../core/errors.ts'
 import type { FileLock, LockKind } from '../../core/files.ts'
-import {
-  close,
-  Errno,
-  monotonicMicroseconds,
-  Open,
-  open,
-  sleepMicroseconds,
-  statusAt,
-  tryLock,
-} from './disk.ts'
+import * as disk from './disk.ts'
+import { Open } from './disk.ts'
+import { Errno } from './errno.ts'
 import { assertOwnDirectory, checked, diskFault, ownStatus } from './own_file.ts'
 import { directoryOf } from './whole_file.ts'
 
@@ -24,7 +17,7 @@ const MAX_REPLACED = 100
  * of a flock that waits. Throws a Fault with code 11 after `timeoutMs`, also when the time is 0 and it is held.
  */
 export function lockFile(path: string, timeoutMs: number, kind: LockKind = 'exclusive'): FileLock {
-  const start = monotonicMicroseconds()
+  const start = disk.monotonicMicroseconds()
   for (let replaced = 0; replaced < MAX_REPLACED; replaced++) {
     const fd = openLock(checked(path))
     if (fd < 0) throw diskFault('lock', path, fd)
@@ -34,31 +27,31 @@ export function lockFile(path: string, timeoutMs: number, kind: LockKind = 'excl
       waitForLock(path, fd, start, timeoutMs, kind)
       if (isStillThere(path, fd)) return heldLock(fd)
     } catch (error) {
-      close(fd)
+      disk.close(fd)
       throw error
     }
-    close(fd)
+    disk.close(fd)
   }
   throw busyFault(path, start)
 }
 
 /** Opens the lock file. On a read-only disk only an existing one can be opened; to lock it needs no write permission. */
 function openLock(path: string): number {
-  const fd = open(path, Open.readWrite | Open.create, 0o600)
+  const fd = disk.open(path, Open.readWrite | Open.create, 0o600)
   if (fd !== -Errno.EROFS) return fd
-  const readable = open(path, Open.read)
+  const readable = disk.open(path, Open.read)
   return readable === -Errno.ENOENT ? fd : readable
 }
 
 function waitForLock(path: string, fd: number, start: number, timeoutMs: number, kind: LockKind): void {
   let wait = FIRST_WAIT_US
   for (;;) {
-    const outcome = tryLock(fd, kind)
+    const outcome = disk.tryLock(fd, kind)
     if (outcome >= 0) return
     if (outcome !== -Errno.EAGAIN && outcome !== -Errno.EINTR) throw diskFault('lock', path, outcome)
     const leftUs = timeoutMs * 1000 - microsecondsSince(start)
     if (leftUs <= 0) throw busyFault(path, start)
-    sleepMicroseconds(Math.ceil(Math.min(wait, leftUs)))
+    disk.sleepMicroseconds(Math.ceil(Math.min(wait, leftUs)))
     wait = Math.min(wait * 1.5, LONGEST_WAIT_US)
   }
 }
@@ -66,7 +59,7 @@ function waitForLock(path: string, fd: number, start: number, timeoutMs: number,
 /** Another process may replace the file between open and flock: then our lock is on a removed file and excludes nobody. */
 function isStillThere(path: string, fd: number): boolean {
   const mine = ownStatus('lock', path, fd)
-  const there = statusAt(path)
+  const there = disk.statusAt(path)
   return typeof there !== 'number' && there.identity === mine.identity
 }
 
@@ -74,7 +67,7 @@ function heldLock(fd: number): FileLock {
   let held = true
   return {
     release() {
-      if (held) close(fd)
+      if (held) disk.close(fd)
       held = false
     },
   }
@@ -90,5 +83,5 @@ function busyFault(path: string, start: number): Fault {
 }
 
 function microsecondsSince(start: number): number {
-  return monotonicMicroseconds() - start
+  return disk.monotonicMicroseconds() - start
 }

@@ -2,7 +2,9 @@ import { Code, Fault } from '../../core/errors.ts'
 import type { Files } from '../../core/files.ts'
 import { readText } from '../../core/text.ts'
 import { ensureDirectory, listDirectory, removeDirectory } from './directory.ts'
-import { close, Errno, type FileStatus, isMissing, Open, open, statusBehind, unlink } from './disk.ts'
+import * as disk from './disk.ts'
+import { type FileStatus, Open } from './disk.ts'
+import { Errno } from './errno.ts'
 import { lockFile } from './file_lock.ts'
 import {
   checked,
@@ -66,7 +68,7 @@ function readForeign(path: string): string | undefined {
 }
 
 function modeOf(path: string): number | undefined {
-  const status = statusBehind(checked(path))
+  const status = disk.statusBehind(checked(path))
   if (typeof status !== 'number') return status.mode
   if (status === -Errno.ENOENT) return undefined
   throw diskFault('look at', path, status)
@@ -99,24 +101,24 @@ function writeAt(path: string, offset: number, bytes: Uint8Array): void {
 
 /** Returns false if another process has just created the file. */
 function writeNew(path: string, write: (fd: number) => void): boolean {
-  const fd = open(path, Open.write | Open.createNew, 0o600)
+  const fd = disk.open(path, Open.write | Open.createNew, 0o600)
   if (fd === -Errno.EEXIST) return false
   if (fd < 0) throw diskFault('write', path, fd)
   try {
     write(fd)
   } catch (error) {
-    unlink(path)
+    disk.unlink(path)
     throw error
   } finally {
-    close(fd)
+    disk.close(fd)
   }
   return true
 }
 
 function remove(path: string): boolean {
-  const outcome = unlink(checked(path))
+  const outcome = disk.unlink(checked(path))
   if (outcome >= 0) return true
-  if (outcome === -Errno.EROFS && isMissing(path)) return false
+  if (outcome === -Errno.EROFS && disk.isMissing(path)) return false
   if (outcome !== -Errno.ENOENT) throw diskFault('remove', path, outcome)
   removeTemporaries(path)
   return false

@@ -1,7 +1,6 @@
 import { Fault, isErrno } from '../../core/errors.ts'
 import type { Kernel } from '../kernel.ts'
-import { readString } from '../netlink/message.ts'
-import { close, Open, open, readOnce, sleepMicroseconds } from './disk.ts'
+import { readKernelText, sleepMicroseconds } from './disk.ts'
 import { homeNamespace, openHandle } from './namespace.ts'
 import { LinuxNetns } from './netns.ts'
 import { LinuxNftables } from './nft.ts'
@@ -44,10 +43,7 @@ class ContainerNetns extends LinuxNetns {
 }
 
 function readBootId(): string {
-  const fd = open(BOOT_ID, Open.read)
-  const bytes = new Uint8Array(64)
-  const length = fd < 0 ? fd : readOnce(fd, bytes, 0)
-  if (fd >= 0) close(fd)
-  if (length > 0) return readString(bytes.subarray(0, length)).trim()
+  const text = readKernelText(BOOT_ID)
+  if (typeof text === 'string' && text !== '') return text
   throw new Fault(`${BOOT_ID} could not be read`, { hint: 'Mount /proc for the container runtime.' })
 }

@@ -1,6 +1,6 @@
 import { Code, Fault, isErrno } from '../../core/errors.ts'
 import { close, statusOf } from './disk.ts'
-import { closeDescriptor, enterNamespace, isNetworkNamespace, openNamespace } from './net.ts'
+import { enterNamespace, isNetworkNamespace, openNamespace } from './net.ts'
 import { exit, writeStandardError } from './stdio.ts'
 
 /** EX_OSERR of sysexits.h. */
@@ -81,5 +81,5 @@ function returnTo(back: NamespaceHandle): void {
 }
 
 export function closeHandle(namespace: NamespaceHandle): void {
-  if (namespace !== home) closeDescriptor(namespace.fd)
+  if (namespace !== home) close(namespace.fd)
 }

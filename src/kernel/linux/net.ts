@@ -1,14 +1,12 @@
 import { runtime } from '#runtime'
 import { Fault } from '../../core/errors.ts'
 import { numbersOf } from '../../runtime/numbers.ts'
-import { errnoName } from './errno.ts'
+import { Errno, errnoName } from './errno.ts'
 
 /* The system calls that touch sockets and namespaces. Each throws a Fault with the errno when the kernel refuses. */
 const { syscall } = runtime
 const number = numbersOf(runtime.arch)
 const AT_FDCWD = -100
-const ENOTTY = 25
-const ENOSYS = 38
 const NSFS_MAGIC = 0x6e736673
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000
@@ -24,14 +22,10 @@ export function openNamespace(path: string): number {
   return checked(syscall(number.openat, AT_FDCWD, path, OPEN_FLAGS, 0), `open ${path}`)
 }
 
-export function closeDescriptor(fd: number): void {
-  syscall(number.close, fd)
-}
-
 /** Reports whether the descriptor is a network namespace, and not a file or another kind of namespace. */
 export function isNetworkNamespace(fd: number): boolean {
   const type = syscall(number.ioctl, fd, NS_GET_NSTYPE, 0)
-  return type === -ENOTTY || type === -ENOSYS ? isNamespace(fd) : type === CLONE_NEWNET
+  return type === -Errno.ENOTTY || type === -Errno.ENOSYS ? isNamespace(fd) : type === CLONE_NEWNET
 }
 
 /**

@@ -24,15 +24,11 @@ import { holdsRules } from '../nftables/rules.ts'
 import { decodeRuleset, RULESET_DUMPS, setDump } from '../nftables/ruleset.ts'
 import { decodeSetElements, type SetElement } from '../nftables/set_elements.ts'
 import type { Nftables } from '../nftables.ts'
-import { errnoName } from './errno.ts'
+import { Errno, errnoName } from './errno.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
 import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
 
 const NETLINK_NETFILTER = 12
-const ENOENT = 2
-const EBUSY = 16
-const EINVAL = 22
-const EOPNOTSUPP = 95
 /** Refusals that say nothing about the commands: somebody else's transaction or a signal came between. */
 const PASSING = ['EAGAIN', 'EINTR', 'ERESTART']
 const MAX_ATTEMPTS = 10
@@ -56,7 +52,7 @@ export class LinuxNftables implements Nftables {
     this.#unlessWithoutNft(
       () => this.#applyOrThrow(transaction),
       () => {
-        const errno = transaction.every(isRemoval) ? ENOENT : EOPNOTSUPP
+        const errno = transaction.every(isRemoval) ? Errno.ENOENT : Errno.EOPNOTSUPP
         throw refusalFault(transaction, { index: 0, errno })
       },
     )
@@ -84,7 +80,7 @@ export class LinuxNftables implements Nftables {
   probe(): void {
     const { refusal } = this.#ask(encodeGetGeneration)
     if (!refusal) return
-    const errno = refusal.errno === EINVAL ? EOPNOTSUPP : refusal.errno
+    const errno = refusal.errno === Errno.EINVAL ? Errno.EOPNOTSUPP : refusal.errno
     throw refusedFault('ask for the generation of the ruleset', { ...refusal, errno })
   }
 
@@ -117,13 +113,13 @@ export class LinuxNftables implements Nftables {
   #holdsElement<K, D>(set: NftSet<K, D>, element: NftElement<K, D>): boolean {
     const { refusal, element: body } = this.#ask((seq) => encodeGetElement(set, element, seq))
     if (!refusal) return showsElement(set, element, body)
-    if (errnoName(refusal.errno) === 'ENOENT') return false
+    if (refusal.errno === Errno.ENOENT) return false
     throw refusedFault(`get element ${describeElements(set, [element])}`, refusal)
   }
 
   #holdsChain(chain: NftChain): boolean {
     const { refusal, hook } = this.#ask((seq) => encodeGetChain(chain, seq))
-    if (refusal && errnoName(refusal.errno) === 'ENOENT') return false
+    if (refusal && refusal.errno === Errno.ENOENT) return false
     if (refusal) throw refusedFault(`get chain ${describeName(chain)}`, refusal)
     if (!sameHook(hook, chain.hook)) return false
     return holdsRules(this.#dump(ruleDump(chain), `list chain ${describeName(chain)}`), chain.rules)
@@ -163,7 +159,7 @@ export class LinuxNftables implements Nftables {
     for (const { ask, errnoOf } of questionsAbout(command, index === 0)) {
       const answer = this.#ask(ask)
       const errno = answer.refusal ? answer.refusal.errno : errnoOf(answer)
-      if (answer.refusal && errno !== ENOENT) return UNKNOWN
+      if (answer.refusal && errno !== Errno.ENOENT) return UNKNOWN
       if (errno) return { ...answer.refusal, index, errno }
     }
     return undefined
@@ -237,7 +233,7 @@ function questionsAbout(command: NftCommand, isFirst: boolean): Precondition[] {
     case 'flushChain':
     case 'removeChain': {
       const mustBeFree = command.op === 'removeChain'
-      const errnoOf = ({ chainUse = 0 }: NftAnswer) => (mustBeFree && chainUse > 0 ? EBUSY : 0)
+      const errnoOf = ({ chainUse = 0 }: NftAnswer) => (mustBeFree && chainUse > 0 ? Errno.EBUSY : 0)
       return isFirst ? [{ ask: (seq) => encodeGetChain(command.chain, seq), errnoOf }] : []
     }
     case 'addElements': {
@@ -250,7 +246,7 @@ function questionsAbout(command: NftCommand, isFirst: boolean): Precondition[] {
         .filter(({ data }, i) => data !== undefined || (isFirst && i === 0))
         .map((element) => ({
           ask: (seq) => encodeGetElement(command.set, element, seq),
-          errnoOf: ({ element: body }) => (showsElement(command.set, element, body) ? 0 : ENOENT),
+          errnoOf: ({ element: body }) => (showsElement(command.set, element, body) ? 0 : Errno.ENOENT),
         }))
     default:
       return []
@@ -266,7 +262,7 @@ function dumpOrThrow(request: DumpRequest, what: string): Uint8Array[] {
   try {
     const answer = socket.dump(request)
     if (!('errno' in answer)) return answer
-    if (answer.errno === ENOENT) return []
+    if (answer.errno === Errno.ENOENT) return []
     throw refusedFault(what, { ...answer, index: undefined })
   } finally {
     socket.close()
@@ -279,7 +275,7 @@ function openNftSocket(): NetlinkSocket {
     return openNetlinkSocket(NETLINK_NETFILTER)
   } catch (error) {
     if (!isErrno(error, 'EPROTONOSUPPORT')) throw error
-    throw refusedFault('open a socket to netfilter', { index: undefined, errno: EOPNOTSUPP })
+    throw refusedFault('open a socket to netfilter', { index: undefined, errno: Errno.EOPNOTSUPP })
   }
 }
 

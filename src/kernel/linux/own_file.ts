@@ -1,17 +1,7 @@
 import { Code, Fault } from '../../core/errors.ts'
-import {
-  close,
-  Errno,
-  effectiveUid,
-  type FileStatus,
-  open,
-  openForeign,
-  readOnce,
-  statusAt,
-  statusOf,
-  writeOnce,
-} from './disk.ts'
-import { errnoName } from './errno.ts'
+import type { FileStatus } from './disk.ts'
+import * as disk from './disk.ts'
+import { Errno, errnoName } from './errno.ts'
 
 /** Returns `path`. Throws a Fault if it is relative or contains a NUL, where the kernel would cut it off. */
 export function checked(path: string): string {
@@ -29,12 +19,16 @@ export function withOwnFile<T>(
   flags: number,
   work: (fd: number, status: FileStatus) => T,
 ): T | undefined {
-  return withOpen(action, path, open(checked(path), flags), (fd) => work(fd, ownStatus(action, path, fd)))
+  return withOpen(action, path, disk.open(checked(path), flags), (fd) =>
+    work(fd, ownStatus(action, path, fd)),
+  )
 }
 
 /** Opens a regular file of any user for reading, through links as well, and does the same. */
 export function withForeignFile<T>(path: string, work: (fd: number, status: FileStatus) => T): T | undefined {
-  return withOpen('read', path, openForeign(checked(path)), (fd) => work(fd, regularStatus('read', path, fd)))
+  return withOpen('read', path, disk.openForeign(checked(path)), (fd) =>
+    work(fd, regularStatus('read', path, fd)),
+  )
 }
 
 function withOpen<T>(action: string, path: string, fd: number, work: (fd: number) => T): T | undefined {
@@ -43,19 +37,19 @@ function withOpen<T>(action: string, path: string, fd: number, work: (fd: number
   try {
     return work(fd)
   } finally {
-    close(fd)
+    disk.close(fd)
   }
 }
 
 /** Returns the status of an open file. Throws a Fault unless it is a regular file of the effective user. */
 export function ownStatus(action: string, path: string, fd: number): FileStatus {
   const status = regularStatus(action, path, fd)
-  if (status.uid === effectiveUid()) return status
-  throw unfitFault(action, path, 'EPERM', `belongs to user ${status.uid}, not to ${effectiveUid()}`)
+  if (status.uid === disk.effectiveUid()) return status
+  throw unfitFault(action, path, 'EPERM', `belongs to user ${status.uid}, not to ${disk.effectiveUid()}`)
 }
 
 function regularStatus(action: string, path: string, fd: number): FileStatus {
-  const status = statusOf(fd)
+  const status = disk.statusOf(fd)
   if (typeof status === 'number') throw diskFault(action, path, status)
   if (status.kind === 'directory') throw unfitFault(action, path, 'EISDIR', 'is a directory')
   if (status.kind !== 'file') throw unfitFault(action, path, 'EINVAL', 'is not a regular file')
@@ -67,11 +61,11 @@ function regularStatus(action: string, path: string, fd: number): FileStatus {
  * write, as it is root.
  */
 export function assertOwnDirectory(action: string, path: string): void {
-  const status = statusAt(`${path}/.`)
+  const status = disk.statusAt(`${path}/.`)
   if (typeof status === 'number') throw diskFault(action, path, status)
   const { uid, gid, mode } = status
   const open = (mode & 0o002) !== 0 ? 'every user' : (mode & 0o020) !== 0 && gid !== 0 ? `group ${gid}` : ''
-  const foreign = uid !== 0 && uid !== effectiveUid()
+  const foreign = uid !== 0 && uid !== disk.effectiveUid()
   if (!foreign && !open) return
   const why = foreign ? `belongs to user ${uid}` : `can be written by ${open}`
   throw new Fault(`${action} below ${path}: the directory ${why}`, {
@@ -86,7 +80,7 @@ export function readRange(path: string, fd: number, offset: number, length: numb
   const bytes = new Uint8Array(length)
   let done = 0
   while (done < length) {
-    const count = readOnce(fd, bytes.subarray(done), offset + done)
+    const count = disk.readOnce(fd, bytes.subarray(done), offset + done)
     if (count < 0 && count !== -Errno.EINTR) throw diskFault('read', path, count)
     if (count === 0) break
     done += Math.max(count, 0)
@@ -104,7 +98,7 @@ export function writeRange(
 ): void {
   let done = 0
   while (done < bytes.length) {
-    const count = writeOnce(fd, bytes.subarray(done), offset + done)
+    const count = disk.writeOnce(fd, bytes.subarray(done), offset + done)
     if (count < 0 && count !== -Errno.EINTR) throw diskFault(action, path, count)
     done += Math.max(count, 0)
   }

@@ -1,5 +1,6 @@
 import { Code, Fault, isErrno } from '../../core/errors.ts'
-import { closeDescriptor, openSocket, receiveInto, sendAll, setOption } from './net.ts'
+import { close } from './disk.ts'
+import { openSocket, receiveInto, sendAll, setOption } from './net.ts'
 
 /** A netlink socket of the namespace that it was opened in. */
 export type NetlinkSocket = {
@@ -26,7 +27,7 @@ const NETLINK_GET_STRICT_CHK = 12
 export function openNetlinkSocket(protocol: number): NetlinkSocket {
   const fd = openSocket(protocol)
   if (!setOption(fd, SOL_SOCKET, SO_RCVTIMEO, words(TIMEOUT_SECONDS, 0, 0, 0))) {
-    closeDescriptor(fd)
+    close(fd)
     throw new Fault('the kernel sets no time limit on a netlink socket')
   }
   // Answers with an explanation (extended acknowledgement). Old kernels do not have it.
@@ -39,7 +40,7 @@ export function openNetlinkSocket(protocol: number): NetlinkSocket {
     },
     receive: () => receive(fd, buffer),
     narrowDumps: () => void setOption(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, words(1)),
-    close: () => closeDescriptor(fd),
+    close: () => close(fd),
   }
 }
 

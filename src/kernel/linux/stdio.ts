@@ -3,7 +3,7 @@ import { Code, Fault } from '../../core/errors.ts'
 import { textBytes } from '../../core/text.ts'
 import { numbersOf } from '../../runtime/numbers.ts'
 import { readString } from '../netlink/message.ts'
-import { errnoName } from './errno.ts'
+import { Errno, errnoName } from './errno.ts'
 
 const { syscall } = runtime
 const number = numbersOf(runtime.arch)
@@ -12,8 +12,6 @@ const CHUNK_BYTES = 16 * 1024
 const MAX_BYTES = 256 << 20
 /** The bound on calls that a signal interrupts, or that find a non-blocking pipe busy. */
 const MAX_INTERRUPTS = 1000
-const EINTR = 4
-const EAGAIN = 11
 
 /** Reads all of standard input as text, up to 256 MiB. */
 export function readStandardInput(): string {
@@ -63,7 +61,7 @@ function writeAll(fd: number, text: string): void {
 }
 
 function isPassing(outcome: number): boolean {
-  return outcome === -EINTR || outcome === -EAGAIN
+  return outcome === -Errno.EINTR || outcome === -Errno.EAGAIN
 }
 
 function stdioFault(action: string, outcome: number): Fault {

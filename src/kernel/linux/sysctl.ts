@@ -1,25 +1,20 @@
 import { Code, Fault } from '../../core/errors.ts'
 import { sysctlCommand, sysctlName } from '../../core/shell.ts'
 import { textBytes } from '../../core/text.ts'
-import { readString } from '../netlink/message.ts'
-import { close, Errno, Open, open, readOnce, writeOnce } from './disk.ts'
-import { errnoName } from './errno.ts'
+import { close, Open, open, readKernelText, writeOnce } from './disk.ts'
+import { Errno, errnoName } from './errno.ts'
 
 const ROOT = '/proc/sys/net'
-const VALUE_BYTES = 4096
 
 /**
  * Returns a setting of the namespace that the calling thread is in, trimmed; undefined if it is missing. Throws a
  * Fault with the errno and the key when it is there but cannot be read.
  */
 export function readSysctl(key: string): string | undefined {
-  const fd = open(pathOf(key), Open.read)
-  if (fd === -Errno.ENOENT) return undefined
-  const bytes = new Uint8Array(VALUE_BYTES)
-  const length = fd < 0 ? fd : readOnce(fd, bytes, 0)
-  if (fd >= 0) close(fd)
-  if (length >= 0) return readString(bytes.subarray(0, length)).trim()
-  const errno = errnoName(-length)
+  const text = readKernelText(pathOf(key))
+  if (typeof text === 'string') return text
+  if (text === -Errno.ENOENT) return undefined
+  const errno = errnoName(-text)
   throw new Fault(`read net/${key}: ${errno}`, {
     code: Code.io,
     errno,

@@ -1,18 +1,8 @@
 import { isErrno } from '../../core/errors.ts'
 import { textBytes } from '../../core/text.ts'
-import {
-  close,
-  Errno,
-  flush,
-  linkAnonymous,
-  makeLink,
-  Open,
-  open,
-  rename,
-  setMode,
-  sleepMicroseconds,
-  unlink,
-} from './disk.ts'
+import * as disk from './disk.ts'
+import { Open } from './disk.ts'
+import { Errno } from './errno.ts'
 import { assertOwnDirectory, checked, diskFault, writeRange } from './own_file.ts'
 
 /**
@@ -20,7 +10,7 @@ import { assertOwnDirectory, checked, diskFault, writeRange } from './own_file.t
  * not show it, and `removeDirectory` removes it.
  */
 export const TEMPORARY = '.bowline-tmp.'
-/** In each round one of the competing writers succeeds, so only a broken disk exhausts this bound. */
+/** The bound on retries. In each round one of the competing writers succeeds, so only a broken disk exhausts it. */
 const MAX_ATTEMPTS = 64
 /** One block of a file system, so that a full one fails. */
 const PROBE_TEXT = ' '.repeat(4096)
@@ -31,7 +21,7 @@ const PATIENT_ATTEMPTS = 16
 
 /** Creates a file, whole or not at all; throws EEXIST if there is one. */
 export function createWhole(path: string, text: string, anonymous: boolean): void {
-  placeWhole('create', path, textBytes(text), anonymous, (fd) => linkAnonymous(fd, path))
+  placeWhole('create', path, textBytes(text), anonymous, (fd) => disk.linkAnonymous(fd, path))
 }
 
 /** Creates or replaces a file, whole or not at all. */
@@ -46,10 +36,10 @@ export function replaceWhole(path: string, text: string, anonymous: boolean): vo
  */
 export function publishWhole(path: string, bytes: Uint8Array, mode: number, anonymous: boolean): void {
   const beside = publishedName(checked(path))
-  unlink(beside)
+  disk.unlink(beside)
   placeWhole('install', path, bytes, anonymous, (fd) => {
-    const refused = [setMode(fd, mode), flush(fd)].find((outcome) => outcome < 0)
-    return refused ?? linkAnonymous(fd, beside)
+    const refused = [disk.setMode(fd, mode), disk.flush(fd)].find((outcome) => outcome < 0)
+    return refused ?? disk.linkAnonymous(fd, beside)
   })
   moveFrom(beside, path)
 }
@@ -57,16 +47,16 @@ export function publishWhole(path: string, bytes: Uint8Array, mode: number, anon
 /** Makes or replaces a symbolic link. */
 export function publishLink(path: string, target: string): void {
   const beside = publishedName(checked(path))
-  unlink(beside)
-  const made = makeLink(beside, target)
+  disk.unlink(beside)
+  const made = disk.makeLink(beside, target)
   if (made < 0) throw diskFault('link', path, made)
   moveFrom(beside, path)
 }
 
 function moveFrom(beside: string, path: string): void {
-  const moved = rename(beside, path)
+  const moved = disk.rename(beside, path)
   if (moved >= 0) return
-  unlink(beside)
+  disk.unlink(beside)
   throw diskFault('install', path, moved)
 }
 
@@ -99,8 +89,8 @@ function wouldWrite(path: string, anonymous: boolean): boolean {
 
 /** Removes the temporary files that a crash may have left beside a file. */
 export function removeTemporaries(path: string): void {
-  unlink(temporaryName(path))
-  unlink(spareName(path))
+  disk.unlink(temporaryName(path))
+  disk.unlink(spareName(path))
 }
 
 /** Returns the directory of an absolute path, without a final slash unless it is the root. */
@@ -119,18 +109,16 @@ function placeWhole(
   anonymous: boolean,
   place: (fd: number) => number,
 ): void {
-  let outcome = -Errno.ENOENT
-  for (let attempt = 0; outcome === -Errno.ENOENT && attempt < MAX_ATTEMPTS; attempt++) {
-    if (attempt > 0) sleepMicroseconds(attempt * BACKOFF_US)
+  const outcome = retryOn(Errno.ENOENT, () => {
     const { fd, spare } = openUnnamed(action, checked(path), anonymous)
     try {
       writeRange(action, path, fd, 0, bytes)
-      outcome = place(fd)
+      return place(fd)
     } finally {
-      if (spare) unlink(spare)
-      close(fd)
+      if (spare) disk.unlink(spare)
+      disk.close(fd)
     }
-  }
+  })
   if (outcome < 0) throw diskFault(action, path, outcome)
 }
 
@@ -140,14 +128,13 @@ function placeWhole(
  */
 function linkOver(fd: number, path: string): number {
   const beside = temporaryName(path)
-  let linked = linkAnonymous(fd, beside)
-  for (let attempt = 0; linked === -Errno.EEXIST && attempt < MAX_ATTEMPTS; attempt++) {
-    unlink(beside)
-    linked = linkAnonymous(fd, beside)
-  }
+  const linked = retryOn(Errno.EEXIST, (attempt) => {
+    if (attempt > 0) disk.unlink(beside)
+    return disk.linkAnonymous(fd, beside)
+  })
   if (linked < 0) return linked
-  const moved = rename(beside, path)
-  if (moved < 0) unlink(beside)
+  const moved = disk.rename(beside, path)
+  if (moved < 0) disk.unlink(beside)
   return moved
 }
 
@@ -155,7 +142,7 @@ function linkOver(fd: number, path: string): number {
 function openUnnamed(action: string, path: string, anonymous: boolean): { fd: number; spare?: string } {
   // The dot follows a link to the directory, which is allowed.
   const fd = anonymous
-    ? open(`${directoryOf(path)}/.`, Open.write | Open.anonymous, 0o600)
+    ? disk.open(`${directoryOf(path)}/.`, Open.write | Open.anonymous, 0o600)
     : -Errno.EOPNOTSUPP
   if (fd >= 0) return { fd }
   // A kernel without O_TMPFILE answers EISDIR.
@@ -170,14 +157,21 @@ function openUnnamed(action: string, path: string, anonymous: boolean): { fd: nu
  */
 function openSpare(action: string, path: string): { fd: number; spare: string } {
   const spare = spareName(path)
-  let fd = -Errno.EEXIST
-  for (let attempt = 0; fd === -Errno.EEXIST && attempt < MAX_ATTEMPTS; attempt++) {
-    if (attempt > 0) sleepMicroseconds(attempt * BACKOFF_US)
-    if (attempt >= PATIENT_ATTEMPTS) unlink(spare)
-    fd = open(spare, Open.write | Open.createNew, 0o600)
-  }
+  const fd = retryOn(Errno.EEXIST, (attempt) => {
+    if (attempt >= PATIENT_ATTEMPTS) disk.unlink(spare)
+    return disk.open(spare, Open.write | Open.createNew, 0o600)
+  })
   if (fd < 0) throw diskFault(action, path, fd)
   return { fd, spare }
+}
+
+/** Calls `work` until its outcome is another one than `errno`, a bounded number of times, after longer and longer waits. */
+function retryOn(errno: number, work: (attempt: number) => number): number {
+  for (let attempt = 0; ; attempt++) {
+    const outcome = work(attempt)
+    if (outcome !== -errno || attempt === MAX_ATTEMPTS) return outcome
+    disk.sleepMicroseconds((attempt + 1) * BACKOFF_US)
+  }
 }
 
 function spareName(path: string): string {

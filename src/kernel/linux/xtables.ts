@@ -1,15 +1,14 @@
 import type { Family } from '../../core/address.ts'
 import { isErrno } from '../../core/errors.ts'
-import { readText, textBytes } from '../../core/text.ts'
+import { textBytes } from '../../core/text.ts'
 import type { FirewallChain } from '../firewall/chain.ts'
 import { familyNumber } from '../netlink/changes.ts'
 import { decodeInfo, decodeTable, ENTRIES_HEAD, INFO_LENGTH, SIZE_AT } from '../xtables/table.ts'
-import { close, Open, open, readOnce } from './disk.ts'
+import { close, readKernelText } from './disk.ts'
 import { getOption, openRawSocket } from './net.ts'
 
 /** The file of the tables that a namespace has. A question for a missing table would create it. */
 const NAMES = { 4: '/proc/thread-self/net/ip_tables_names', 6: '/proc/thread-self/net/ip6_tables_names' }
-const NAMES_BYTES = 1024
 /** The tables with rules that may drop forwarded packets. */
 const TABLES = ['raw', 'mangle', 'filter', 'security']
 /** Of the options: SOL_IP, SOL_IPV6. */
@@ -46,14 +45,8 @@ function readTables(family: Family, tables: readonly string[]): FirewallChain[] 
 
 /** Returns none on a kernel without them. */
 function tableNames(family: Family): string[] {
-  const fd = open(NAMES[family], Open.read)
-  if (fd < 0) return []
-  const bytes = new Uint8Array(new ArrayBuffer(NAMES_BYTES))
-  const length = readOnce(fd, bytes, 0)
-  close(fd)
-  return readText(bytes.subarray(0, Math.max(0, length)))
-    .split('\n')
-    .filter((name) => name !== '')
+  const text = readKernelText(NAMES[family])
+  return typeof text === 'string' ? text.split('\n') : []
 }
 
 function readTable(fd: number, family: Family, table: string): FirewallChain[] {

@@ -137,69 +137,26 @@ function listEntries(family: 4 | 6, rules: Uint8Array): Entry[] {
 /** Addresses, interfaces and the protocol. */
 function headTests(family: 4 | 6, entry: Uint8Array): FirewallTest[] {
   const { address, links, protocol, flags, inverted } = LAYOUT[family]
-  const not = entry[inverted] ?? 0
-  const part = (at: number, length: number): Uint8Array => entry.subarray(at, at + length)
-  // The kernel masks both sides: the name of "veth+" has the plus sign beyond its mask.
-  const compare = (
-    field: FirewallTest['field'],
-    offset: number,
-    value: Uint8Array,
-    mask: Uint8Array,
-    bit: number,
-  ) =>
-    mask.some((byte) => byte !== 0)
-      ? [
-          {
-            field,
-            offset,
-            value: value.map((byte, i) => byte & (mask[i] ?? 0)),
-            mask,
-            isEqual: (not & bit) === 0,
-          },
-        ]
-      : []
-  const transport = entry[protocol] ?? 0
-  return [
-    ...compare(
-      'networkHeader',
-      HEADER[family].source,
-      part(0, address),
-      part(2 * address, address),
-      Inverted.source,
-    ),
-    ...compare(
-      'networkHeader',
-      HEADER[family].destination,
-      part(address, address),
-      part(3 * address, address),
-      Inverted.destination,
-    ),
-    ...compare(
-      'inputLink',
-      0,
-      part(links, LINK_LENGTH),
-      part(links + 2 * LINK_LENGTH, LINK_LENGTH),
-      Inverted.input,
-    ),
-    ...compare(
-      'outputLink',
-      0,
-      part(links + LINK_LENGTH, LINK_LENGTH),
-      part(links + 3 * LINK_LENGTH, LINK_LENGTH),
-      Inverted.output,
-    ),
-    ...(transport === 0
-      ? []
-      : [
-          {
-            field: 'transport' as const,
-            offset: 0,
-            value: Uint8Array.of(transport),
-            isEqual: (not & Inverted.protocol) === 0,
-          },
-        ]),
-    ...((entry[flags] ?? 0) & FLAG_MORE[family] ? [UNKNOWN_TEST] : []),
-  ]
+  const { source, destination } = HEADER[family]
+  const isEqual = (bit: number): boolean => ((entry[inverted] ?? 0) & bit) === 0
+  // The field of the packet, the position and length of the value, and the flag that inverts the test.
+  const parts = [
+    ['networkHeader', source, 0, address, Inverted.source],
+    ['networkHeader', destination, address, address, Inverted.destination],
+    ['inputLink', 0, links, LINK_LENGTH, Inverted.input],
+    ['outputLink', 0, links + LINK_LENGTH, LINK_LENGTH, Inverted.output],
+  ] as const
+  const tests = parts.flatMap(([field, offset, at, length, bit]): FirewallTest[] => {
+    // Two values, then their two masks. The kernel masks both sides: the name of "veth+" has the plus sign beyond its mask.
+    const mask = entry.subarray(at + 2 * length, at + 3 * length)
+    const value = entry.subarray(at, at + length).map((byte, i) => byte & (mask[i] ?? 0))
+    return mask.some((byte) => byte !== 0) ? [{ field, offset, value, mask, isEqual: isEqual(bit) }] : []
+  })
+  const transport = Uint8Array.of(entry[protocol] ?? 0)
+  if (transport[0] !== 0)
+    tests.push({ field: 'transport', offset: 0, value: transport, isEqual: isEqual(Inverted.protocol) })
+  if ((entry[flags] ?? 0) & FLAG_MORE[family]) tests.push(UNKNOWN_TEST)
+  return tests
 }
 
 /** Each match is its size, its name, its revision, and its data. */
@@ -209,11 +166,8 @@ function matchTests(matches: Uint8Array): FirewallTest[] {
     const size = viewOf(matches).getUint16(at, true)
     if (size < EXTENSION_HEAD) break
     const name = readString(matches.subarray(at + 2, at + 2 + EXTENSION_NAME))
-    const test = matchTest(
-      name,
-      matches[at + EXTENSION_HEAD - 1] ?? 0,
-      matches.subarray(at + EXTENSION_HEAD, at + size),
-    )
+    const revision = matches[at + EXTENSION_HEAD - 1] ?? 0
+    const test = matchTest(name, revision, matches.subarray(at + EXTENSION_HEAD, at + size))
     if (test) tests.push(test)
     at += size
   }
