@@ -1,8 +1,5 @@
-import { endOfString, endOfValue, skipSpace } from './recover_json.ts'
-import { canonicalKey, join, type Rule, repeatedKey, type Tolerance } from './validate.ts'
-
-const [QUOTE, BACKSLASH, COMMA] = [0x22, 0x5c, 0x2c]
-const [OPEN_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = [0x7b, 0x5b, 0x5d]
+import { partsOf } from './json_parts.ts'
+import { canonicalKey, join, type Rule, repeatedKey, STRICT, type Tolerance } from './validate.ts'
 
 /**
  * Throws a Fault (invalid config) if an object that the rule knows has a key twice, even if the spellings differ in case or
@@ -15,12 +12,11 @@ export function assertNoRepeatedKeys(
   text: string,
   value: unknown,
   where = '',
-  tolerates: Tolerance['repeated'] = () => false,
+  tolerates = STRICT.repeated,
 ): void {
-  const scan = { tolerates, text: text.trim() }
+  const trimmed = text.trim()
   const printed = JSON.stringify(value)
-  if (printed === scan.text || asGoPrints(printed) === scan.text) return
-  scanValue(scan, rule, 0, where)
+  if (printed !== trimmed && asGoPrints(printed) !== trimmed) assertOnce(rule, trimmed, where, tolerates)
 }
 
 /** Go escapes the characters that could end a script in HTML, and two line terminators of JavaScript. */
@@ -36,69 +32,22 @@ const GO_ESCAPES = [
   ['\u2029', '\\u2029'],
 ] as const
 
-type Scan = { readonly tolerates: Tolerance['repeated']; readonly text: string }
-
-/** Returns the end of the value that begins at `start`; -1 if the text is not JSON. */
-function scanValue(scan: Scan, rule: Rule | undefined, start: number, path: string): number {
-  const opening = scan.text.charCodeAt(start)
-  if (rule?.keys && opening === OPEN_BRACE) return scanObject(scan, rule.keys, start, path)
-  if (rule?.items && opening === OPEN_BRACKET) return scanList(scan, rule.items, start, path)
-  return endOfValue(scan.text, start)
-}
-
-function scanObject(scan: Scan, keys: NonNullable<Rule['keys']>, start: number, path: string): number {
-  const { text } = scan
+function assertOnce(rule: Rule, text: string, path: string, tolerates: Tolerance['repeated']): void {
+  const { keys, items } = rule
+  if (items && text.startsWith('[')) {
+    let i = 0
+    for (const { value } of partsOf(text)) assertOnce(items, value, `${path}[${i++}]`, tolerates)
+  }
+  if (!keys || !text.startsWith('{')) return
   const seen = new Map<string, string>()
-  let at = skipSpace(text, start + 1)
-  while (text.charCodeAt(at) === QUOTE) {
-    const keyEnd = endOfString(text, at)
-    if (keyEnd < 0) return -1
-    const { known, at: member } = recordKey(scan, seen, keys, keyIn(text, at, keyEnd), path)
-    const end = scanValue(scan, known, skipSpace(text, skipSpace(text, keyEnd) + 1), member)
-    if (end < keyEnd) return -1
-    at = skipComma(text, end)
+  for (const { key: given, value } of partsOf(text)) {
+    if (given === undefined) continue
+    const key = canonicalKey(keys, given) ?? given
+    const known = Object.hasOwn(keys, key) ? keys[key] : undefined
+    const at = join(path, key)
+    const before = seen.get(key)
+    if (before !== undefined && !tolerates(at, known !== undefined)) throw repeatedKey(at, before, given)
+    seen.set(key, given)
+    if (known) assertOnce(known, value, at, tolerates)
   }
-  return at + 1
-}
-
-function scanList(scan: Scan, items: Rule, start: number, path: string): number {
-  const { text } = scan
-  let at = skipSpace(text, start + 1)
-  for (let i = 0; at < text.length && text.charCodeAt(at) !== CLOSE_BRACKET; i++) {
-    const end = scanValue(scan, items, at, `${path}[${i}]`)
-    if (end <= at) return -1
-    at = skipComma(text, end)
-  }
-  return at + 1
-}
-
-function skipComma(text: string, end: number): number {
-  const at = skipSpace(text, end)
-  return text.charCodeAt(at) === COMMA ? skipSpace(text, at + 1) : at
-}
-
-/** Returns the key between these quotes. */
-function keyIn(text: string, start: number, end: number): string {
-  const key = text.slice(start + 1, end - 1)
-  for (let i = 0; i < key.length; i++) {
-    if (key.charCodeAt(i) === BACKSLASH) return JSON.parse(text.slice(start, end)) as string
-  }
-  return key
-}
-
-/** Records a key of an object. Throws if the object has it already. */
-function recordKey(
-  { tolerates }: Scan,
-  seen: Map<string, string>,
-  keys: Readonly<Record<string, Rule>>,
-  given: string,
-  path: string,
-): { readonly known: Rule | undefined; readonly at: string } {
-  const key = canonicalKey(keys, given) ?? given
-  const before = seen.get(key)
-  const at = join(path, key)
-  const known = Object.hasOwn(keys, key) ? keys[key] : undefined
-  if (before !== undefined && !tolerates(at, known !== undefined)) throw repeatedKey(at, before, given)
-  seen.set(key, given)
-  return { known, at }
 }
