@@ -1,34 +1,47 @@
 import type { CommandContext } from './cli/command.ts'
-import { runCommandLine } from './cli/command_line.ts'
-import { Fault } from './core/errors.ts'
+import type { runCommandLine } from './cli/command_line.ts'
+import { Fault, isErrno } from './core/errors.ts'
 import type { Kernel } from './kernel/kernel.ts'
 import { createLinuxFiles } from './kernel/linux/files.ts'
 import { createLinuxKernel } from './kernel/linux/kernel.ts'
+import { createMachine } from './kernel/linux/machine.ts'
 import { createPluginRunner } from './kernel/linux/spawn.ts'
 import { readStandardInput, writeStandardError, writeStandardOutput } from './kernel/linux/stdio.ts'
+import { traceKernel } from './kernel/trace.ts'
+import type { LogPort } from './plugin/call_log.ts'
 import { runPlugin } from './plugin/dispatch.ts'
 import { DEFAULT_PATHS, openPorts, type Ports } from './plugin/ports.ts'
 
 /*
  * The composition root of the executable: the only file that knows both the commands and the Linux adapters. Every
- * module below is evaluated when the executable is built; a call begins with `main`.
+ * module below is evaluated when the executable is built; a call begins with `main`. The commands for people are loaded when they
+ * are needed: their bytecode takes a third of the room of an evaluated heap.
  */
+
+/** The object that src/native/host.c puts into the global object. */
+declare const host: { load(path: string): { readonly runCommandLine: typeof runCommandLine } }
 
 /** Returns the exit code. With CNI_COMMAND in the environment this is a CNI plugin, else a command line of a person. */
 export function main(args: readonly string[], variables: readonly string[]): number {
   const env = environmentOf(variables)
   try {
-    if (env['CNI_COMMAND'] === undefined) return runCommandLine(args.slice(1), commandContext())
+    if (env['CNI_COMMAND'] === undefined) {
+      const people = host.load('src/cli/command_line.ts')
+      return people.runCommandLine(args.slice(1), commandContext(env))
+    }
     return runPlugin({
       env,
       calledAs: args[0] ?? '',
       readStdin: readStandardInput,
       writeStdout: writeStandardOutput,
       ports: portsWith(createLinuxKernel()),
+      log: logPort(),
     })
   } catch (error) {
     // Nobody reads stdout, so the error that could not be written there goes to people.
     if (!(error instanceof Fault)) throw error
+    // A person's `| head` has seen enough.
+    if (env['CNI_COMMAND'] === undefined && isErrno(error, 'EPIPE')) return 1
     writeStandardError(`bowline: ${error.message}`)
     return 1
   }
@@ -38,12 +51,24 @@ function portsWith(kernel: Kernel): Ports {
   return openPorts({ kernel, files: createLinuxFiles(), plugins: createPluginRunner() })
 }
 
-function commandContext(): CommandContext {
+function logPort(): LogPort {
+  const machine = createMachine()
+  return {
+    ...machine,
+    warn: writeStandardError,
+    tracedPorts: (tell) => portsWith(traceKernel(createLinuxKernel(), machine.now, tell)),
+  }
+}
+
+function commandContext(env: Record<string, string>): CommandContext {
   const ports = portsWith(createLinuxKernel({ isContainer: true }))
   const { files, plugins, store } = ports
   return {
     files,
     plugins,
+    ports,
+    machine: createMachine(),
+    env,
     recordsDir: DEFAULT_PATHS.recordsDir,
     countAttachments() {
       return store.networks().reduce((sum, network) => sum + store.readFiles(network).length, 0)

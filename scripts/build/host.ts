@@ -42,8 +42,8 @@ export function buildSanitizedHost(root: string, work: string): string {
 export function compileProgram(root: string, work: string, main?: string): string {
   const flags = [...OPTIMIZED, '-fno-pie']
   const compiler = link(TARGETS[NATIVE].compiler, ['compile'], flags, LINKED, root, `${work}/compile`)
-  const entry = copyModules(root, `${work}/modules`, main)
-  execaSync(compiler, [entry, `${work}/program`], { cwd: `${work}/modules` })
+  const [entry, ...later] = copyModules(root, `${work}/modules`, main)
+  execaSync(compiler, [entry, `${work}/program`, ...later], { cwd: `${work}/modules` })
   return `${work}/program`
 }
 

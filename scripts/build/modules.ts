@@ -4,17 +4,21 @@ import { transformSync } from 'amaro'
 import { builtinNames } from './builtins.ts'
 
 const MAIN = 'src/main.ts'
+/** What only a person's call needs: `host.load` evaluates it then. */
+const LATER = 'src/cli/command_line.ts'
 const BUILTINS = 'scripts/build/builtins.ts'
 const RUNTIME = 'src/runtime/quickjs.ts'
 const ENTRY = 'entry.js'
 const IMPORT = /\bfrom\s+'([^']+)'/g
 
 /**
- * Copies the modules of a program without their types, and returns the entry. `main` is the module that exports `main`. Types
- * become white space, so a stack trace names the lines of the sources. Throws if a module imports a package or a missing file.
+ * Copies the modules of a program without their types, and returns the entry, and what is evaluated later. `main` is the module that
+ * exports `main`. Types become white space, so a stack trace names the lines of the sources. Throws if a module imports a package
+ * or a missing file.
  */
-export function copyModules(root: string, target: string, main = MAIN): string {
-  const found = [BUILTINS, main]
+export function copyModules(root: string, target: string, main = MAIN): [entry: string, ...later: string[]] {
+  const later = main === MAIN ? [LATER] : []
+  const found = [BUILTINS, main, ...later]
   const words = new Set(['next'])
   // The list grows during the loop; the number of files bounds it.
   for (const path of found) {
@@ -28,7 +32,7 @@ export function copyModules(root: string, target: string, main = MAIN): string {
     join(target, ENTRY),
     `import { makeBuiltins } from './${BUILTINS}'\nexport { main } from './${main}'\nmakeBuiltins(${made})\n`,
   )
-  return ENTRY
+  return [ENTRY, ...later]
 }
 
 function readModule(root: string, path: string): { code: string; imports: string[] } {

@@ -1,10 +1,14 @@
 import type { PluginRunner } from '../cni/delegate.ts'
 import type { Files } from '../core/files.ts'
+import type { Machine } from '../core/machine.ts'
+import type { Ports } from '../plugin/ports.ts'
 
 /** A command for people: an entry in the table of src/cli/command_line.ts. */
 export type Command = {
   /** One line for the overview. */
   readonly summary: string
+  /** The words that stand before or between the options, in their order. One in brackets may be left out. */
+  readonly words?: readonly string[]
   readonly options: Readonly<Record<string, Option>>
   /** Whole command lines, each with its purpose. */
   readonly examples: readonly (readonly [commandLine: string, purpose: string])[]
@@ -13,15 +17,24 @@ export type Command = {
 }
 
 /** An option `--name VALUE`, or without a value if none is named here. */
-export type Option = { readonly value?: string; readonly help: string }
+export type Option = {
+  readonly value?: string
+  readonly help: string
+  /** One letter: `-f` is `--follow`. */
+  readonly short?: string
+}
 
-/** The options that were given; one without a value is the empty text. */
+/** The options and words that were given, each by its name; an option without a value is the empty text. */
 export type Options = Readonly<Record<string, string | undefined>>
 
 /** The ports of a command. */
 export type CommandContext = {
   readonly files: Files
   readonly plugins: PluginRunner
+  /** The node as the plugin sees it. */
+  readonly ports: Ports
+  readonly machine: Machine
+  readonly env: Readonly<Record<string, string | undefined>>
   /** Where the attachment records are. */
   readonly recordsDir: string
   /** Returns the number of attachments of this node, on all networks. */
@@ -36,7 +49,7 @@ export type CommandContext = {
 }
 
 export type PluginCall = {
-  readonly command: 'STATUS'
+  readonly command: 'STATUS' | 'GC'
   /** The network configuration, as a runtime writes it to stdin. */
   readonly config: string
   readonly cniPath: string

@@ -2,14 +2,24 @@ import { SUPPORTED_VERSIONS } from '../cni/versions.ts'
 import { Fault } from '../core/errors.ts'
 import { VERSION } from '../core/version.ts'
 import type { Command, CommandContext } from './command.ts'
+import { completionFor } from './completion.ts'
 import { INSTALL } from './install.ts'
+import { IPAM } from './ipam.ts'
+import { LOGS } from './logs.ts'
 import { allOptions, parseOptions, UsageFault, unknownWord } from './options.ts'
+import { PODS } from './pods.ts'
+import { STATUS } from './status.ts'
 import { UNINSTALL } from './uninstall.ts'
 
 /** All commands. A new one is a file and a line here. */
 const COMMANDS: Readonly<Record<string, Command>> = {
+  status: STATUS,
+  pods: PODS,
+  ipam: IPAM,
+  logs: LOGS,
   install: INSTALL,
   uninstall: UNINSTALL,
+  completion: completionFor(() => COMMANDS),
 }
 
 const HELP = ['--help', '-h', 'help']
@@ -26,7 +36,7 @@ export function runCommandLine(args: readonly string[], context: CommandContext)
     const command = COMMANDS[word]
     if (!command) throw unknownWord('command', word, Object.keys(COMMANDS))
     if (rest.some((one) => HELP.includes(one))) return say(context, helpOf(word, command))
-    return command.run(parseOptions(rest, command.options), context)
+    return command.run(parseOptions(rest, command), context)
   } catch (error) {
     if (!(error instanceof Fault)) throw error
     return reportFault(error, isJson, word, context)
@@ -67,13 +77,17 @@ function overview(): string {
   ].join('\n')
 }
 
-function helpOf(word: string, { summary, options, examples }: Command): string {
-  const lines = Object.entries(allOptions(options)).map(([name, { value, help }]): [string, string] => [
-    value === undefined ? `--${name}` : `--${name} ${value}`,
-    help,
-  ])
+function helpOf(word: string, { summary, words = [], options, examples }: Command): string {
+  const lines = Object.entries(allOptions(options)).map(
+    ([name, { value, help, short }]): [string, string] => [
+      `${short ? `-${short}, ` : ''}--${name}${value === undefined ? '' : ` ${value}`}`,
+      help,
+    ],
+  )
   return [
     `bowline ${word}: ${summary}`,
+    '',
+    `Usage: ${['bowline', word, ...words, '[OPTIONS]'].join(' ')}`,
     '',
     'Options:',
     ...columns(lines),

@@ -11,9 +11,20 @@ export const CONFLIST = '10-bowline.conflist'
 
 const LOCK_TIMEOUT_MS = 15_000
 
-export const INSTALL_OPTIONS: Readonly<Record<string, Option>> = {
+export const CONF_DIR_OPTION: Readonly<Record<string, Option>> = {
+  'conf-dir': {
+    value: 'DIR',
+    help: 'where the container runtime looks for networks (default /etc/cni/net.d)',
+  },
+}
+
+export const PLACE_OPTIONS: Readonly<Record<string, Option>> = {
   'bin-dir': { value: 'DIR', help: 'where the container runtime looks for plugins (default /opt/cni/bin)' },
-  'conf-dir': { value: 'DIR', help: 'where it looks for networks (default /etc/cni/net.d)' },
+  ...CONF_DIR_OPTION,
+}
+
+export const INSTALL_OPTIONS: Readonly<Record<string, Option>> = {
+  ...PLACE_OPTIONS,
   conf: { value: 'FILE', help: 'the network configuration list; - is standard input' },
 }
 
@@ -22,8 +33,12 @@ export type Places = { readonly binDir: string; readonly confDir: string; readon
 /** Returns where things are installed. Throws a Fault for a path that is not absolute: other processes use it too. */
 export function placesOf(options: Options): Places {
   const binDir = directory(options, 'bin-dir', '/opt/cni/bin')
-  const confDir = directory(options, 'conf-dir', '/etc/cni/net.d')
+  const confDir = confDirOf(options)
   return { binDir, confDir, conflist: `${confDir}/${CONFLIST}` }
+}
+
+export function confDirOf(options: Options): string {
+  return directory(options, 'conf-dir', '/etc/cni/net.d')
 }
 
 /** Runs `work` while no other process installs or uninstalls. */

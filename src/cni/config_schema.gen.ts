@@ -89,6 +89,8 @@ export const CONFIG_RULE: Rule = { type: "object", required: ["name"], keys: {
   "resolvConf": r12,
 } },
   "dns": r14,
+  "logFile": r12,
+  "logLevel": { type: "string", values: ["error","info","debug","trace"] },
   "args": { type: "object", keys: {
   "cni": { type: "object", keys: {
   "mac": r15,

@@ -213,6 +213,16 @@ export const networkConfig = z.object({
   portIsolation: flag('Keep pods of the bridge from reaching each other. Mode l2.'),
   ipam: ipam.exactOptional(),
   dns: dns.exactOptional(),
+  logFile: optional(
+    formatted('path'),
+    'Each call adds a line to this file, in the format of pino. At 4 MiB it is renamed to FILE.1. Default: no file.',
+    { examples: ['/var/log/bowline.log'] },
+  ),
+  logLevel: optional(
+    z.enum(['error', 'info', 'debug', 'trace']),
+    'Which calls "logFile" tells of: "error" those that fail, "info" all but STATUS, "debug" these too, "trace" each request to the kernel as well.',
+    { default: 'info' },
+  ),
   args: args.exactOptional(),
   runtimeConfig: runtimeConfig.exactOptional(),
   capabilities: optional(

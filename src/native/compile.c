@@ -1,9 +1,9 @@
 /*
- * Compiles modules to bytecode, when bowline is built: COMPILE ENTRY OUTPUT, in the directory that their paths begin at. Imported
- * modules are compiled too. The compiler is not part of the executable.
+ * Compiles modules to bytecode, when bowline is built: COMPILE ENTRY OUTPUT [LATER], in the directory that their paths begin at.
+ * Imported modules are compiled too. The compiler is not part of the executable.
  *
- * OUTPUT is a program for host.c: for each module, the entry first, its size as 8 bytes, its path with a closing NUL, its
- * bytecode with function names and lines.
+ * OUTPUT is a program for host.c: 8 bytes that say where the modules begin that only LATER needs; then for each module, the entry
+ * first, its size as 8 bytes, its path with a closing NUL, its bytecode with function names and lines.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@ struct { uintptr_t end; int count; } heap_immortal;
 
 typedef struct { char *path; uint8_t *bytecode; size_t size; } Module;
 static Module modules[MAX_MODULES];
-static size_t count;
+static size_t count, early;
 
 static char *read_file(const char *path, size_t *length) {
   FILE *file = fopen(path, "rb");
@@ -54,7 +54,10 @@ static JSModuleDef *compile_module(JSContext *context, const char *path, void *o
 
 static int write_program(const char *path) {
   FILE *file = fopen(path, "wb");
+  size_t later = 0;
   if (!file) return -1;
+  for (size_t i = 0; i < early; i++) later += sizeof modules[i].size + strlen(modules[i].path) + 1 + modules[i].size;
+  fwrite(&later, sizeof later, 1, file);
   for (size_t i = 0; i < count; i++) {
     fwrite(&modules[i].size, sizeof modules[i].size, 1, file);
     fwrite(modules[i].path, strlen(modules[i].path) + 1, 1, file);
@@ -66,12 +69,15 @@ static int write_program(const char *path) {
 int main(int argc, char **argv) {
   JSRuntime *runtime = JS_NewRuntime();
   JSContext *context = runtime ? JS_NewContext(runtime) : NULL;
-  if (argc != 3 || !context) return 2;
+  if (argc < 3 || argc > 4 || !context) return 2;
   JS_SetModuleLoaderFunc(runtime, NULL, compile_module, NULL);
-  if (!compile_module(context, argv[1], NULL)) {
-    JSValue error = JS_GetException(context);
-    fprintf(stderr, "%s: %s\n", argv[1], JS_ToCString(context, error));
-    return 1;
+  for (int i = 1; i < argc; i += 2) {
+    if (!compile_module(context, argv[i], NULL)) {
+      JSValue error = JS_GetException(context);
+      fprintf(stderr, "%s: %s\n", argv[i], JS_ToCString(context, error));
+      return 1;
+    }
+    if (i == 1) early = count;
   }
   if (write_program(argv[2]) == 0) return 0;
   perror(argv[2]);

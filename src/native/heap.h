@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include "quickjs.h"
 
 /* The objects that a program needs to continue from an evaluated heap. */
@@ -11,6 +12,9 @@ typedef struct {
   JSRuntime *runtime;
   JSContext *context;
   JSValue main;
+  /* Modules that a call loads when it needs them: see load_module in host.c. */
+  const uint8_t *later;
+  size_t later_size;
 } Root;
 
 /* The allocator to create a runtime with. */

@@ -182,10 +182,13 @@ static JSValue native_address_of(JSContext *context, JSValueConst this_value, in
   return JS_HasException(context) ? JS_EXCEPTION : JS_NewInt64(context, (int64_t)(intptr_t)bytes);
 }
 
+static JSValue native_load(JSContext *context, JSValueConst this_value, int argc, JSValueConst *argv);
+
 static const JSCFunctionListEntry natives[] = {
   JS_CFUNC_DEF("syscall", 1, native_syscall),
   JS_CFUNC_DEF("addressOf", 1, native_address_of),
   JS_CFUNC_DEF("sha256", 1, native_sha256),
+  JS_CFUNC_DEF("load", 1, native_load),
 #ifdef __aarch64__
   JS_PROP_STRING_DEF("arch", "arm64", JS_PROP_ENUMERABLE),
 #else
@@ -193,10 +196,13 @@ static const JSCFunctionListEntry natives[] = {
 #endif
 };
 
-/* ---- the program: modules that compile.c has compiled, evaluated once */
+/*
+ * ---- the program: modules that compile.c has compiled. Those that the entry needs are evaluated once, when the image is made. Those
+ * behind `later` stay bytecode, which takes a third of the room, and are evaluated in the call that asks for them.
+ */
 
 static const uint8_t *program;
-static size_t program_size;
+static size_t program_size, later;
 
 static int read_program(const char *path) {
   struct stat status;
@@ -205,8 +211,9 @@ static int read_program(const char *path) {
   void *bytes = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
   close(fd);
   if (bytes == MAP_FAILED) return errno;
-  program = bytes;
-  program_size = (size_t)status.st_size;
+  memcpy(&later, bytes, sizeof later);
+  program = (uint8_t *)bytes + sizeof later;
+  program_size = (size_t)status.st_size - sizeof later;
   return 0;
 }
 
@@ -270,19 +277,39 @@ static JSContext *create_context(void) {
   return context;
 }
 
-/* The first module of a program is its entry. */
-static void evaluate(void) {
-  JSContext *context = create_context();
-  JSModuleDef *module = load_module(context, (const char *)program + sizeof(size_t), NULL);
+/* Evaluates a module and what it imports. Returns NULL and leaves an exception if that fails. */
+static JSModuleDef *evaluate_module(JSContext *context, const char *path) {
+  JSModuleDef *module = load_module(context, path, NULL);
   JSValue value = JS_MKPTR(JS_TAG_MODULE, module);
-  if (!module || JS_ResolveModule(context, value) < 0) fail_with_exception(context);
+  if (!module || JS_ResolveModule(context, value) < 0) return NULL;
   JSValue result = JS_EvalFunction(context, JS_DupValue(context, value));
   if (!JS_IsException(result) && JS_PromiseState(context, result) == JS_PROMISE_REJECTED)
     JS_Throw(context, JS_PromiseResult(context, result)), result = JS_EXCEPTION;
-  if (JS_IsException(result)) fail_with_exception(context);
+  if (JS_IsException(result)) return NULL;
   JS_FreeValue(context, result);
+  return module;
+}
+
+/* load(path): the exports of a module that was left for later. */
+static JSValue native_load(JSContext *context, JSValueConst this_value, int argc, JSValueConst *argv) {
+  (void)this_value;
+  const char *path = argc > 0 ? JS_ToCString(context, argv[0]) : NULL;
+  JSModuleDef *module = path ? evaluate_module(context, path) : NULL;
+  if (path) JS_FreeCString(context, path);
+  return module ? JS_GetModuleNamespace(context, module) : JS_EXCEPTION;
+}
+
+/* The first module of a program is its entry. */
+static void evaluate(void) {
+  JSContext *context = create_context();
+  JSModuleDef *module = evaluate_module(context, (const char *)program + sizeof(size_t));
+  if (!module) fail_with_exception(context);
   JSValue names = JS_GetModuleNamespace(context, module);
-  *heap_root() = (Root){JS_GetRuntime(context), context, JS_GetPropertyStr(context, names, "main")};
+  size_t size = program_size - later;
+  uint8_t *kept = js_malloc(context, size + 1);
+  if (!kept) fail_with_exception(context);
+  memcpy(kept, program + later, size);
+  *heap_root() = (Root){JS_GetRuntime(context), context, JS_GetPropertyStr(context, names, "main"), kept, size};
   JS_FreeValue(context, names);
 }
 
@@ -313,7 +340,11 @@ static void occupy_standard_streams(void) {
 int main(int argc, char **argv) {
   catch_crashes();
   occupy_standard_streams();
-  if (heap_restore()) _exit(call_main(argv));
+  if (heap_restore()) {
+    program = heap_root()->later;
+    program_size = heap_root()->later_size;
+    _exit(call_main(argv));
+  }
   bool is_write = argc == 4 && !strcmp(argv[1], "write"), is_run = argc >= 3 && !strcmp(argv[1], "run");
   if (!is_write && !is_run) fail(damaged, reinstall);
   has_sum = false;

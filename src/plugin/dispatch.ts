@@ -12,6 +12,7 @@ import { printResult } from '../cni/print_result.ts'
 import type { CniResult } from '../cni/result.ts'
 import { assertCommandAllowed, NEWEST_VERSION, printVersion } from '../cni/versions.ts'
 import { add } from './add.ts'
+import { CallLog, type LogPort } from './call_log.ts'
 import { check } from './check.ts'
 import { del } from './del.ts'
 import { gc, ipamGc } from './gc.ts'
@@ -29,6 +30,8 @@ export type PluginRun = {
   /** Throws a Fault if not all of the text and a line feed could be written. */
   readonly writeStdout: (text: string) => void
   readonly ports: Ports
+  /** Absent: the call is not logged. */
+  readonly log?: LogPort
 }
 
 type Command = {
@@ -55,14 +58,17 @@ const COMMANDS = {
  */
 export function runPlugin(run: PluginRun): number {
   let stdin = ''
+  const log = run.log && new CallLog(run.log)
   try {
     const invocation = readEnvironment(run.env)
     // A runtime may keep stdin open after VERSION: it is not read (specification, section 2).
     if (invocation?.command !== 'VERSION') stdin = run.readStdin()
-    if (invocation) serve(run, invocation, stdin)
+    if (invocation) serve(run, invocation, stdin, log)
+    log?.end()
     return 0
   } catch (error) {
     run.writeStdout(printError(error, stdin ? versionForErrors(stdin) : NEWEST_VERSION))
+    log?.end(error)
     return 1
   }
 }
@@ -71,8 +77,10 @@ function serve(
   { env, calledAs, writeStdout, ports }: PluginRun,
   invocation: Invocation,
   stdin: string,
+  log?: CallLog,
 ): void {
   const { command } = invocation
+  log?.begin(invocation)
   if (command === 'VERSION') {
     writeStdout(printVersion())
     return
@@ -82,7 +90,7 @@ function serve(
     const config = decode(stdin)
     assertCommandAllowed(command, config.cniVersion)
     const deliver = (result: CniResult) => writeStdout(printResult(result, config.cniVersion))
-    run({ invocation, config, stdin, env, deliver }, ports)
+    run({ invocation, config, stdin, env, deliver }, log?.begin(invocation, config) ?? ports)
   }
   // An invalid configuration is one more reason why no ADD can be served.
   if (command === 'STATUS') asNotAvailable(answer)

@@ -1,6 +1,10 @@
 import type { PluginAnswer, PluginCall } from '../../src/cli/command.ts'
 import { runCommandLine } from '../../src/cli/command_line.ts'
+import type { PluginRunner } from '../../src/cni/delegate.ts'
+import { openPorts } from '../../src/plugin/ports.ts'
 import { createFakeFiles, type FakeFiles } from './files.ts'
+import { createFakeKernel } from './kernel.ts'
+import { createFakeMachine } from './machine.ts'
 
 /** A node whose command line can be used: the real commands on a fake disk, with a plugin whose answers are given. */
 export type FakeCommandLine = {
@@ -40,12 +44,16 @@ export function createFakeCommandLine(program = 'the program'): FakeCommandLine 
     },
     run(...args) {
       const [out, err]: [string[], string[]] = [[], []]
+      const plugins: PluginRunner = {
+        isExecutable: (path) => ((files.modeOf(path) ?? 0) & 0o111) !== 0,
+        run: () => ({ exitCode: 0, stdout: '' }),
+      }
       const exitCode = runCommandLine(args, {
         files,
-        plugins: {
-          isExecutable: (path) => ((files.modeOf(path) ?? 0) & 0o111) !== 0,
-          run: () => ({ exitCode: 0, stdout: '' }),
-        },
+        plugins,
+        ports: openPorts({ kernel: createFakeKernel(), files, plugins }),
+        machine: createFakeMachine(),
+        env: {},
         recordsDir: '/var/lib/cni/bowline',
         countAttachments: () => node.attachments,
         readStdin: () => node.stdin,

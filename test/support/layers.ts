@@ -45,7 +45,7 @@ const RANKS: Readonly<Record<string, number>> = {
   'src/policy': 3,
   'src/service': 3,
   'src/plugin': 4,
-  'src/cli': 4,
+  'src/cli': 5,
   'src/agent': 4,
   'src/kernel/linux': 5,
   'src/main.ts': 6,

@@ -1,4 +1,5 @@
 import { runtime } from '#runtime'
+import { readText } from '../../core/text.ts'
 import { numbersOf } from '../../runtime/numbers.ts'
 import { readString } from '../netlink/message.ts'
 import { Errno } from './errno.ts'
@@ -23,6 +24,7 @@ export const Open = {
   readWrite: 2,
   create: 0o100,
   createNew: 0o100 | 0o200,
+  append: 0o2000,
   directory: O_DIRECTORY,
   /** A file without a name in the directory that is opened. */
   anonymous: 0o20000000 | O_DIRECTORY,
@@ -112,6 +114,19 @@ export function statusAt(path: string): FileStatus | number {
 /** Returns the status of `path` after following links, or a negative errno number. */
 export function statusBehind(path: string): FileStatus | number {
   return readStatus(AT_FDCWD, path, 0)
+}
+
+/** Returns when a file was last changed, in milliseconds since 1970, or a negative errno number. */
+export function modificationTime(path: string): number {
+  const found = statusBehind(path)
+  return typeof found === 'number' ? found : status.getUint32(112, true) * 1000
+}
+
+/** Returns the value of an extended attribute; '' for a file without it. */
+export function extendedAttribute(path: string, name: string): string {
+  const bytes = new Uint8Array(256)
+  const length = syscall(number.getxattr, path, name, bytes, bytes.length)
+  return length > 0 ? readText(bytes.subarray(0, length)).replaceAll('\0', '') : ''
 }
 
 /** A read-only disk answers EROFS to the removal of a missing file, too. */

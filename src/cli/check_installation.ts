@@ -1,0 +1,86 @@
+import { isOwn } from '../cni/conflist.ts'
+import type { CommandContext } from './command.ts'
+import type { Finding } from './finding.ts'
+import { IPAM_LINK, type Places, PROGRAM } from './installation.ts'
+import type { NetworkFile } from './networks.ts'
+
+/** SELinux lets a runtime execute files with these types. Source: container-selinux, /opt/cni/bin in its file contexts. */
+const EXECUTABLE_TYPES = ['bin_t', 'container_runtime_exec_t', 'usr_t']
+
+/** Returns what is wrong with the files of plugins and networks. */
+export function checkInstallation(
+  { plugins, files, machine }: CommandContext,
+  { binDir, confDir }: Places,
+  networks: readonly NetworkFile[],
+): Finding[] {
+  const own = networks.filter(({ text }) => text !== undefined)
+  return [...conflicts(networks, own, confDir), ...(own.length > 0 ? checkPrograms() : [])]
+
+  function checkPrograms(): Finding[] {
+    const types = own.flatMap(({ list }) => list?.plugins.map(({ type }) => type) ?? [])
+    const wanted = [...new Set([PROGRAM, IPAM_LINK, ...types])].map((name) => `${binDir}/${name}`)
+    return wanted.flatMap((path): Finding[] => {
+      const isOwnProgram = [PROGRAM, IPAM_LINK].some((name) => path === `${binDir}/${name}`)
+      if (files.modeOf(path) === undefined) {
+        const hint = isOwnProgram
+          ? `bowline install --bin-dir ${binDir}`
+          : `ls ${binDir} # and install the CNI plugins of containernetworking there`
+        return [{ check: 'program', level: 'error', message: `${path} is missing`, hint }]
+      }
+      if (!plugins.isExecutable(path)) {
+        return [
+          {
+            check: 'program',
+            level: 'error',
+            message: `${path} may not be executed`,
+            hint: `chmod 755 ${path}`,
+          },
+        ]
+      }
+      return labelFinding(path, machine.selinuxLabel(path))
+    })
+  }
+}
+
+/** Returns what is wrong with the SELinux label of a plugin. There is none where SELinux is off. */
+export function labelFinding(path: string, label: string): Finding[] {
+  const type = label.split(':')[2]
+  if (type === undefined || EXECUTABLE_TYPES.includes(type)) return []
+  return [
+    {
+      check: 'selinux',
+      level: 'warning',
+      message: `${path} has the SELinux type ${type}: a runtime in a domain of its own may not execute it`,
+      hint: `restorecon -v ${path} || chcon -t bin_t ${path}`,
+    },
+  ]
+}
+
+function conflicts(
+  networks: readonly NetworkFile[],
+  own: readonly NetworkFile[],
+  confDir: string,
+): Finding[] {
+  const off = (file: string) => `mv ${file} ${file}.off`
+  const first = networks[0]
+  const found: Finding[] = networks.flatMap(({ file, name, list, fault }, i): Finding[] => {
+    if (fault || !list) {
+      const message = `${file} ${fault ? `is refused: ${fault.message}` : 'is no configuration of a network'}`
+      return [{ check: 'conflist', level: i === 0 || fault ? 'error' : 'warning', message, hint: off(file) }]
+    }
+    const same = networks.slice(0, i).find((one) => one.name === name)
+    if (!same || !list.plugins.some(isOwn)) return []
+    const message = `${same.file} and ${file} are both network ${name}, whose leases and records they share`
+    return [{ check: 'conflist', level: 'error', message, hint: off(file) }]
+  })
+  if (own.length === 0) {
+    const message = `no network in ${confDir} is of the plugin ${PROGRAM}`
+    const hint = 'bowline install --conf "$PWD/10-bowline.conflist"'
+    return [...found, { check: 'conflist', level: 'error', message, hint }]
+  }
+  if (first && !first.list?.plugins.some(isOwn) && first.list) {
+    const message = `${first.file} sorts first, so the container runtime uses that network for pods`
+    return [...found, { check: 'conflist', level: 'warning', message, hint: off(first.file) }]
+  }
+  return found
+}

@@ -1,0 +1,23 @@
+import type { Paint } from './screen.ts'
+
+/** Something that a person should know of. Each has a command that mends it, or leads further. */
+export type Finding = {
+  /** The name of the check, such as `forwarding`. */
+  readonly check: string
+  readonly level: 'error' | 'warning' | 'info'
+  readonly message: string
+  readonly hint: string
+}
+
+const MARKS = { error: '✗', warning: '!', info: 'i' } as const
+const STYLES = { error: 'red', warning: 'yellow', info: 'cyan' } as const
+
+/** Returns findings for people, the worst first. */
+export function printFindings(findings: readonly Finding[], paint: Paint): string[] {
+  const levels = ['error', 'warning', 'info'] as const
+  const sorted = levels.flatMap((level) => findings.filter((one) => one.level === level))
+  return sorted.flatMap(({ check, level, message, hint }) => [
+    `${paint(STYLES[level], MARKS[level])} ${paint('bold', check)}: ${message}`,
+    `    ${paint('cyan', hint)}`,
+  ])
+}

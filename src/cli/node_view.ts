@@ -1,0 +1,172 @@
+import { findHostEnd } from '../attachment/identity.ts'
+import { isDead } from '../attachment/liveness.ts'
+import type { AttachmentRecord } from '../attachment/record.ts'
+import { soundRecords } from '../attachment/store.ts'
+import { contains, type Family, formatAddress, parseCidr } from '../core/address.ts'
+import type { Files } from '../core/files.ts'
+import type { Link } from '../kernel/kernel.ts'
+import { listMacChecks } from '../pod/mac_check.ts'
+import { listMasquerade } from '../pod/masquerade.ts'
+import type { CommandContext } from './command.ts'
+
+/** An attachment as it is written, and what there is of it. */
+export type AttachmentView = {
+  readonly record: AttachmentRecord
+  /** The host's end of its link. */
+  readonly link: Link | undefined
+  /** Why nothing of it is needed any more. */
+  readonly stale?: string
+  /** What is not as ADD left it, as far as it can be seen from the host. Of a stale one, nothing. */
+  readonly drift: readonly string[]
+}
+
+export type NodeView = {
+  readonly links: readonly Link[]
+  readonly attachments: readonly AttachmentView[]
+  /** Records that cannot be read. */
+  readonly damaged: readonly string[]
+}
+
+/**
+ * Looks at all attachments of the node from the host, with as few questions as possible: one for all links, one for all routes,
+ * one for each map of nftables. CHECK and `bowline repair` look into each pod as well.
+ */
+export function viewNode({ ports }: Pick<CommandContext, 'ports'>): NodeView {
+  const { kernel, store } = ports
+  const stored = store.networks().map((network) => ({ network, files: store.readFiles(network) }))
+  const records = stored.flatMap(({ files }) => soundRecords(files))
+  const links = kernel.host().links()
+  const seen = observe(ports, records, links)
+  return {
+    links,
+    attachments: records.map((record) => {
+      const named = seen.byName.get(record.hostIfName ?? '')
+      const link = named ?? (record.hostIfName ? findHostEnd(kernel.host(), record, () => links) : undefined)
+      const stale = whyStale(ports, record, () => links)
+      if (stale) return { record, link, stale, drift: [] }
+      return { record, link, drift: record.mode ? driftOf(record, link, seen) : [] }
+    }),
+    damaged: stored.flatMap(({ network, files }) =>
+      files.flatMap((one) => ('damage' in one ? [`${network}/${one.key}`] : [])),
+    ),
+  }
+}
+
+/** Returns the attachments of which something is wrong on this boot. */
+export function drifted({ attachments }: NodeView): AttachmentView[] {
+  return attachments.filter(({ drift }) => drift.length > 0)
+}
+
+export function stale({ attachments }: NodeView): AttachmentView[] {
+  return attachments.filter((one) => one.stale !== undefined)
+}
+
+/** Returns `NAMESPACE/NAME` of the pod if the runtime has kept it, else the beginning of the container's id. */
+export function podName(files: Files, { network, containerId, ifName }: AttachmentRecord): string {
+  const args = readCached(files, `${network}-${containerId}-${ifName}`)?.cniArgs ?? []
+  const [namespace, name] = ['K8S_POD_NAMESPACE', 'K8S_POD_NAME'].map(
+    (key) => args.find(([one]) => one === key)?.[1],
+  )
+  return name ? `${namespace ?? 'default'}/${name}` : containerId.slice(0, 13)
+}
+
+/** Where libcni keeps the results of ADD, for containerd and CRI-O as well. */
+export const RESULTS_DIR = '/var/lib/cni/results'
+
+/** A file of it. Source: libcni, cachedInfo. */
+export type CachedResult = {
+  /** `cniCacheV1`. */
+  readonly kind: string
+  readonly containerId: string
+  /** Base64 of the configuration list. */
+  readonly config: string
+  readonly ifName: string
+  readonly networkName: string
+  readonly netns?: string
+  readonly cniArgs?: readonly (readonly [key: string, value: string])[]
+  readonly result: Record<string, unknown>
+}
+
+/** Returns a cached result; undefined if there is none, or nothing sound. */
+export function readCached(files: Files, name: string): CachedResult | undefined {
+  try {
+    const value = JSON.parse(files.readForeign(`${RESULTS_DIR}/${name}`) ?? 'null') as CachedResult | null
+    return typeof value?.networkName === 'string' ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function whyStale(
+  { kernel }: CommandContext['ports'],
+  record: AttachmentRecord,
+  links: () => readonly Link[],
+): string | undefined {
+  if (record.bootId !== kernel.bootId()) return 'of an earlier boot'
+  return isDead(kernel, record, links) ? 'its pod is gone' : undefined
+}
+
+type Seen = {
+  readonly byName: ReadonlyMap<string, Link>
+  /** `ADDRESS INDEX` of each route to one address. */
+  readonly routes: ReadonlySet<string>
+  readonly masqueraded: ReturnType<typeof listMasquerade>
+  readonly checked: ReadonlySet<string>
+}
+
+/** Asks only for what some attachment has. */
+function observe(
+  { kernel }: CommandContext['ports'],
+  records: readonly AttachmentRecord[],
+  links: readonly Link[],
+): Seen {
+  const routed = records.filter(({ mode }) => mode === 'l3')
+  const families = ([4, 6] as const).filter((family) =>
+    routed.some(({ leases }) =>
+      leases?.addresses.some((address) => address.includes(':') === (family === 6)),
+    ),
+  )
+  return {
+    byName: new Map(links.map((link) => [link.name, link])),
+    routes: new Set(families.flatMap((family) => hostRoutes(kernel.host(), family))),
+    masqueraded: records.some(({ masquerade }) => masquerade) ? listMasquerade(kernel) : [],
+    checked: new Set(
+      records.some(({ macspoofchk }) => macspoofchk)
+        ? listMacChecks(kernel).map(({ hostIfName }) => hostIfName)
+        : [],
+    ),
+  }
+}
+
+function hostRoutes(host: ReturnType<CommandContext['ports']['kernel']['host']>, family: Family): string[] {
+  const bits = family === 4 ? 32 : 128
+  return host.fibEntries(family).flatMap(({ type, dst, hops: [hop] }) => {
+    if (type !== 'unicast' || dst?.prefix !== bits || !hop) return []
+    return [`${formatAddress(dst.address)} ${hop.linkIndex}`]
+  })
+}
+
+function driftOf(record: AttachmentRecord, link: Link | undefined, seen: Seen): string[] {
+  const { hostIfName = '', bridge, mode, leases, masquerade = [], macspoofchk } = record
+  if (!record.complete) return ['its ADD was not completed']
+  if (!link) return [`host interface ${hostIfName} is missing`]
+  const { name } = link
+  const missing = mode === 'l3' ? (leases?.addresses ?? []) : []
+  return [
+    name !== hostIfName && `host interface ${hostIfName} was renamed to ${name}`,
+    !link.up && `${name} is down`,
+    bridge !== undefined &&
+      link.master !== seen.byName.get(bridge)?.index &&
+      `${name} is not a port of bridge ${bridge}`,
+    ...missing.map(
+      (address) => !seen.routes.has(`${address} ${link.index}`) && `route ${address} is missing on ${name}`,
+    ),
+    ...masquerade.map((cidr) => !isMasqueraded(cidr, seen) && `${cidr} is not masqueraded`),
+    macspoofchk && !seen.checked.has(hostIfName) && `the MAC of ${hostIfName} is not checked`,
+  ].filter((one) => one !== false && one !== undefined)
+}
+
+function isMasqueraded(cidr: string, { masqueraded }: Seen): boolean {
+  const { address } = parseCidr(cidr)
+  return masqueraded.some(({ subnet }) => contains(subnet, address))
+}

@@ -1,0 +1,58 @@
+import { describe, expect, it } from 'vitest'
+import { age, bar, bytes, painter, table } from '../../src/cli/screen.ts'
+import { createFakeMachine } from '../fakes/machine.ts'
+
+const onTerminal = createFakeMachine({ isTerminal: () => true })
+
+describe('colours', () => {
+  it.each([
+    ['on a terminal', onTerminal, {}, '\x1b[31mx\x1b[0m'],
+    ['not in a file', createFakeMachine(), {}, 'x'],
+    ['not with NO_COLOR', onTerminal, { NO_COLOR: '1' }, 'x'],
+    ['not on a terminal that has none', onTerminal, { TERM: 'dumb' }, 'x'],
+  ])('are %s', (_, machine, env, text) => {
+    expect(painter({ machine, env })('red', 'x')).toBe(text)
+  })
+})
+
+describe('a table', () => {
+  it('has columns of equal width, whatever their colours', () => {
+    const paint = painter({ machine: onTerminal, env: {} })
+    const lines = table(
+      paint,
+      ['NAME', '>COUNT', 'REST'],
+      [
+        ['a', '1', ''],
+        [paint('red', 'long name'), '1000', 'x'],
+      ],
+    )
+    expect(lines.slice(1)).toEqual(['a              1', '\x1b[31mlong name\x1b[0m   1000  x'])
+  })
+})
+
+it.each([
+  [0, '····'],
+  [0.5, '██··'],
+  [0.47, '█▉··'],
+  [2, '████'],
+])('a bar of %d', (part, text) => {
+  expect(bar(part, 4)).toBe(text)
+})
+
+it.each([
+  [0, '0 B'],
+  [999, '999 B'],
+  [1000, '1.0 kB'],
+  [123_456_789, '123 MB'],
+])('%d bytes', (count, text) => {
+  expect(bytes(count)).toBe(text)
+})
+
+it.each([
+  [1500, '1s'],
+  [89 * 60_000, '89m'],
+  [47 * 3_600_000, '47h'],
+  [49 * 3_600_000, '2d'],
+])('an age of %d ms', (ms, text) => {
+  expect(age(ms)).toBe(text)
+})
