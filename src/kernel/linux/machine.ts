@@ -4,7 +4,6 @@ import { readText, textBytes } from '../../core/text.ts'
 import { numbersOf } from '../../runtime/numbers.ts'
 import {
   close,
-  Errno,
   extendedAttribute,
   modificationTime,
   Open,
@@ -14,6 +13,7 @@ import {
   statusOf,
   tryLock,
 } from './disk.ts'
+import { Errno } from './errno.ts'
 import { checked, diskFault, withForeignFile } from './own_file.ts'
 
 const { syscall } = runtime
