@@ -33,6 +33,16 @@ const CHANGES = [
   },
   // The names of local variables would add 20 kB to the image, and only a debugger needs them.
   { from: 'bc_put_atom(s, vd->var_name);', to: 'bc_put_atom(s, JS_ATOM_NULL);' },
+  // So would those of variables that a closure has from the function around it; a global one is found by its name.
+  {
+    from: 'bc_put_atom(s, cv->var_name);',
+    to: 'bc_put_atom(s, cv->closure_type <= JS_CLOSURE_GLOBAL_REF ? JS_ATOM_NULL : cv->var_name);',
+  },
+  // What is left of a local variable says how a closure captures it. Most functions have no such variable.
+  {
+    from: 'if (b->vardefs) {\n        /* XXX: this field is redundant */',
+    to: 'if (b->vardefs && b->var_ref_count) {\n        /* XXX: this field is redundant */',
+  },
 ]
 
 export type Engine = { readonly includes: string; readonly objects: readonly string[] }
