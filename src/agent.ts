@@ -14,7 +14,7 @@ import { createKubeClient } from './kube/client.ts'
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 const LOOPBACK = '127.0.0.1'
 const DEFAULT_PORT = 19474
-const INSTALL_TIMEOUT_MS = 60_000
+const INSTALL_TIMEOUT_MS = 120_000
 /** Tokens and certificates have margins of about a minute. */
 const CLOCK_TOLERANCE_MS = 60_000
 const PORT_RETRY_MS = 30_000

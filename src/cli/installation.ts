@@ -9,7 +9,8 @@ export const IPAM_LINK = 'bowline-ipam'
 /** Sorts after `02-istio-cni.conflist`, which copies the file behind it. A `.conf` would be renamed by a mesh. */
 export const CONFLIST = '10-bowline.conflist'
 
-const LOCK_TIMEOUT_MS = 15_000
+/** Longer than a call of the plugin may wait: on a busy disk each installation flushes 2.5 MB for a second. */
+const LOCK_TIMEOUT_MS = 60_000
 
 export const CONF_DIR_OPTION: Readonly<Record<string, Option>> = {
   'conf-dir': {

@@ -147,9 +147,9 @@ describe('install', () => {
 
   it('by many at once leaves one of them, whole', async () => {
     const outcomes = await Promise.all(
-      Array.from({ length: 20 }, (_, i) => install(versions[i % 2] as string)),
+      Array.from({ length: 10 }, (_, i) => install(versions[i % 2] as string)),
     )
-    expect(outcomes.map(({ exitCode }) => exitCode)).toEqual(outcomes.map(() => 0))
+    expect(outcomes.flatMap(({ json }) => json['error'] ?? [])).toEqual([])
     expect(versions.filter(installed)).toHaveLength(1)
     expect(readConflistFile()).toEqual(SHIPPED)
     expect(filesIn(binDir)).toEqual(['bowline', 'bowline-ipam'])
