@@ -40,8 +40,10 @@ export type Cluster = {
 /** Starts a cluster with one node for each containerd that is named. Once a test file: a file has one network. */
 export async function startCluster(containerds: readonly (keyof typeof CONTAINERDS)[]): Promise<Cluster> {
   enterPrivateNamespaces()
+  // The bridge has a MAC of its own: one that it took from a port would change with the nodes that boot.
   run(`mkdir -p ${HOME}; mount -t tmpfs tmpfs ${HOME}
-    ip link add nodes type bridge; ip address add ${CONTROL_PLANE}/24 dev nodes; ip link set nodes up
+    ip link add nodes address 02:00:00:00:00:ff type bridge
+    ip address add ${CONTROL_PLANE}/24 dev nodes; ip link set nodes up
     ip address add ${API_SERVICE}/32 dev lo; echo 1 >/proc/sys/net/ipv4/ip_forward`)
   const names = containerds.map((_, index) => `node${index + 1}`)
   const [controlPlane, , ...nodes] = await Promise.all([

@@ -128,11 +128,14 @@ async function boot(machine: Machine): Promise<void> {
   connect(machine)
 }
 
-/** The test is the network between the nodes: a bridge, whose address is the way out of each node. */
+/**
+ * The test is the network between the nodes: a bridge, whose address is the way out of each node. A node keeps its MAC
+ * when it boots again, as a machine does: otherwise others would send to the old one for some seconds.
+ */
 function connect(machine: Machine): void {
   const { number, address } = machine
   const pid = pidOf(machine)
-  run(`ip link add node${number} type veth peer name up0 netns ${pid}
+  run(`ip link add node${number} type veth peer name up0 address 02:00:00:00:00:0${number} netns ${pid}
     ip link set node${number} master nodes up
     nsenter --net --target ${pid} sh -ec '
       ip address add ${address}/24 dev up0; ip link set up0 up; ip route add default via ${CONTROL_PLANE}'`)
