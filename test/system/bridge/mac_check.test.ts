@@ -1,19 +1,9 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type PluginOutput, runPlugin } from '../../support/node/plugin.ts'
+import { afterEach, describe, expect, it } from 'vitest'
+import type { PluginOutput } from '../../support/node/plugin.ts'
+import { callFor, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
 import { type Listener, listenForFrames, sendFrame } from '../../support/node/raw_frames.ts'
-import {
-  clearNode,
-  createNetns,
-  enterSandbox,
-  filesBelow,
-  link,
-  type Netns,
-  NOTHING,
-  ping,
-  removeNetns,
-  residue,
-} from '../../support/node/sandbox.ts'
+import { link, type Netns, NOTHING, ping, removeNetns, residue } from '../../support/node/sandbox.ts'
 
 /*
  * The key macspoofchk: a pod that sends with another hardware address than its own reaches nobody. What a pod sends is
@@ -37,22 +27,13 @@ const CONFIG = {
 const GATEWAYS = ['10.1.0.1', 'fd00:1::1']
 const OTHERS = ['10.1.0.3', 'fd00:1::3']
 
-let podA: Netns
-let podB: Netns
-
-beforeAll(enterSandbox)
-
-beforeEach(async () => {
-  await clearNode()
-  podA = createNetns('pod-a')
-  podB = createNetns('pod-b')
-})
+const [podA, podB] = usePods('pod-a', 'pod-b')
 
 afterEach(async () => {
-  await call('DEL', podA)
-  await call('DEL', podB)
-  removeNetns('pod-a')
-  removeNetns('pod-b')
+  for (const pod of [podA, podB]) {
+    await call('DEL', pod)
+    removeNetns(pod.name)
+  }
   expect(await residue()).toEqual({ ...NOTHING, links: ['br0'] })
 })
 
@@ -138,38 +119,24 @@ describe('the check', () => {
     expect(listing).toBe(TABLE.replaceAll('HOST', host).replaceAll('CHAIN', chain))
   })
 
-  it('goes with its pod, and the table with the last one', async () => {
+  it.each([
+    ['', 'true'],
+    [', whose namespace is gone', 'ip netns del pod-a'],
+    [', whose record is lost', 'rm /var/lib/cni/bowline/guarded/????????????????????????????????'],
+    [', whose element is gone', 'nft flush map bridge bowline macspoofchk'],
+    [', whose table is gone', 'nft delete table bridge bowline'],
+  ])('goes with the last pod%s', async (_, damage) => {
+    await call('ADD', podA, { runtimeConfig: { mac: REQUESTED } })
+    run(damage)
+    expect(await call('DEL', podA)).toMatchObject({ exitCode: 0 })
+    expect((await residue()).nftTables).toEqual([])
+  })
+
+  it('goes with its pod, and stays for the others', async () => {
     await addBoth()
     await call('DEL', podA)
-    expect(run('nft list map bridge bowline macspoofchk')).not.toContain('pod-a')
-    expect(run('nft list map bridge bowline macspoofchk')).toContain('pod-b')
-    await call('DEL', podB)
-    expect((await residue()).nftTables).toEqual([])
-  })
-
-  it('goes though the namespace is gone', async () => {
-    await call('ADD', podA)
-    removeNetns('pod-a')
-    expect(await call('DEL', { ...podA, path: '' })).toMatchObject({ exitCode: 0 })
-    expect((await residue()).nftTables).toEqual([])
-  })
-
-  it('goes though its record is lost', async () => {
-    await call('ADD', podA, { runtimeConfig: { mac: REQUESTED } })
-    for (const file of filesBelow('/var/lib/cni/bowline/guarded'))
-      run(`rm /var/lib/cni/bowline/guarded/${file}`)
-    expect(await call('DEL', podA)).toMatchObject({ exitCode: 0 })
-    expect((await residue()).nftTables).toEqual([])
-  })
-
-  it.each([
-    ['element', 'nft flush map bridge bowline macspoofchk'],
-    ['table', 'nft delete table bridge bowline'],
-  ])('that has lost its %s is no hindrance to a removal', async (_, takeAway) => {
-    await call('ADD', podA)
-    run(takeAway)
-    expect(await call('DEL', podA)).toMatchObject({ exitCode: 0 })
-    expect((await residue()).nftTables).toEqual([])
+    const map = run('nft list map bridge bowline macspoofchk')
+    expect([map.includes('pod-a'), map.includes('pod-b')]).toEqual([false, true])
   })
 
   it('goes with GC of a pod that is not valid any more', async () => {
@@ -188,7 +155,7 @@ async function addBoth(): Promise<PluginOutput> {
 }
 
 function call(command: 'ADD' | 'DEL' | 'GC', netns: Netns, more: object = {}) {
-  return runPlugin({ command, config: { ...CONFIG, ...more }, containerId: netns.name, netns: netns.path })
+  return callFor(netns, command, { ...CONFIG, ...more })
 }
 
 function podInterface({ interfaces = [] }: PluginOutput): { readonly mac?: string } {

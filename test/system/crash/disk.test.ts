@@ -1,16 +1,9 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { L3 } from '../../fakes/node.ts'
-import { type PluginAnswer, type PluginCall, runPlugin } from '../../support/node/plugin.ts'
+import type { PluginAnswer, PluginCall } from '../../support/node/plugin.ts'
+import { callFor, expectSuccess, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
-import {
-  clearNode,
-  createNetns,
-  enterSandbox,
-  type Netns,
-  NOTHING,
-  type Residue,
-  residue,
-} from '../../support/node/sandbox.ts'
+import { NOTHING, type Residue, residue } from '../../support/node/sandbox.ts'
 
 /*
  * Small real file systems that are really full, or read-only. An ADD says so and leaves nothing. A DEL releases all that it
@@ -35,18 +28,10 @@ const FAULTS = [
 
 const CASES = PLACES.flatMap((place) => FAULTS.map((fault) => ({ place, ...fault })))
 
-let old: Netns
-let young: Netns
-
-beforeAll(() => {
-  enterSandbox()
-  old = createNetns('old')
-  young = createNetns('young')
-})
+const [old, young] = usePods('old', 'young')
 
 describe.each(CASES)('$place is $fault', ({ place, errno, inflict }) => {
-  beforeEach(async () => {
-    await clearNode()
+  beforeEach(() => {
     run(`mkdir -p ${place}; mount -t tmpfs -o size=64k,nr_inodes=64 tmpfs ${place}`)
   })
 
@@ -121,11 +106,6 @@ async function left(): Promise<Residue> {
   return { ...all, records: all.records.filter((path) => !path.includes('/filler')) }
 }
 
-function call(command: PluginCall['command'], pod?: Netns, more: object = {}): Promise<PluginAnswer> {
-  const config = { ...L3, ...more }
-  return runPlugin({ command, config, ...(pod && { containerId: pod.name, netns: pod.path }) })
-}
-
-function expectSuccess({ exitCode, stdout }: PluginAnswer): void {
-  expect(exitCode, stdout).toBe(0)
+function call(command: PluginCall['command'], pod = old, more: object = {}): Promise<PluginAnswer> {
+  return callFor(pod, command, { ...L3, ...more })
 }

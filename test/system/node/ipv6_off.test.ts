@@ -1,16 +1,7 @@
-import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type PluginCall, runPlugin } from '../../support/node/plugin.ts'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { callFor, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
-import {
-  clearNode,
-  createNetns,
-  enterSandbox,
-  type Netns,
-  NOTHING,
-  ping,
-  removeNetns,
-  residue,
-} from '../../support/node/sandbox.ts'
+import { clearNode, type Netns, NOTHING, ping, residue } from '../../support/node/sandbox.ts'
 import { NO_IPV6_SYSCTLS, READ_ONLY_SYSCTLS } from '../../support/node/sysctl_mounts.ts'
 
 /* Nodes and pods on which IPv6 is switched off, for new links or for all, and pods that get an address of it. */
@@ -32,26 +23,14 @@ const CONFIGS: [string, object][] = [
   ['l2, IPv6 only', { ...L2, ...ONLY_SIX }],
 ]
 
-let podA: Netns
-let podB: Netns
-
-beforeAll(enterSandbox)
-beforeEach(async () => {
-  for (const name of run('ip netns list | cut -d" " -f1').split('\n').filter(Boolean)) removeNetns(name)
-  await clearNode()
-  for (const key of ['all/disable_ipv6', 'default/disable_ipv6', 'all/forwarding']) {
+const [podA, podB] = usePods('pod-a', 'pod-b')
+beforeEach(() => {
+  for (const key of ['all/disable_ipv6', 'default/disable_ipv6', 'all/forwarding'])
     run(`echo 0 >/proc/sys/net/ipv6/conf/${key}`)
-  }
-  podA = createNetns('pod-a')
-  podB = createNetns('pod-b')
 })
 
-function call(command: PluginCall['command'], pod: Netns, config: object, more: Partial<PluginCall> = {}) {
-  return runPlugin({ command, config, containerId: pod.name, netns: pod.path, ...more })
-}
-
 async function added(pod: Netns, config: object): Promise<object> {
-  const { exitCode, stdout, output } = await call('ADD', pod, config)
+  const { exitCode, stdout, output } = await callFor(pod, 'ADD', config)
   expect(exitCode, stdout).toBe(0)
   return { ...config, prevResult: output }
 }
@@ -68,7 +47,7 @@ describe.each(CONFIGS)('a pod of mode %s', (_, config) => {
     await added(podB, config)
     expect(await ping('fd00:1::1', { from: podA })).toMatchObject({ answered: 1 })
     expect(await ping('fd00:1::3', { from: podA })).toMatchObject({ answered: 1 })
-    expect(await call('CHECK', podA, first)).toMatchObject({ exitCode: 0, stdout: '' })
+    expect(await callFor(podA, 'CHECK', first)).toMatchObject({ exitCode: 0, stdout: '' })
     // Only where we need it.
     expect(run('cat /proc/sys/net/ipv6/conf/default/disable_ipv6')).toBe('1')
   })
@@ -83,13 +62,13 @@ describe.each(CONFIGS)('a pod of mode %s', (_, config) => {
     expect(await ping('::1', { from: podA })).toMatchObject({ answered: 1 })
     expect(await ping('fd00:1::1', { from: podA })).toMatchObject({ answered: 1 })
     inPod('echo 1 >/proc/sys/net/ipv6/conf/lo/disable_ipv6')
-    const check = await call('CHECK', podA, config1)
+    const check = await callFor(podA, 'CHECK', config1)
     expect(check.output).toMatchObject({
       code: 102,
       msg: expect.stringContaining('IPv6 is switched off on lo in the pod'),
     })
     run(/\[run: ([^\]]*)\]/.exec(check.output.details ?? '')?.[1] ?? 'false')
-    expect(await call('CHECK', podA, config1)).toMatchObject({ exitCode: 0, stdout: '' })
+    expect(await callFor(podA, 'CHECK', config1)).toMatchObject({ exitCode: 0, stdout: '' })
     expect(await ping('::1', { from: podA })).toMatchObject({ answered: 1 })
   })
 
@@ -98,10 +77,10 @@ describe.each(CONFIGS)('a pod of mode %s', (_, config) => {
       msg: expect.stringMatching(/has no IPv6/),
       details: expect.stringMatching(/ipv6\.disable=1/),
     }
-    const answer = await call('ADD', podA, config, { inside: NO_IPV6_SYSCTLS })
+    const answer = await callFor(podA, 'ADD', config, { inside: NO_IPV6_SYSCTLS })
     expect(answer.output).toMatchObject({ code: 7, ...wanted })
     expect(await residue()).toMatchObject({ ...NOTHING, nftTables: [] })
-    const status = await call('STATUS', podA, config, { inside: NO_IPV6_SYSCTLS })
+    const status = await callFor(podA, 'STATUS', config, { inside: NO_IPV6_SYSCTLS })
     expect(status.output).toMatchObject({ code: 50, ...wanted })
   })
 
@@ -109,10 +88,10 @@ describe.each(CONFIGS)('a pod of mode %s', (_, config) => {
     run(`for one in 4/ip_forward 6/conf/all/forwarding 6/conf/default/disable_ipv6; do
       echo 1 >/proc/sys/net/ipv$one; done`)
     const details = expect.stringContaining('run on the node: sysctl -w net.ipv6.conf.default.disable_ipv6=0')
-    const answer = await call('ADD', podA, config, { inside: READ_ONLY_SYSCTLS })
+    const answer = await callFor(podA, 'ADD', config, { inside: READ_ONLY_SYSCTLS })
     expect(answer.output).toMatchObject({ code: 5, details })
     expect(await residue()).toEqual(NOTHING)
-    const status = await call('STATUS', podA, config, { inside: READ_ONLY_SYSCTLS })
+    const status = await callFor(podA, 'STATUS', config, { inside: READ_ONLY_SYSCTLS })
     expect(status.output).toMatchObject({ code: 50, details })
   })
 })
@@ -121,9 +100,9 @@ it('a bridge that is made by the commands of CHECK has IPv6, where new links hav
   run('echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6')
   const config = await added(podA, L2)
   run('ip link del br0')
-  const { output } = await call('CHECK', podA, config)
+  const { output } = await callFor(podA, 'CHECK', config)
   for (const [, command = ''] of (output.details ?? '').matchAll(/\[run: ([^\]]*)\]/g)) run(command)
-  expect(await call('CHECK', podA, config)).toMatchObject({ exitCode: 0, stdout: '' })
+  expect(await callFor(podA, 'CHECK', config)).toMatchObject({ exitCode: 0, stdout: '' })
   expect(await ping('fd00:1::1', { from: podA })).toMatchObject({ answered: 1 })
 })
 
@@ -133,12 +112,12 @@ it.each([
 ])('a pod without IPv6 comes and goes where the kernel has none (%s)', async (_, config) => {
   const inside = NO_IPV6_SYSCTLS
   const four = { ...config, ...ONLY_FOUR }
-  const { exitCode, output } = await call('ADD', podA, four, { inside })
+  const { exitCode, output } = await callFor(podA, 'ADD', four, { inside })
   expect(exitCode).toBe(0)
   const withResult = { ...four, prevResult: output }
-  expect(await call('CHECK', podA, withResult, { inside })).toMatchObject({ exitCode: 0, stdout: '' })
-  expect(await call('STATUS', podA, four, { inside })).toMatchObject({ exitCode: 0, stdout: '' })
-  expect(await call('DEL', podA, withResult, { inside })).toMatchObject({ exitCode: 0, stdout: '' })
+  expect(await callFor(podA, 'CHECK', withResult, { inside })).toMatchObject({ exitCode: 0, stdout: '' })
+  expect(await callFor(podA, 'STATUS', four, { inside })).toMatchObject({ exitCode: 0, stdout: '' })
+  expect(await callFor(podA, 'DEL', withResult, { inside })).toMatchObject({ exitCode: 0, stdout: '' })
 })
 
 it('a pod without IPv6 leaves it off, on the node and in itself', async () => {
@@ -158,7 +137,7 @@ it('a pod without IPv6 leaves it off, on the node and in itself', async () => {
 it('the bridge of somebody else has IPv6 off again when ADD fails', async () => {
   run('ip link add br0 type bridge; ip link set br0 up; echo 1 >/proc/sys/net/ipv6/conf/br0/disable_ipv6')
   const routes = [{ dst: '198.51.100.0/24', scope: 255 }]
-  expect(await call('ADD', podA, { ...L2, ipam: { ...L2.ipam, routes } })).toMatchObject({ exitCode: 1 })
+  expect(await callFor(podA, 'ADD', { ...L2, ipam: { ...L2.ipam, routes } })).toMatchObject({ exitCode: 1 })
   expect(run('cat /proc/sys/net/ipv6/conf/br0/disable_ipv6; ip -6 address show dev br0')).toBe('1')
 })
 
@@ -174,14 +153,14 @@ describe('where nothing below /proc/sys can be written', () => {
   ])('pods come, are right and go on a node that forwards (%s)', async (_, config) => {
     const inside = READ_ONLY_SYSCTLS
     for (const pod of [podA, podB]) {
-      const { exitCode, stdout, output } = await call('ADD', pod, config, { inside })
+      const { exitCode, stdout, output } = await callFor(pod, 'ADD', config, { inside })
       expect(exitCode, stdout).toBe(0)
       const withResult = { ...config, prevResult: output }
-      expect(await call('CHECK', pod, withResult, { inside })).toMatchObject({ exitCode: 0, stdout: '' })
+      expect(await callFor(pod, 'CHECK', withResult, { inside })).toMatchObject({ exitCode: 0, stdout: '' })
     }
-    expect(await call('STATUS', podA, config, { inside })).toMatchObject({ exitCode: 0, stdout: '' })
+    expect(await callFor(podA, 'STATUS', config, { inside })).toMatchObject({ exitCode: 0, stdout: '' })
     for (const pod of [podA, podB])
-      expect(await call('DEL', pod, config, { inside })).toMatchObject({ exitCode: 0 })
+      expect(await callFor(pod, 'DEL', config, { inside })).toMatchObject({ exitCode: 0 })
     expect((await residue()).leases).toEqual([])
   })
 
@@ -206,14 +185,14 @@ describe('where nothing below /proc/sys can be written', () => {
       { ...L2, ...more },
     ]) {
       const details = expect.stringMatching(new RegExp(`sysctl -w ${setting}`))
-      const add = await call('ADD', podA, config, { inside: READ_ONLY_SYSCTLS })
+      const add = await callFor(podA, 'ADD', config, { inside: READ_ONLY_SYSCTLS })
       expect(add.output).toMatchObject({ code: 5, details })
       expect(add.stdout).not.toMatch(/conf.(veth|br0)/)
-      const status = await call('STATUS', podA, config, { inside: READ_ONLY_SYSCTLS })
+      const status = await callFor(podA, 'STATUS', config, { inside: READ_ONLY_SYSCTLS })
       expect(status.output).toMatchObject({ code: 50, details })
       run(`sysctl -qw ${setting}`)
-      expect(await call('ADD', podA, config, { inside: READ_ONLY_SYSCTLS })).toMatchObject({ exitCode: 0 })
-      await call('DEL', podA, config)
+      expect(await callFor(podA, 'ADD', config, { inside: READ_ONLY_SYSCTLS })).toMatchObject({ exitCode: 0 })
+      await callFor(podA, 'DEL', config)
       await clearNode()
       run(`echo 1 >/proc/sys/net/ipv6/conf/default/accept_ra; ${command}`)
     }
@@ -222,7 +201,7 @@ describe('where nothing below /proc/sys can be written', () => {
   it('IPv6 that is off in the pod is named with the command for the pod', async () => {
     inPod('for one in lo default; do echo 1 >/proc/sys/net/ipv6/conf/$one/disable_ipv6; done')
     for (const config of [L3, L2]) {
-      const { output } = await call('ADD', podA, config, { inside: READ_ONLY_SYSCTLS })
+      const { output } = await callFor(podA, 'ADD', config, { inside: READ_ONLY_SYSCTLS })
       expect(output).toMatchObject({
         code: 5,
         details: expect.stringContaining(

@@ -1,8 +1,9 @@
-import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import { type PluginCall, runPlugin } from '../../support/node/plugin.ts'
+import { callFor, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
 import { sendRouterAdvertisement } from '../../support/node/raw_frames.ts'
-import { clearNode, createNetns, enterSandbox, type Netns, removeNetns } from '../../support/node/sandbox.ts'
+import { createNetns, removeNetns } from '../../support/node/sandbox.ts'
 import { READ_ONLY_SYSCTLS } from '../../support/node/sysctl_mounts.ts'
 
 /*
@@ -27,15 +28,11 @@ const V6 = { ipam: { type: 'bowline-ipam', ranges: [[{ subnet: 'fd00:1::/64' }]]
 /** The kernel knows no such scope: configuring the pod fails. */
 const FAILING = { ...L3.ipam, routes: [{ dst: '198.51.100.0/24', scope: 255 }] }
 
-let pod: Netns
-
-beforeAll(enterSandbox)
-beforeEach(async () => {
-  await clearNode()
-  for (const name of run('ip netns list | cut -d" " -f1').split('\n').filter(Boolean)) removeNetns(name)
+const [pod] = usePods('pod')
+beforeEach(() => {
   run(`for name in br0 up0 up1 up.0; do ip link del $name 2>/dev/null || true; done
     echo 0 >/proc/sys/net/ipv4/ip_forward; echo 0 >/proc/sys/net/ipv6/conf/all/forwarding`)
-  pod = createNetns('pod')
+  for (const name of ['of-up0', 'of-up1']) removeNetns(name)
 })
 
 /** Links the node to a network whose router sends advertisements, and waits until the node has heard one. */
@@ -55,21 +52,11 @@ async function addUplink(name: string, what: 'router' | 'prefix' = 'router', car
 /** Everything that the node has by advertisements on this link, without the times that run. */
 function advertisedOn(name: string): string {
   return run(`ip -6 route show dev ${name} proto ra | sed 's/ expires.*//'
-    ip -6 address show dev ${name} scope global | grep -o 'inet6.*mngtmpaddr' || true`)
+    ip -6 address show dev ${name} scope global | grep -o 'inet6.*mngtmpaddr' | sed 's/ tentative//' || true`)
 }
 
-function add(config: object, more: Partial<PluginCall> = {}) {
-  return runPlugin({ command: 'ADD', config, containerId: 'pod', netns: pod.path, ...more })
-}
-
-function check(config: object, prevResult: object) {
-  return runPlugin({
-    command: 'CHECK',
-    config: { ...config, prevResult },
-    containerId: 'pod',
-    netns: pod.path,
-  })
-}
+const add = (config: object, more: Partial<PluginCall> = {}) => callFor(pod, 'ADD', config, more)
+const check = (config: object, prevResult: object) => callFor(pod, 'CHECK', { ...config, prevResult })
 
 const acceptRa = (name: string) => run(`cat /proc/sys/net/ipv6/conf/${name}/accept_ra`)
 const settings = () =>

@@ -211,71 +211,53 @@ describe.each(MODES)('in mode $mode', ({ config: ofMode }) => {
   describe('the interface is found and goes', () => {
     const RENAMED = 'ip link set $HOST name lan7'
     const POD_RENAMED = 'ip -n a link set eth0 name lan0'
-    const LOST = LOSE_RECORD
-    const cases = [
-      ['the host end was renamed', RENAMED],
-      ['the pod end was renamed', POD_RENAMED],
-      ['both ends were renamed', `${RENAMED}; ${POD_RENAMED}`],
-      ['the host end was renamed, and has another alias', `${RENAMED}; ip link set lan7 alias mine`],
-      ['the host end has another alias', 'ip link set $HOST alias mine'],
-      [
-        'the host end was renamed, and has another MAC',
-        `${RENAMED}; ip link set lan7 address 02:00:00:00:00:07`,
-      ],
-      ['the host end has another MAC', 'ip link set $HOST address 02:00:00:00:00:07'],
-      ['the host end has another MAC and alias', 'ip link set $HOST address 02:00:00:00:00:07 alias mine'],
-      [
-        'the host end was renamed, and has another MAC and alias',
-        `${RENAMED}; ip link set lan7 address 02:00:00:00:00:07 alias mine`,
-      ],
-      [
-        'the host end was renamed, and both ends have other MACs and aliases',
-        `${RENAMED}; ip link set lan7 address 02:00:00:00:00:07 alias mine; ip -n a link set eth0 address 02:00:00:00:00:08 alias mine`,
-      ],
-      ['the host end was moved to another namespace', 'ip link set $HOST netns other'],
-      ['the host end was moved, and the pod end renamed', `ip link set $HOST netns other; ${POD_RENAMED}`],
-      [
-        'the host end was moved, and the pod end has another MAC',
-        'ip link set $HOST netns other; ip -n a link set eth0 address 02:00:00:00:00:08',
-      ],
-      ['the host end was moved under another name', 'ip link set $HOST netns other name lan7'],
-      ['the host end has alternative names', `ip link property add dev $HOST altname lan8; ${RENAMED}`],
-      [
-        'its name is the alternative name of a link',
-        `${RENAMED}; ip link add x0 type veth peer name x1; ip link property add dev x0 altname $HOST`,
-      ],
-    ] as const
+    const MOVED = 'ip link set $HOST netns other'
+    const [MAC_7, MAC_8] = ['address 02:00:00:00:00:07', 'address 02:00:00:00:00:08']
+    const DAMAGES = {
+      'the host end was renamed': RENAMED,
+      'the pod end was renamed': POD_RENAMED,
+      'both ends were renamed': `${RENAMED}; ${POD_RENAMED}`,
+      'the host end was renamed, and has another alias': `${RENAMED}; ip link set lan7 alias mine`,
+      'the host end has another alias': 'ip link set $HOST alias mine',
+      'the host end was renamed, and has another MAC': `${RENAMED}; ip link set lan7 ${MAC_7}`,
+      'the host end has another MAC': `ip link set $HOST ${MAC_7}`,
+      'the host end has another MAC and alias': `ip link set $HOST ${MAC_7} alias mine`,
+      'the host end was renamed, and has another MAC and alias': `${RENAMED}; ip link set lan7 ${MAC_7} alias mine`,
+      'the host end was renamed, and both ends have other MACs and aliases': `${RENAMED}
+        ip link set lan7 ${MAC_7} alias mine; ip -n a link set eth0 ${MAC_8} alias mine`,
+      'the host end was moved to another namespace': MOVED,
+      'the host end was moved, and the pod end renamed': `${MOVED}; ${POD_RENAMED}`,
+      'the host end was moved, and the pod end has another MAC': `${MOVED}; ip -n a link set eth0 ${MAC_8}`,
+      'the host end was moved under another name': `${MOVED} name lan7`,
+      'the host end has alternative names': `ip link property add dev $HOST altname lan8; ${RENAMED}`,
+      'its name is the alternative name of a link': `${RENAMED}; ip link add x0 type veth peer name x1
+        ip link property add dev x0 altname $HOST`,
+      'the record is lost, and the host end renamed': `${LOSE_RECORD}; ${RENAMED}`,
+    }
+    const DAMAGES_WITH_A_PATH = {
+      'the record is lost': LOSE_RECORD,
+      'the record is lost, and both ends are renamed': `${LOSE_RECORD}; ${RENAMED}; ${POD_RENAMED}`,
+      'the record is lost, and the host end was moved': `${LOSE_RECORD}; ${MOVED}`,
+    }
+    const REMOVALS: Record<string, () => Promise<PluginAnswer>> = {
+      DEL: () => call('DEL', 'aaaa', a.path),
+      'DEL without a path': () => call('DEL', 'aaaa'),
+      GC: () => call('GC', '', undefined, { 'cni.dev/valid-attachments': [] }),
+    }
 
     it.each([
-      ...cases,
-      ['the record is lost', LOST],
-      ['the record is lost, and the host end renamed', `${LOST}; ${RENAMED}`],
-      ['the record is lost, and both ends are renamed', `${LOST}; ${RENAMED}; ${POD_RENAMED}`],
-      ['the record is lost, and the host end was moved', `${LOST}; ip link set $HOST netns other`],
-    ] as const)('by DEL when %s', async (_, inflict) => {
+      ...Object.entries({ ...DAMAGES, ...DAMAGES_WITH_A_PATH }).map((damage) => ['DEL', ...damage] as const),
+      ...Object.entries(DAMAGES).map(
+        (damage, i) => [i % 2 ? 'GC' : 'DEL without a path', ...damage] as const,
+      ),
+    ])('by %s, which is repeated, when %s', async (by, _, inflict) => {
       const { host } = await add('aaaa', a)
       run(inflict.replaceAll('$HOST', host))
-      for (const _time of [1, 2]) expectSuccess(await call('DEL', 'aaaa', a.path))
+      for (const _time of [1, 2]) expectSuccess((await REMOVALS[by]?.()) ?? expect.fail(by))
       expect(linksIn(a)).toEqual(NO_LINKS)
       run('ip link del x0 2>/dev/null || true')
       expect(await leftOver()).toEqual(NOTHING)
     })
-
-    it.each([...cases, ['the record is lost, and the host end renamed', `${LOST}; ${RENAMED}`]] as const)(
-      'by a DEL without a path, or a GC, when %s',
-      async (what, inflict) => {
-        const { host } = await add('aaaa', a)
-        run(inflict.replaceAll('$HOST', host))
-        expectSuccess(
-          await (what.length % 2 === 0
-            ? call('DEL', 'aaaa')
-            : call('GC', '', undefined, { 'cni.dev/valid-attachments': [] })),
-        )
-        expect(linksIn(a)).toEqual(NO_LINKS)
-        run('ip link del x0 2>/dev/null || true')
-        expect(await leftOver()).toEqual(NOTHING)
-      },
-    )
   })
 
   it('a pod whose host end was renamed stays when GC has it in its list', async () => {
