@@ -5,8 +5,8 @@ import { soundRecords } from '../attachment/store.ts'
 import { contains, type Family, formatAddress, parseCidr } from '../core/address.ts'
 import type { Files } from '../core/files.ts'
 import type { Link } from '../kernel/kernel.ts'
-import { listMacChecks } from '../pod/mac_check.ts'
-import { listMasquerade } from '../pod/masquerade.ts'
+import { listMacChecks } from '../pod/features/mac_check.ts'
+import { listMasquerade } from '../pod/features/masquerade/subnets.ts'
 import type { CommandContext } from './command.ts'
 
 /** An attachment as it is written, and what there is of it. */

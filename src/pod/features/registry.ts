@@ -3,7 +3,7 @@ import type { NodePorts, PodFeature } from './feature.ts'
 import { forwarding } from './forwarding.ts'
 import { hostRoutes } from './host_routes.ts'
 import { macCheck } from './mac_check.ts'
-import { masquerading } from './masquerading.ts'
+import { masquerade } from './masquerade/masquerade.ts'
 import { txQueueLength } from './tx_queue_length.ts'
 import { vlans } from './vlans.ts'
 
@@ -12,7 +12,7 @@ import { vlans } from './vlans.ts'
  * before anything is made, and at no time can a pod send unchecked.
  */
 export function podFeatures(node: NodePorts): PodFeature[] {
-  return [forwarding, hostRoutes, macCheck, vlans, duplicateDetection, txQueueLength, masquerading].map(
+  return [forwarding, hostRoutes, macCheck, vlans, duplicateDetection, txQueueLength, masquerade].map(
     (create) => create(node),
   )
 }

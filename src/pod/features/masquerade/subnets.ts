@@ -1,13 +1,13 @@
-import { type Cidr, contains, type Family, formatCidr, networkOf, sameCidr } from '../core/address.ts'
-import { ignoreErrnos } from '../core/errors.ts'
-import { distinct } from '../core/text.ts'
-import type { Kernel } from '../kernel/kernel.ts'
-import { ipPrefix } from '../kernel/nftables/datatypes.ts'
-import { vmap } from '../kernel/nftables/expressions/lookup.ts'
-import { masquerade } from '../kernel/nftables/expressions/masquerade.ts'
-import { within } from '../kernel/nftables/expressions/match.ts'
-import { daddr, saddr } from '../kernel/nftables/expressions/payload.ts'
-import { back } from '../kernel/nftables/expressions/verdicts.ts'
+import { type Cidr, contains, type Family, formatCidr, networkOf, sameCidr } from '../../../core/address.ts'
+import { ignoreErrnos } from '../../../core/errors.ts'
+import { distinct } from '../../../core/text.ts'
+import type { Kernel } from '../../../kernel/kernel.ts'
+import { ipPrefix } from '../../../kernel/nftables/datatypes.ts'
+import { vmap } from '../../../kernel/nftables/expressions/lookup.ts'
+import { masquerade } from '../../../kernel/nftables/expressions/masquerade.ts'
+import { within } from '../../../kernel/nftables/expressions/match.ts'
+import { daddr, saddr } from '../../../kernel/nftables/expressions/payload.ts'
+import { back } from '../../../kernel/nftables/expressions/verdicts.ts'
 import {
   type NftChain,
   type NftCommand,
@@ -16,10 +16,10 @@ import {
   type NftTable,
   removeChain,
   removeElements,
-} from '../kernel/nftables/objects.ts'
-import { type NftVerdict, verdict } from '../kernel/nftables/verdict.ts'
-import type { Desired } from '../state/desired.ts'
-import { createNft } from '../state/nft.ts'
+} from '../../../kernel/nftables/objects.ts'
+import { type NftVerdict, verdict } from '../../../kernel/nftables/verdict.ts'
+import type { Desired } from '../../../state/desired.ts'
+import { createNft } from '../../../state/nft.ts'
 
 /*
  * Masquerading is written once a subnet, however many pods are in it:

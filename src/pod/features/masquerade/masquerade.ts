@@ -1,14 +1,17 @@
-import type { Locks } from '../../attachment/locks.ts'
-import type { AttachmentRecord } from '../../attachment/record.ts'
-import type { AttachmentStore } from '../../attachment/store.ts'
-import type { NetworkConfig } from '../../cni/config.ts'
-import { type Cidr, contains, formatCidr, networkOf, parseCidr, sameCidr } from '../../core/address.ts'
-import { withAction } from '../../core/errors.ts'
-import { type AttachmentId, isSameAttachment } from '../../core/names.ts'
-import type { UndoStack } from '../../core/undo.ts'
-import type { Kernel } from '../../kernel/kernel.ts'
-import type { Desired } from '../../state/desired.ts'
-import { listFormer, removalOfFormer, removeFormerMaps } from '../former_masquerade.ts'
+import type { Locks } from '../../../attachment/locks.ts'
+import type { AttachmentRecord } from '../../../attachment/record.ts'
+import type { AttachmentStore } from '../../../attachment/store.ts'
+import type { NetworkConfig } from '../../../cni/config.ts'
+import { type Cidr, contains, formatCidr, networkOf, parseCidr, sameCidr } from '../../../core/address.ts'
+import { withAction } from '../../../core/errors.ts'
+import { type AttachmentId, isSameAttachment } from '../../../core/names.ts'
+import type { UndoStack } from '../../../core/undo.ts'
+import type { Kernel } from '../../../kernel/kernel.ts'
+import type { Desired } from '../../../state/desired.ts'
+import type { PodSpec } from '../../spec.ts'
+import type { NodePorts, PodFeature } from '../feature.ts'
+import { assertNftables } from '../nftables.ts'
+import { listFormer, removalOfFormer, removeFormerMaps } from './former.ts'
 import {
   hasMasquerade,
   holdsMasquerade,
@@ -19,10 +22,7 @@ import {
   masqueradeObjects,
   removeUnusedMasquerade,
   replaceMasquerade,
-} from '../masquerade.ts'
-import type { PodSpec } from '../spec.ts'
-import type { NodePorts, PodFeature } from './feature.ts'
-import { assertNftables } from './nftables.ts'
+} from './subnets.ts'
 
 /*
  * A subnet is masqueraded as long as a record of this boot names it. Changes hold a lock; to ask needs none:
@@ -34,7 +34,7 @@ import { assertNftables } from './nftables.ts'
  */
 
 /** Hides pods behind the node's address when they speak to anything outside their subnet. */
-export function masquerading(node: NodePorts): PodFeature {
+export function masquerade(node: NodePorts): PodFeature {
   return new Masquerading(node)
 }
 

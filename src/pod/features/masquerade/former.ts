@@ -1,7 +1,7 @@
-import type { Address, Family } from '../core/address.ts'
-import { ignoreErrnos } from '../core/errors.ts'
-import type { Kernel } from '../kernel/kernel.ts'
-import { ipAddress } from '../kernel/nftables/datatypes.ts'
+import type { Address, Family } from '../../../core/address.ts'
+import { ignoreErrnos } from '../../../core/errors.ts'
+import type { Kernel } from '../../../kernel/kernel.ts'
+import { ipAddress } from '../../../kernel/nftables/datatypes.ts'
 import {
   type NftCommand,
   type NftElement,
@@ -9,8 +9,8 @@ import {
   type NftTable,
   removeChain,
   removeElements,
-} from '../kernel/nftables/objects.ts'
-import { type NftVerdict, verdict } from '../kernel/nftables/verdict.ts'
+} from '../../../kernel/nftables/objects.ts'
+import { type NftVerdict, verdict } from '../../../kernel/nftables/verdict.ts'
 
 /*
  * Versions before masquerading was once a subnet had an element for each pod, in two maps and a base chain of their own.
