@@ -3,11 +3,13 @@ import { Fault } from '../core/errors.ts'
 import { VERSION } from '../core/version.ts'
 import type { Command, CommandContext } from './command.ts'
 import { completionFor } from './completion.ts'
+import { GC } from './gc.ts'
 import { INSTALL } from './install.ts'
 import { IPAM } from './ipam.ts'
 import { LOGS } from './logs.ts'
 import { allOptions, parseOptions, UsageFault, unknownWord } from './options.ts'
 import { PODS } from './pods.ts'
+import { REPAIR } from './repair.ts'
 import { STATUS } from './status.ts'
 import { UNINSTALL } from './uninstall.ts'
 
@@ -16,6 +18,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   status: STATUS,
   pods: PODS,
   ipam: IPAM,
+  repair: REPAIR,
+  gc: GC,
   logs: LOGS,
   install: INSTALL,
   uninstall: UNINSTALL,

@@ -65,3 +65,21 @@ function width(text: string): number {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the code of a style begins with one
   return [...text.replace(/\x1b\[\d+m/g, '')].length
 }
+/** Tells a person what goes on, on a terminal and only when it takes longer than a second. */
+export function progress({ machine }: Pick<CommandContext, 'machine'>, what: string, total: number) {
+  const begin = machine.now()
+  let shown = begin
+  const isTerminal = total > 1 && machine.isTerminal(2)
+  return {
+    step(done: number): void {
+      if (!isTerminal) return
+      const now = machine.now()
+      if (now - begin < 1000 || now - shown < 100) return
+      shown = now
+      machine.show(`\r${what} ${done}/${total} ${bar(done / total, 20)}`)
+    },
+    end(): void {
+      if (shown > begin) machine.show('\r\x1b[K')
+    },
+  }
+}

@@ -1,0 +1,59 @@
+import { rangeOf } from '../../ipam/range_set.ts'
+import type { AttachmentRecord } from '../attachment/record.ts'
+import type { NetworkConfig } from '../cni/config.ts'
+import { formatAddress, parseAddress, parseCidr } from '../core/address.ts'
+import { parseMac } from '../core/mac.ts'
+import type { Netns } from '../kernel/kernel.ts'
+import { checkPod } from '../pod/check.ts'
+import type { PodIp, PodSpec } from '../pod/spec.ts'
+import type { Difference } from '../state/explain.ts'
+import { decodeRoutes, planSets, poolUseOf } from './addresses.ts'
+import { podSpecOf } from './pod_spec.ts'
+import type { Ports } from './ports.ts'
+
+/** What a record and the present config together say of a pod, or why they say too little. */
+export type Judgement = { readonly spec: PodSpec } | { readonly unknown: string }
+
+/**
+ * Returns the pod that a record and the config of its network describe. CHECK has the result of ADD as well; here what later
+ * plugins have done is not known.
+ */
+export function specOfRecord(record: AttachmentRecord, config: NetworkConfig, ports: Ports): Judgement {
+  const { mode, delegate, chained, podMac, routes } = record
+  if (chained) return { unknown: 'its interface is another plugin’s' }
+  if (mode !== (config.mode ?? 'l2'))
+    return { unknown: `it was made in mode ${mode}, and the config has another` }
+  const ips = delegate ? delegatedIps(record) : ownIps(record, config)
+  if (!Array.isArray(ips)) return ips
+  const requests = { ips: [], ...(podMac && { mac: parseMac(podMac) }) }
+  const wanted = routes ? decodeRoutes(routes) : (config.ipam?.routes ?? [])
+  return { spec: podSpecOf(ports.kernel, record, config, requests, { ips, routes: wanted }) }
+}
+
+/** Returns what of a recorded pod is missing or wrong, in the order of mending. */
+export function driftOf(
+  spec: PodSpec,
+  netns: Netns,
+  path: string,
+  { kernel, features }: Ports,
+): Difference[] {
+  return checkPod(kernel, netns, spec, path, features)
+}
+
+function ownIps({ leases }: AttachmentRecord, config: NetworkConfig): PodIp[] | { unknown: string } {
+  const sets = leases ? planSets(config, poolUseOf({ mode: config.mode ?? 'l2' })) : []
+  const ips: PodIp[] = []
+  for (const address of (leases?.addresses ?? []).map(parseAddress)) {
+    const range = sets.map((set) => rangeOf(set, address)).find(Boolean)
+    if (!range) return { unknown: `its address ${formatAddress(address)} is in no range of the config` }
+    const { subnet, gateway } = range
+    ips.push({ cidr: { address, prefix: subnet.prefix }, ...(gateway && { gateway }) })
+  }
+  return ips
+}
+
+/** Of another plugin's addresses the record keeps those that are masqueraded. */
+function delegatedIps({ delegate, masquerade }: AttachmentRecord): PodIp[] | { unknown: string } {
+  if (!masquerade) return { unknown: `its addresses are ${delegate}’s, and not recorded` }
+  return masquerade.map((cidr) => ({ cidr: parseCidr(cidr) }))
+}
