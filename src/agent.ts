@@ -97,7 +97,7 @@ async function install(program: string, flags: readonly string[], conflist: stri
   const exitCode = await child.exited
   const { error, ...report } = parseReport(text, exitCode)
   if (exitCode === 0) return report
-  throw new Fault(error?.message ?? text, error?.hint ? { hint: error.hint } : {})
+  throw new Fault(error?.message ?? text, { hint: error?.hint })
 }
 
 type Printed = InstallReport & { readonly error?: { readonly message: string; readonly hint?: string } }

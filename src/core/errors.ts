@@ -19,11 +19,11 @@ export const Code = {
 
 export type FaultOptions = {
   /** A CNI error code, see `Code`. Default: the code of `cause`, else `Code.internal`. */
-  code?: number
+  code?: number | undefined
   /** The kernel's name of the error, such as `EEXIST`. Default: that of `cause`. */
-  errno?: string
+  errno?: string | undefined
   /** The remedy: one imperative sentence. Default: that of `cause`. */
-  hint?: string
+  hint?: string | undefined
   cause?: unknown
 }
 

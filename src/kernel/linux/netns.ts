@@ -14,14 +14,7 @@ import type {
   Route,
 } from '../kernel.ts'
 import { familyNumber, stepsOf, writeChange, writeIfInfo, writeLinkHead } from '../netlink/changes.ts'
-import {
-  type Ack,
-  type Message,
-  type MessageWriter,
-  NLM_F_ACK,
-  NLM_F_DUMP,
-  NLM_F_REQUEST,
-} from '../netlink/message.ts'
+import { type Ack, type Message, type MessageWriter, Nlm } from '../netlink/message.ts'
 import {
   advertisedAddressLinks,
   advertisedRouteLinks,
@@ -32,17 +25,8 @@ import {
   decodePortVlans,
   decodeRoutes,
 } from '../netlink/replies.ts'
-import { decodeLookup, refusedLookup, writeHopLookup, writeLookup } from '../netlink/route_lookup.ts'
-import {
-  EXT_MASK_SKIP_STATS,
-  EXT_MASK_VLANS,
-  Family,
-  Ifla,
-  Nda,
-  Rta,
-  Rtm,
-  TABLE_LOCAL,
-} from '../netlink/rtnetlink.ts'
+import { decodeLookup, refusedLookup, writeLookup } from '../netlink/route_lookup.ts'
+import { ExtMask, Family, Ifla, Nda, Rta, Rtm, Table } from '../netlink/rtnetlink.ts'
 import { errnoName } from './errno.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
@@ -52,6 +36,15 @@ import { probeSysctl, readSysctl, writeSysctl } from './sysctl.ts'
 const NETLINK_ROUTE = 0
 /** Requests in one send: both they (under 40 KiB) and their answers must fit the buffers that a socket starts with. */
 const MAX_BATCH = 64
+
+/** The requests that list objects, and their answers. */
+const LISTS = {
+  links: { request: Rtm.getLink, reply: Rtm.newLink },
+  'bridge ports': { request: Rtm.getLink, reply: Rtm.newLink },
+  addresses: { request: Rtm.getAddr, reply: Rtm.newAddr },
+  routes: { request: Rtm.getRoute, reply: Rtm.newRoute },
+  neighbours: { request: Rtm.getNeigh, reply: Rtm.newNeigh },
+}
 
 /** Requests that only read. */
 type Question = {
@@ -98,52 +91,46 @@ export class LinuxNetns implements Netns {
   }
 
   links(): Link[] {
-    const body = (writer: MessageWriter) =>
-      writeIfInfo(writer, Family.unspec).attributeU32(Ifla.extMask, EXT_MASK_SKIP_STATS)
-    return this.#dump('links', { request: Rtm.getLink, reply: Rtm.newLink, body }).map(decodeLink)
+    return this.#dump('links', (writer) =>
+      writeIfInfo(writer, Family.unspec).attributeU32(Ifla.extMask, ExtMask.skipStats),
+    ).map(decodeLink)
   }
 
   addresses(linkIndex: number): LinkAddress[] {
-    const body = (writer: MessageWriter) => writer.u32(Family.unspec).u32(linkIndex)
-    return this.#dump('addresses', { request: Rtm.getAddr, reply: Rtm.newAddr, body })
+    return this.#dump('addresses', (writer) => writer.u32(Family.unspec).u32(linkIndex))
       .map(decodeAddress)
       .filter((address) => address.linkIndex === linkIndex)
       .map(({ linkIndex: _, ...address }) => address)
   }
 
   routes(linkIndex: number): Route[] {
-    const body = (writer: MessageWriter) =>
-      writer.u32(Family.unspec).u32(0).u32(0).attributeU32(Rta.oif, linkIndex)
-    return this.#dump('routes', { request: Rtm.getRoute, reply: Rtm.newRoute, body })
+    const ofLink = (writer: MessageWriter) =>
+      writeRouteHead(writer, Family.unspec).attributeU32(Rta.oif, linkIndex)
+    return this.#dump('routes', ofLink)
       .flatMap(decodeRoutes)
       .filter((route) => route.linkIndex === linkIndex)
   }
 
   neighbours(linkIndex: number): Neighbour[] {
-    const body = (writer: MessageWriter) =>
-      writer.u32(Family.unspec).u32(0).u32(0).attributeU32(Nda.linkIndex, linkIndex)
-    return this.#dump('neighbours', { request: Rtm.getNeigh, reply: Rtm.newNeigh, body })
+    const ofLink = (writer: MessageWriter) =>
+      writeRouteHead(writer, Family.unspec).attributeU32(Nda.linkIndex, linkIndex)
+    return this.#dump('neighbours', ofLink)
       .flatMap((reply) => decodeNeighbour(reply) ?? [])
       .filter((neighbour) => neighbour.linkIndex === linkIndex)
   }
 
   advertisedLinks(): number[] {
-    const ofFamily6 = (writer: MessageWriter) => writer.u8(Family.inet6).u8(0).u16(0).u32(0).u32(0)
-    const routes = this.#dump('routes', { request: Rtm.getRoute, reply: Rtm.newRoute, body: ofFamily6 })
-    const addresses = this.#dump('addresses', {
-      request: Rtm.getAddr,
-      reply: Rtm.newAddr,
-      body: (writer) => writer.u8(Family.inet6).u8(0).u16(0).u32(0),
-    })
+    const routes = this.#dump('routes', (writer) => writeRouteHead(writer, Family.inet6))
+    const addresses = this.#dump('addresses', (writer) => writer.u32(Family.inet6).u32(0))
     const found = [...routes.flatMap(advertisedRouteLinks), ...addresses.flatMap(advertisedAddressLinks)]
     return [...new Set(found)]
   }
 
   /** The kernel lists all ports of all bridges or none. */
   portVlans(linkIndex: number): PortVlan[] {
-    const body = (writer: MessageWriter) =>
-      writeIfInfo(writer, Family.bridge).attributeU32(Ifla.extMask, EXT_MASK_VLANS)
-    return this.#dump('bridge ports', { request: Rtm.getLink, reply: Rtm.newLink, body })
+    const ofBridges = (writer: MessageWriter) =>
+      writeIfInfo(writer, Family.bridge).attributeU32(Ifla.extMask, ExtMask.vlans)
+    return this.#dump('bridge ports', ofBridges)
       .map(decodePortVlans)
       .filter((port) => port.linkIndex === linkIndex)
       .flatMap(({ vlans }) => vlans)
@@ -153,7 +140,7 @@ export class LinuxNetns implements Netns {
     let index: number | undefined
     const [ack] = this.#open().exchange(
       1,
-      (writer, seq) => writeHopLookup(writer, address, seq),
+      (writer, seq) => writeLookup(writer, address, seq, 'nextHop'),
       ({ type, body }) => {
         if (type === Rtm.newRoute) index = decodeRoutes(body)[0]?.linkIndex
       },
@@ -169,11 +156,9 @@ export class LinuxNetns implements Netns {
       addresses.length + 1,
       (writer, seq) => {
         first = seq
-        for (const [i, address] of addresses.entries()) {
-          writeLookup(writer, address, seq + i)
-        }
-        writer.begin(Rtm.getRule, NLM_F_REQUEST | NLM_F_DUMP, seq + addresses.length)
-        writer.u32(Family.unspec).u32(0).u32(0).end()
+        for (const [i, address] of addresses.entries()) writeLookup(writer, address, seq + i, 'entry')
+        writer.begin(Rtm.getRule, Nlm.request | Nlm.dump, seq + addresses.length)
+        writeRouteHead(writer, Family.unspec).end()
       },
       ({ type, seq, body }) => {
         if (type === Rtm.newRoute) routes[seq - first] = decodeRoutes(body)
@@ -184,9 +169,9 @@ export class LinuxNetns implements Netns {
   }
 
   defaultRoutes(family: IpFamily, table: number): Route[] {
-    const body = (writer: MessageWriter) =>
-      writer.u32(familyNumber(family)).u32(0).u32(0).attributeU32(Rta.table, table)
-    const found = this.#dump('routes', { request: Rtm.getRoute, reply: Rtm.newRoute, body })
+    const ofTable = (writer: MessageWriter) =>
+      writeRouteHead(writer, familyNumber(family)).attributeU32(Rta.table, table)
+    const found = this.#dump('routes', ofTable)
       .flatMap(decodeRoutes)
       .filter(
         (route) => route.dst.prefix === 0 && route.dst.address.family === family && route.table === table,
@@ -200,7 +185,7 @@ export class LinuxNetns implements Netns {
     const answers = this.#applyAndAsk(changes, {
       count: addresses.length,
       write: (writer, first) => {
-        for (const [i, address] of addresses.entries()) writeLookup(writer, address, first + i)
+        for (const [i, address] of addresses.entries()) writeLookup(writer, address, first + i, 'entry')
       },
       onReply: ({ type, body }, index) => {
         if (type === Rtm.newRoute) entries[index] = decodeLookup(body)
@@ -210,10 +195,9 @@ export class LinuxNetns implements Netns {
   }
 
   fibEntries(family: IpFamily): FibEntry[] {
-    const body = (writer: MessageWriter) => writer.u8(familyNumber(family)).u8(0).u16(0).u32(0).u32(0)
-    return this.#dump('routes', { request: Rtm.getRoute, reply: Rtm.newRoute, body })
+    return this.#dump('routes', (writer) => writeRouteHead(writer, familyNumber(family)))
       .map(decodeLookup)
-      .filter(({ table }) => table !== TABLE_LOCAL)
+      .filter(({ table }) => table !== Table.local)
   }
 
   readSysctl(key: string): string | undefined {
@@ -294,8 +278,8 @@ export class LinuxNetns implements Netns {
   }
 
   /** Lists objects. A link that is gone and a routing table that was never used have none. */
-  #dump(what: string, request: DumpRequest): Uint8Array[] {
-    const outcome = this.#open().dump(request)
+  #dump(what: keyof typeof LISTS, body: DumpRequest['body']): Uint8Array[] {
+    const outcome = this.#open().dump({ ...LISTS[what], body })
     if (Array.isArray(outcome)) return outcome
     const fault = refusal(outcome, `list ${what}`)
     if (isErrno(fault, 'ENODEV', 'ENOENT')) return []
@@ -319,9 +303,14 @@ function peerFd(change: Change): number {
   throw new Fault('a veth can only go to a namespace of this kernel')
 }
 
+/** The fixed part of a question for routes, neighbours or rules: all but the family is zero. */
+function writeRouteHead(writer: MessageWriter, family: number): MessageWriter {
+  return writer.u32(family).u32(0).u32(0)
+}
+
 function writeLinkQuestion(writer: MessageWriter, ref: LinkRef, seq: number): void {
-  writeLinkHead(writer.begin(Rtm.getLink, NLM_F_REQUEST | NLM_F_ACK, seq), ref)
-  writer.attributeU32(Ifla.extMask, EXT_MASK_SKIP_STATS).end()
+  writeLinkHead(writer.begin(Rtm.getLink, Nlm.request | Nlm.ack, seq), ref)
+  writer.attributeU32(Ifla.extMask, ExtMask.skipStats).end()
 }
 
 /** ENODEV is "no such link"; ERANGE is "no link can have a name this long". */
@@ -337,11 +326,10 @@ function describeRef(ref: LinkRef): string {
 
 function refusal({ errno, text }: Ack, action: string): Fault {
   const name = errnoName(errno)
-  const hint = HINTS[name]
   return new Fault(`${action}: ${name}${text ? ` (${text})` : ''}`, {
     errno: name,
-    ...(PASSING.includes(name) && { code: Code.tryLater }),
-    ...(hint && { hint }),
+    code: PASSING.includes(name) ? Code.tryLater : undefined,
+    hint: HINTS[name],
   })
 }
 

@@ -60,14 +60,25 @@ export class LinuxNftables implements Nftables {
 
   hasElement<K, D>(set: NftSet<K, D>, element: NftElement<K, D>): boolean {
     return this.#unlessWithoutNft(
-      () => this.#holdsElement(set, element),
+      () => {
+        const { refusal, element: body } = this.#ask((seq) => encodeGetElement(set, element, seq))
+        if (!refusal) return showsElement(set, element, body)
+        if (refusal.errno === Errno.ENOENT) return false
+        throw refusedFault(`get element ${describeElements(set, [element])}`, refusal)
+      },
       () => false,
     )
   }
 
   hasChain(chain: NftChain): boolean {
     return this.#unlessWithoutNft(
-      () => this.#holdsChain(chain),
+      () => {
+        const { refusal, hook } = this.#ask((seq) => encodeGetChain(chain, seq))
+        if (refusal?.errno === Errno.ENOENT) return false
+        if (refusal) throw refusedFault(`get chain ${describeName(chain)}`, refusal)
+        if (!sameHook(hook, chain.hook)) return false
+        return holdsRules(this.#dump(ruleDump(chain), `list chain ${describeName(chain)}`), chain.rules)
+      },
       () => false,
     )
   }
@@ -108,21 +119,6 @@ export class LinuxNftables implements Nftables {
       const fault = refusalFault(commands, refusal)
       if (attempt === MAX_ATTEMPTS || !isErrno(fault, ...PASSING)) throw fault
     }
-  }
-
-  #holdsElement<K, D>(set: NftSet<K, D>, element: NftElement<K, D>): boolean {
-    const { refusal, element: body } = this.#ask((seq) => encodeGetElement(set, element, seq))
-    if (!refusal) return showsElement(set, element, body)
-    if (refusal.errno === Errno.ENOENT) return false
-    throw refusedFault(`get element ${describeElements(set, [element])}`, refusal)
-  }
-
-  #holdsChain(chain: NftChain): boolean {
-    const { refusal, hook } = this.#ask((seq) => encodeGetChain(chain, seq))
-    if (refusal && refusal.errno === Errno.ENOENT) return false
-    if (refusal) throw refusedFault(`get chain ${describeName(chain)}`, refusal)
-    if (!sameHook(hook, chain.hook)) return false
-    return holdsRules(this.#dump(ruleDump(chain), `list chain ${describeName(chain)}`), chain.rules)
   }
 
   #transact(commands: readonly NftCommand[]): NftRefusal | undefined {
@@ -305,10 +301,9 @@ function refusalFault(commands: readonly NftCommand[], refusal: NftRefusal): Fau
 
 function refusedFault(what: string, { errno, text }: NftRefusal): Fault {
   const name = errnoName(errno)
-  const hint = HINTS[name]
   return new Fault(`nftables: ${what}: ${name}${text ? ` (${text})` : ''}`, {
     errno: name,
-    ...(hint ? { hint } : {}),
+    hint: HINTS[name],
   })
 }
 

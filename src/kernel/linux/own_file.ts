@@ -107,8 +107,11 @@ export function writeRange(
 /** Returns the Fault for a failed call. `outcome` is a negative errno number. */
 export function diskFault(action: string, path: string, outcome: number): Fault {
   const errno = errnoName(-outcome)
-  const hint = HINTS[errno]?.replace('PATH', path)
-  return new Fault(`${action} ${path}: ${errno}`, { code: Code.io, errno, ...(hint ? { hint } : {}) })
+  return new Fault(`${action} ${path}: ${errno}`, {
+    code: Code.io,
+    errno,
+    hint: HINTS[errno]?.replace('PATH', path),
+  })
 }
 
 /** Returns the Fault for a file that is not of the expected kind or owner. */

@@ -3,10 +3,7 @@ import {
   type Ack,
   type Message,
   MessageWriter,
-  NLM_F_ACK,
-  NLM_F_DUMP,
-  NLM_F_DUMP_INTR,
-  NLM_F_REQUEST,
+  Nlm,
   readAck,
   readDone,
   readMessages,
@@ -95,7 +92,7 @@ export class RouteSocket {
   /** Returns undefined if the dump was interrupted. */
   #dumpOnce({ request, reply, body }: DumpRequest): Uint8Array[] | Ack | undefined {
     const seq = ++this.#seq
-    const writer = new MessageWriter(64).begin(request, NLM_F_REQUEST | NLM_F_DUMP, seq)
+    const writer = new MessageWriter(64).begin(request, Nlm.request | Nlm.dump, seq)
     body(writer)
     this.#socket.send(writer.end().finish())
     const bodies: Uint8Array[] = []
@@ -103,7 +100,7 @@ export class RouteSocket {
     for (let datagrams = 0; ; datagrams++) {
       for (const message of this.#receive(datagrams)) {
         if (message.seq !== seq) continue
-        interrupted ||= (message.flags & NLM_F_DUMP_INTR) !== 0
+        interrupted ||= (message.flags & Nlm.dumpInterrupted) !== 0
         const end = readAck(message) ?? readDone(message)
         if (end) return end.errno !== 0 ? end : interrupted ? undefined : bodies
         // The receive buffer is reused, so a body that is kept must be copied.
@@ -129,8 +126,8 @@ function askOnlyLast(requests: Uint8Array): boolean {
     // Message types come in fours: new, delete, get, set.
     const flags = view.getUint16(at + 6, true)
     const isQuestion = isLast && (view.getUint16(at + 4, true) & 3) === 2
-    if (!isLast || isQuestion) view.setUint16(at + 6, flags & ~NLM_F_ACK, true)
-    if (isLast) return isQuestion && !(flags & NLM_F_DUMP)
+    if (!isLast || isQuestion) view.setUint16(at + 6, flags & ~Nlm.ack, true)
+    if (isLast) return isQuestion && !(flags & Nlm.dump)
     at = next
   }
 }

@@ -1,40 +1,28 @@
 import { addressBytes, bitsOf, type Cidr, lastAddressOf } from '../../core/address.ts'
 import { macBytes } from '../../core/mac.ts'
 import type { Change, LinkRef, PortVlan, Route } from '../kernel.ts'
-import {
-  type MessageWriter,
-  NLM_F_ACK,
-  NLM_F_APPEND,
-  NLM_F_CREATE,
-  NLM_F_EXCL,
-  NLM_F_REPLACE,
-  NLM_F_REQUEST,
-} from './message.ts'
+import { type MessageWriter, Nlm } from './message.ts'
 import {
   Bridge,
   BridgeVlan,
   Family,
-  IFA_F_NODAD,
-  IFA_F_NOPREFIXROUTE,
-  IFF_PROMISC,
-  IFF_UP,
   Ifa,
+  IfaFlag,
+  Iff,
   Ifla,
   Inet,
   Info,
   Ipv4Conf,
   Nda,
-  NUD_PERMANENT,
+  Nud,
   RTN_UNICAST,
   RTNH_F_ONLINK,
-  RTPROT_BOOT,
-  RTPROT_UNSPEC,
   Rta,
   Rtax,
   Rtm,
-  SCOPE_LINK,
-  SCOPE_NOWHERE,
-  TABLE_MAIN,
+  RtProtocol,
+  Scope,
+  Table,
   VETH_PEER,
   VLAN_ID,
   VlanFlag,
@@ -43,8 +31,8 @@ import {
 type SetLink = Extract<Change, { op: 'setLink' }>
 type AddAddress = Extract<Change, { op: 'addAddress' }>
 
-const MAKE = NLM_F_CREATE | NLM_F_EXCL
-const REPLACE = NLM_F_CREATE | NLM_F_REPLACE
+const MAKE = Nlm.create | Nlm.exclusive
+const REPLACE = Nlm.create | Nlm.replace
 /**
  * A plain add lets default routes by several gateways stand side by side, and refuses a duplicate. Measured on Linux
  * 6.18, where EXCL would refuse the second gateway in both families:
@@ -52,7 +40,7 @@ const REPLACE = NLM_F_CREATE | NLM_F_REPLACE
  *   EEXIST; the same gateway with another MTU is one more route.
  * - IPv6 makes the gateways the next hops of one multipath route. The same next hop is EEXIST, whatever its MTU.
  */
-const ADD_ROUTE = NLM_F_CREATE | NLM_F_APPEND
+const ADD_ROUTE = Nlm.create | Nlm.append
 
 /**
  * Returns the changes of one message each that a change consists of. Only a change of a link may be more than one:
@@ -80,7 +68,7 @@ export function stepsOf(change: Change): readonly Change[] {
  */
 export function writeChange(writer: MessageWriter, change: Change, seq: number, netnsFd: number): void {
   const begin = (type: number, flags = 0): MessageWriter =>
-    writer.begin(type, NLM_F_REQUEST | NLM_F_ACK | flags, seq)
+    writer.begin(type, Nlm.request | Nlm.ack | flags, seq)
   switch (change.op) {
     case 'createVeth':
       writeVeth(begin(Rtm.newLink, MAKE), change, netnsFd)
@@ -105,14 +93,14 @@ export function writeChange(writer: MessageWriter, change: Change, seq: number, 
       writeAddress(begin(Rtm.delAddr), change.linkIndex, change.cidr, 0)
       break
     case 'addRoute':
-      writeRoute(begin(Rtm.newRoute, change.replace ? REPLACE : ADD_ROUTE), change.route, RTPROT_BOOT)
+      writeRoute(begin(Rtm.newRoute, change.replace ? REPLACE : ADD_ROUTE), change.route, RtProtocol.boot)
       break
     case 'removeRoute':
       // Protocol 0 and scope 255 mean any: a route that somebody else made is removed by its destination as well.
-      writeRoute(begin(Rtm.delRoute), { scope: SCOPE_NOWHERE, ...change.route }, RTPROT_UNSPEC)
+      writeRoute(begin(Rtm.delRoute), { scope: Scope.nowhere, ...change.route }, RtProtocol.unspec)
       break
     case 'restoreRoute':
-      writeEntry(begin(Rtm.newRoute, NLM_F_CREATE), change.entry)
+      writeEntry(begin(Rtm.newRoute, Nlm.create), change.entry)
       break
     case 'setNeighbour': {
       const { linkIndex, address, mac } = change.neighbour
@@ -194,8 +182,8 @@ function writeVlan(writer: MessageWriter, change: Extract<Change, { op: 'createV
 
 function writeSetLink(writer: MessageWriter, change: SetLink): void {
   const { link, up, promiscuous } = change
-  const flags = (up ? IFF_UP : 0) | (promiscuous ? IFF_PROMISC : 0)
-  const mask = (up === undefined ? 0 : IFF_UP) | (promiscuous === undefined ? 0 : IFF_PROMISC)
+  const flags = (up ? Iff.up : 0) | (promiscuous ? Iff.promiscuous : 0)
+  const mask = (up === undefined ? 0 : Iff.up) | (promiscuous === undefined ? 0 : Iff.promiscuous)
   writeIfInfo(writer, Family.unspec, 'index' in link ? link.index : 0, flags, mask)
   const name = 'name' in link ? link.name : change.name
   if (name !== undefined) writer.attributeString(Ifla.ifName, name)
@@ -246,7 +234,7 @@ function writeFamilies(writer: MessageWriter, { ipv4, ipv6LinkLocal }: SetLink):
 
 function writeNewAddress(writer: MessageWriter, { linkIndex, cidr, noDad, noPrefixRoute }: AddAddress): void {
   const isV6 = cidr.address.family === 6
-  const flags = (noDad && isV6 ? IFA_F_NODAD : 0) | (noPrefixRoute ? IFA_F_NOPREFIXROUTE : 0)
+  const flags = (noDad && isV6 ? IfaFlag.noDad : 0) | (noPrefixRoute ? IfaFlag.noPrefixRoute : 0)
   // The head has room for the lower eight flags; the attribute takes its place.
   writeAddress(writer, linkIndex, cidr, flags > 0xff ? 0 : flags)
   if (hasBroadcast(cidr)) writer.attribute(Ifa.broadcast, addressBytes(lastAddressOf(cidr)))
@@ -264,9 +252,9 @@ function hasBroadcast({ address, prefix }: Cidr): boolean {
 }
 
 function writeRoute(writer: MessageWriter, route: Route, protocol: number): void {
-  const { dst, gateway, linkIndex, source, table = TABLE_MAIN } = route
+  const { dst, gateway, linkIndex, source, table = Table.main } = route
   const { family } = dst.address
-  const scope = family === 6 ? 0 : (route.scope ?? (gateway ? 0 : SCOPE_LINK))
+  const scope = family === 6 ? 0 : (route.scope ?? (gateway ? 0 : Scope.link))
   writer.u8(familyNumber(family)).u8(dst.prefix).u8(0).u8(0)
   writer
     .u8(table < 256 ? table : 0)
@@ -297,7 +285,7 @@ function writeEntry(writer: MessageWriter, entry: Uint8Array): void {
 }
 
 function writeNeighbour(writer: MessageWriter, linkIndex: number, address: Cidr['address']): void {
-  writer.u8(familyNumber(address.family)).u8(0).u16(0).u32(linkIndex).u16(NUD_PERMANENT).u8(0).u8(0)
+  writer.u8(familyNumber(address.family)).u8(0).u16(0).u32(linkIndex).u16(Nud.permanent).u8(0).u8(0)
   writer.attribute(Nda.dst, addressBytes(address))
 }
 

@@ -4,21 +4,23 @@
  */
 import { readText, textBytes } from '../../core/text.ts'
 
-/** Message types and flags. Source: linux/netlink.h. */
-export const NLMSG_ERROR = 2
+/** Message types, and flags (NLM_F_*). Source: linux/netlink.h. */
+const NLMSG_ERROR = 2
 const NLMSG_DONE = 3
-export const NLM_F_REQUEST = 0x1
-export const NLM_F_ACK = 0x4
-export const NLM_F_DUMP_INTR = 0x10
-/** Only in acknowledgements: the body of the request is left out. */
-const NLM_F_CAPPED = 0x100
-/** Only in acknowledgements: attributes of the extended acknowledgement follow. */
-const NLM_F_ACK_TLVS = 0x200
-export const NLM_F_REPLACE = 0x100
-export const NLM_F_EXCL = 0x200
-export const NLM_F_CREATE = 0x400
-export const NLM_F_APPEND = 0x800
-export const NLM_F_DUMP = 0x300
+export const Nlm = {
+  request: 0x1,
+  ack: 0x4,
+  dumpInterrupted: 0x10,
+  replace: 0x100,
+  exclusive: 0x200,
+  dump: 0x300,
+  create: 0x400,
+  append: 0x800,
+  /** Only in acknowledgements: the body of the request is left out. */
+  capped: 0x100,
+  /** Only in acknowledgements: attributes of the extended acknowledgement follow. */
+  ackAttributes: 0x200,
+} as const
 
 const NLA_F_NESTED = 0x8000
 const NLA_TYPE_MASK = 0x3fff
@@ -217,8 +219,8 @@ export function readAck({ type, flags, body }: Message): Ack | undefined {
   const view = new DataView(body.buffer, body.byteOffset, body.length)
   // Not unary minus, which would make a success -0.
   const errno = 0 - view.getInt32(0, true)
-  if (!(flags & NLM_F_ACK_TLVS)) return { errno }
-  const echoed = flags & NLM_F_CAPPED ? HEADER_LENGTH : view.getUint32(4, true)
+  if (!(flags & Nlm.ackAttributes)) return { errno }
+  const echoed = flags & Nlm.capped ? HEADER_LENGTH : view.getUint32(4, true)
   // No bit operation on the sum: a broken length of 2^31 or more would become negative.
   const text = readAttributes(body, 4 + echoed + (-echoed & 3)).get(NLMSGERR_ATTR_MSG)
   return text ? { errno, text: readString(text) } : { errno }
@@ -230,7 +232,7 @@ export function readDone({ type, flags, body }: Message): Ack | undefined {
   // Old kernels end with no errno at all.
   if (body.length < 4) return { errno: 0 }
   const errno = 0 - new DataView(body.buffer, body.byteOffset, body.length).getInt32(0, true)
-  const text = flags & NLM_F_ACK_TLVS ? readAttributes(body, 4).get(NLMSGERR_ATTR_MSG) : undefined
+  const text = flags & Nlm.ackAttributes ? readAttributes(body, 4).get(NLMSGERR_ATTR_MSG) : undefined
   return text ? { errno, text: readString(text) } : { errno }
 }
 

@@ -14,26 +14,23 @@ import {
   BridgeVlan,
   Family,
   Fra,
-  IFA_F_MANAGETEMPADDR,
   IFAPROT_KERNEL_RA,
-  IFF_PROMISC,
-  IFF_UP,
   Ifa,
+  IfaFlag,
+  Iff,
   Ifla,
   Inet6,
   Info,
   Ipv6Conf,
   Nda,
-  NUD_NOARP,
-  OPER_UNKNOWN,
-  OPER_UP,
-  RTM_F_CLONED,
+  Nud,
+  OperState,
   RTN_UNICAST,
-  RTPROT_KERNEL,
-  RTPROT_RA,
   Rta,
   Rtax,
-  TABLE_LOCAL,
+  RtmFlag,
+  RtProtocol,
+  Table,
   VLAN_ID,
   VlanFlag,
 } from './rtnetlink.ts'
@@ -65,7 +62,7 @@ export function decodeLink(body: Uint8Array): Link {
   const info = nested(attributes, Ifla.linkInfo)
   const kind = text(info.get(Info.kind))
   const flags = view.getUint32(8, true)
-  const operState = attributes.get(Ifla.operState)?.[0] ?? OPER_UNKNOWN
+  const operState = attributes.get(Ifla.operState)?.[0] ?? OperState.unknown
   const mac = attributes.get(Ifla.address)
   const master = readU32(attributes.get(Ifla.master))
   const peer = kind === 'veth' ? readU32(attributes.get(Ifla.link)) : undefined
@@ -84,9 +81,9 @@ export function decodeLink(body: Uint8Array): Link {
     mac: macFromBytes(mac?.length === 6 ? mac : new Uint8Array(6)),
     mtu,
     txQueueLength: readU32(attributes.get(Ifla.txQueueLength)) ?? 0,
-    up: (flags & IFF_UP) !== 0,
-    running: operState === OPER_UP || (operState === OPER_UNKNOWN && kind === ''),
-    promiscuous: (flags & IFF_PROMISC) !== 0,
+    up: (flags & Iff.up) !== 0,
+    running: operState === OperState.up || (operState === OperState.unknown && kind === ''),
+    promiscuous: (flags & Iff.promiscuous) !== 0,
     ...(master !== undefined && { master }),
     ...(peer !== undefined && { peer }),
     ...(vlan && { vlan }),
@@ -120,7 +117,7 @@ export function decodeRoutes(body: Uint8Array): Route[] {
   // The local table and other protocols (MPLS) come along in a dump of all families.
   if (!isInternet(viewOf(body, 12, 'route').getUint8(0))) return []
   const { type, route, hops } = decodeRouteEntry(body)
-  if (type !== RTN_UNICAST || route.table === TABLE_LOCAL) return []
+  if (type !== RTN_UNICAST || route.table === Table.local) return []
   return hops.map((hop) => ({ ...route, ...hop }))
 }
 
@@ -152,7 +149,7 @@ export function decodeRouteEntry(body: Uint8Array): RouteEntry {
     ...(mtu !== undefined && { mtu }),
     ...(advmss !== undefined && { advmss }),
   }
-  const isClone = (view.getUint32(8, true) & RTM_F_CLONED) !== 0
+  const isClone = (view.getUint32(8, true) & RtmFlag.cloned) !== 0
   const nextHopId = readU32(attributes.get(Rta.nextHopId))
   const hops = nextHopsOf(attributes)
   return { type: view.getUint8(7), isClone, route, hops, ...(nextHopId !== undefined && { nextHopId }) }
@@ -167,7 +164,7 @@ export function decodeNeighbour(body: Uint8Array): Neighbour | undefined {
   const attributes = readAttributes(body, 12)
   const mac = attributes.get(Nda.lladdr)
   const address = attributes.get(Nda.dst)
-  if (mac?.length !== 6 || !address || view.getUint16(8, true) & NUD_NOARP) return undefined
+  if (mac?.length !== 6 || !address || view.getUint16(8, true) & Nud.noArp) return undefined
   return { address: addressOf(address), mac: macFromBytes(mac), linkIndex: view.getUint32(4, true) }
 }
 
@@ -228,8 +225,8 @@ export function advertisedRouteLinks(body: Uint8Array): number[] {
   const protocol = view.getUint8(5)
   const expires = readU32(attributes.get(Rta.cacheInfo)?.subarray(EXPIRES_OFFSET, EXPIRES_OFFSET + 4))
   // The route of an advertised prefix is `proto kernel` as that of any address, but it is to end.
-  const isPrefix = protocol === RTPROT_KERNEL && Boolean(expires)
-  if (table === TABLE_LOCAL || !(protocol === RTPROT_RA || isPrefix)) return []
+  const isPrefix = protocol === RtProtocol.kernel && Boolean(expires)
+  if (table === Table.local || !(protocol === RtProtocol.ra || isPrefix)) return []
   return nextHopsOf(attributes).map(({ linkIndex }) => linkIndex)
 }
 
@@ -239,7 +236,7 @@ export function advertisedAddressLinks(body: Uint8Array): number[] {
   const attributes = readAttributes(body, 8)
   const flags = readU32(attributes.get(Ifa.flags)) ?? view.getUint8(2)
   const isAdvertised =
-    attributes.get(Ifa.proto)?.[0] === IFAPROT_KERNEL_RA || (flags & IFA_F_MANAGETEMPADDR) !== 0
+    attributes.get(Ifa.proto)?.[0] === IFAPROT_KERNEL_RA || (flags & IfaFlag.manageTempAddr) !== 0
   return isAdvertised ? [view.getUint32(4, true)] : []
 }
 

@@ -1,9 +1,9 @@
 import { type Address, addressBytes } from '../../core/address.ts'
 import type { FibEntry, FibEntryType } from '../kernel.ts'
 import { familyNumber } from './changes.ts'
-import { type MessageWriter, NLM_F_ACK, NLM_F_REQUEST } from './message.ts'
+import { type MessageWriter, Nlm } from './message.ts'
 import { decodeRouteEntry } from './replies.ts'
-import { RTM_F_FIB_MATCH, RTM_F_LOOKUP_TABLE, Rta, Rtm } from './rtnetlink.ts'
+import { Rta, Rtm, RtmFlag } from './rtnetlink.ts'
 
 /** RTN_*: what a route does with a packet. Source: linux/rtnetlink.h. */
 const TYPES: readonly (FibEntryType | undefined)[] = [
@@ -27,36 +27,26 @@ const REFUSALS: Readonly<Record<number, FibEntryType>> = {
 }
 
 /**
- * Asks for the entry of its tables by which the kernel would send a packet. Linux 4.13 returns the entry as it was made; an
- * older kernel ignores the flag and returns the one next hop that it has chosen. IPv6 always tells the table, and refuses
- * the flag that asks for it.
+ * Asks by which entry of its tables the kernel would send a packet, or to which next hop. Linux 4.13 returns the entry as it
+ * was made; an older kernel ignores the flag and returns the one next hop that it has chosen. IPv6 always tells the table,
+ * and refuses the flag that asks for it. The answer of a next hop names its link even where an entry shows only the number of
+ * a next hop object.
  */
-export function writeLookup(writer: MessageWriter, address: Address, seq: number): void {
-  const flags = address.family === 4 ? RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH : RTM_F_FIB_MATCH
-  writeGetRoute(writer, address, { seq, flags })
-}
-
-/**
- * Asks for the one next hop that the kernel chooses for a packet. The answer names its link even where an entry shows only
- * the number of a next hop object.
- */
-export function writeHopLookup(writer: MessageWriter, address: Address, seq: number): void {
-  writeGetRoute(writer, address, { seq, flags: 0 })
-}
-
-function writeGetRoute(
+export function writeLookup(
   writer: MessageWriter,
   address: Address,
-  { seq, flags }: { readonly seq: number; readonly flags: number },
+  seq: number,
+  wanted: 'entry' | 'nextHop',
 ): void {
   const bytes = addressBytes(address)
-  writer.begin(Rtm.getRoute, NLM_F_REQUEST | NLM_F_ACK, seq)
+  const ofEntry = address.family === 4 ? RtmFlag.lookupTable | RtmFlag.fibMatch : RtmFlag.fibMatch
+  writer.begin(Rtm.getRoute, Nlm.request | Nlm.ack, seq)
   writer
     .u8(familyNumber(address.family))
     .u8(8 * bytes.length)
     .u16(0)
     .u32(0)
-    .u32(flags)
+    .u32(wanted === 'entry' ? ofEntry : 0)
   writer.attribute(Rta.dst, bytes).end()
 }
 

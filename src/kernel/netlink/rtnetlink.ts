@@ -34,11 +34,12 @@ export const Ifla = {
   linkNetnsId: 37,
 } as const
 
-/** No counters in the answer, which is a quarter shorter then. */
-export const EXT_MASK_SKIP_STATS = 8
-
-/** The VLANs of bridges and their ports, ranges as two entries. */
-export const EXT_MASK_VLANS = 4
+export const ExtMask = {
+  /** No counters in the answer, which is a quarter shorter then. */
+  skipStats: 8,
+  /** The VLANs of bridges and their ports, ranges as two entries. */
+  vlans: 4,
+} as const
 
 export const Info = { kind: 1, data: 2, slaveKind: 4, slaveData: 5 } as const
 
@@ -63,15 +64,11 @@ export const Ipv4Conf = { forwarding: 1, sendRedirects: 6, arpNotify: 22 } as co
 /** The same of net.ipv6.conf, counted from 0. Source: linux/ipv6.h. */
 export const Ipv6Conf = { forwarding: 0, mtu: 2, acceptRa: 3, disableIpv6: 26 } as const
 
-export const IFF_UP = 1
-export const IFF_PROMISC = 0x100
-export const OPER_UNKNOWN = 0
-export const OPER_UP = 6
+export const Iff = { up: 1, promiscuous: 0x100 } as const
+export const OperState = { unknown: 0, up: 6 } as const
 
 export const Ifa = { address: 1, local: 2, broadcast: 4, flags: 8, proto: 11 } as const
-export const IFA_F_NODAD = 0x02
-export const IFA_F_NOPREFIXROUTE = 0x200
-export const IFA_F_MANAGETEMPADDR = 0x100
+export const IfaFlag = { noDad: 0x02, manageTempAddr: 0x100, noPrefixRoute: 0x200 } as const
 /** Of an address: the kernel made it from a router advertisement. Since Linux 5.18. */
 export const IFAPROT_KERNEL_RA = 2
 
@@ -90,20 +87,13 @@ export const Rta = {
 } as const
 export const Rtax = { mtu: 2, advmss: 8 } as const
 /** In `rtm_flags`: the answer is one next hop that was chosen; the question wants the table, and the entry as it was made. */
-export const RTM_F_CLONED = 0x200
-export const RTM_F_LOOKUP_TABLE = 0x1000
-export const RTM_F_FIB_MATCH = 0x2000
+export const RtmFlag = { cloned: 0x200, lookupTable: 0x1000, fibMatch: 0x2000 } as const
 /** The one flag of a next hop that says how it was made and not how it fares. */
 export const RTNH_F_ONLINK = 4
-export const RTPROT_UNSPEC = 0
-export const RTPROT_KERNEL = 2
-export const RTPROT_BOOT = 3
-export const RTPROT_RA = 9
+export const RtProtocol = { unspec: 0, kernel: 2, boot: 3, ra: 9 } as const
 export const RTN_UNICAST = 1
-export const TABLE_MAIN = 254
-export const TABLE_LOCAL = 255
-export const SCOPE_LINK = 253
-export const SCOPE_NOWHERE = 255
+export const Table = { main: 254, local: 255 } as const
+export const Scope = { link: 253, nowhere: 255 } as const
 
 export const Fra = {
   source: 2,
@@ -117,5 +107,4 @@ export const Fra = {
 } as const
 
 export const Nda = { dst: 1, lladdr: 2, linkIndex: 8 } as const
-export const NUD_NOARP = 0x40
-export const NUD_PERMANENT = 0x80
+export const Nud = { noArp: 0x40, permanent: 0x80 } as const

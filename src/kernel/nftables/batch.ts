@@ -1,4 +1,4 @@
-import { MessageWriter, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST } from '../netlink/message.ts'
+import { MessageWriter, Nlm } from '../netlink/message.ts'
 import { type Attribute, type Attributes, writeAttributes } from './attributes.ts'
 import { encodeElement } from './elements.ts'
 import type { NftMessage } from './message.ts'
@@ -44,8 +44,8 @@ export function encodeNftBatch(commands: readonly NftCommand[], seq = 0): NftBat
   const writer = new MessageWriter()
   writeBatchMark(writer, NFNL_MSG_BATCH_BEGIN, seq)
   for (const [i, { table, type, flags, attributes }] of messages.entries()) {
-    const ack = i === messages.length - 1 ? NLM_F_ACK : 0
-    writer.begin((NFNL_SUBSYS_NFTABLES << 8) | type, NLM_F_REQUEST | flags | ack, seq + i + 1)
+    const ack = i === messages.length - 1 ? Nlm.ack : 0
+    writer.begin((NFNL_SUBSYS_NFTABLES << 8) | type, Nlm.request | flags | ack, seq + i + 1)
     writeAttributes(writeFamily(writer, table), attributes).end()
   }
   writeBatchMark(writer, NFNL_MSG_BATCH_END, seq + messages.length + 1)
@@ -58,7 +58,7 @@ export function writeFamily(writer: MessageWriter, table: NftTable): MessageWrit
 }
 
 function writeBatchMark(writer: MessageWriter, type: number, seq: number): void {
-  writer.begin(type, NLM_F_REQUEST, seq).u8(0).u8(0).u16be(NFNL_SUBSYS_NFTABLES).end()
+  writer.begin(type, Nlm.request, seq).u8(0).u8(0).u16be(NFNL_SUBSYS_NFTABLES).end()
 }
 
 /** Adds the messages of a command. `ensure…` has CREATE without EXCL: what exists already is accepted if it is the same. */
@@ -67,13 +67,13 @@ function addMessages(messages: Numbered[], command: NftCommand, index: number): 
     messages.push({ command: index, table, type, flags, attributes })
   switch (command.op) {
     case 'ensureTable':
-      add(command.table, Msg.newTable, NLM_F_CREATE, [[TableAttr.name, command.table.name]])
+      add(command.table, Msg.newTable, Nlm.create, [[TableAttr.name, command.table.name]])
       break
     case 'removeTable':
       add(command.table, Msg.deleteTable, NLM_F_NONREC, [[TableAttr.name, command.table.name]])
       break
     case 'ensureChain':
-      add(command.chain.table, Msg.newChain, NLM_F_CREATE, chainAttributes(command.chain))
+      add(command.chain.table, Msg.newChain, Nlm.create, chainAttributes(command.chain))
       break
     case 'removeChain':
       add(command.chain.table, Msg.deleteChain, NLM_F_NONREC, chainAttributes(command.chain))
@@ -86,7 +86,7 @@ function addMessages(messages: Numbered[], command: NftCommand, index: number): 
       addRule(messages, command.chain, command.rule, index)
       break
     case 'ensureSet':
-      add(command.set.table, Msg.newSet, NLM_F_CREATE, setAttributes(command.set, messages.length + 1))
+      add(command.set.table, Msg.newSet, Nlm.create, setAttributes(command.set, messages.length + 1))
       break
     case 'removeSet': {
       const { table, name } = command.set
@@ -100,7 +100,7 @@ function addMessages(messages: Numbered[], command: NftCommand, index: number): 
     case 'addElements':
     case 'removeElements': {
       const isAdding = command.op === 'addElements'
-      const [type, flags] = isAdding ? [Msg.newElement, NLM_F_CREATE] : [Msg.deleteElement, 0]
+      const [type, flags] = isAdding ? [Msg.newElement, Nlm.create] : [Msg.deleteElement, 0]
       for (let at = 0; at < command.elements.length; at += ELEMENTS_IN_MESSAGE) {
         const some = command.elements.slice(at, at + ELEMENTS_IN_MESSAGE)
         const elements = isAdding ? some : some.map(({ key }) => ({ key }))
@@ -144,7 +144,7 @@ function addRule(messages: Numbered[], chain: NftChainRef, rule: NftRule, comman
     return { ...expression, kernel: made.kernel }
   })
   const attributes: Attributes = [...ruleOf(chain), [RuleAttr.expressions, encodeRule(whole)]]
-  messages.push({ command, table, type: Msg.newRule, flags: NLM_F_CREATE | NLM_F_APPEND, attributes })
+  messages.push({ command, table, type: Msg.newRule, flags: Nlm.create | Nlm.append, attributes })
 }
 
 /** Returns the list of a rule's expressions in the kernel's terms. What an expression needs is tested once in a rule. */

@@ -1,4 +1,4 @@
-import { MessageWriter, NLM_F_REQUEST } from '../netlink/message.ts'
+import { MessageWriter, Nlm } from '../netlink/message.ts'
 import { type Attributes, writeAttributes } from './attributes.ts'
 import { writeFamily } from './batch.ts'
 import { encodeElement } from './elements.ts'
@@ -65,7 +65,7 @@ function question(
   attributes: Attributes,
   seq: number,
 ): Uint8Array<ArrayBuffer> {
-  const writer = new MessageWriter(256).begin((NFNL_SUBSYS_NFTABLES << 8) | type, NLM_F_REQUEST, seq)
+  const writer = new MessageWriter(256).begin((NFNL_SUBSYS_NFTABLES << 8) | type, Nlm.request, seq)
   writeAttributes(writeFamily(writer, table), attributes)
   return writer.end().finish()
 }

@@ -1,4 +1,4 @@
-import { NLM_F_CREATE } from '../../netlink/message.ts'
+import { Nlm } from '../../netlink/message.ts'
 import { elementAttributes, setAttributes } from '../batch.ts'
 import type { Datatype } from '../datatypes.ts'
 import type { Expression, Field } from '../expression.ts'
@@ -42,7 +42,7 @@ export function inlineVmap<K>(
     ...expression,
     inline(table, id) {
       const set: NftSet<unknown, unknown> = { table, name: INLINE_MAP, key, data: verdict }
-      const message = { table, flags: NLM_F_CREATE }
+      const message = { table, flags: Nlm.create }
       const attributes = setAttributes(set, id, SetFlag.anonymous | SetFlag.constant)
       const filled = elementAttributes(set, elements, id)
       return {
