@@ -1,5 +1,6 @@
 import { type Address, formatAddress } from '../src/core/address.ts'
 import type { Files } from '../src/core/files.ts'
+import { isObject, parseJson } from '../src/core/json.ts'
 import type { Attachment } from './attachments.ts'
 import { leaseText, meaningOf, type Owner, ownerOf } from './leases.ts'
 
@@ -54,13 +55,8 @@ function isOfLost(address: Address, text: string, evidence: Evidence): boolean {
 
 /** Returns what was adopted so far; undefined if there is nothing, or nothing sound. */
 export function readAdopted(files: Files, dir: string): Adopted | undefined {
-  try {
-    const value: unknown = JSON.parse(files.read(adoptedPath(dir)) ?? 'null')
-    return isAdopted(value) ? value : undefined
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined
-    throw error
-  }
+  const value = parseJson(files.read(adoptedPath(dir)) ?? '')
+  return isAdopted(value) ? value : undefined
 }
 
 export function writeAdopted(files: Files, dir: string, adopted: Adopted): void {
@@ -73,9 +69,11 @@ function adoptedPath(dir: string): string {
 }
 
 function isAdopted(value: unknown): value is Adopted {
-  if (typeof value !== 'object' || value === null || !('bootId' in value) || !('leases' in value))
-    return false
+  if (!isObject(value)) return false
   const { bootId, leases } = value
-  if (typeof bootId !== 'string' || typeof leases !== 'object' || leases === null) return false
-  return Object.values(leases).every((text) => typeof text === 'string')
+  return (
+    typeof bootId === 'string' &&
+    isObject(leases) &&
+    Object.values(leases).every((text) => typeof text === 'string')
+  )
 }

@@ -1,6 +1,7 @@
 import { type Address, formatAddress, parseAddress } from '../src/core/address.ts'
 import { Fault } from '../src/core/errors.ts'
 import type { Files } from '../src/core/files.ts'
+import { isObject, parseJson } from '../src/core/json.ts'
 import { readText, textBytes } from '../src/core/text.ts'
 
 /*
@@ -96,18 +97,13 @@ export function asHint<T>(work: () => T): T | undefined {
 }
 
 function parseOrder(text: string): Order | undefined {
-  try {
-    const value: unknown = JSON.parse(text)
-    return isOrder(value) ? value : undefined
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined
-    throw error
-  }
+  const value = parseJson(text)
+  return isOrder(value) ? value : undefined
 }
 
 function isOrder(value: unknown): value is Order {
-  if (typeof value !== 'object' || value === null) return false
-  const { bootId, cursors, released } = value as Partial<Record<keyof Order, unknown>>
+  if (!isObject(value)) return false
+  const { bootId, cursors, released } = value
   return typeof bootId === 'string' && isTextList(cursors) && isTextList(released)
 }
 

@@ -1,5 +1,6 @@
 import { formatAddress, parseAddress, parseCidr } from '../core/address.ts'
 import { isPlainPath } from '../core/files.ts'
+import { isObject } from '../core/json.ts'
 import { isCniName, isInterfaceName, isName } from '../core/names.ts'
 import type { AttachmentRecord } from './record.ts'
 
@@ -68,10 +69,6 @@ function hasForm(value: Record<string, unknown>): boolean {
   return (
     required && Object.entries(OPTIONAL).every(([field, rule]) => !(field in value) || rule(value[field]))
   )
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function isIfName(value: unknown): boolean {

@@ -1,4 +1,5 @@
 import { Code, Fault } from '../core/errors.ts'
+import { isObject } from '../core/json.ts'
 import { isName, tooLong } from '../core/names.ts'
 import { assertCoherent } from './config_rules.ts'
 import { CONFIG_RULE } from './config_schema.gen.ts'
@@ -6,7 +7,7 @@ import { FORMATS, MAX_NETWORK_NAME } from './formats.ts'
 import { MAX_DEPTH, MAX_LENGTH, recoverObject } from './recover_json.ts'
 import { assertNoRepeatedKeys } from './repeated_keys.ts'
 import type { NetworkConfig } from './schema.ts'
-import { applyRule, isDeeperThan, isObject, memberOf, type Tolerance } from './validate.ts'
+import { applyRule, isDeeperThan, memberOf, type Tolerance } from './validate.ts'
 import { type CniVersion, NEWEST_VERSION, parseVersion } from './versions.ts'
 
 export type { NetworkConfig }

@@ -1,7 +1,8 @@
 import { Code, Fault } from '../core/errors.ts'
+import { isObject, parseJson } from '../core/json.ts'
 import { isName } from '../core/names.ts'
 import { decodeConfig } from './config.ts'
-import { isObject, memberOf } from './validate.ts'
+import { memberOf } from './validate.ts'
 
 /*
  * Network configuration lists, the files in /etc/cni/net.d. Other programs write into ours: a service mesh adds its plugin at the end
@@ -96,14 +97,6 @@ function canonical(value: unknown): string {
   if (!isObject(value)) return JSON.stringify(value) ?? 'null'
   const keys = Object.keys(value).sort()
   return `{${keys.map((key) => `${JSON.stringify(key)}:${canonical(value[key])}`).join()}}`
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }
 
 function invalid(source: string, why: string, code: number = Code.invalidConfig): Fault {

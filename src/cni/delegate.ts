@@ -1,4 +1,5 @@
 import { Code, Fault } from '../core/errors.ts'
+import { isObject, parseJson } from '../core/json.ts'
 import { isName } from '../core/names.ts'
 
 /** Runs other plugins. The adapter alone knows how to start a process. */
@@ -71,7 +72,8 @@ export function findPlugin(runner: PluginRunner, type: string, cniPath: string, 
 }
 
 function delegateFault(type: string, command: string, { exitCode, signal, stdout }: PluginEnd): Fault {
-  const { code, msg, details } = parseObject(stdout)
+  const error = parseJson(stdout)
+  const { code, msg, details } = isObject(error) ? error : {}
   const said = [msg, details].filter((part) => typeof part === 'string' && part).join('; ')
   const end = signal ? `ended by ${signal}` : said || `exit status ${exitCode}, no message`
   const hint = signal
@@ -79,15 +81,6 @@ function delegateFault(type: string, command: string, { exitCode, signal, stdout
     : "Look into the runtime's log for what the plugin wrote to stderr."
   return new Fault(`plugin ${type} failed to ${command}: ${end}`, {
     code: typeof code === 'number' && code > 0 ? code : Code.internal,
-    ...((signal || !said) && { hint }),
+    hint: signal || !said ? hint : undefined,
   })
-}
-
-function parseObject(text: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
-  } catch {
-    return {}
-  }
 }

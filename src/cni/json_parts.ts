@@ -1,3 +1,5 @@
+import { parseJson } from '../core/json.ts'
+
 const [QUOTE, BACKSLASH, COMMA, COLON, SPACE] = [0x22, 0x5c, 0x2c, 0x3a, 0x20]
 const [OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = [0x7b, 0x7d, 0x5b, 0x5d]
 
@@ -16,7 +18,10 @@ export function* partsOf(text: string): Generator<JsonPart> {
     const start = hasKeys ? skipSpace(text, skipSpace(text, keyEnd) + 1) : at
     const end = endOfValue(text, start)
     if (end <= at) break
-    yield { key: hasKeys ? parseKey(text.slice(at, keyEnd)) : undefined, value: text.slice(start, end) }
+    yield {
+      key: hasKeys ? (parseJson(text.slice(at, keyEnd)) as string | undefined) : undefined,
+      value: text.slice(start, end),
+    }
     const comma = skipSpace(text, end)
     at = text.charCodeAt(comma) === COMMA ? skipSpace(text, comma + 1) : text.length
   }
@@ -70,12 +75,4 @@ function skipSpace(text: string, start: number): number {
   let at = start
   while (text.charCodeAt(at) <= SPACE && ' \t\r\n'.includes(text.charAt(at))) at++
   return at
-}
-
-function parseKey(text: string): string | undefined {
-  try {
-    return JSON.parse(text) as string
-  } catch {
-    return undefined
-  }
 }

@@ -1,5 +1,6 @@
+import { isObject, parseJson } from '../core/json.ts'
 import { partsOf, wholeObject } from './json_parts.ts'
-import { isDeeperThan, isObject } from './validate.ts'
+import { isDeeperThan } from './validate.ts'
 
 /** Bounds of a value that is read as a whole: room for a pod's annotations (256 KiB) with every character escaped. */
 export const MAX_LENGTH = 4 << 20
@@ -22,12 +23,8 @@ export function recoverObject(text: string): Record<string, unknown> | undefined
 /** Returns the value of a text that is one JSON value; undefined if no part of it can be read. */
 function recoverValue(text: string, levels: number): unknown {
   if (text.length <= MAX_LENGTH) {
-    try {
-      const value: unknown = JSON.parse(text)
-      if (!isDeeperThan(MAX_DEPTH, value)) return value
-    } catch {
-      // Its members may still be readable.
-    }
+    const value = parseJson(text)
+    if (value !== undefined && !isDeeperThan(MAX_DEPTH, value)) return value
   }
   if (levels === 0) return undefined
   if (text.startsWith('{')) return recoverMembers(text, levels - 1)

@@ -1,4 +1,5 @@
 import { Code, Fault } from '../core/errors.ts'
+import { isObject } from '../core/json.ts'
 import { FORMATS, type Format, type FormatName } from './formats.ts'
 
 /** A rule for a value: the part of the schema that the plugin path needs. Made by scripts/generate.ts. */
@@ -50,10 +51,6 @@ export function memberOf(object: unknown, key: string): unknown {
     if (object[given] !== null && sameKey(given, key)) found = object[given]
   }
   return found
-}
-
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** Reports whether lists and objects are nested more than `levels` deep. */
