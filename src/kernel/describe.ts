@@ -29,17 +29,17 @@ export function describeChange(change: Change): string {
     case 'removeAddress':
       return `remove address ${formatCidr(change.cidr)} from link ${change.linkIndex}`
     case 'addRoute':
-      return `add route ${routeText(change.route)}`
+      return `add route ${describeRoute(change.route)}`
     case 'removeRoute':
-      return `remove route ${routeText(change.route)}`
+      return `remove route ${describeRoute(change.route)}`
     case 'restoreRoute':
       return 'make a route again'
     case 'setNeighbour':
       return `set neighbour ${formatAddress(change.neighbour.address)} to ${change.neighbour.mac}`
     case 'addPortVlan':
-      return `add VLAN ${vlanText(change.vlan)} to port ${change.linkIndex}`
+      return `add VLAN ${describeVlans(change.vlan)} to port ${change.linkIndex}`
     case 'removePortVlan':
-      return `remove VLAN ${vlanText(change.vlan)} from port ${change.linkIndex}`
+      return `remove VLAN ${describeVlans(change.vlan)} from port ${change.linkIndex}`
   }
 }
 
@@ -47,10 +47,12 @@ function nameOf(ref: LinkRef): string {
   return 'name' in ref ? ref.name : String(ref.index)
 }
 
-function routeText({ dst, gateway }: Route): string {
+/** Returns a route as `ip route` begins it. */
+export function describeRoute({ dst, gateway }: Pick<Route, 'dst' | 'gateway'>): string {
   return gateway ? `${formatCidr(dst)} via ${formatAddress(gateway)}` : formatCidr(dst)
 }
 
-function vlanText({ from, to }: PortVlan): string {
+/** Returns one number, or the first and the last. */
+export function describeVlans({ from, to }: PortVlan): string {
   return from === to ? String(from) : `${from}-${to}`
 }

@@ -1,19 +1,10 @@
 import { formatAddress, formatCidr, sameAddress, sameCidr } from '../core/address.ts'
-import { ALL_LINK_SETTINGS, LINK_SETTINGS } from '../kernel/describe.ts'
+import { ALL_LINK_SETTINGS, describeRoute, describeVlans, LINK_SETTINGS } from '../kernel/describe.ts'
 import { AddressFlag, type Link, type PortVlan } from '../kernel/kernel.ts'
 import { removeElements } from '../kernel/nftables/objects.ts'
 import { createOn } from './create.ts'
 import type { Desired, DesiredLink, DesiredNftChain, DesiredNftElement } from './desired.ts'
-import {
-  changeStep,
-  type Difference,
-  describeRoute,
-  nftStep,
-  type StateChange,
-  type Step,
-  sysctlStep,
-  vlanIds,
-} from './explain.ts'
+import { changeStep, type Difference, nftStep, type StateChange, type Step, sysctlStep } from './explain.ts'
 import { createNft } from './nft.ts'
 import { indexIn, nameIn, type Observed, type PlaceState, sysctlKeys } from './observe.ts'
 import { hasNumbers, isRival, isSameWay } from './route.ts'
@@ -170,7 +161,7 @@ function judgePortVlans(object: Of<'portVlans'>, context: Context): Difference[]
     .map((vlan) => {
       const what = self ? `bridge ${name} is not in VLAN` : 'VLAN'
       return {
-        what: `${what} ${vlanIds(vlan)} ${self ? 'itself' : `is missing or wrong on ${name}`}`,
+        what: `${what} ${describeVlans(vlan)} ${self ? 'itself' : `is missing or wrong on ${name}`}`,
         steps: created({ vlans: [vlan], dropDefault: false }),
       }
     })

@@ -1,10 +1,16 @@
 import { formatAddress, formatCidr } from '../core/address.ts'
 import { quote, type Sysctl, sysctlCommand } from '../core/shell.ts'
-import { ALL_LINK_SETTINGS, LINK_SETTINGS, type LinkSetting } from '../kernel/describe.ts'
-import type { Change, LinkRef, PortVlan, Route } from '../kernel/kernel.ts'
+import {
+  ALL_LINK_SETTINGS,
+  describeRoute,
+  describeVlans,
+  LINK_SETTINGS,
+  type LinkSetting,
+} from '../kernel/describe.ts'
+import type { Change, LinkRef, Route } from '../kernel/kernel.ts'
 import { describeNftCommand } from '../kernel/nftables/describe.ts'
 import type { NftCommand } from '../kernel/nftables/objects.ts'
-import type { Place, PlannedRoute } from './desired.ts'
+import type { Place } from './desired.ts'
 
 /** Something that is not as it should be, in words, with the steps that end it, in order; none where no step can. */
 export type Difference = { readonly what: string; readonly steps: readonly Step[] }
@@ -86,21 +92,11 @@ export function commandsOf(change: StateChange, nameOf: NameOf): string[] {
     case 'addPortVlan': {
       const { pvid, untagged } = change.vlan
       const flags = `${pvid ? ' pvid' : ''}${untagged ? ' untagged' : ''}${change.self ? ' self' : ''}`
-      return [`bridge vlan add ${dev(change.linkIndex)} vid ${vlanIds(change.vlan)}${flags}`]
+      return [`bridge vlan add ${dev(change.linkIndex)} vid ${describeVlans(change.vlan)}${flags}`]
     }
     case 'removePortVlan':
-      return [`bridge vlan del ${dev(change.linkIndex)} vid ${vlanIds(change.vlan)}`]
+      return [`bridge vlan del ${dev(change.linkIndex)} vid ${describeVlans(change.vlan)}`]
   }
-}
-
-/** Returns a route as `ip route` begins it. */
-export function describeRoute({ dst, gateway }: PlannedRoute): string {
-  return `${formatCidr(dst)}${gateway ? ` via ${formatAddress(gateway)}` : ''}`
-}
-
-/** Returns one number, or the first and the last. */
-export function vlanIds({ from, to }: PortVlan): string {
-  return from === to ? `${from}` : `${from}-${to}`
 }
 
 function setLinkCommands(change: Extract<StateChange, { op: 'setLink' }>, nameOf: NameOf): string[] {
