@@ -144,7 +144,7 @@ function interfaceOf({ name, mac, mtu }: Link): CniInterface {
   return { name, mac, mtu }
 }
 
-/** Returns the result of earlier plugins, unchanged, and ours after it, with its indexes moved. Our DNS settings count, if any. */
+/** Returns the result of earlier plugins with ours behind it, whose indexes move. Our DNS settings replace theirs, if there are any. */
 function appended(previous: CniResult | undefined, own: CniResult): CniResult {
   if (!previous) return own
   const offset = previous.interfaces.length

@@ -37,7 +37,7 @@ import type { PodIp, PodRoute } from '../pod/spec.ts'
 import type { Ports } from './ports.ts'
 import { attachmentIdOf, delegateOf, OWN_IPAM, type Request, runDelegate } from './request.ts'
 
-/** What IPAM gave, and the record in which it is written down. */
+/** The addresses and routes that IPAM gave, and the record that has them. */
 export type Acquired = {
   readonly ips: readonly PodIp[]
   readonly routes: readonly PodRoute[]
@@ -123,7 +123,7 @@ function acquireFromPool(
 /** Each round takes at least one address of the node out of the choice. */
 const MAX_ROUNDS = 1000
 
-/** What leases are chosen from, those that were asked for, and those that a killed ADD held. */
+/** The range sets, the addresses that were asked for, and those that a killed ADD held. */
 type LeaseChoice = {
   readonly sets: readonly RangeSet[]
   readonly requested: readonly Address[]
@@ -182,7 +182,7 @@ function alsoAsked(
   return [...gateways, ...uplinkProbes(addresses)]
 }
 
-/** What a killed ADD held is asked for again, once; if somebody has it by now, any address will do. */
+/** Chooses the addresses that a killed ADD held, if they are free; otherwise any. */
 function chooseLeases(
   pool: Pool,
   { sets, requested, before }: LeaseChoice,

@@ -32,7 +32,7 @@ export function check(request: Request, ports: Ports): void {
   if (differences.length > 0) throw notAsLeft(request.config.name, differences)
 }
 
-/** The message has room for one difference; all of them, with what mends them, are the details. */
+/** Returns the Fault for differences. Its message has the first one, its hint all of them with the commands that mend them. */
 function notAsLeft(network: string, differences: readonly Difference[]): Fault {
   const texts = differences.map((one) => explain(one, 'delete the pod'))
   const others = differences.length > 1 ? ` (and ${differences.length - 1} more)` : ''

@@ -36,7 +36,7 @@ export function gc(request: Request, ports: Ports): void {
   throwCollected(faults, `network ${name}`, 'GC')
 }
 
-/** GC as an IPAM plugin: frees the addresses that no valid attachment holds. Interfaces are for those who made them. */
+/** GC as an IPAM plugin: frees the addresses that no valid attachment holds. Interfaces are left to the plugins that made them. */
 export function ipamGc(request: Request, ports: Ports): void {
   const { name, ipam } = request.config
   const valid = validAttachments(request.config)

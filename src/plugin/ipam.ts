@@ -102,7 +102,7 @@ export function withOwnIpam(request: Request): Request {
   return { ...request, config: { ...request.config, ipam: { ...ipam, type: OWN_IPAM } } }
 }
 
-/** Returns where the pod is, which tells later whether it is gone. A path that is no namespace (a virtual machine's) tells nothing. */
+/** Returns the pod's namespace, which shows later whether the pod is gone; nothing for a path that is no namespace, as of a VM. */
 function netnsOf({ invocation }: Request, kernel: Kernel): Pick<AttachmentRecord, 'netns'> {
   try {
     const netns = kernel.openNetns(invocation.netns)

@@ -90,7 +90,7 @@ export class Orphans {
     })
   }
 
-  /** Returns the name that this network gave the link, if it is a host end of its. An alias that was cut counts by its beginning. */
+  /** Returns the name that this network gave the link, if it is one of its host ends. An alias that was cut counts by its start. */
   #givenName(link: Link): string | undefined {
     const owner = ownerOfAlias(link.alias)
     if (owner) {

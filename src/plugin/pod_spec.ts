@@ -7,7 +7,7 @@ import { isAllHosts, isSingle } from '../core/special_address.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import { type BridgeSpec, familiesOf, type PodIp, type PodRoute, type PodSpec } from '../pod/spec.ts'
 
-/** What the pod is to get, from what the config says, what was asked for, and the addresses that it has. */
+/** Returns what the pod gets, from the config, the runtime's arguments and the pod's addresses. */
 export function podSpecOf(
   kernel: Kernel,
   id: AttachmentId,
@@ -49,12 +49,12 @@ function withGateway(ip: PodIp): PodIp {
   }
 }
 
-/** The bridge of a network in mode l2. */
+/** Returns the name of the bridge of a network in mode l2. */
 export function bridgeNameOf({ bridge = 'cni0' }: NetworkConfig): string {
   return bridge
 }
 
-/** What the config says of the bridge and of a pod's port of it. */
+/** Returns what the config says of the bridge and of its ports. */
 export function bridgeSpecOf(kernel: Kernel, config: NetworkConfig): BridgeSpec {
   const name = bridgeNameOf(config)
   return {

@@ -8,7 +8,7 @@ import type { PodFeature } from '../pod/features/feature.ts'
 import { podFeatures } from '../pod/features/registry.ts'
 import { Pools } from './pools.ts'
 
-/** What the composition root hands in. The one-shot process and a resident one hand in the same things. */
+/** What a composition root passes in: a process of one call, and one that stays, alike. */
 export type Adapters = {
   readonly kernel: Kernel
   readonly files: Files

@@ -24,7 +24,7 @@ export function attachmentIdOf({ invocation, config }: Request): AttachmentId {
   return { network: config.name, containerId: invocation.containerId, ifName: invocation.ifName }
 }
 
-/** The type of the IPAM plugin that is another program, or undefined. */
+/** Returns the type of the IPAM plugin, if it is another program. */
 export function delegateOf({ ipam }: NetworkConfig): string | undefined {
   return ipam?.type && ipam.type !== OWN_IPAM ? ipam.type : undefined
 }

@@ -21,7 +21,7 @@ import { type BridgedSpec, familiesOf, type PodSpec } from './spec.ts'
 import { uplinkMtu } from './uplink.ts'
 import { type AddedAddresses, settle } from './wait_ready.ts'
 
-/** The links that an attachment consists of, as the kernel shows them after it was made. */
+/** The links of an attachment, as the kernel shows them after their creation. */
 export type Attached = Partial<ReadyBridge> & { readonly host: Link; readonly pod: Link }
 
 /**
@@ -85,8 +85,8 @@ function createPort(
   }
   const wanted = { spec: spec.bridge, plan, ips: spec.ips, mtu, keepsMtu: spec.mtu === undefined }
   return withBridge(kernel, wanted, others, undo, (ready) => {
-    // Not given, it is the bridge's, but no more than the way out carries: a bridge that somebody else made has 1500, and
-    // so has an empty one that is not ours, whatever the way out carries.
+    // Without the key "mtu" the MTU is the bridge's, limited to the uplink's: a bridge of another program, and an empty one,
+    // has 1500, whatever the uplink has.
     const bytes = spec.mtu ?? Math.min(ready.bridge.mtu, mtu() ?? ready.bridge.mtu)
     const links = createVeth(host, netns, spec, bytes, undo)
     const objects = hostEndObjects(
@@ -103,8 +103,8 @@ function createPort(
 }
 
 /**
- * Creates the pair, the pod's end in its namespace: at no time does it show on the host. The MAC identifies the attachment. The alias
- * comes with the next change, by the index: by the name it would go to the link of somebody else that has it.
+ * Creates the pair with the pod's end in its namespace, so that it never shows on the host. The MAC identifies the
+ * attachment. The alias comes with the next change, which names the link by its index: its name may belong to another link.
  */
 function createVeth(
   host: Netns,
@@ -209,7 +209,7 @@ function configurePodEnd(
     { op: 'setLink', link: { name: 'lo' }, up: true },
     ...createChanges(objects, () => link.index),
   ]
-  // In one round trip with the changes: whether IPv6 is off on `lo` as well.
+  // The same round trip tells whether IPv6 is off on `lo`.
   const lo = withAction('configure the interface in the pod', () =>
     netns.applyAndRead(changes, { name: 'lo' }),
   )

@@ -28,7 +28,7 @@ export type BridgeWanted = {
   readonly ips: readonly PodIp[]
   /** For a bridge that has to be made, in bytes; undefined leaves it to the kernel. */
   readonly mtu: () => number | undefined
-  /** It is to keep that MTU when it has no port. Otherwise it has the least of its ports', and 1500 without one. */
+  /** Keep that MTU when the bridge has no port. Otherwise the kernel gives it the least of its ports', and 1500 without one. */
   readonly keepsMtu?: boolean
 }
 
@@ -45,9 +45,9 @@ export function bridgeFull(name: string, cause?: unknown): Fault {
 }
 
 /**
- * Runs `work` on the bridge that is there, or makes it first. While `work` runs the bridge neither goes nor changes by
- * the hand of another ADD. What was changed for it is taken back by `undo`, but not once another port has come, whose
- * pod may rely on it. Throws a Fault when a link of that name is no bridge.
+ * Runs `work` on the bridge, and creates or changes the bridge first if it must. While `work` runs, no other ADD changes or
+ * removes the bridge. `undo` takes the changes back, unless another port has joined since, whose pod may rely on them.
+ * Throws a Fault if a link of that name is no bridge.
  */
 export function withBridge<T>(
   kernel: Kernel,
@@ -105,7 +105,10 @@ function makeReady(host: Netns, wanted: BridgeWanted, others: NodeState, undo: U
   return { bridge, ...(gatewayVlan && { gatewayVlan }) }
 }
 
-/** Undoes the changes to the bridge, unless another pod has joined it since, which may rely on them. The pod's own port is gone by then. */
+/**
+ * Undoes the changes to the bridge, unless another pod has joined it since, which may rely on them. The pod's own port is
+ * gone by then.
+ */
 function rollback(
   host: Netns,
   name: string,
@@ -132,11 +135,11 @@ function portsOf(host: Netns, name: string): number[] {
 }
 
 /**
- * Returns the changes that let a bridge keep its MAC while this port joins and when it leaves. A bridge that was never given one takes the
- * lowest of its ports', or zeros with the last of them (br_stp_recalculate_bridge_id), and with it go the node's DHCP
- * lease and its neighbours' entries. Setting the MAC that it has makes it the bridge's own. That empties the bridge's
- * neighbour table, so it is done only where something would change: a bridge that runs has a port, whose MAC is no
- * lower than the bridge's; and one that differs from the lowest has a MAC of its own already.
+ * Returns the changes that let a bridge keep its MAC while this port joins and when it leaves. A bridge without a MAC of its
+ * own takes the lowest of its ports', and zeros when the last port leaves (br_stp_recalculate_bridge_id). The node then loses
+ * its DHCP lease and its neighbours' entries. Setting the present MAC makes it the bridge's own, but empties the bridge's
+ * neighbour table. So it is set only where the MAC would change: a bridge that runs has a port, whose MAC is no lower than
+ * the bridge's; and one whose MAC is not the lowest has a MAC of its own already.
  */
 export function macToKeep(host: Netns, spec: BridgeSpec, bridge: Link, end: Link): Change[] {
   if (bridge.mac === spec.mac || (bridge.running && bridge.mac <= end.mac)) return []
@@ -146,7 +149,7 @@ export function macToKeep(host: Netns, spec: BridgeSpec, bridge: Link, end: Link
   return isOwn ? [] : [{ op: 'setLink', link: { index: bridge.index }, mac: bridge.mac }]
 }
 
-/** The bridge, if a link has that name. Throws a Fault if that is no bridge. */
+/** Returns the bridge, if a link has that name. Throws a Fault if that link is no bridge. */
 export function findBridge(host: Netns, { name }: Pick<BridgeSpec, 'name'>): Link | undefined {
   const found = host.link({ name })
   if (!found || found.kind === 'bridge') return found
@@ -180,14 +183,14 @@ function createBridge(host: Netns, { spec, mtu, keepsMtu }: BridgeWanted, undo: 
   try {
     const bridge = host.applyAndRead([create], { name })
     refuseAdvertisements(host, name)
-    // Only what is set after creation, and is a change then, does the kernel take for a choice that it has to keep.
+    // The kernel keeps an MTU only if it was set, to another value, after the creation.
     return change(host, bridge, spec, undo, {
       ...(keepsMtu && bytes !== undefined && { mtu: bytes }),
       // A new link need not forward where the node does: net.ipv4.conf.default.forwarding may be 0.
       ...(spec.isGateway && { ipv4: { forwarding: true } }),
     })
   } catch (error) {
-    // Another program was first: its bridge is as good as ours.
+    // Another program has created the bridge meanwhile, which serves as well.
     const theirs = isErrno(error, 'EEXIST') ? findBridge(host, spec) : undefined
     if (!theirs) throw error
     isOurs = false
@@ -224,7 +227,7 @@ function adoptionChanges(bridge: Link, spec: BridgeSpec, fresh: Fresh = {}): Set
   return Object.keys(wanted).length > 0 ? [{ op: 'setLink', link, ...wanted }] : []
 }
 
-/** The kernel takes no MAC of zeros back; one that is set harms nobody. */
+/** Returns the reverse of a change. The MAC stays: the kernel refuses one of zeros. */
 function reversed({ link, up, promiscuous, vlanFiltering }: SetLink): SetLink {
   return {
     op: 'setLink',

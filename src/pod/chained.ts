@@ -42,15 +42,16 @@ export function attachChained(
 }
 
 /**
- * Returns whether there was a route to turn. A plugin such as ptp routes its pod: the node reaches it by host routes over the link. What comes in by a port comes
- * in by its bridge, answers to ARP too, so from now on these routes must lead over the bridge.
+ * Moves host routes from the link to the bridge, and returns whether there were any. A plugin such as ptp reaches its pod by
+ * host routes over the link. Frames from a bridge port, answers to ARP included, come in by the bridge, so the routes must
+ * lead over the bridge as well.
  */
 function turnRoutes(host: Netns, { ips }: PodSpec, port: Link, bridge: Link, undo: UndoStack): boolean {
   const routes = host.routes(port.index).filter(isHostRouteTo(ips.map(({ cidr }) => cidr.address)))
   if (routes.length === 0) return false
   const own = host.addresses(port.index).filter(({ scope }) => scope !== SCOPE_LINK)
   for (const route of routes) {
-    // The bridge may have no address that the node could speak from: that of the link is still there.
+    // The bridge may have no address to send from, while the link keeps its own.
     const source = own.find(({ cidr }) => cidr.address.family === route.dst.address.family)?.cidr.address
     const { scope: _, ...turned } = { ...route, linkIndex: bridge.index, ...(source && { source }) }
     undo.push(() => host.apply([{ op: 'addRoute', route, replace: true }]))

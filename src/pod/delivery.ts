@@ -10,8 +10,8 @@ import { isExact, isOwn, ownAddressFault } from './route_lookup.ts'
 import type { PodIp, PodSpec } from './spec.ts'
 
 /*
- * Where the node sends what is for a pod. The route that we make may stand behind an older one: of an earlier plugin, of
- * another bridge with the same subnet, of a table that a policy rule prefers.
+ * By which link the node sends packets for a pod. Our route may stand behind an older one: of an earlier plugin, of another
+ * bridge with the same subnet, or of a table that a policy rule prefers.
  */
 
 /** More routes than anybody has to one address; the bound of a loop. */
@@ -25,12 +25,12 @@ export type Delivery = {
   readonly byHostRoute: boolean
 }
 
-/** The pod's addresses, if the node delivers to them: by a route to the pod, or as the gateway on the bridge. */
+/** Returns the addresses to which the node itself must deliver: it has a route to the pod, or is the gateway on the bridge. */
 export function deliveredAddresses({ mode, bridge, ips }: PodSpec): Address[] {
   return mode === 'l3' || bridge?.isGateway ? ips.map(({ cidr }) => cidr.address) : []
 }
 
-/** Whether what goes this way leaves by the link, and is for whoever is there. */
+/** Returns whether packets leave by this link, and by no gateway behind it. */
 export function leadsTo(
   { type, hops }: FibEntry | undefined = { type: 'none', hops: [] },
   { index }: Link,
@@ -43,9 +43,9 @@ export function leadsTo(
 }
 
 /**
- * Sees to it that the node sends what is for the pod by this link. `entries` are the answers for `deliveredAddresses`, after
- * all of ours was made. A route that nobody can have a use for is taken away, and comes back by `undo`. Throws a Fault
- * that names the route which is in the way.
+ * Ensures that the node sends packets for the pod by this link. `entries` are the FIB entries of `deliveredAddresses`, asked
+ * for after our own routes were made. Removes a route that is of no use to anybody; `undo` restores it. Throws a Fault that
+ * names the route which takes the packets instead.
  */
 export function ensureDelivery(
   host: Netns,
@@ -55,7 +55,7 @@ export function ensureDelivery(
   others: NodeState,
   undo: UndoStack,
 ): void {
-  // In a VRF the kernel looks elsewhere than where it was asked.
+  // For a link in a VRF the kernel uses another table than the one that was asked.
   if (delivery.link.master !== undefined && delivery.byHostRoute) return
   for (const [i, address] of deliveredAddresses(spec).entries()) {
     const ip = spec.ips.find(({ cidr }) => cidr.address === address)
@@ -94,8 +94,8 @@ function clearWay(
 }
 
 /**
- * By one device alone, that is down or has nobody at its other end; or that is a bridge of ours or a pod's of this very
- * network: no pod there has the address any more.
+ * Returns whether the route is of no use: its one link is down or has no carrier, or it is our bridge or a pod's link of this
+ * network, where no pod has the address any more.
  */
 function isNobodys(host: Netns, { network }: AttachmentId, entry: FibEntry, others: NodeState): boolean {
   const [hop, second] = entry.hops
@@ -126,8 +126,9 @@ function removeStale(host: Netns, { dst, hops, table, priority, entry }: FibEntr
 }
 
 /**
- * A route of the same subnet by another bridge of pods, or one that drops what nothing more specific takes. One that is
- * wider than the subnet counts only where the subnet has no route, or while the kernel does not use it.
+ * Returns whether a host route may come before this one: a route of the same subnet over another bridge of pods, or one that
+ * drops packets without a more specific route. A route that is wider than the subnet is used only where the subnet has no
+ * route, or while the kernel does not use it.
  */
 function yieldsToHostRoute(
   host: Netns,
@@ -168,15 +169,15 @@ export function removeHostRoute(host: Netns, linkName: string, address: Address)
 }
 
 /**
- * Ours is there, but not used yet: with net.ipv4.conf.all.ignore_routes_with_linkdown the kernel passes over a link
- * whose other end is not up.
+ * Returns whether our route is there, but not used yet: with net.ipv4.conf.all.ignore_routes_with_linkdown the kernel ignores
+ * a link whose other end is not up.
  */
 function isUnused({ cidr }: PodIp, { type, dst }: FibEntry, { byHostRoute }: Delivery): boolean {
   const own = byHostRoute ? cidr.prefix : bitsOf(cidr.address.family)
   return type === 'none' || (type === 'unicast' && (dst?.prefix ?? own) < own)
 }
 
-/** Whether a `throw` route for the very address stands before ours: it ends the search of the table without an answer. */
+/** Returns whether a `throw` route for this very address comes before ours: it ends the search of the table without a result. */
 function isThrown(host: Netns, address: Address, entry: FibEntry): boolean {
   const thrower = entry.type === 'none' ? dropping(host, address, entry) : undefined
   return thrower !== undefined && isExact(thrower)
@@ -192,8 +193,8 @@ function inTheWay(host: Netns, address: Address, entry: FibEntry): Fault {
 }
 
 /**
- * The kernel does not tell which route drops a packet: the narrowest of that type, as far as one is there. Where no route is
- * found it may be one that ends the search of the main table, in which ours are.
+ * Returns the route that drops packets to the address, which the kernel does not tell: the narrowest one of that type. Where
+ * the kernel finds no route, it may be a `throw` route, which ends the search of the main table, where our routes are.
  */
 export function dropping(host: Netns, address: Address, { type }: FibEntry): FibEntry | undefined {
   if (type === 'unicast') return undefined

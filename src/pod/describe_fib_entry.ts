@@ -4,7 +4,7 @@ import type { FibEntry, Netns } from '../kernel/kernel.ts'
 
 const MAIN_TABLE = 254
 
-/** A route as `ip route` writes it. */
+/** Returns a route as `ip route` writes it. */
 export function describeFibEntry(host: Netns, entry: FibEntry): string {
   const { type, dst, table, priority } = entry
   const parts = [
@@ -26,7 +26,7 @@ function describeHops(host: Netns, { hops, nextHopId }: FibEntry): string[] {
   return texts.length > 1 ? texts.map((text) => `nexthop ${text}`) : texts
 }
 
-/** The command that takes a route away. */
+/** Returns the command that removes a route. */
 export function removeRouteCommand(host: Netns, entry: FibEntry): string {
   const family = entry.dst?.address.family === 6 ? '-6 ' : ''
   return `ip ${family}route del ${describeFibEntry(host, entry)}`

@@ -10,9 +10,9 @@ import { type BridgedSpec, type BridgeSpec, familiesOf, type PodSpec } from './s
 import { gatewayVlanName } from './vlan.ts'
 
 /*
- * THE DESIRED STATE OF A POD, said once: ADD creates these objects, and CHECK looks for what is missing of them. Judged is
- * only what Bowline made and what the pod needs: never a MAC that udev may rewrite (but for mode l3, where frames to the
- * old one would be lost), never promiscuity, never what a later plugin added.
+ * THE DESIRED STATE OF A POD, said once: ADD creates these objects, and CHECK looks for those that are missing. They are only
+ * what Bowline creates and the pod needs: no MAC that udev may rewrite (except in mode l3, where frames to the old one would
+ * be lost), no promiscuous mode, nothing that a later plugin may add.
  */
 
 export function hostPlace(netns: Netns): Place {
@@ -27,7 +27,7 @@ export function podPlace(netns: Netns, path = ''): Place {
 /** One end of the pod's link: where it is, its name, and the MTU in bytes that both ends can take. */
 export type End = { readonly place: Place; readonly link: string; readonly mtu?: number }
 
-/** Returns what the host's end needs: of a routed pod all that leads to it, of a bridged one its place on the bridge. */
+/** Returns what the host's end needs: for a routed pod all that leads to it, for a bridged pod its place on the bridge. */
 export function hostEndObjects(
   spec: PodSpec,
   plan: EndPlan,
@@ -119,7 +119,7 @@ export function networkObjects(
   ]
 }
 
-/** The bridge and the link that carries the gateway, as far as they are there. */
+/** The bridge and the link that carries the gateway, if they exist. */
 export type NetworkLinks = { readonly bridge: Link | undefined; readonly carrier: Link | undefined }
 
 /** Returns the name of the link that carries the gateway: the bridge, or a VLAN link on top of it. */

@@ -18,9 +18,9 @@ import { livesBy, routersAmong, uplinkLinks, uplinkProbes } from './routers.ts'
 import type { PodIp, PodSpec } from './spec.ts'
 
 /*
- * What the node reaches otherwise is not ours to take: its router must not become a local address, nor its own network a
- * subnet of pods. A wider route is no hindrance, since that of the pods is more specific: a default route, a router's
- * aggregate, the blackhole that a routing daemon keeps for the range of the node (Calico, kube-router), an overlay's
+ * An ADD must not take addresses that the node reaches in another way: its router must not become a local address, nor its
+ * own network a subnet of pods. A wider route is harmless, since that of the pods is more specific: a default route, a
+ * router's aggregate, the blackhole that a routing daemon keeps for the range of the node (Calico, kube-router), an overlay's
  * tunnel to the other nodes (flannel).
  */
 
@@ -29,8 +29,9 @@ const CONNECTED: readonly (number | undefined)[] = [2, 9, 16]
 const TUNNELS = ['vxlan', 'geneve', 'tun', 'wireguard', 'gre', 'ipip', 'sit', 'ip6tnl', 'vti', 'xfrm']
 
 /**
- * Refuses to route a pod (mode l3) where this would take something from the node. `lookup` holds the entries from before, with the
- * way out. That the gateway is an address of the node's already proves nothing: it may be the one of its uplink.
+ * Throws a Fault if a routed pod (mode l3) would take addresses that the node reaches in another way. `lookup` holds the FIB
+ * entries from before the ADD, those of the uplinks too. A gateway that is an address of the node already proves nothing: it
+ * may be the address of an uplink.
  */
 export function refuseForeignRouted(
   host: Netns,
@@ -48,8 +49,8 @@ export function refuseForeignRouted(
 }
 
 /**
- * Refuses an address that a pod of another network has, for a pod on a bridge: both may be on the same, and no route tells
- * them apart.
+ * Throws a Fault if a pod of another network has an address of a pod on a bridge: both may be on one bridge, where no route
+ * tells them apart.
  */
 export function refuseUsedAddresses({ ips }: PodSpec, others: NodeState): void {
   for (const { cidr } of ips) {
@@ -58,7 +59,7 @@ export function refuseUsedAddresses({ ips }: PodSpec, others: NodeState): void {
   }
 }
 
-/** As `refuseForeignRouted`, for a gateway that is to be put on `link`, in mode l2. */
+/** Throws the Fault of `refuseForeignRouted` for a gateway on `link`, in mode l2. */
 export function refuseForeignGateway(
   host: Netns,
   link: Pick<Link, 'index' | 'name'>,
@@ -84,7 +85,7 @@ export function refuseForeignGateway(
   }
 }
 
-/** As often as the links of a route may go while they are looked at. */
+/** How often the links of a route may go while they are looked at; the bound of a loop. */
 const MAX_ASKED = 10
 
 type Judged = {
@@ -92,13 +93,13 @@ type Judged = {
   readonly subnet: Cidr
   readonly gateway: Address
   readonly others: NodeState
-  /** Links that are to carry the gateway: what is connected to them is a subnet of pods. */
+  /** Links that will carry the gateway: networks connected to them are subnets of pods. */
   readonly carriers: readonly number[]
-  /** Links that the node lives by: they are nobody else's, whatever their kind is. */
+  /** Links of the node's uplinks, which are never a pod bridge. */
   readonly uplinks: readonly number[]
 }
 
-/** What leads to the very address of a pod may be left over: that is judged once the pod has a route of its own. */
+/** Leaves a host route to the pod's address to `ensureDelivery`: it may be left over from another pod. */
 function refuseForeignPod(
   judged: Judged,
   address: Address,
@@ -137,8 +138,8 @@ function refuseForeign(
 }
 
 /**
- * A bridge, or a VLAN link on top of one, on which the node itself is the gateway: of another plugin, such as the one that
- * we are to replace.
+ * Returns whether the node itself is the gateway on this bridge, or VLAN link on a bridge. It may be another plugin's, such as
+ * one that we replace.
  */
 export function isPodBridge(host: Netns, link: Link, gateway: Address | undefined): boolean {
   const below = link.vlan?.parent === undefined ? link : host.link({ index: link.vlan.parent })
@@ -146,7 +147,7 @@ export function isPodBridge(host: Netns, link: Link, gateway: Address | undefine
   return host.addresses(link.index).some(({ cidr }) => sameAddress(cidr.address, gateway))
 }
 
-/** Whether the route is for the subnet or a part of it, for a network that the node is in, or has the address as router. */
+/** Returns whether the route is for the subnet or a part of it, for a network of the node, or has the address as next hop. */
 function mayBeForeign(address: Address, entry: FibEntry, subnet: Cidr): boolean {
   if (entry.type === 'broadcast') return true
   if (entry.type !== 'unicast') return false
@@ -156,17 +157,17 @@ function mayBeForeign(address: Address, entry: FibEntry, subnet: Cidr): boolean 
   return isConnected || !isWider(entry, address, subnet)
 }
 
-/** Wider than the subnet; for a gateway outside of it: than the address itself. */
+/** Returns whether the route is wider than the subnet; for an address outside the subnet, whether it is no host route. */
 function isWider({ dst }: FibEntry, address: Address, subnet: Cidr): boolean {
   return (dst?.prefix ?? 0) < (contains(subnet, address) ? subnet.prefix : bitsOf(address.family))
 }
 
-/** 169.254.0.0/16 and fe80::/10 are on every link anew. */
+/** Returns whether the address is link-local: 169.254.0.0/16 and fe80::/10 are on each link a network of its own. */
 function isLinkLocal({ family, value }: Address): boolean {
   return family === 4 ? value >> 16n === 0xa9fen : value >> 118n === 0x3fan
 }
 
-/** The refusal of an address that a pod of another network has. */
+/** Returns the Fault for an address that a pod of another network has. */
 export function inUseFault(address: Address, holder: string): Fault {
   return new Fault(`${formatAddress(address)} is in use on this node: ${holder} has it`, {
     code: Code.addressInUse,
@@ -174,7 +175,7 @@ export function inUseFault(address: Address, holder: string): Fault {
   })
 }
 
-/** The refusal of what `would` take the address from where the node has it. */
+/** Returns the Fault for an address that the node reaches in another way; `would` says what an ADD would do to it. */
 export function foreignFault(host: Netns, address: Address, entry: FibEntry, would: string): Fault {
   const route = describeFibEntry(host, entry)
   const leftOver = mayBeLeftOver(host, entry)
@@ -189,7 +190,7 @@ export function foreignFault(host: Netns, address: Address, entry: FibEntry, wou
   )
 }
 
-/** Nobody is told to remove what the node lives by: its way out, what is connected to that, or to any link that is up. */
+/** Returns whether a person may remove the route: it is no uplink, and no connected network of an uplink or of a link that is up. */
 export function mayBeLeftOver(host: Netns, { dst, hops, protocol }: FibEntry): boolean {
   if (!dst || isDefaultRoute(dst)) return false
   const onLink = hops.filter(({ gateway }) => !gateway)

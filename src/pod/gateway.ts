@@ -14,8 +14,8 @@ const SCOPE_LINK = 253
 type GatewayNeed = { readonly spec: BridgeSpec; readonly ips: readonly PodIp[] }
 
 /**
- * Puts the gateway's addresses on the bridge (or on the VLAN link that stands for it), unless that would take something
- * from the node. Idempotent.
+ * Adds the gateway's addresses to the bridge, or to its VLAN link. Throws a Fault if the node reaches such an address in
+ * another way. Idempotent.
  */
 export function ensureGatewayAddresses(
   host: Netns,
@@ -53,7 +53,7 @@ export function refuseGateways(
   return { present, missing }
 }
 
-/** Makes the routes by the bridge that its addresses don't bring along. Idempotent. */
+/** Adds the routes over the bridge that do not come with its addresses. Idempotent. */
 export function ensureGatewayRoutes(
   host: Netns,
   { index }: Link,
@@ -90,14 +90,17 @@ function addGateway(host: Netns, linkIndex: number, cidr: Cidr, undo: UndoStack)
   }
 }
 
-/** Removes a gateway address. It is gone already where its link is; ENXIO: the MTU of the link is too small for IPv6. */
+/** Removes a gateway address, if it is there. ENXIO: the MTU of the link is too small for IPv6. */
 function removeGateway(host: Netns, linkIndex: number, cidr: Cidr): void {
   ignoreErrnos(['EADDRNOTAVAIL', 'ENODEV', 'ENXIO'], () =>
     host.apply([{ op: 'removeAddress', linkIndex, cidr }]),
   )
 }
 
-/** Decides whether an address conflicts with the gateway. Family 4: any other does. Family 6: one whose network overlaps; link-local ones never. */
+/**
+ * Returns whether an address conflicts with the gateway: in family 4 any other one, in family 6 one whose network overlaps. A
+ * link-local address never does.
+ */
 function inTheWay({ cidr, scope }: LinkAddress, wanted: Cidr): boolean {
   if (cidr.address.family !== wanted.address.family || scope === SCOPE_LINK) return false
   if (bitsOf(cidr.address.family) === 32) return true
@@ -110,7 +113,7 @@ function addressConflict(
   present: Cidr,
   wanted: Cidr,
 ): Fault {
-  // Whoever takes the address away from a bridge that the node lives by cuts the node off.
+  // Without its address on the bridge of its uplink, the node is cut off.
   const hint = livesBy(host, link.index)
     ? `Choose another name for the key "bridge": the node itself lives by ${link.name}.`
     : `Set "forceAddress": true to replace it, choose another bridge, or run: ip addr del ${formatCidr(present)} dev ${link.name}`

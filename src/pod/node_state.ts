@@ -11,7 +11,7 @@ import { distinct } from '../core/text.ts'
 import type { Kernel, Link } from '../kernel/kernel.ts'
 import type { PodFeature } from './features/feature.ts'
 
-/** What one attachment must know of the others on this node, and what it shares with them. */
+/** What an attachment must know of the other attachments on this node. */
 export type NodeState = {
   readonly features: readonly PodFeature[]
   /**
@@ -21,7 +21,7 @@ export type NodeState = {
   lockBridge(name: string, kind: LockKind): FileLock
   /** Returns the pod of another network that has this address and may live, in words; undefined if there is none. */
   holderOf(address: Address): string | undefined
-  /** The same with less work, as far as the address is leased. */
+  /** Returns the same with fewer reads, but only of an address that our IPAM has leased. */
   leaseHolderOf(address: Address): string | undefined
   /** Returns whether Bowline made the link, or has pods on it. */
   isOwnLink(link: Link): boolean

@@ -16,16 +16,16 @@ export function lookupRoutes(host: Netns, addresses: readonly Address[]): RouteL
 }
 
 /**
- * Whether the node takes what is sent to the address for itself: it is one of its own, or the broadcast address of a
- * subnet that it is in. A pod can't be reached by it, whatever routes it has.
+ * Returns whether the node receives packets to the address itself: it is an address of the node, or the broadcast address of a
+ * subnet of the node. No route can lead them to a pod.
  */
 export function isOwn({ type }: FibEntry): boolean {
   return type === 'local' || type === 'broadcast'
 }
 
 /**
- * Whether the address is one of the node's that is not local yet: while IPv6 looks for duplicates, there is only the route
- * that came with the address.
+ * Returns whether the address is the node's, but not local yet: while IPv6 looks for duplicates, there is only the route that
+ * came with the address.
  */
 export function isPending(host: Netns, address: Address, entry: FibEntry): boolean {
   const [hop] = entry.hops
@@ -33,7 +33,7 @@ export function isPending(host: Netns, address: Address, entry: FibEntry): boole
   return host.addresses(hop.linkIndex).some(({ cidr }) => sameAddress(cidr.address, address))
 }
 
-/** Those of the addresses that are the node's own. */
+/** Returns those of the addresses that are the node's own. */
 export function nodeAddressesAmong(
   host: Netns,
   addresses: readonly Address[],
@@ -45,17 +45,17 @@ export function nodeAddressesAmong(
   })
 }
 
-/** What of the address space is the node's, judged by the way to one of its addresses. */
+/** Returns the prefix that belongs to the node, from the FIB entry of one of its addresses. */
 export function ownPrefix({ dst }: FibEntry, address: Address): Cidr {
   return dst ?? hostCidr(address)
 }
 
-/** Whether the route is for this very address. */
+/** Returns whether the route is for a single address. */
 export function isExact({ dst }: FibEntry): boolean {
   return dst !== undefined && dst.prefix === bitsOf(dst.address.family)
 }
 
-/** The refusal of an address for a pod that is one of the node's. */
+/** Returns the Fault for an address of a pod that is the node's own. */
 export function ownAddressFault(host: Netns, address: Address, entry: FibEntry): Fault {
   return new Fault(`${describeOwn(host, address, entry)}: no pod can have it`, {
     code: Code.addressInUse,
@@ -63,7 +63,7 @@ export function ownAddressFault(host: Netns, address: Address, entry: FibEntry):
   })
 }
 
-/** What makes the address one of the node's. */
+/** Returns in words where the node has the address. */
 export function describeOwn(host: Netns, address: Address, entry: FibEntry): string {
   const what = entry.type === 'broadcast' ? 'the broadcast address of a subnet' : 'an address'
   const name = carrierOf(host, entry)

@@ -11,7 +11,7 @@ import { elsewhere } from './uplink.ts'
  * the node would send to the pod what is for everybody else.
  */
 
-/** What has to be asked beside the ways to some addresses, in the same round trip, to know the node's way out. */
+/** Returns what must be asked together with these addresses, in the same round trip, to find the node's uplinks. */
 export function uplinkProbes(addresses: readonly Address[]): Address[] {
   return distinct(
     addresses.map(({ family }) => elsewhere(family)),
@@ -19,20 +19,20 @@ export function uplinkProbes(addresses: readonly Address[]): Address[] {
   )
 }
 
-/** The links that the node's way out leaves by: what is there is not ours. */
+/** Returns the links of the node's uplinks, whose networks are not ours. */
 export function uplinkLinks(lookup: RouteLookup, { family }: Address): number[] {
   return lookup(elsewhere(family))?.hops.map(({ linkIndex }) => linkIndex) ?? []
 }
 
-/** Whether the node's way out of either family leaves by the link: what is said to do to it may cut the node off. */
+/** Returns whether the link is an uplink of the node, in either family: a change of it may cut the node off. */
 export function livesBy(host: Netns, linkIndex: number): boolean {
   const lookup = host.lookupRoutes([elsewhere(4), elsewhere(6)])
   return lookup.some(({ hops }) => hops.some((hop) => hop.linkIndex === linkIndex))
 }
 
 /**
- * Those of the addresses that are next hops of the node, each with a route that leads by it. All routes are asked for
- * only where an address is in the network that the node's way out begins in.
+ * Returns those of the addresses that are next hops of the node, each with a route that leads by it. Asks for all routes only
+ * where an address is in the network of an uplink.
  */
 export function routersAmong(
   host: Netns,
@@ -51,7 +51,7 @@ export function routersAmong(
   })
 }
 
-/** The refusal of an address for a pod that is a router's. */
+/** Returns the Fault for an address of a pod that is a router's. */
 export function routerFault(host: Netns, address: Address, entry: FibEntry): Fault {
   const text = formatAddress(address)
   return new Fault(

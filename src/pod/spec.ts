@@ -5,7 +5,7 @@ import type { Mac } from '../core/mac.ts'
 import type { AttachmentId } from '../core/names.ts'
 import type { PortOptions } from '../kernel/kernel.ts'
 
-/** What one pod is to get: config, requests and addresses put together, before anything is known of the kernel. */
+/** What one pod gets, from the config, the runtime's arguments and its addresses. The kernel has not been asked yet. */
 export type PodSpec = {
   readonly id: AttachmentId
   /** Features read their own keys here. */
@@ -14,7 +14,7 @@ export type PodSpec = {
   readonly hostIfName: string
   readonly hostMac: Mac
   readonly podMac: Mac
-  /** What the config says, in bytes; absent: that of the bridge, but no more than the way out carries. */
+  /** Bytes. Absent if the config does not say it: then it is the bridge's, limited to the uplink's. */
   readonly mtu?: number
   readonly ips: readonly PodIp[]
   readonly routes: readonly PodRoute[]
@@ -29,7 +29,7 @@ export type BridgedSpec = PodSpec & { readonly bridge: BridgeSpec }
 /** An address with the prefix length of its subnet. */
 export type PodIp = { readonly cidr: Cidr; readonly gateway?: Address }
 
-/** What the result of IPAM says of a route is what the pod gets. */
+/** A route of the pod, as IPAM has given it. */
 export type PodRoute = CniRoute
 
 export type BridgeSpec = {
@@ -49,7 +49,7 @@ export type BridgeSpec = {
   readonly gatewayVlan?: number
 }
 
-/** The families that the pod has addresses of, in the order of its addresses. */
+/** Returns the families of the pod's addresses, in their order. */
 export function familiesOf(ips: readonly PodIp[]): Family[] {
   return [...new Set(ips.map(({ cidr }) => cidr.address.family))]
 }

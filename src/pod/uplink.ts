@@ -4,9 +4,9 @@ import { familiesOf, type PodSpec } from './spec.ts'
 import { gatewayVlanName } from './vlan.ts'
 
 /**
- * Addresses all over the Internet: the way to them is the way out. The first, of a root name server, is asked for in each
- * ADD; nothing is sent to it. A node may know a way of its own to it, or reject what is sent there. Then the others are
- * asked for as well: some tunnels take the Internet in two halves.
+ * Addresses all over the Internet, whose routes show the uplinks. The first, of a root name server, is looked up in each ADD;
+ * nothing is sent to it. A node may have a route of its own to it, or reject it. Then the others are looked up as well: some
+ * tunnels take the Internet in two halves.
  */
 const ELSEWHERE: Record<Family, readonly [first: Address, ...others: Address[]]> = {
   // 198.41.0.4; 192.0.2.1 (RFC 5737), 128.9.0.1, 1.0.0.1.
@@ -20,24 +20,24 @@ const ELSEWHERE: Record<Family, readonly [first: Address, ...others: Address[]]>
   ],
 }
 
-/** 0.0.0.0/0, its halves, and 2000::/3, which is all that IPv6 has given out, stand for a default route. */
+/** Returns whether the route counts as a default route: 0.0.0.0/0, its halves, and 2000::/3, all that IPv6 has assigned. */
 const LONGEST_WIDE_PREFIX = 3
 const MAIN_TABLE = 254
 
 /** Whose way out it is: policy rules may send each pod another way. */
 export type Sender = Pick<PodSpec, 'ips' | 'hostIfName' | 'bridge'>
 
-/** A route that leads out of the node, and the link that it leads by. */
+/** A route by which packets leave the node, and its link. */
 export type Uplink = { readonly route: Route; readonly link: Link }
 
-/** An address that the node reaches by its way out. */
+/** An address that the node reaches by an uplink. */
 export function elsewhere(family: Family): Address {
   return ELSEWHERE[family][0]
 }
 
 /**
- * The MTU, in bytes, of the narrowest of the ways by which the pod's packets leave the node, or undefined on a node
- * without a way out. Counted are the links and what the routes say.
+ * Returns the least MTU, in bytes, of the pod's uplinks: of their links and of their routes. Undefined on a node without an
+ * uplink.
  */
 export function uplinkMtu(host: Netns, pod: Sender): number | undefined {
   const mtus = uplinksOf(host, pod).map(mtuOf)
@@ -45,9 +45,8 @@ export function uplinkMtu(host: Netns, pod: Sender): number | undefined {
 }
 
 /**
- * The ways out that the node has for the families of the pod; where it has none for these, and for a pod without
- * addresses, those of any family. There may be several of each: a route by several next hops, or one for each half of the
- * Internet.
+ * Returns the node's uplinks for the families of the pod; where there is none, and for a pod without addresses, those of any
+ * family. There may be several of each: a route by several next hops, or one for each half of the Internet.
  */
 export function uplinksOf(host: Netns, pod: Sender): Uplink[] {
   const own = familiesOf(pod.ips)
@@ -108,7 +107,7 @@ function meets({ source, inputLink }: PolicyRule, { ips, hostIfName, bridge }: S
   return source === undefined || ips.some(({ cidr }) => contains(source, cidr.address))
 }
 
-/** What is found when the first answer was no default route: nothing, or something for the address that was asked for. */
+/** Finds the uplinks where the first answer was no default route: no route, or one for that address alone. */
 function searchedRoutes(host: Netns, family: Family, first: readonly Route[]): Route[] {
   const [, ...others] = ELSEWHERE[family]
   const found = [first, ...host.routing(others).routes].filter((routes) =>

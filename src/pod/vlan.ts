@@ -10,9 +10,9 @@ export function gatewayVlanName(bridge: string, vlan: number): string {
 }
 
 /**
- * Ensures the link for the gateway of an access VLAN, on top of the bridge, with the bridge itself a tagged member. It stays when
- * the last pod goes, as the bridge and its addresses do. (The reference plugin uses a second veth pair for it, of the
- * same name, which is as good: a VLAN link does the same with one device less.)
+ * Ensures the link for the gateway of an access VLAN, on top of the bridge, with the bridge itself a tagged member. It stays
+ * when the last pod goes, as the bridge and its addresses do. The reference plugin uses a second veth pair of the same name;
+ * a VLAN link does the same with one device less.
  */
 export function ensureGatewayVlan(host: Netns, bridge: Link, vlan: number, undo: UndoStack): Link {
   const name = gatewayVlanName(bridge.name, vlan)

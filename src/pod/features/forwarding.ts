@@ -114,8 +114,8 @@ function settingsBefore(host: Netns, family: Family, settings: readonly Sysctl[]
 }
 
 /**
- * Returns the switches that are off. Family 4 asks the interface that a packet comes in by, which follows the node's switch unless told otherwise: the pod's
- * for what it sends, and the uplink's for the answers.
+ * Finds the switches that are off. Family 4 asks the link that a packet comes in by, whose switch follows the node's unless it
+ * was set: the pod's for what it sends, and the uplink's for the answers.
  */
 function findDisabled(
   place: Place,
