@@ -39,7 +39,9 @@ export function createCgroups(name: string): string[] {
 
 /** Removes the control groups with this name, and those below them. The kernel empties groups of killed processes soon. */
 export async function removeCgroups(name: string): Promise<void> {
-  for (const hierarchy of hierarchies()) await removeCgroup(join(hierarchy, name))
+  // Also in one without controllers: with both versions mounted, runc uses /sys/fs/cgroup/unified as well.
+  for (const hierarchy of [ROOT, ...readdirSync(ROOT).map((path) => join(ROOT, path))])
+    await removeCgroup(join(hierarchy, name))
 }
 
 /** Returns `/sys/fs/cgroup` itself (version 2), or its directories with controllers (version 1). */
