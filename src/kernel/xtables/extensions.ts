@@ -6,19 +6,7 @@ const STATE_MASK_AT = 150
 const STATE = 1
 const DROPS = ['REJECT', 'DROP']
 const ACCEPTS = ['ACCEPT', 'MASQUERADE', 'SNAT', 'DNAT', 'REDIRECT', 'NETMAP']
-const GOES_ON = [
-  'LOG',
-  'NFLOG',
-  'MARK',
-  'CONNMARK',
-  'TCPMSS',
-  'TRACE',
-  'CT',
-  'NOTRACK',
-  'DSCP',
-  'TOS',
-  'CLASSIFY',
-]
+const GOES_ON = 'LOG NFLOG MARK CONNMARK TCPMSS TRACE CT NOTRACK DSCP TOS CLASSIFY'.split(' ')
 
 /** Reads the effect of an iptables target on a packet. */
 export function targetVerdict(name: string): FirewallVerdict {
