@@ -82,7 +82,10 @@ describe('repair', () => {
 
 describe('gc', () => {
   const gc = (...args: string[]) => bowline('gc', '--conf-dir', CONF_DIR, ...args)
-  const leases = () => readdirSync('/var/lib/cni/networks/lab').filter((name) => /^\d/.test(name)).sort()
+  const leases = () =>
+    readdirSync('/var/lib/cni/networks/lab')
+      .filter((name) => /^\d/.test(name))
+      .sort()
   beforeEach(() => attach('l2'))
 
   it('removes what a pod has left that is gone, and nothing of another', async () => {
