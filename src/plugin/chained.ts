@@ -10,10 +10,10 @@ import type { Mac } from '../core/mac.ts'
 import { UndoStack, withUnwound } from '../core/undo.ts'
 import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
 import type { ReadyBridge } from '../pod/bridge.ts'
-import { attachChained, type ChainedSpec } from '../pod/chained.ts'
+import { attachChained } from '../pod/chained.ts'
 import { type PodFeature, remembered } from '../pod/features/feature.ts'
 import { nodeStateOf } from '../pod/node_state.ts'
-import type { PodIp } from '../pod/spec.ts'
+import type { BridgedSpec, PodIp } from '../pod/spec.ts'
 import { bridgeNameOf, bridgeSpecOf, podSpecOf } from './pod_spec.ts'
 import type { Ports } from './ports.ts'
 import { attachmentIdOf, type Request } from './request.ts'
@@ -87,7 +87,7 @@ export function chainedSpec(
   previous: CniResult,
   port: Pick<Link, 'name' | 'mtu'>,
   podMac: Mac,
-): ChainedSpec {
+): BridgedSpec {
   const { config } = request
   const id = attachmentIdOf(request)
   const ips = ipsOf(previous, id.ifName)

@@ -7,9 +7,7 @@ import { deliveredAddresses, ensureDelivery } from './delivery.ts'
 import { chainedPortObjects, hostPlace } from './desired.ts'
 import type { NodeState } from './node_state.ts'
 import { planPod } from './plan.ts'
-import type { BridgeSpec, PodSpec } from './spec.ts'
-
-export type ChainedSpec = PodSpec & { readonly bridge: BridgeSpec }
+import type { BridgedSpec, PodSpec } from './spec.ts'
 
 const SCOPE_LINK = 253
 
@@ -19,7 +17,7 @@ const SCOPE_LINK = 253
  */
 export function attachChained(
   kernel: Kernel,
-  spec: ChainedSpec,
+  spec: BridgedSpec,
   port: Link,
   others: NodeState,
   undo: UndoStack,

@@ -76,7 +76,7 @@ export function podEndObjects(
     ...reachability(plan, on, true),
   ]
   return features.reduce<readonly Desired[]>(
-    (objects, feature) => feature.podEnd?.(spec, objects, on) ?? objects,
+    (objects, feature) => feature.podEnd?.(spec, objects) ?? objects,
     plain,
   )
 }

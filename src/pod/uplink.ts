@@ -20,7 +20,7 @@ const ELSEWHERE: Record<Family, readonly [first: Address, ...others: Address[]]>
   ],
 }
 
-/** Returns whether the route counts as a default route: 0.0.0.0/0, its halves, and 2000::/3, all that IPv6 has assigned. */
+/** A route counts as a default route up to this length: 0.0.0.0/0, its halves, and 2000::/3, all that IPv6 has assigned. */
 const LONGEST_WIDE_PREFIX = 3
 const MAIN_TABLE = 254
 

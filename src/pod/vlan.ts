@@ -28,23 +28,14 @@ export function ensureGatewayVlan(host: Netns, bridge: Link, vlan: number, undo:
   })
 }
 
-/** Returns whether a link is the VLAN link of this number on this bridge. */
-function isVlanOf(bridge: Link | undefined, vlan: number, link: Link): boolean {
-  return bridge !== undefined && link.vlan?.parent === bridge.index && link.vlan.id === vlan
-}
-
-/** Returns whether the bridge itself is a member of the VLAN: otherwise a link on top of it receives nothing. */
-function isMember(host: Netns, bridge: Link, vlan: number): boolean {
-  return host.portVlans(bridge.index).some(({ from, to }) => from <= vlan && vlan <= to)
-}
-
 /** Uses a link that is there. The reference plugin has one end of a veth pair, whose other end is a port in the VLAN. */
 function adoptGatewayVlan(host: Netns, bridge: Link, vlan: number, link: Link, undo: UndoStack): Link {
   if (link.kind !== 'vlan' && link.kind !== 'veth') {
     throw noGateway(link, `a ${link.kind || 'plain device'}`)
   }
   if (link.kind === 'vlan') {
-    if (!isVlanOf(bridge, vlan, link)) throw noGateway(link, `not VLAN ${vlan} of bridge ${bridge.name}`)
+    const isOfBridge = link.vlan?.parent === bridge.index && link.vlan.id === vlan
+    if (!isOfBridge) throw noGateway(link, `not VLAN ${vlan} of bridge ${bridge.name}`)
     ensureMember(host, bridge, vlan, undo)
   }
   ensureAdvertisementsRefused(host, link, undo)
@@ -61,8 +52,9 @@ function noGateway({ name }: Link, what: string): Fault {
   })
 }
 
+/** Ensures that the bridge itself is a member of the VLAN: otherwise a link on top of it receives nothing. */
 function ensureMember(host: Netns, bridge: Link, vlan: number, undo: UndoStack): void {
-  if (isMember(host, bridge, vlan)) return
+  if (host.portVlans(bridge.index).some(({ from, to }) => from <= vlan && vlan <= to)) return
   const member = { linkIndex: bridge.index, vlan: { from: vlan, to: vlan }, self: true }
   undo.push(() => host.apply([{ op: 'removePortVlan', ...member }]))
   host.apply([{ op: 'addPortVlan', ...member }])

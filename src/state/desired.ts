@@ -28,7 +28,7 @@ export type Place = {
 }
 
 /** Links are named: their indexes are known only once they exist. */
-type OnLink = { readonly place: Place; readonly link: string }
+export type OnLink = { readonly place: Place; readonly link: string }
 
 type SetLink = Extract<Change, { op: 'setLink' }>
 

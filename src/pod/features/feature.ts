@@ -7,11 +7,11 @@ import type { Cidr, Family } from '../../core/address.ts'
 import type { AttachmentId } from '../../core/names.ts'
 import type { UndoStack } from '../../core/undo.ts'
 import type { Kernel, Link, Netns } from '../../kernel/kernel.ts'
-import type { Desired, Place } from '../../state/desired.ts'
+import type { Desired, OnLink, Place } from '../../state/desired.ts'
 import type { Difference } from '../../state/explain.ts'
 import type { PodSpec } from '../spec.ts'
 
-/** The node that features work on. */
+/** What features reach of the node. */
 export type NodePorts = {
   readonly kernel: Kernel
   readonly store: AttachmentStore
@@ -23,26 +23,22 @@ export type PodEnd = { readonly netns: Netns; readonly link: Link }
 
 /**
  * Something that pods get besides a link with addresses and routes. A feature reads its own keys from the config, and does
- * nothing where they do not ask for it. The commands call all features of the registry, in its order, and know none by
- * name. What a feature has for one pod it removes by `remove`, what pods share by `removeShared`.
+ * nothing where they do not ask for it. The commands call all features of the registry, in its order, and name none. The
+ * members are in the order of their calls; `remove` and `removeShared` come with DEL.
  */
 export interface PodFeature extends AttachedFeature {
   /** Keys that change the interface in the pod. They are refused behind a plugin that has made it. */
   readonly podKeys?: readonly (keyof NetworkConfig)[]
-  /** Returns what the record of an attachment must say before ADD changes anything. No addresses: they are not known yet. */
+  /** Returns what `remove` needs, for the record. Called with no addresses as well, before ADD has got them. */
   remember?(config: NetworkConfig, addresses: readonly Cidr[]): Partial<AttachmentRecord>
   /** Makes what must be there before the pod has a link, or before its link joins the bridge. */
   beforeLink?(spec: PodSpec, undo: UndoStack): void
   /** Returns what the host's end needs as a port of the bridge. */
-  port?(spec: PodSpec, on: { readonly place: Place; readonly link: string }): Desired[]
+  port?(spec: PodSpec, on: OnLink): Desired[]
   /** Makes what must be there before the pod's end gets an address. */
   beforeAddresses?(spec: PodSpec, pod: PodEnd): void
   /** Returns what the pod's end needs, from what it needs without the feature. */
-  podEnd?(
-    spec: PodSpec,
-    objects: readonly Desired[],
-    on: { readonly place: Place; readonly link: string },
-  ): readonly Desired[]
+  podEnd?(spec: PodSpec, objects: readonly Desired[]): readonly Desired[]
   /** Finishes when the pod is connected. `pod` is absent where an earlier plugin has made the pod's interface. */
   afterLink?(spec: PodSpec, undo: UndoStack, pod?: PodEnd): void
   /** Returns what the node needs, for CHECK. */
@@ -58,7 +54,7 @@ export interface PodFeature extends AttachedFeature {
   precheck?(config: NetworkConfig, families: readonly Family[]): void
 }
 
-/** Returns what the features must find in the record of an attachment. */
+/** Returns what all features need in the record of an attachment. */
 export function remembered(
   features: readonly PodFeature[],
   config: NetworkConfig,

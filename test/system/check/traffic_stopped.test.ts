@@ -267,7 +267,7 @@ it('CHECK says what stops a pod that another plugin made', async () => {
     interfaces: [{ name: 'theirs' }, { name: 'eth0', sandbox: pod.netns.path }],
     ips: [{ address: '10.1.0.9/24', gateway: '10.1.0.1', interface: 1 }],
   }
-  const more = { ipam: {}, mtu: 0, macspoofchk: false, prevResult }
+  const more = { ipam: {}, mtu: 0, txQueueLen: undefined, macspoofchk: false, prevResult }
   await attach(pod, 'l2', more)
   const checked = { ...more, prevResult: pod.result }
   expect(await check(pod, 'l2', checked)).toEqual({})
