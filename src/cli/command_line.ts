@@ -3,6 +3,7 @@ import { Fault } from '../core/errors.ts'
 import { VERSION } from '../core/version.ts'
 import type { Command, CommandContext } from './command.ts'
 import { completionFor } from './completion.ts'
+import { DOCTOR } from './doctor.ts'
 import { GC } from './gc.ts'
 import { INSTALL } from './install.ts'
 import { IPAM } from './ipam.ts'
@@ -18,6 +19,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   status: STATUS,
   pods: PODS,
   ipam: IPAM,
+  doctor: DOCTOR,
   repair: REPAIR,
   gc: GC,
   logs: LOGS,

@@ -12,12 +12,15 @@ export type Finding = {
 const MARKS = { error: '✗', warning: '!', info: 'i' } as const
 const STYLES = { error: 'red', warning: 'yellow', info: 'cyan' } as const
 
+/** Longer commands are whole in JSON only. */
+const MAX_HINT = 300
+
 /** Returns findings for people, the worst first. */
 export function printFindings(findings: readonly Finding[], paint: Paint): string[] {
   const levels = ['error', 'warning', 'info'] as const
   const sorted = levels.flatMap((level) => findings.filter((one) => one.level === level))
   return sorted.flatMap(({ check, level, message, hint }) => [
     `${paint(STYLES[level], MARKS[level])} ${paint('bold', check)}: ${message}`,
-    `    ${paint('cyan', hint)}`,
+    `    ${paint('cyan', hint.length > MAX_HINT ? `${hint.slice(0, MAX_HINT)} …` : hint)}`,
   ])
 }

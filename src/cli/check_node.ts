@@ -1,0 +1,155 @@
+import { isOwnAlias } from '../attachment/alias.ts'
+import { parseAddress } from '../core/address.ts'
+import type { Link } from '../kernel/kernel.ts'
+import { uplinksOf } from '../pod/uplink.ts'
+import { named } from './check_networks.ts'
+import type { CommandContext } from './command.ts'
+import type { Finding } from './finding.ts'
+import type { NetworkFile } from './networks.ts'
+import { drifted, type NodeView, podName, stale } from './node_view.ts'
+import { counted } from './screen.ts'
+import { kernelFeatures } from './status.ts'
+
+/** Where systemd-networkd and NetworkManager keep what they do with a link, by its index. */
+const MANAGERS = [
+  {
+    name: 'systemd-networkd',
+    dir: '/run/systemd/netif/links',
+    manages: /^ADMIN_STATE=(?!unmanaged)\w/m,
+    hint: `printf '[Match]\\nName=veth* LINKS\\n[Link]\\nUnmanaged=yes\\n' >/etc/systemd/network/05-bowline.network && networkctl reload`,
+  },
+  {
+    name: 'NetworkManager',
+    dir: '/run/NetworkManager/devices',
+    manages: /^managed=true/m,
+    hint: `printf '[keyfile]\\nunmanaged-devices=interface-name:veth*;LINKS\\n' >/etc/NetworkManager/conf.d/05-bowline.conf && nmcli general reload`,
+  },
+]
+
+/** Returns what is wrong with the node, whatever its networks are. */
+export function checkNode(
+  context: CommandContext,
+  networks: readonly NetworkFile[],
+  view: NodeView,
+): Finding[] {
+  const configs = networks.flatMap(({ config }) => config ?? [])
+  const bridges = configs.filter(({ mode }) => mode !== 'l3').map(({ bridge = 'cni0' }) => bridge)
+  const own = view.links.filter(({ alias, name }) => isOwnAlias(alias) || bridges.includes(name))
+  const features = kernelFeatures(context)
+  const wantsNft = configs.some(({ ipMasq, macspoofchk }) => ipMasq || macspoofchk)
+  return [
+    ...(wantsNft && !features['nftables']
+      ? [
+          error(
+            'kernel',
+            'the kernel has no nftables, which ipMasq and macspoofchk need',
+            'modprobe nf_tables',
+          ),
+        ]
+      : []),
+    ...strictFilters(context),
+    ...(bridges.length > 0 && !features['bridge netfilter'] ? unfilteredBridge(context) : []),
+    ...managedLinks(context, own, bridges),
+  ]
+}
+
+/** Returns what is wrong with attachments, as far as it can be seen from the host. */
+export function checkAttachments({ files }: CommandContext, view: NodeView): Finding[] {
+  const all = drifted(view)
+  const isOff = (one: string) => /is not a port of bridge/.test(one)
+  // That a subnet is not masqueraded is found once for its network.
+  const isOwn = (one: string) => !isOff(one) && !/is not masqueraded/.test(one)
+  const off = all.filter(({ drift }) => drift.some(isOff))
+  const broken = all.filter(({ drift }) => drift.some(isOwn))
+  const gone = stale(view)
+  return [
+    ...(off.length > 0
+      ? [
+          error(
+            'port',
+            `off their bridge: ${named(off.flatMap(({ link }) => link ?? []))}`,
+            'bowline repair --yes',
+          ),
+        ]
+      : []),
+    ...broken.slice(0, 3).map(({ record, drift }) => {
+      const what = drift.filter(isOwn).join('; ')
+      return error('attachment', `${podName(files, record)}: ${what}`, 'bowline repair --yes')
+    }),
+    ...(broken.length > 3
+      ? [error('attachment', `and ${broken.length - 3} more pods`, 'bowline repair --yes')]
+      : []),
+    ...(gone.length > 0
+      ? [warning('stale', `${counted(gone.length, 'attachment')} of pods that are gone`, 'bowline gc --yes')]
+      : []),
+    ...(view.damaged.length > 0
+      ? [
+          warning(
+            'stale',
+            `${counted(view.damaged.length, 'record')} that cannot be read`,
+            'bowline gc --yes',
+          ),
+        ]
+      : []),
+  ]
+}
+
+/** With several ways out, an answer may come in by another link than the one that the node would use. Source: RFC 3704. */
+function strictFilters({ ports: { kernel } }: CommandContext): Finding[] {
+  const host = kernel.host()
+  const sender = { hostIfName: '', ips: [{ cidr: { address: parseAddress('0.0.0.1'), prefix: 32 } }] }
+  const links = new Map(uplinksOf(host, sender).map(({ link }) => [link.index, link]))
+  if (links.size < 2) return []
+  const filterOf = (name: string) => Number(host.readSysctl(`ipv4/conf/${name}/rp_filter`) ?? 0)
+  const all = filterOf('all')
+  const strict = [...links.values()].filter(({ name }) => Math.max(all, filterOf(name)) === 1)
+  if (strict.length === 0) return []
+  const settings = strict.map(({ name }) => `net.ipv4.conf.${name}.rp_filter=2`)
+  const message = `the node has several ways out, and ${named(strict)} drop answers that come by another one (strict rp_filter)`
+  return [warning('rp_filter', message, `sysctl -w ${settings.join(' ')}`)]
+}
+
+/** kube-proxy translates addresses of services back only in what the bridge shows to the filters of IP. */
+function unfilteredBridge({ ports: { kernel } }: CommandContext): Finding[] {
+  if (!kernel.firewall().some(({ name, table }) => /^KUBE-SERVICES/.test(name) || table === 'kube-proxy'))
+    return []
+  const message =
+    'a pod does not reach a service whose pod is on the same bridge: net.bridge.bridge-nf-call-iptables is off'
+  return [
+    warning(
+      'bridge-netfilter',
+      message,
+      'modprobe br_netfilter; sysctl -w net.bridge.bridge-nf-call-iptables=1',
+    ),
+  ]
+}
+
+function managedLinks(
+  { files }: CommandContext,
+  own: readonly Link[],
+  bridges: readonly string[],
+): Finding[] {
+  return MANAGERS.flatMap(({ name, dir, manages, hint }) => {
+    const known = new Set(files.list(dir))
+    const managed = own.filter(
+      ({ index }) => known.has(String(index)) && manages.test(files.readForeign(`${dir}/${index}`) ?? ''),
+    )
+    if (managed.length === 0) return []
+    const message = `${name} manages ${named(managed)}, and may take addresses and routes away`
+    return [
+      warning(
+        'managed',
+        message,
+        hint.replace('LINKS', bridges.join(name === 'NetworkManager' ? ';interface-name:' : ' ')),
+      ),
+    ]
+  })
+}
+
+function error(check: string, message: string, hint: string): Finding {
+  return { check, level: 'error', message, hint }
+}
+
+function warning(check: string, message: string, hint: string): Finding {
+  return { check, level: 'warning', message, hint }
+}

@@ -1,0 +1,70 @@
+import { checkInstallation } from './check_installation.ts'
+import { checked, checkNetwork } from './check_networks.ts'
+import { checkAttachments, checkNode } from './check_node.ts'
+import type { Command, CommandContext, Options } from './command.ts'
+import { type Finding, printFindings } from './finding.ts'
+import { PLACE_OPTIONS, placesOf } from './installation.ts'
+import { readNetworks } from './networks.ts'
+import { viewNode } from './node_view.ts'
+import { painter } from './screen.ts'
+
+/** Every name that a finding may have. */
+const CHECKS = [
+  'program',
+  'selinux',
+  'conflist',
+  'kernel',
+  'status',
+  'forwarding',
+  'rp_filter',
+  'bridge-netfilter',
+  'firewall',
+  'mtu',
+  'overlap',
+  'managed',
+  'bridge',
+  'nftables',
+  'port',
+  'attachment',
+  'stale',
+]
+
+export const DOCTOR: Command = {
+  summary: 'find what stops pods on this node, with the command that mends it',
+  options: PLACE_OPTIONS,
+  examples: [
+    ['bowline doctor', 'what is wrong; the exit code is 1 if anything is'],
+    ['bowline doctor --json | jq -r ".findings[].hint"', 'the commands alone'],
+  ],
+  run: doctor,
+}
+
+function doctor(options: Options, context: CommandContext): number {
+  const places = placesOf(options)
+  const networks = readNetworks(places.confDir, context.files)
+  const view = viewNode(context)
+  const found = distinctFindings([
+    ...checked('program', () => checkInstallation(context, places, networks)),
+    ...checked('kernel', () => checkNode(context, networks, view)),
+    ...networks.flatMap((network) =>
+      checked('status', () => checkNetwork(context, network, view, places.binDir)),
+    ),
+    ...checked('attachment', () => checkAttachments(context, view)),
+  ])
+  const exitCode = found.some(({ level }) => level === 'error') ? 1 : 0
+  if (options['json'] !== undefined) {
+    context.print(JSON.stringify({ findings: found }))
+    return exitCode
+  }
+  const paint = painter(context)
+  const passed = CHECKS.filter((check) => !found.some((one) => one.check === check))
+  const summary = `${paint('green', '✓')} ${passed.length} of ${CHECKS.length} checks found nothing: ${passed.join(', ')}`
+  context.print([...printFindings(found, paint), ...(found.length > 0 ? [''] : []), summary].join('\n'))
+  return exitCode
+}
+
+/** Two networks may suffer from the same. */
+function distinctFindings(found: readonly Finding[]): Finding[] {
+  const keys = found.map(({ check, message }) => `${check} ${message}`)
+  return found.filter((_, i) => keys.indexOf(keys[i] ?? '') === i)
+}
