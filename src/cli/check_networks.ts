@@ -1,4 +1,4 @@
-import { type Address, contains, type Family, formatCidr, networkOf } from '../core/address.ts'
+import { type Address, contains, type Family, formatAddress, formatCidr, networkOf } from '../core/address.ts'
 import { Fault } from '../core/errors.ts'
 import type { Link, Netns } from '../kernel/kernel.ts'
 import { planSets, poolUseOf } from '../plugin/addresses.ts'
@@ -164,7 +164,7 @@ function overlaps(host: Netns, { ips, id }: PodSpec, own: readonly Link[]): Find
       const subnet = dst && subnets.find((one) => one.prefix <= dst.prefix && contains(one, dst.address))
       if (!dst || !subnet || type !== 'unicast' || isOwn(hop?.linkIndex)) return []
       const name = hop && host.link({ index: hop.linkIndex })?.name
-      const route = describeRoute({ dst, ...(hop?.gateway && { gateway: hop.gateway }) })
+      const route = formatCidr(dst) + (hop?.gateway ? ` via ${formatAddress(hop.gateway)}` : '')
       return [
         {
           check: 'overlap',
