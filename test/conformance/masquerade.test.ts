@@ -79,34 +79,6 @@ const MASQUERADE: readonly Case[] = [
     },
   },
   {
-    id: '16f',
-    title: 'pods of one network see each other’s own addresses',
-    expectReference: 'passes',
-    async run(subject, version) {
-      for (const config of [masquerading(subject, version), { ...routed(subject, version), ipMasq: true }]) {
-        freshNode()
-        const [a, b] = [createPod('a'), createPod('b')]
-        for (const pod of [a, b]) await add(config, pod)
-        // The other pod can answer nobody but the first.
-        run('ip -n b route flush table main; ip -n b route add 10.1.0.2/32 via 10.1.0.1 dev eth0 onlink')
-        expect(await reaches('10.1.0.3', a)).toBe(true)
-      }
-    },
-  },
-  {
-    id: '16g',
-    title: 'DEL of one pod leaves the masquerading of another alone',
-    expectReference: 'passes',
-    async run(subject, version) {
-      createOutside()
-      const [a, b] = [createPod('a'), createPod('b')]
-      for (const pod of [a, b]) await add(masquerading(subject, version), pod)
-      await done('DEL', masquerading(subject, version), a)
-      for (const address of OUTSIDE) expect([address, await reaches(address, b)]).toEqual([address, true])
-      expect(rulesNaming(ADDRESSES)).toEqual([])
-    },
-  },
-  {
     id: 'G10b',
     title: 'DEL of one interface of a container leaves the masquerading of its other one alone',
     expectReference: {
@@ -206,32 +178,6 @@ const SPOOF: readonly Case[] = [
       expect(await reaches('10.1.0.1', pod), 'its own MAC').toBe(true)
       run(`ip -n ${pod.name} link set eth0 address 02:00:00:00:00:99; ip neigh flush all`)
       expect(await answersAtOnce('10.1.0.1', pod), 'another MAC').toBe(false)
-    },
-  },
-  {
-    id: '18b',
-    title: 'without macspoofchk any MAC is let through',
-    expectReference: 'passes',
-    async run(subject, version) {
-      const pod = createPod()
-      await add(bridged(subject, version), pod)
-      run(`ip -n ${pod.name} link set eth0 address 02:00:00:00:00:99; ip neigh flush all`)
-      expect(await reaches('10.1.0.1', pod)).toBe(true)
-    },
-  },
-  {
-    id: '18c',
-    title: 'macspoofchk of a pod ends with it, and that of another stays',
-    expectReference: 'passes',
-    async run(subject, version) {
-      const [a, b] = [createPod('a'), createPod('b')]
-      const config = bridged(subject, version, { macspoofchk: true })
-      const { interfaces } = await add(config, a)
-      await add(config, b)
-      await done('DEL', config, a)
-      expect(rulesNaming([interfaces?.[1]?.name ?? '', interfaces?.[2]?.mac ?? '']), 'rules of a').toEqual([])
-      run('ip -n b link set eth0 address 02:00:00:00:00:99; ip neigh flush all')
-      expect(await answersAtOnce('10.1.0.1', b)).toBe(false)
     },
   },
 ]
