@@ -101,6 +101,17 @@ export function runCommandsOf({ details = '' }: PluginOutput): number {
   return commands.length
 }
 
+/** Types the commands that CHECK printed; CHECK then passes. */
+export async function expectMended(
+  pod: CheckedPod,
+  said: PluginOutput,
+  mode: Mode,
+  more: object = {},
+): Promise<void> {
+  expect(runCommandsOf(said)).toBeGreaterThan(0)
+  expect(await check(pod, mode, more)).toEqual({})
+}
+
 export async function expectGatewaysToAnswer({ netns }: CheckedPod): Promise<void> {
   for (const gateway of GATEWAYS)
     expect([gateway, (await ping(gateway, { from: netns })).answered]).toEqual([gateway, 1])
