@@ -33,8 +33,6 @@ type FilledSet = {
 /** Tables (by `family name`), chains with their rules, and maps with their elements in words, by name. */
 export type NftDump = Record<string, { chains: Record<string, unknown>; maps: Record<string, unknown> }>
 
-const MAX_NAME_BYTES = 255
-
 /** nftables of one namespace in memory: one transaction at a time, refusals as the kernel has them. */
 export class FakeNft implements Nftables {
   readonly #steps: Steps
@@ -119,8 +117,7 @@ function applyCommand(tables: Map<string, Table>, command: NftCommand): void {
   const of = (ref: NftChainRef) => found(tables, nameOf(ref.table))
   switch (command.op) {
     case 'ensureTable': {
-      const { family, name } = command.table
-      checkName(name)
+      const { family } = command.table
       const table = tables.get(nameOf(command.table)) ?? { family, chains: new Map(), sets: new Map() }
       tables.set(nameOf(command.table), table)
       break
@@ -165,7 +162,7 @@ function nameOf({ family, name }: NftTable): string {
 
 /** A chain that is there must be the same: of the same type, at the same hook, with the same priority. */
 function ensureChain({ chains, family }: Table, name: string, hook: NftHook | undefined): void {
-  const chain = chains.get(checkName(name))
+  const chain = chains.get(name)
   if (family === 'bridge' && hook?.type === 'nat') throw refusal('ENOENT')
   if (!chain) {
     chains.set(name, { hook, rules: [] })
@@ -185,24 +182,17 @@ function removeChain({ chains, sets }: Table, name: string): void {
   chains.delete(name)
 }
 
-function addRule({ chains, sets, family }: Table, name: string, rule: NftRule): void {
+function addRule({ chains, sets }: Table, name: string, rule: NftRule): void {
   const chain = found(chains, name)
-  for (const { set, chain: target, text } of rule) {
+  for (const { set, chain: target } of rule) {
     if (set !== undefined) found(sets, set)
     if (target !== undefined) found(chains, target)
-    if (text.startsWith('masquerade')) checkMasquerade(chain, family)
   }
   chains.set(name, { ...chain, rules: [...chain.rules, rule] })
 }
 
-/** Of the hooks, only source NAT after routing may masquerade. Chains that no hook names are judged where they are used. */
-function checkMasquerade({ hook }: Chain, family: NftTable['family']): void {
-  if (family === 'bridge') throw refusal('ENOENT')
-  if (hook && (hook.type !== 'nat' || hook.hook !== 'postrouting')) throw refusal('EOPNOTSUPP')
-}
-
 function ensureSet({ sets }: Table, set: AnySet): void {
-  const there = sets.get(checkName(set.name))
+  const there = sets.get(set.name)
   if (there && showTypes(there.set) !== showTypes(set)) throw refusal('EEXIST')
   if (!there) sets.set(set.name, { set, elements: new Map(), leaving: 0 })
 }
@@ -253,11 +243,6 @@ function removeElement({ sets }: Table, name: string, element: AnyElement): void
   if (!holds(filled, element)) throw refusal('ENOENT')
   filled.elements.delete(filled.set.key.show(element.key))
   sets.set(name, { ...filled, leaving: filled.leaving + 1 })
-}
-
-function checkName(name: string): string {
-  if (new TextEncoder().encode(name).length > MAX_NAME_BYTES) throw refusal('ERANGE')
-  return name
 }
 
 function found<T>(things: ReadonlyMap<string, T>, name: string): T {

@@ -95,12 +95,6 @@ function bothFamilies(it: It, family: Family): void {
     expect(routed(a, near.index)).toBe(true)
   })
 
-  it('bring no route when asked not to', ({ a, index }) => {
-    a.apply([{ op: 'addAddress', linkIndex: index, cidr: address, noDad: true, noPrefixRoute: true }])
-    expect(addressesOf(a, index)).toEqual([text])
-    expect(routed(a, index)).toBe(false)
-  })
-
   it('of one subnet share its route', ({ a, index }) => {
     a.apply([addAddress(index, address), addAddress(index, sibling)])
     expect(addressesOf(a, index)).toEqual([text, formatCidr(sibling)])
@@ -141,12 +135,6 @@ function ipv4Sentences(it: It): void {
     expect(routesOf(a, index)).toEqual(['10.1.0.0/24 src 10.1.0.2'])
   })
 
-  it('of IPv4 take the others of their subnet with them when the first of it is removed', ({ a, index }) => {
-    a.apply([addAddress(index, first), addAddress(index, second)])
-    a.apply([{ op: 'removeAddress', linkIndex: index, cidr: first }])
-    expect(addressesOf(a, index)).toEqual([])
-  })
-
   it('of IPv4 take routes that have them as source along when their link goes', ({
     a,
     index,
@@ -160,11 +148,6 @@ function ipv4Sentences(it: It): void {
       { op: 'removeLink', link: { index } },
     ])
     expect(routesOf(a, bridge)).toEqual([])
-  })
-
-  it('of IPv4 may be there once with each prefix', ({ a, index }) => {
-    a.apply([addAddress(index, first), addAddress(index, { ...first, prefix: 25 })])
-    expect(addressesOf(a, index)).toEqual(['10.1.0.2/24', '10.1.0.2/25'])
   })
 
   it('of IPv4 take all IPv4 routes and neighbours of the link with them when the last goes', ({
@@ -203,22 +186,6 @@ function ipv6Sentences(it: It): void {
     expect(eventually(() => flagsOf(a, index) === 0)).toBe(true)
   })
 
-  it('of IPv6 that another machine on the link has are marked, and stay tentative', ({ a, b, livePair }) => {
-    const { near, far } = livePair()
-    b.apply([addAddress(far.index, address)])
-    a.apply([{ op: 'addAddress', linkIndex: near.index, cidr: address }])
-    expect(eventually(() => flagsOf(a, near.index) === (TENTATIVE | DAD_FAILED))).toBe(true)
-  })
-
-  it('of IPv6 that another port of the bridge has are marked too', ({ a, b, livePair, createBridge }) => {
-    const { near, far } = livePair()
-    const bridge = createBridge()
-    a.apply([setUp(bridge.index), { op: 'setLink', link: { index: near.index }, master: bridge.index }])
-    a.apply([addAddress(bridge.index, address)])
-    b.apply([{ op: 'addAddress', linkIndex: far.index, cidr: address }])
-    expect(eventually(() => flagsOf(b, far.index) === (TENTATIVE | DAD_FAILED))).toBe(true)
-  })
-
   it('of IPv6 stay the source of a route elsewhere when their link goes', ({ a, index, createBridge }) => {
     const bridge = createBridge().index
     a.apply([
@@ -231,11 +198,6 @@ function ipv6Sentences(it: It): void {
       { op: 'removeLink', link: { index } },
     ])
     expect(routesOf(a, bridge)).toEqual(['fd00:5::/64 src fd00:1::2'])
-  })
-
-  it('of IPv6 are there once on a link, whatever the prefix', ({ a, index }) => {
-    a.apply([addAddress(index, address)])
-    expect(errnoOf(() => a.apply([addAddress(index, { ...address, prefix: 80 })]))).toBe('EEXIST')
   })
 
   it('of IPv6 vanish when the link goes down', ({ a, index }) => {
@@ -251,28 +213,6 @@ function ipv6Sentences(it: It): void {
     expect(addressesOf(a, index)).toEqual(['fd00:1::2/64'])
     a.apply([setUp(index)])
     expect(routesOf(a, index)).toEqual(['fd00:1::/64'])
-  })
-
-  it('of IPv6 are refused with EACCES, and gone, where IPv6 is disabled', ({ a, index }) => {
-    a.apply([addAddress(index, address)])
-    a.writeSysctl('ipv6/conf/near/disable_ipv6', '1')
-    expect(addressesOf(a, index)).toEqual([])
-    expect(errnoOf(() => a.apply([addAddress(index, address)]))).toBe('EACCES')
-    a.writeSysctl('ipv6/conf/near/disable_ipv6', '0')
-    a.apply([addAddress(index, address)])
-    expect(addressesOf(a, index)).toEqual(['fd00:1::2/64'])
-  })
-
-  it('of IPv6 can not be on a link with an MTU below 1280', ({ a, index }) => {
-    const route = { dst: parseCidr('fd00:5::/64'), linkIndex: index }
-    a.apply([
-      addAddress(index, address),
-      { op: 'addRoute', route },
-      { op: 'setLink', link: { index }, mtu: 1279 },
-    ])
-    expect(addressesOf(a, index)).toEqual([])
-    expect(routesOf(a, index)).toEqual([])
-    expect(errnoOf(() => a.apply([addAddress(index, address)]))).toBe('EINVAL')
   })
 
   it('that are link-local come by themselves once a link runs, unless it was told not to', ({

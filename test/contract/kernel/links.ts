@@ -78,22 +78,6 @@ function vethSentences(it: It): void {
     expect(a.link({ name: 'near' })).toBeUndefined()
   })
 
-  it('is refused with EEXIST when both ends would have one name in one namespace', ({ a }) => {
-    expect(errnoOf(() => a.apply([createVeth(a, 'same', 'same')]))).toBe('EEXIST')
-    expect(a.links()).toHaveLength(1)
-  })
-
-  it('is refused with EINVAL for a name with a slash and ERANGE for a name of 16 bytes', ({ a, b }) => {
-    expect(errnoOf(() => a.apply([createVeth(b, 'ne/ar', 'far')]))).toBe('EINVAL')
-    expect(errnoOf(() => a.apply([createVeth(b, 'near', 'f'.repeat(16))]))).toBe('ERANGE')
-    expect(a.links()).toHaveLength(1)
-  })
-
-  it('is refused with EINVAL for an MTU that the device can not have', ({ a, b }) => {
-    expect(errnoOf(() => a.apply([createVeth(b, 'near', 'far', 67)]))).toBe('EINVAL')
-    expect(errnoOf(() => a.apply([createVeth(b, 'near', 'far', 65_536)]))).toBe('EINVAL')
-  })
-
   it('runs once both ends are up', ({ a, b, pair }) => {
     const { near, far } = pair()
     const runs = (wanted: boolean) => () => a.link({ name: 'near' })?.running === wanted
@@ -154,11 +138,6 @@ function settingSentences(it: It): void {
     expect(errnoOf(() => a.apply([{ op: 'setLink', link: { name: 'none' }, up: true }]))).toBe('ENODEV')
     expect(errnoOf(() => a.apply([{ op: 'setLink', link: { index: 4711 }, up: true }]))).toBe('ENODEV')
     expect(a.links()).toHaveLength(1)
-  })
-
-  it('is refused with EINVAL for an MTU that the device can not have', ({ a, pair }) => {
-    const link = { name: pair().near.name }
-    expect(errnoOf(() => a.apply([{ op: 'setLink', link, mtu: 67 }]))).toBe('EINVAL')
   })
 }
 

@@ -1,5 +1,4 @@
 import { describe, expect } from 'vitest'
-import { parseAddress } from '../../../src/core/address.ts'
 import { errnoOf, FAMILIES, type It, MAC, neighboursOf } from './fixture.ts'
 
 export function neighbourSentences(it: It): void {
@@ -35,11 +34,5 @@ export function neighbourSentences(it: It): void {
       a.apply([{ op: 'setNeighbour', neighbour: { address, mac: MAC.far, linkIndex } }])
       expect(neighboursOf(a, createBridge().index, address)).toEqual([])
     })
-  })
-
-  it('of IPv6 are refused with EINVAL where IPv6 is disabled', ({ a, index: linkIndex }) => {
-    a.writeSysctl('ipv6/conf/near/disable_ipv6', '1')
-    const neighbour = { address: parseAddress('fd00:1::1'), mac: MAC.far, linkIndex }
-    expect(errnoOf(() => a.apply([{ op: 'setNeighbour', neighbour }]))).toBe('EINVAL')
   })
 }

@@ -5,7 +5,6 @@ import { concat } from '../../../src/kernel/nftables/concat.ts'
 import { type Datatype, ifname, ipAddress, ipPrefix } from '../../../src/kernel/nftables/datatypes.ts'
 import type { Expression } from '../../../src/kernel/nftables/expression.ts'
 import { vmap } from '../../../src/kernel/nftables/expressions/lookup.ts'
-import { masquerade } from '../../../src/kernel/nftables/expressions/masquerade.ts'
 import { equals, within } from '../../../src/kernel/nftables/expressions/match.ts'
 import { iifname } from '../../../src/kernel/nftables/expressions/meta.ts'
 import { daddr, etherSaddr, saddr } from '../../../src/kernel/nftables/expressions/payload.ts'
@@ -170,11 +169,6 @@ export function nftSentences(fixture: () => KernelFixture): void {
     expect(refused(ensureChain('base', { ...POSTROUTING, priority: 101 }))).toMatch(/^(EEXIST|EOPNOTSUPP)$/)
   })
 
-  it('refuses a name of more than 255 bytes with ERANGE', () => {
-    nft(ensureTable)
-    expect(refused(ensureChain('c'.repeat(256)))).toBe('ERANGE')
-  })
-
   it('answers a question that changes nothing', () => {
     fixture().kernel.nftables.probe()
     expect(refused(removeTable)).toBe('ENOENT')
@@ -329,12 +323,6 @@ export function nftSentences(fixture: () => KernelFixture): void {
     })
   })
 
-  it('masquerades only after routing', () => {
-    nft(...frame, ensureChain('base', POSTROUTING), addRule('base', masquerade))
-    nft(ensureChain('forward', { type: 'filter', hook: 'forward', priority: 0 }))
-    expect(refused(addRule('forward', masquerade))).toBe('EOPNOTSUPP')
-  })
-
   describe('chains', () => {
     const take: NftRule = [accept]
     const local: NftRule = [within(daddr(4), parseCidr('10.1.0.5/22')), back]
@@ -438,12 +426,6 @@ export function nftSentences(fixture: () => KernelFixture): void {
       nft(...guardFrame)
       nft(removeElements(ports, guard), flushChain('mac', inBridge), removeChain('mac', inBridge))
       expect(fixture().kernel.nftables.hasChain({ table: inBridge, name: 'mac', rules: [] })).toBe(false)
-    })
-
-    it('refuses with ENOENT what speaks of packets that are routed', () => {
-      nft(...guardFrame)
-      expect(refused(bridgeRule('mac', masquerade))).toBe('ENOENT')
-      expect(refused(ensureChain('nat', POSTROUTING, inBridge))).toBe('ENOENT')
     })
   })
 }

@@ -63,11 +63,6 @@ export function routeSentences(it: It): void {
     a.apply([add({ dst: parseCidr('::/0'), linkIndex: index, gateway: parseAddress('fe80::1') })])
     expect(routesOf(a, index)).toEqual(['::/0 via fe80::1'])
   })
-
-  it('of IPv6 are refused with EACCES where IPv6 is disabled', ({ a, index }) => {
-    a.writeSysctl('ipv6/conf/near/disable_ipv6', '1')
-    expect(errnoOf(() => a.apply([add({ dst: parseCidr('fd00:5::/64'), linkIndex: index })]))).toBe('EACCES')
-  })
 }
 
 function additionSentences(it: It, family: Family): void {

@@ -1,7 +1,6 @@
 import { describe, expect } from 'vitest'
-import { parseCidr } from '../../../src/core/address.ts'
 import { faultOf } from '../../support/fault_of.ts'
-import { addAddress, errnoOf, type It } from './fixture.ts'
+import { errnoOf, type It } from './fixture.ts'
 
 export function sysctlSentences(it: It): void {
   it('belong to one namespace', ({ a, b }) => {
@@ -64,29 +63,6 @@ export function sysctlSentences(it: It): void {
     a.writeSysctl('ipv6/conf/near/accept_ra', '0')
     expect(a.links().find(({ name }) => name === 'near')?.acceptRa).toBe(0)
     expect(a.applyAndRead([{ op: 'setLink', link, mtu: 1279 }], link).acceptRa).toBeUndefined()
-  })
-
-  it('of the pseudo-interface default reach interfaces that have no setting of their own, in IPv4 only', ({
-    a,
-    createBridge,
-    pair,
-  }) => {
-    createBridge()
-    pair()
-    a.apply([addAddress(createBridge('br1').index, parseCidr('10.1.0.1/24'))])
-    a.writeSysctl('ipv4/conf/near/send_redirects', '1')
-    a.writeSysctl('ipv4/conf/default/send_redirects', '0')
-    a.writeSysctl('ipv6/conf/default/accept_ra', '0')
-    const read = (name: string) => a.readSysctl(`ipv4/conf/${name}/send_redirects`)
-    expect([read('br0'), read('br1'), read('near')]).toEqual(['0', '1', '1'])
-    expect(a.readSysctl('ipv6/conf/br0/accept_ra')).toBe('1')
-  })
-
-  it('for all interfaces switch IPv6 off on each', ({ a, pair }) => {
-    const { index } = pair().near
-    a.writeSysctl('ipv6/conf/all/disable_ipv6', '1')
-    expect(a.readSysctl('ipv6/conf/near/disable_ipv6')).toBe('1')
-    expect(a.addresses(index)).toEqual([])
   })
 
   describe('that are set with the link', () => {

@@ -1,8 +1,6 @@
 import {
-  type Address,
   bitsOf,
   type Cidr,
-  contains,
   type Family,
   networkOf,
   parseCidr,
@@ -18,38 +16,27 @@ import {
   type FakeLink,
   isRunning,
   type Namespace,
-  neighboursOf,
   requireLink,
   Scope,
 } from './state.ts'
 import { refusal } from './steps.ts'
-import { assertIpv6, confOf, hasIpv6, pinConf } from './sysctls.ts'
+import { confOf } from './sysctls.ts'
 
 const LOOPBACK = { 4: parseCidr('127.0.0.1/8'), 6: parseCidr('::1/128') }
 const IPV6_LINK_LOCAL = parseCidr('fe80::/64')
-const IPV4_LOOPBACK_NET = networkOf(LOOPBACK[4])
 
-/** Refusals: ENODEV, EEXIST, EACCES where IPv6 is disabled, EINVAL where the MTU is too small for it. */
+/** Refusals: ENODEV, EEXIST. */
 export function addAddress(
   namespace: Namespace,
-  { linkIndex, cidr, noDad, noPrefixRoute }: Extract<Change, { op: 'addAddress' }>,
+  { linkIndex, cidr, noDad }: Extract<Change, { op: 'addAddress' }>,
 ): void {
   const link = requireLink(namespace, { index: linkIndex })
   const { address } = cidr
-  if (address.family === 6) assertIpv6(link, 'EACCES')
-  // Family 6 has an address once on a link, whatever its prefix; family 4 once with each prefix.
-  const taken = link.addresses.some(
-    (one) =>
-      sameAddress(one.cidr.address, address) && (address.family === 6 || one.cidr.prefix === cidr.prefix),
-  )
-  if (taken) throw refusal('EEXIST', 'address already assigned')
-  const flags = address.family === 4 ? ipv4Flags(link, cidr) : ipv6Flags(noDad === true)
-  if (address.family === 4) pinConf(link)
-  place(link, {
-    cidr,
-    scope: scopeOf(address),
-    flags: flags | (noPrefixRoute ? AddressFlag.noPrefixRoute : 0),
-  })
+  if (link.addresses.some((one) => sameAddress(one.cidr.address, address)))
+    throw refusal('EEXIST', 'address already assigned')
+  const detection = noDad ? AddressFlag.nodad : AddressFlag.tentative
+  const flags = AddressFlag.permanent | (address.family === 4 ? 0 : detection)
+  place(link, { cidr, scope: Scope.universe, flags })
   link.addresses = link.addresses.map((one) => settle(link, one))
 }
 
@@ -58,7 +45,7 @@ export function removeAddress(namespace: Namespace, linkIndex: number, cidr: Cid
   const link = requireLink(namespace, { index: linkIndex })
   const found = link.addresses.find((one) => sameCidr(one.cidr, cidr))
   if (!found) throw refusal('EADDRNOTAVAIL', 'address not found')
-  dropAddresses(link, [found, ...secondariesOf(link, found)])
+  dropAddresses(link, [found])
   if (cidr.address.family === 6) forgetSource(namespace, cidr.address)
 }
 
@@ -67,7 +54,7 @@ export function addressesOnUp(link: FakeLink): void {
   if (link.kind === '' && !link.addresses.some(({ cidr }) => cidr.address.family === 4)) {
     place(link, { cidr: LOOPBACK[4], scope: Scope.host, flags: AddressFlag.permanent })
   }
-  if (link.kind === '' && hasIpv6(link) && !link.addresses.some(({ cidr }) => sameCidr(cidr, LOOPBACK[6]))) {
+  if (link.kind === '' && !link.addresses.some(({ cidr }) => sameCidr(cidr, LOOPBACK[6]))) {
     place(link, { cidr: LOOPBACK[6], scope: Scope.host, flags: AddressFlag.permanent })
   }
   for (const address of link.addresses) addRouteOf(link, address)
@@ -87,20 +74,10 @@ export function addressesOnDown(link: FakeLink): void {
   dropAddresses(link, gone)
 }
 
-/** IPv6 was switched off on this link, or its MTU is too small now: all of that family goes. */
-export function dropIpv6(link: FakeLink): void {
-  dropRoutesOf(link, 6)
-  link.neighbours = link.neighbours.filter(({ address }) => address.family === 4)
-  dropAddresses(
-    link,
-    link.addresses.filter(({ cidr }) => cidr.address.family === 6),
-  )
-}
-
 /** Gives every link that has come to run its link-local address, unless it is told not to make one. */
 export function makeLinkLocals(namespace: Namespace): void {
   for (const link of namespace.links.values()) {
-    if (link.kind === '' || !isRunning(link) || !hasIpv6(link)) continue
+    if (link.kind === '' || !isRunning(link)) continue
     link.addresses = link.addresses.map((one) => settle(link, one))
     if (confOf(link, 'ipv6/addr_gen_mode') !== '0') continue
     if (link.addresses.some(({ cidr, scope }) => cidr.address.family === 6 && scope === Scope.link)) continue
@@ -118,11 +95,10 @@ function place(link: FakeLink, address: FakeAddress): void {
   addRouteOf(link, address)
 }
 
-/** Only while the link is up; not for a secondary, a host prefix of family 4, or the loopback's. */
-function addRouteOf(link: FakeLink, { cidr, flags }: FakeAddress): void {
+/** Only while the link is up; not for a host prefix of family 4, or the loopback's. */
+function addRouteOf(link: FakeLink, { cidr }: FakeAddress): void {
   const { family } = cidr.address
-  const without = AddressFlag.noPrefixRoute | (family === 4 ? AddressFlag.secondary : 0)
-  if (!link.up || link.kind === '' || (flags & without) !== 0) return
+  if (!link.up || link.kind === '') return
   if (family === 4 && cidr.prefix === bitsOf(family)) return
   addPrefixRoute(link, cidr)
 }
@@ -155,46 +131,13 @@ function dropPrefixRoute(link: FakeLink, cidr: Cidr): void {
   )
 }
 
-/** Without promote_secondaries, a removed IPv4 address takes the others of its subnet with it. */
-function secondariesOf(link: FakeLink, { cidr, flags }: FakeAddress): FakeAddress[] {
-  if (cidr.address.family === 6 || (flags & AddressFlag.secondary) !== 0) return []
-  return link.addresses.filter(
-    (one) =>
-      (one.flags & AddressFlag.secondary) !== 0 &&
-      one.cidr.address.family === 4 &&
-      sameCidr(networkOf(one.cidr), networkOf(cidr)),
-  )
-}
-
-function ipv4Flags(link: FakeLink, cidr: Cidr): number {
-  const network = networkOf(cidr)
-  const second = link.addresses.some(
-    (one) => one.cidr.address.family === 4 && sameCidr(networkOf(one.cidr), network),
-  )
-  return AddressFlag.permanent | (second ? AddressFlag.secondary : 0)
-}
-
-function ipv6Flags(noDad: boolean): number {
-  return AddressFlag.permanent | (noDad ? AddressFlag.nodad : AddressFlag.tentative)
-}
-
-/** Duplicate detection begins when the link runs; a link that hears us and has the address says so. */
+/** Duplicate detection begins when the link runs, and finds none. */
 function settle(link: FakeLink, address: FakeAddress): FakeAddress {
   const { clock } = link.namespace
-  const pending = AddressFlag.tentative === (address.flags & (AddressFlag.tentative | AddressFlag.dadFailed))
-  if (!pending || !isRunning(link)) return address
+  if ((address.flags & AddressFlag.tentative) === 0 || !isRunning(link)) return address
   const { settlesAtMs = clock.nowMs + clock.duplicateDetectionMs, ...rest } = address
   if (clock.nowMs < settlesAtMs) return { ...rest, settlesAtMs }
-  const taken = neighboursOf(link).some(({ addresses }) =>
-    addresses.some(({ cidr }) => sameAddress(cidr.address, address.cidr.address)),
-  )
-  return { ...rest, flags: taken ? rest.flags | AddressFlag.dadFailed : rest.flags & ~AddressFlag.tentative }
-}
-
-function scopeOf(address: Address): number {
-  if (address.family === 4) return contains(IPV4_LOOPBACK_NET, address) ? Scope.host : Scope.universe
-  if (sameAddress(address, LOOPBACK[6].address)) return Scope.host
-  return address.value >> 118n === 0x3fan ? Scope.link : Scope.universe
+  return { ...rest, flags: rest.flags & ~AddressFlag.tentative }
 }
 
 /** Modified EUI-64 (RFC 4291, appendix A). */

@@ -14,21 +14,20 @@ import type {
   Route,
 } from '../../../src/kernel/kernel.ts'
 import { Killed } from '../files.ts'
-import { addAddress, dropIpv6, makeLinkLocals, removeAddress } from './addresses.ts'
+import { addAddress, makeLinkLocals, removeAddress } from './addresses.ts'
 import { createBridge, createVeth, createVlan, removeLink, setLink } from './links.ts'
 import { setNeighbour } from './neighbours.ts'
 import { addPortVlan, portVlansOf, removePortVlan } from './port_vlans.ts'
 import { addRoute, bestRoutes, removeRoute, routeTo, showRoute, wayOf, wayTo } from './routes.ts'
 import { findLink, type Namespace, showLink } from './state.ts'
 import { refusal, type Steps } from './steps.ts'
-import { hasIpv6, readSysctl, writeSysctl } from './sysctls.ts'
+import { readSysctl, writeSysctl } from './sysctls.ts'
 
 /** The device number of nsfs: the same for all namespaces. */
 const NSFS_DEVICE = 4
 
 export type FakeNetnsOptions = {
   readonly steps: Steps
-  /** False: a kernel built without VLAN filtering and VLAN links. */
   readonly onClose: () => void
 }
 
@@ -150,7 +149,6 @@ export class FakeNetns implements Netns {
     const what = `write ${value} to sysctl ${key}`
     this.#run(what, (namespace) => {
       withAction(what, () => writeSysctl(namespace, key, value))
-      for (const link of namespace.links.values()) if (!hasIpv6(link)) dropIpv6(link)
       makeLinkLocals(namespace)
     })
   }

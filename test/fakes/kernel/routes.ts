@@ -20,7 +20,6 @@ import {
   Scope,
 } from './state.ts'
 import { refusal } from './steps.ts'
-import { assertIpv6 } from './sysctls.ts'
 
 /** What the kernel gives a route of family 6 that names no priority, and the route of a prefix. */
 const IPV6_PRIORITY = 1024
@@ -28,13 +27,12 @@ const PREFIX_PRIORITY = { 4: 0, 6: 256 }
 const IPV6_LINK_LOCAL = { address: { family: 6 as const, value: 0xfe80n << 112n }, prefix: 10 }
 
 /**
- * Adds a route. Refusals: ENODEV, EACCES (IPv6 disabled), EINVAL (host bits in family 4, a preferred source that is
+ * Adds a route. Refusals: ENODEV, EINVAL (host bits in family 4, a preferred source that is
  * not ours), ENETDOWN, ENETUNREACH or, in family 6, EHOSTUNREACH (a gateway that is not on this link), EEXIST.
  */
 export function addRoute(namespace: Namespace, route: Route, replace: boolean): void {
   const link = requireLink(namespace, { index: route.linkIndex })
   const { family } = route.dst.address
-  if (family === 6) assertIpv6(link, 'EACCES')
   if (family === 4 && !sameCidr(networkOf(route.dst), route.dst))
     throw refusal('EINVAL', 'host bits in a route')
   const wanted = completeRoute(route)
@@ -189,14 +187,8 @@ function sameSlot(a: FakeRoute, b: FakeRoute): boolean {
   return sameCidr(a.dst, b.dst) && a.table === b.table && a.priority === b.priority
 }
 
-/** Family 6 compares link and gateway only; family 4 all that there is. */
 function isDuplicate(a: FakeRoute, b: FakeRoute): boolean {
-  const sameHop = a.linkIndex === b.linkIndex && sameOptional(a.gateway, b.gateway)
-  if (a.dst.address.family === 6) return sameHop
-  const { scope, mtu, advmss, source } = a
-  return (
-    sameHop && scope === b.scope && mtu === b.mtu && advmss === b.advmss && sameOptional(source, b.source)
-  )
+  return a.linkIndex === b.linkIndex && sameOptional(a.gateway, b.gateway)
 }
 
 function sameOptional(a: Address | undefined, b: Address | undefined): boolean {

@@ -52,8 +52,8 @@ export type FakeLink = {
   readonly conf: Conf
 }
 
-/** Sysctls of one interface: leaf such as `ipv4/forwarding` to value, and the leaves that were set on purpose. */
-export type Conf = { readonly values: Map<string, string>; readonly chosen: Set<string> }
+/** Sysctls of one interface: leaf such as `ipv4/forwarding` to value. */
+export type Conf = Map<string, string>
 
 export type BridgeState = { vlanFiltering: boolean; mtuGiven: boolean; readonly vlans: VlanTable }
 export type PortState = { hairpin: boolean; isolated: boolean; readonly vlans: VlanTable }
@@ -72,10 +72,8 @@ export const Scope = { universe: 0, link: 253, host: 254 } as const
 /** IFA_F_*. Source: linux/if_addr.h. */
 export const AddressFlag = {
   ...PortFlag,
-  secondary: 0x01,
   nodad: 0x02,
   permanent: 0x80,
-  noPrefixRoute: 0x200,
 }
 /** IPv6 works on no link with a smaller MTU (RFC 8200): bytes. */
 export const MIN_IPV6_MTU = 1280
@@ -108,16 +106,6 @@ export function isRunning(link: FakeLink): boolean {
   return link.vlan ? isRunning(link.vlan.parent) : true
 }
 
-/** The links that hear what this one says: through its other end, and the bridge that either is a port of. */
-export function neighboursOf(link: FakeLink): FakeLink[] {
-  const bridgeOf = (port: FakeLink): FakeLink[] =>
-    port.master ? [port.master, ...portsOf(port.master).flatMap(({ peer }) => peer ?? [])] : []
-  const near = link.bridge
-    ? portsOf(link).flatMap(({ peer }) => peer ?? [])
-    : [...(link.peer ? [link.peer] : [])]
-  return [...near, ...bridgeOf(link), ...near.flatMap(bridgeOf)].filter((one) => one !== link)
-}
-
 export function holdsAddress(namespace: Namespace, address: Address): boolean {
   return [...namespace.links.values()].some(({ addresses }) =>
     addresses.some(({ cidr }) => sameAddress(cidr.address, address)),
@@ -140,7 +128,7 @@ export function showLink(link: FakeLink): Link {
     ...(link.peer && { peer: link.peer.index }),
     ...(link.vlan && { vlan: { id: link.vlan.id, parent: link.vlan.parent.index } }),
     ...(link.alias && { alias: link.alias }),
-    ...(link.mtu >= MIN_IPV6_MTU && { acceptRa: Number(link.conf.values.get('ipv6/accept_ra')) }),
+    ...(link.mtu >= MIN_IPV6_MTU && { acceptRa: Number(link.conf.get('ipv6/accept_ra')) }),
     ...(isOn(link, 'ipv6/forwarding') && { ipv6Forwarding: true }),
     ...(isOn(link, 'ipv6/disable_ipv6') && { ipv6Disabled: true }),
     ...(link.bridge && { vlanFiltering: link.bridge.vlanFiltering }),
@@ -150,5 +138,5 @@ export function showLink(link: FakeLink): Link {
 
 /** A setting of family 6, which a link of a small MTU does not have. */
 function isOn({ mtu, conf }: FakeLink, leaf: string): boolean {
-  return mtu >= MIN_IPV6_MTU && conf.values.get(leaf) === '1'
+  return mtu >= MIN_IPV6_MTU && conf.get(leaf) === '1'
 }

@@ -34,68 +34,41 @@ const ALIASES: Readonly<Record<string, string>> = { 'ipv4/ip_forward': 'ipv4/con
 
 /** A fresh set of the defaults. */
 export function freshConf(): Conf {
-  return { values: new Map(Object.entries(CONF_DEFAULTS)), chosen: new Set() }
+  return new Map(Object.entries(CONF_DEFAULTS))
 }
 
 /** What a new interface begins with. */
 export function inheritConf({ conf }: Namespace): Conf {
-  return { values: new Map(conf.default.values), chosen: new Set(conf.default.chosen) }
+  return new Map(conf.default)
 }
 
 /** Undefined when there is no such key, or no such interface. */
 export function readSysctl(namespace: Namespace, key: string): string | undefined {
   const place = locate(namespace, key)
-  return place?.conf.values.get(place.leaf)
+  return place?.conf.get(place.leaf)
 }
 
 /** Sets a value and spreads it as the kernel does. ENOENT for an unknown key, EINVAL for what is no number. */
 export function writeSysctl(namespace: Namespace, key: string, value: string): void {
   const place = locate(namespace, key)
-  if (!place?.conf.values.has(place.leaf)) throw refusal('ENOENT')
+  if (!place?.conf.has(place.leaf)) throw refusal('ENOENT')
   const text = value.trim()
   if (!/^-?\d+$/.test(text)) throw refusal('EINVAL')
   const { conf, leaf } = place
-  setConf(conf, leaf, text)
+  conf.set(leaf, text)
   if (conf === namespace.conf.all && SPREADING.includes(leaf)) {
-    setConf(namespace.conf.default, leaf, text)
-    for (const link of namespace.links.values()) setConf(link.conf, leaf, text)
+    namespace.conf.default.set(leaf, text)
+    for (const link of namespace.links.values()) link.conf.set(leaf, text)
   }
-  if (conf === namespace.conf.default && leaf.startsWith('ipv4/')) spreadDefault(namespace, leaf, text)
-}
-
-export function setConf(conf: Conf, leaf: string, value: string): void {
-  conf.values.set(leaf, value)
-  conf.chosen.add(leaf)
-}
-
-/** With its first IPv4 address an interface stops following the defaults. */
-export function pinConf({ conf }: FakeLink): void {
-  for (const leaf of conf.values.keys()) conf.chosen.add(leaf)
 }
 
 export function confOf(link: FakeLink, leaf: string): string {
-  return link.conf.values.get(leaf) ?? ''
+  return link.conf.get(leaf) ?? ''
 }
 
 /** The values that are not as in a fresh namespace, for a dump. */
-export function changedConf({ values }: Conf): Record<string, string> {
-  return Object.fromEntries([...values].filter(([leaf, value]) => value !== CONF_DEFAULTS[leaf]).sort())
-}
-
-/** Whether the link can have IPv6 addresses, routes and neighbours at all. */
-export function hasIpv6(link: FakeLink): boolean {
-  return link.mtu >= MIN_IPV6_MTU && confOf(link, 'ipv6/disable_ipv6') === '0'
-}
-
-/** Throws `whenDisabled` on a link where IPv6 is switched off, EINVAL on one whose MTU is too small for it. */
-export function assertIpv6(link: FakeLink, whenDisabled: string): void {
-  if (link.mtu < MIN_IPV6_MTU) throw refusal('EINVAL', 'the MTU is too small for IPv6')
-  if (!hasIpv6(link)) throw refusal(whenDisabled, 'IPv6 is disabled on this device')
-}
-
-/** Unlike IPv6, IPv4 hands a new default on to the interfaces that were never told otherwise. */
-function spreadDefault(namespace: Namespace, leaf: string, value: string): void {
-  for (const { conf } of namespace.links.values()) if (!conf.chosen.has(leaf)) conf.values.set(leaf, value)
+export function changedConf(conf: Conf): Record<string, string> {
+  return Object.fromEntries([...conf].filter(([leaf, value]) => value !== CONF_DEFAULTS[leaf]).sort())
 }
 
 function locate(namespace: Namespace, key: string): { conf: Conf; leaf: string } | undefined {
