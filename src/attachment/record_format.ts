@@ -29,6 +29,12 @@ export function parseRecord(text: string): AttachmentRecord | undefined {
   }
 }
 
+/** Returns whether a text is a record of a later release, which may hold more than this one could undo. */
+export function isNewerRecord(text: string): boolean {
+  const version = /^\{"version":(\d+)[,}]/.exec(text)?.[1]
+  return version !== undefined && Number(version) > 1
+}
+
 type Rule = (value: unknown) => boolean
 
 const REQUIRED: Readonly<Record<string, Rule>> = {

@@ -1,24 +1,27 @@
-import { Fault, isErrno } from '../core/errors.ts'
+import { Code, Fault, isErrno } from '../core/errors.ts'
 import { ensuringDirectory, type Files } from '../core/files.ts'
 import { type AttachmentId, deriveNames, isCniName } from '../core/names.ts'
 import { isBlank, textBytes } from '../core/text.ts'
 import type { AttachmentRecord } from './record.ts'
-import { COMPLETE_OFFSET, COMPLETE_TEXT, formatRecord, parseRecord } from './record_format.ts'
+import { COMPLETE_OFFSET, COMPLETE_TEXT, formatRecord, isNewerRecord, parseRecord } from './record_format.ts'
 
 /** Where a record is; `key` as in `deriveNames`. Of a damaged record nothing else is known. */
 export type RecordPlace = { readonly network: string; readonly key: string }
 
 /**
- * A file of the store. A damaged one is of a newer version, or was written by something else; a blank one has lost its
- * content by a power failure, as a record is made whole otherwise.
+ * A file of the store. A damaged one was written by something else; a blank one has lost its content by a power failure, as
+ * a record is made whole otherwise; a newer one is of a later release, and stays as it is.
  */
 export type StoredRecord =
   | { readonly key: string; readonly record: AttachmentRecord }
-  | { readonly key: string; readonly damage: 'blank' | 'other' }
+  | { readonly key: string; readonly damage: 'blank' | 'newer' | 'other' }
 
 /** The attachment records of a node. Every method may throw a Fault with an errno when the disk refuses. */
 export interface AttachmentStore {
-  /** Returns the record of an attachment; undefined if there is none, or none that can be trusted. */
+  /**
+   * Returns the record of an attachment; undefined if there is none, or none that can be trusted. Throws a Fault for one of a
+   * later release.
+   */
   read(id: AttachmentId): AttachmentRecord | undefined
   /** Returns the file at a place, sound or not; undefined if there is none. */
   readFile(place: RecordPlace): StoredRecord | undefined
@@ -49,6 +52,21 @@ export function soundRecords(stored: readonly StoredRecord[]): AttachmentRecord[
   return stored.flatMap((one) => ('record' in one ? [one.record] : []))
 }
 
+/** Returns what stands in a file, if it can be trusted. Throws a Fault if a later release has written it. */
+export function recordIn(stored: StoredRecord | undefined): AttachmentRecord | undefined {
+  if (!stored || 'record' in stored) return stored?.record
+  if (stored.damage !== 'newer') return undefined
+  throw new Fault(`record ${stored.key} was written by a later release of Bowline`, {
+    code: Code.newerState,
+    hint: 'Install that release again, and delete the pods that it has made before you go back.',
+  })
+}
+
+/** Returns whether nobody can read a file, so that nothing of it is lost with it. */
+export function isUnreadable(stored: StoredRecord): boolean {
+  return 'damage' in stored && stored.damage !== 'newer'
+}
+
 export function isBlankRecord(stored: StoredRecord | undefined): boolean {
   return stored !== undefined && 'damage' in stored && stored.damage === 'blank'
 }
@@ -64,8 +82,7 @@ class FileStore implements AttachmentStore {
   }
 
   read(id: AttachmentId): AttachmentRecord | undefined {
-    const stored = this.readFile(placeOf(id))
-    return stored && 'record' in stored ? stored.record : undefined
+    return recordIn(this.readFile(placeOf(id)))
   }
 
   readFile({ network, key }: RecordPlace): StoredRecord | undefined {
@@ -74,6 +91,7 @@ class FileStore implements AttachmentStore {
     const record = parseRecord(text)
     // A record counts only in its own place: the one that its own fields lead to.
     if (record && record.network === network && deriveNames(record).key === key) return { key, record }
+    if (isNewerRecord(text)) return { key, damage: 'newer' }
     return { key, damage: isBlank(text) ? 'blank' : 'other' }
   }
 

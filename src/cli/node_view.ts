@@ -1,7 +1,7 @@
 import { findHostEnd } from '../attachment/identity.ts'
 import { isDead } from '../attachment/liveness.ts'
 import type { AttachmentRecord } from '../attachment/record.ts'
-import { soundRecords } from '../attachment/store.ts'
+import { isUnreadable, soundRecords } from '../attachment/store.ts'
 import { contains, type Family, formatAddress, parseCidr } from '../core/address.ts'
 import type { Files } from '../core/files.ts'
 import type { Link } from '../kernel/kernel.ts'
@@ -47,7 +47,7 @@ export function viewNode({ ports }: Pick<CommandContext, 'ports'>): NodeView {
       return { record, link, drift: record.mode ? driftOf(record, link, seen) : [] }
     }),
     damaged: stored.flatMap(({ network, files }) =>
-      files.flatMap((one) => ('damage' in one ? [`${network}/${one.key}`] : [])),
+      files.flatMap((one) => (isUnreadable(one) ? [`${network}/${one.key}`] : [])),
     ),
   }
 }

@@ -14,6 +14,7 @@ export const Code = {
   checkFailed: 102,
   incompleteRemoval: 103,
   interfaceExists: 104,
+  newerState: 105,
   internal: 999,
 } as const
 

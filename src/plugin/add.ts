@@ -1,5 +1,6 @@
 import { hostEndIn } from '../attachment/identity.ts'
 import type { AttachmentRecord } from '../attachment/record.ts'
+import { recordIn } from '../attachment/store.ts'
 import { teardown } from '../attachment/teardown.ts'
 import { parseResult } from '../cni/parse_result.ts'
 import { assertPrintable } from '../cni/print_result.ts'
@@ -43,12 +44,12 @@ function addLocked(request: Request, ports: Ports, netns: Netns, previous: CniRe
   const { kernel, store, pools } = ports
   const id = attachmentIdOf(request)
   const stored = store.readFile({ network: id.network, key: deriveNames(id).key })
-  if (stored && 'damage' in stored) {
+  const before = recordIn(stored)
+  if (stored && !before) {
     const freeLeases = () => pools.releaseAll(id, request.config.ipam?.dataDir)
     teardown(ports, { ...unrecordedTeardown(request, pools), freeLeases, leavesRecord: true })
     store.remove(id)
   }
-  const before = stored && 'record' in stored ? stored.record : undefined
   refuseExisting(kernel.host(), netns, request, before)
   if (before?.bootId === kernel.bootId() && previous) refuseSharedRecord(before)
   // What an ADD that was killed has left. This ADD gets its addresses again, and overwrites its record.

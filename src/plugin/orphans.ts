@@ -1,6 +1,7 @@
 import { isAliasOfNetwork, ownerOfAlias } from '../attachment/alias.ts'
 import { removeLink } from '../attachment/detach.ts'
 import { isDerivedName, isNamedByAlias } from '../attachment/identity.ts'
+import { recordIn, type StoredRecord, soundRecords } from '../attachment/store.ts'
 import { throwCollected } from '../attachment/teardown.ts'
 import type { ValidAttachments } from '../cni/valid_attachments.ts'
 import { collectFaults } from '../core/errors.ts'
@@ -28,7 +29,10 @@ export class Orphans {
     this.#valid = valid
   }
 
-  /** Removes records that can't be read, and the link that their key leads to. Leases and elements are orphans from then on. */
+  /**
+   * Removes records that can't be read, and the link that their key leads to. Leases and elements are orphans from then on.
+   * Those of a later release stay: only that release can undo what they name.
+   */
   removeDamaged(): void {
     const { kernel, store, locks } = this.#ports
     const host = kernel.host()
@@ -40,7 +44,7 @@ export class Orphans {
       const place = { network: this.#network, key }
       locks.whenIdle(key, () => {
         const now = store.readFile(place)
-        if (!now || 'record' in now) return
+        if (recordIn(now)) return
         // The name of a link may be used again: its alias must lead to the same key.
         const name = hostIfNameOf(key)
         const link = host.link({ name })
@@ -61,7 +65,9 @@ export class Orphans {
     })
     this.#removeEach(orphans, 'links', ({ given, index }) => {
       locks.whenIdle(HOST_IF_NAME.exec(given)?.[1] ?? '', () => {
-        const isKnown = store.list(this.#network).some((record) => deriveNames(record).hostIfName === given)
+        const isKnown = store
+          .readFiles(this.#network)
+          .some((one) => isKept(one) && hostIfNameOf(one.key) === given)
         if (!isKnown) removeLink(host, { index })
       })
     })
@@ -74,11 +80,13 @@ export class Orphans {
   freeLeases(dataDir: string | undefined): void {
     const { pools, store } = this.#ports
     pools.hold(this.#network, dataDir, 'release', (pool) => {
-      const recorded = store.list(this.#network)
+      const kept = store.readFiles(this.#network).filter(isKept)
+      const keys = new Set(kept.map(({ key }) => key))
+      const recorded = soundRecords(kept)
       const isRecorded = (containerId: string, ifName: string | undefined) =>
-        recorded.some(
-          (one) => one.containerId === containerId && (ifName === undefined || one.ifName === ifName),
-        )
+        ifName === undefined
+          ? recorded.some((one) => one.containerId === containerId)
+          : keys.has(deriveNames({ network: this.#network, containerId, ifName }).key)
       const orphans = pool
         .owners()
         .filter(
@@ -108,4 +116,9 @@ export class Orphans {
     const faults = collectFaults(orphans.map((orphan) => () => remove(orphan)))
     throwCollected(faults, `${what} of network ${this.#network}`, 'GC')
   }
+}
+
+/** Returns whether what a file of the store names is no orphan: that of a later release is that release's to remove. */
+function isKept(stored: StoredRecord): boolean {
+  return 'record' in stored || stored.damage === 'newer'
 }

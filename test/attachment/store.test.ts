@@ -117,7 +117,7 @@ describe('a damaged record', () => {
     ['not JSON', 'garbage'],
     ['null', 'null'],
     ['a list', '[]'],
-    ['of another version', changed({ version: 2 })],
+    ['of no version that there ever was', changed({ version: 0 })],
     ['without a version', changed({ version: undefined })],
     ['of another container', changed({ containerId: 'other' })],
     ['of another network', changed({ network: 'other' })],
@@ -155,6 +155,15 @@ describe('a damaged record', () => {
     expect(records.read(id)).toBeUndefined()
     expect(records.list('net')).toEqual([])
     expect(records.readFiles('net')).toEqual([{ key, damage: damaged === '' ? 'blank' : 'other' }])
+  })
+
+  it('of a later release is refused by its key, and stays', () => {
+    const files = createFakeFiles()
+    const records = openStore(files, '/records')
+    files.ensureDirectory('/records/net')
+    files.create(path, '{"version":2,"complete":true}')
+    expect(() => records.read(id)).toThrow('was written by a later release of Bowline')
+    expect(records.readFiles('net')).toEqual([{ key: deriveNames(id).key, damage: 'newer' }])
   })
 
   it('can be removed by who it would belong to, or by its key', () => {

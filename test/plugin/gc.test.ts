@@ -72,7 +72,6 @@ describe.each(MODES)('GC in mode $mode', ({ config }) => {
   it.each([
     ['lost', (node: FakeNode) => node.files.remove(recordOf('c1'))],
     ['cut short', (node: FakeNode) => node.files.replace(recordOf('c1'), '{"version":1,')],
-    ['of a newer release', (node: FakeNode) => node.files.replace(recordOf('c1'), '{"version":9}')],
   ])('does the same when the record is %s', (_, damage) => {
     const node = withPods(config)
     damage(node)
@@ -80,6 +79,15 @@ describe.each(MODES)('GC in mode $mode', ({ config }) => {
     expect(partsOf(node, 'c1')).toEqual([])
     expect(partsOf(node, 'c2')).toEqual(wholeOf(config))
     expect(partsOf(node, 'c3', 'other')).toEqual(wholeOf(config))
+  })
+
+  it.each(['ADD', 'DEL', 'GC'])('changes nothing of a pod that a later release has made: %s', (command) => {
+    const node = withPods(config)
+    node.files.replace(recordOf('c1'), '{"version":9}')
+    const call = { containerId: 'c1', netns: netnsOf('c1'), config }
+    const answer = command === 'GC' ? gc(node, config) : node.call(command, call)
+    expect(answer).toMatchObject({ exitCode: 1, stdout: expect.stringContaining('later release') })
+    expect(partsOf(node, 'c1')).toEqual(wholeOf(config))
   })
 
   it('takes the interface of a valid container that is not valid itself, also when its record is lost', () => {
