@@ -1,6 +1,7 @@
 import { SUPPORTED_VERSIONS } from '../cni/versions.ts'
 import { Fault } from '../core/errors.ts'
 import { VERSION } from '../core/version.ts'
+import { CNI } from './cni.ts'
 import type { Command, CommandContext } from './command.ts'
 import { completionFor } from './completion.ts'
 import { DOCTOR } from './doctor.ts'
@@ -22,6 +23,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   doctor: DOCTOR,
   repair: REPAIR,
   gc: GC,
+  cni: CNI,
   logs: LOGS,
   install: INSTALL,
   uninstall: UNINSTALL,

@@ -1,0 +1,254 @@
+import { runtime } from '#runtime'
+import { callDelegate } from '../cni/delegate.ts'
+import { memberOf } from '../cni/validate.ts'
+import { Code, collectFaults, Fault, toFault } from '../core/errors.ts'
+import { isObject } from '../core/json.ts'
+import { textBytes } from '../core/text.ts'
+import { base64 } from './base64.ts'
+import type { Command, CommandContext, Options } from './command.ts'
+import { PLACE_OPTIONS, type Places, placesOf } from './installation.ts'
+import { type NetworkFile, readNetworks } from './networks.ts'
+import { type CachedResult, RESULTS_DIR, readCached } from './node_view.ts'
+import { unknownWord, usage } from './options.ts'
+
+const ACTIONS = ['add', 'del', 'check', 'gc', 'status']
+/** What libcni tells a plugin of the result of the others, and of all attachments. Source: libcni, buildOneConfig and GCNetworkList. */
+const VALID = 'cni.dev/valid-attachments'
+/** The versions with these commands. Source: CNI specification, CONVENTIONS and the changes of 0.4.0 and 1.1.0. */
+const WITH_CHECK = /^(0\.4|1\.)/
+const WITH_STATUS = /^1\.[1-9]/
+
+/** A small container runtime: calls all plugins of a network, as libcni does, and keeps results where libcni does. */
+export const CNI: Command = {
+  summary: 'try a network as a container runtime: all plugins of its list, in order',
+  words: [ACTIONS.join('|'), 'NETWORK', '[NETNS]'],
+  options: {
+    ifname: { value: 'NAME', help: 'the interface in the pod (default eth0)' },
+    container: { value: 'ID', help: 'the container (default: derived from NETNS)' },
+    args: { value: 'K=V;K=V', help: 'CNI_ARGS' },
+    'cap-args': { value: 'JSON', help: 'runtimeConfig, for plugins with these capabilities' },
+    ...PLACE_OPTIONS,
+  },
+  examples: [
+    ['ip netns add test; bowline cni add bowline /run/netns/test', 'attaches a pod'],
+    ['bowline cni check bowline /run/netns/test', 'checks what ADD has made'],
+    ['bowline cni del bowline /run/netns/test', 'detaches it'],
+    [`bowline cni add lab /run/netns/test --cap-args '{"portMappings":[…]}'`, 'with host ports'],
+  ],
+  run: cni,
+}
+
+type Call = {
+  readonly action: string
+  readonly network: NetworkFile
+  readonly version: string
+  readonly containerId: string
+  readonly ifName: string
+  readonly netns: string
+  readonly options: Options
+  readonly places: Places
+}
+
+function cni(options: Options, context: CommandContext): number {
+  const action = options[ACTIONS.join('|')] ?? ''
+  if (!ACTIONS.includes(action)) throw unknownWord('action', action, ACTIONS)
+  const places = placesOf(options)
+  const call = callOf(action, options, places, context)
+  const results = RUN[action]?.(call, context)
+  if (results !== undefined)
+    context.print(JSON.stringify(results, null, options['json'] === undefined ? 2 : 0))
+  else if (options['json'] !== undefined) context.print('{}')
+  return 0
+}
+
+const RUN: Readonly<Record<string, (call: Call, context: CommandContext) => unknown>> = {
+  add,
+  del,
+  check(call, context) {
+    if (!WITH_CHECK.test(call.version) || call.network.list?.['disableCheck'] === true) return
+    const prevResult = cachedResult(call, context)
+    if (!prevResult) throw notAttached(call)
+    for (const plugin of pluginsOf(call)) run('CHECK', plugin, call, context, { prevResult })
+  },
+  gc(call, context) {
+    const names = context.files.list(RESULTS_DIR)
+    const known = names.flatMap((name) => readCached(context.files, name) ?? [])
+    const valid = known
+      .filter(({ networkName }) => networkName === call.network.name)
+      .map(({ containerId, ifName }) => ({ containerID: containerId, ifname: ifName }))
+    if (!WITH_STATUS.test(call.version)) throw tooOld(call, 'gc')
+    for (const plugin of pluginsOf(call)) run('GC', plugin, call, context, { [VALID]: valid })
+  },
+  status(call, context) {
+    if (!WITH_STATUS.test(call.version)) throw tooOld(call, 'status')
+    for (const plugin of pluginsOf(call)) run('STATUS', plugin, call, context, {})
+  },
+}
+
+function callOf(action: string, options: Options, places: Places, { files }: CommandContext): Call {
+  const name = options['NETWORK'] ?? ''
+  const networks = readNetworks(places.confDir, files).filter(({ list }) => list)
+  const network = networks.find((one) => one.name === name)
+  if (!network) {
+    throw unknownWord(
+      'network',
+      name,
+      networks.map((one) => one.name),
+    )
+  }
+  const netns = options['NETNS'] ?? ''
+  if (netns === '' && !['gc', 'status'].includes(action)) throw usage('NETNS is missing')
+  const { cniVersion, cniVersions } = (network.list ?? {}) as Record<string, unknown>
+  const versions = [cniVersion].concat(cniVersions ?? []).filter((one) => typeof one === 'string')
+  return {
+    action,
+    network,
+    version: versions.sort().at(-1) ?? '0.1.0',
+    containerId: options['container'] ?? `bowline-${runtime.sha256(netns).slice(0, 20)}`,
+    ifName: options['ifname'] ?? 'eth0',
+    netns,
+    options,
+    places,
+  }
+}
+
+/** Each plugin gets the result of those before it. What a failed ADD has left, DEL of all plugins takes away. */
+function add(call: Call, context: CommandContext): unknown {
+  let prevResult: unknown
+  try {
+    for (const plugin of pluginsOf(call)) {
+      const printed = run('ADD', plugin, call, context, prevResult === undefined ? {} : { prevResult })
+      prevResult = JSON.parse(printed) as unknown
+    }
+    keep(call, prevResult, context)
+    return prevResult
+  } catch (error) {
+    try {
+      remove(call, prevResult, context)
+    } catch (second) {
+      context.warn(`bowline: ${toFault(second).message}`)
+    }
+    throw error
+  }
+}
+
+function del(call: Call, context: CommandContext): void {
+  remove(call, cachedResult(call, context), context)
+  context.files.remove(`${RESULTS_DIR}/${fileName(call)}`)
+}
+
+/** In the reverse order. Goes on after a failure, then throws the first. */
+function remove(call: Call, prevResult: unknown, context: CommandContext): void {
+  const more = prevResult !== undefined && WITH_CHECK.test(call.version) ? { prevResult } : {}
+  const [first] = collectFaults(
+    pluginsOf(call)
+      .reverse()
+      .map((plugin) => () => run('DEL', plugin, call, context, more)),
+  )
+  if (first) throw first
+}
+
+/** Runs one plugin. Ours need not be installed: then this program serves the call. */
+function run(
+  command: string,
+  plugin: { readonly type: string },
+  call: Call,
+  { plugins, env }: CommandContext,
+  more: object,
+): string {
+  const { network, version, containerId, ifName, netns, options, places } = call
+  const runtimeConfig = capabilityArgs(plugin, options)
+  const config = {
+    ...plugin,
+    name: network.name,
+    cniVersion: version,
+    ...(runtimeConfig && { runtimeConfig }),
+    ...more,
+  }
+  const isOwn = ['bowline', 'bowline-ipam'].includes(plugin.type)
+  const isInstalled = plugins.isExecutable(`${places.binDir}/${plugin.type}`)
+  const callEnv = {
+    PATH: env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
+    CNI_PATH: places.binDir,
+    CNI_CONTAINERID: containerId,
+    CNI_IFNAME: ifName,
+    CNI_NETNS: netns,
+    // As all runtimes do: some plugins refuse what they do not know.
+    CNI_ARGS: ['IgnoreUnknown=1', options['args']].filter(Boolean).join(';'),
+  }
+  const delegate = {
+    type: isOwn && !isInstalled ? 'exe' : plugin.type,
+    command,
+    stdin: JSON.stringify(config),
+  }
+  const path = isOwn && !isInstalled ? '/proc/self' : places.binDir
+  return callDelegate(
+    {
+      ...plugins,
+      run: (_, variables, stdin) =>
+        plugins.run(`${path}/${delegate.type}`, { ...variables, CNI_PATH: places.binDir }, stdin),
+    },
+    { ...delegate, env: { ...callEnv, CNI_PATH: path } },
+  )
+}
+
+/** Returns those of `--cap-args` that the plugin has a capability for. */
+function capabilityArgs(plugin: object, options: Options): Record<string, unknown> | undefined {
+  const capabilities = memberOf(plugin, 'capabilities')
+  const text = options['cap-args']
+  if (text === undefined || !isObject(capabilities)) return undefined
+  const given = parse(text)
+  if (!isObject(given)) throw usage('--cap-args: no JSON object')
+  return Object.fromEntries(Object.entries(given).filter(([key]) => capabilities[key] === true))
+}
+
+function pluginsOf({ network }: Call): { readonly type: string }[] {
+  return [...(network.list?.plugins ?? [])]
+}
+
+function keep(call: Call, result: unknown, { files }: CommandContext): void {
+  const { network, containerId, ifName, netns, options } = call
+  const pairs = (options['args'] ?? '').split(';').filter(Boolean)
+  const cached: CachedResult = {
+    kind: 'cniCacheV1',
+    containerId,
+    config: base64(JSON.stringify(network.list)),
+    ifName,
+    networkName: network.name,
+    netns,
+    cniArgs: pairs.map((pair) => [pair.replace(/=.*/, ''), pair.replace(/^[^=]*=/, '')] as const),
+    result: result as Record<string, unknown>,
+  }
+  files.ensureDirectory(RESULTS_DIR)
+  files.publish(`${RESULTS_DIR}/${fileName(call)}`, textBytes(JSON.stringify(cached)), 0o600)
+}
+
+function cachedResult(call: Call, { files }: CommandContext): unknown {
+  return readCached(files, fileName(call))?.result
+}
+
+function fileName({ network, containerId, ifName }: Call): string {
+  return `${network.name}-${containerId}-${ifName}`
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+function notAttached({ netns, network }: Call): Fault {
+  return new Fault(`no result of an ADD is kept for ${netns} on ${network.name}`, {
+    code: Code.invalidConfig,
+    hint: `Run bowline cni add ${network.name} ${netns}.`,
+  })
+}
+
+function tooOld({ network, version }: Call, action: string): Fault {
+  return new Fault(`network ${network.name} is of version ${version}, which has no ${action}`, {
+    code: Code.incompatibleVersion,
+    hint: `Set "cniVersion" to "1.1.0" in ${network.file}.`,
+  })
+}

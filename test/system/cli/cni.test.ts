@@ -1,0 +1,97 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { beforeEach, expect, it } from 'vitest'
+import { bowline, CONF_DIR, writeNetworks } from '../../support/node/people.ts'
+import { CACHE } from '../../support/node/plugin.ts'
+import { linksIn, usePods } from '../../support/node/pods.ts'
+import { run } from '../../support/node/private_namespaces.ts'
+
+/* bowline cni: a chain of ours and the reference plugins portmap and tuning, called as a runtime calls it. */
+const [pod] = usePods('pod')
+const PLUGINS = join(CACHE, 'plugins')
+const RESULTS = '/var/lib/cni/results'
+
+beforeEach(() =>
+  writeNetworks({
+    '10.conflist': {
+      cniVersion: '1.0.0',
+      cniVersions: ['1.0.0', '1.1.0'],
+      name: 'lab',
+      plugins: [
+        {
+          type: 'bowline',
+          mode: 'l3',
+          ipam: {
+            type: 'bowline-ipam',
+            ranges: [[{ subnet: '10.1.0.0/24' }]],
+            routes: [{ dst: '0.0.0.0/0' }],
+          },
+        },
+        { type: 'tuning', mtu: 1300 },
+        { type: 'portmap', capabilities: { portMappings: true } },
+      ],
+    },
+  }),
+)
+
+const cni = (action: string, ...args: string[]) =>
+  bowline('cni', action, 'lab', ...args, '--conf-dir', CONF_DIR, '--bin-dir', PLUGINS)
+
+it('attaches, checks and detaches by all plugins of the list', async () => {
+  const ports = JSON.stringify({
+    portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }],
+    other: 1,
+  })
+  const added = await cni(
+    'add',
+    pod.path,
+    '--cap-args',
+    ports,
+    '--args',
+    'K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web',
+  )
+  expect(added, added.stderr).toMatchObject({ exitCode: 0, json: { ips: [{ address: '10.1.0.2/24' }] } })
+  expect(run('ip -n pod -j link show eth0 | jq .[0].mtu').trim()).toBe('1300')
+  expect(run('iptables-save -t nat; nft list ruleset')).toContain('8080')
+  expect(await cni('check', pod.path, '--cap-args', ports)).toMatchObject({ exitCode: 0, stdout: '' })
+  expect((await bowline('pods', '--json')).json).toMatchObject({ pods: [{ pod: 'shop/web', state: 'ok' }] })
+
+  run('ip -n pod addr flush dev eth0')
+  expect(await cni('check', pod.path, '--cap-args', ports)).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringContaining('10.1.0.2'),
+  })
+
+  expect(await cni('del', pod.path, '--cap-args', ports)).toMatchObject({ exitCode: 0 })
+  expect([linksIn(pod), readdirSync(RESULTS)]).toEqual([[], []])
+  expect(run('iptables-save -t nat; nft list ruleset')).not.toContain('8080')
+})
+
+it('leaves nothing of an ADD that a later plugin has refused', async () => {
+  const wrong = JSON.stringify({ portMappings: [{ hostPort: 99_999, containerPort: 80, protocol: 'tcp' }] })
+  expect(await cni('add', pod.path, '--cap-args', wrong)).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringContaining('portmap'),
+  })
+  expect(linksIn(pod)).toEqual([])
+})
+
+it('collects what no kept result is about, and says whether a pod could be added', async () => {
+  expect(await cni('status')).toMatchObject({ exitCode: 0 })
+  expect(await cni('add', pod.path)).toMatchObject({ exitCode: 0 })
+  expect(await cni('gc')).toMatchObject({ exitCode: 0 })
+  expect(linksIn(pod)).toEqual(['eth0'])
+  run(`rm ${RESULTS}/*`)
+  expect(await cni('gc')).toMatchObject({ exitCode: 0 })
+  expect(linksIn(pod)).toEqual([])
+})
+
+it.each([
+  [['ad', 'lab', '/x'], 'did you mean add?'],
+  [['add', 'labb', '/x'], 'unknown network "labb"; did you mean lab?'],
+  [['add', 'lab'], 'NETNS is missing'],
+  [['check', 'lab', '/run/netns/pod'], 'bowline cni add lab /run/netns/pod'],
+])('says of %j what is wrong', async (args, message) => {
+  const answer = await bowline('cni', ...args, '--conf-dir', CONF_DIR)
+  expect([answer.exitCode > 0, answer.stderr]).toEqual([true, expect.stringContaining(message)])
+})
