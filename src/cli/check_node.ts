@@ -11,7 +11,7 @@ import { counted } from './screen.ts'
 import { kernelFeatures } from './status.ts'
 
 /** Where systemd-networkd and NetworkManager keep what they do with a link, by its index. */
-const MANAGERS = [
+const NETWORK_DAEMONS = [
   {
     name: 'systemd-networkd',
     dir: '/run/systemd/netif/links',
@@ -129,7 +129,7 @@ function managedLinks(
   own: readonly Link[],
   bridges: readonly string[],
 ): Finding[] {
-  return MANAGERS.flatMap(({ name, dir, manages, hint }) => {
+  return NETWORK_DAEMONS.flatMap(({ name, dir, manages, hint }) => {
     const known = new Set(files.list(dir))
     const managed = own.filter(
       ({ index }) => known.has(String(index)) && manages.test(files.readForeign(`${dir}/${index}`) ?? ''),
