@@ -59,5 +59,5 @@ export function countOf({ states }: PoolUsage, ...wanted: AddressState[]): numbe
 /** Returns a number of addresses; of very many, the power of two. */
 export function formatCount(count: bigint): string {
   if (count < 1n << 24n) return String(count)
-  return `2^${(count + 2n).toString(2).length - 1}`
+  return `2^${(count + (count >> 8n)).toString(2).length - 1}`
 }
