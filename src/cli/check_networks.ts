@@ -15,6 +15,7 @@ import type { CommandContext } from './command.ts'
 import type { Finding } from './finding.ts'
 import type { NetworkFile } from './networks.ts'
 import type { AttachmentView, NodeView } from './node_view.ts'
+import { poolUsage } from './pool_usage.ts'
 
 /** Returns what stops the pods of a network, or will stop the next one. */
 export function checkNetwork(
@@ -42,7 +43,7 @@ export function checkNetwork(
     ...(live.length > 0 ? sharedObjects(context, spec) : []),
     ...notForwarding(place.netns, spec, links),
     ...wideLinks(place.netns, spec, live, entry),
-    ...overlaps(place.netns, spec, [...links, ...(entry ? [entry] : [])]),
+    ...overlaps(place.netns, spec, [...links, ...(entry ? [entry] : [])], unrecorded(context, network, view)),
   ]
 }
 
@@ -154,8 +155,19 @@ function wideLinks(
   ]
 }
 
-/** Routes of others that lead into a range: to the pod that gets such an address, packets take them. */
-function overlaps(host: Netns, { ips, id }: PodSpec, own: readonly Link[]): Finding[] {
+/** Leased addresses without a record: of pods that the reference plugins have made, or whose record was lost. */
+function unrecorded(context: CommandContext, network: NetworkFile, view: NodeView): ReadonlySet<bigint> {
+  const states = poolUsage(context, network, view).flatMap((pool) => [...pool.states])
+  return new Set(states.flatMap(([value, state]) => (state === 'unrecorded' ? [value] : [])))
+}
+
+/** Routes of others that lead into a range: to the pod that gets such an address, packets take them. No pod gets one that is leased. */
+function overlaps(
+  host: Netns,
+  { ips, id }: PodSpec,
+  own: readonly Link[],
+  leased: ReadonlySet<bigint>,
+): Finding[] {
   const subnets = ips.map(({ cidr }) => cidr)
   const families = [...new Set(subnets.map(({ address }): Family => address.family))]
   const isOwn = (index: number | undefined): boolean => own.some((link) => link.index === index)
@@ -163,6 +175,7 @@ function overlaps(host: Netns, { ips, id }: PodSpec, own: readonly Link[]): Find
     host.fibEntries(family).flatMap(({ type, dst, hops: [hop] }): Finding[] => {
       const subnet = dst && subnets.find((one) => one.prefix <= dst.prefix && contains(one, dst.address))
       if (!dst || !subnet || type !== 'unicast' || isOwn(hop?.linkIndex)) return []
+      if (dst.prefix === (family === 4 ? 32 : 128) && leased.has(dst.address.value)) return []
       const name = hop && host.link({ index: hop.linkIndex })?.name
       const route = formatCidr(dst) + (hop?.gateway ? ` via ${formatAddress(hop.gateway)}` : '')
       return [

@@ -1,4 +1,4 @@
-import { isOwnAlias } from '../attachment/alias.ts'
+import { isOwnAlias, ownerOfAlias } from '../attachment/alias.ts'
 import { parseAddress } from '../core/address.ts'
 import type { Link } from '../kernel/kernel.ts'
 import { uplinksOf } from '../pod/uplink.ts'
@@ -74,11 +74,20 @@ export function checkAttachments({ files }: CommandContext, view: NodeView): Fin
       : []),
     ...broken.slice(0, 3).map(({ record, drift }) => {
       const what = drift.filter(isOwn).join('; ')
-      return error('attachment', `${podName(files, record)}: ${what}`, 'bowline repair --yes')
+      const pod = podName(files, record)
+      // A pair that is gone is made again only with the pod.
+      const isLost = drift.some((one) => /^host interface \S+ is missing$/.test(one))
+      return error('attachment', `${pod}: ${what}`, isLost ? newPod(pod) : 'bowline repair --yes')
     }),
     ...(broken.length > 3
       ? [error('attachment', `and ${broken.length - 3} more pods`, 'bowline repair --yes')]
       : []),
+    ...view.unread.slice(0, 3).map((link) => {
+      const owner = ownerOfAlias(link.alias)
+      const pod = owner ? podName(files, owner) : link.name
+      const message = `the record of ${pod} cannot be read: the pod goes on, and nothing of it can be checked`
+      return warning('attachment', message, newPod(pod))
+    }),
     ...(gone.length > 0
       ? [warning('stale', `${counted(gone.length, 'attachment')} of pods that are gone`, 'bowline gc --yes')]
       : []),
@@ -92,6 +101,12 @@ export function checkAttachments({ files }: CommandContext, view: NodeView): Fin
         ]
       : []),
   ]
+}
+
+/** Returns the command that replaces a pod: by its name, or its sandbox by the beginning of its id. */
+function newPod(pod: string): string {
+  const [namespace, name] = pod.split('/')
+  return name ? `kubectl delete pod -n ${namespace} ${name}` : `crictl stopp ${pod}`
 }
 
 /** With several ways out, an answer may come in by another link than the one that the node would use. Source: RFC 3704. */

@@ -41,7 +41,7 @@ export function runCommandLine(args: readonly string[], context: CommandContext)
     if (word === undefined) return say({ print: context.warn }, overview())
     if (HELP.includes(word)) return say(context, overview())
     if (word === '--version') return say(context, `bowline ${VERSION}`)
-    const command = COMMANDS[word]
+    const command = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined
     if (!command) throw unknownWord('command', word, Object.keys(COMMANDS))
     if (rest.some((one) => HELP.includes(one))) return say(context, helpOf(word, command))
     return command.run(parseOptions(rest, command), context)
@@ -61,7 +61,8 @@ function reportFault(
   if (isJson) print(JSON.stringify({ error: { message, hint, code } }))
   else warn([`bowline: ${message}`, ...(hint ? [`bowline: ${hint}`] : [])].join('\n'))
   if (!(error instanceof UsageFault)) return 1
-  const help = word !== undefined && word in COMMANDS ? `bowline ${word} --help` : 'bowline --help'
+  const help =
+    word !== undefined && Object.hasOwn(COMMANDS, word) ? `bowline ${word} --help` : 'bowline --help'
   if (!isJson) warn(`bowline: see ${help}`)
   return 2
 }

@@ -17,7 +17,7 @@ export function completionFor(commands: Commands): Command {
       ['bowline completion fish >~/.config/fish/completions/bowline.fish', 'for fish'],
     ],
     run({ SHELL: shell = '' }, { print }) {
-      const script = SHELLS[shell]
+      const script = Object.hasOwn(SHELLS, shell) ? SHELLS[shell] : undefined
       if (!script) throw unknownWord('shell', shell, Object.keys(SHELLS))
       print(script(commands()))
       return 0

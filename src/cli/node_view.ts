@@ -1,9 +1,11 @@
+import { isAliasOfNetwork, ownerOfAlias } from '../attachment/alias.ts'
 import { findHostEnd } from '../attachment/identity.ts'
 import { isDead } from '../attachment/liveness.ts'
 import type { AttachmentRecord } from '../attachment/record.ts'
 import { isUnreadable, soundRecords } from '../attachment/store.ts'
 import { contains, type Family, formatAddress, parseCidr } from '../core/address.ts'
 import type { Files } from '../core/files.ts'
+import { type AttachmentId, deriveNames, hostIfNameOf } from '../core/names.ts'
 import type { Link } from '../kernel/kernel.ts'
 import { listMacChecks } from '../pod/features/mac_check.ts'
 import { listMasquerade } from '../pod/features/masquerade/subnets.ts'
@@ -23,8 +25,10 @@ export type AttachmentView = {
 export type NodeView = {
   readonly links: readonly Link[]
   readonly attachments: readonly AttachmentView[]
-  /** Records that cannot be read. */
+  /** `NETWORK/KEY` of each record that cannot be read and of which the node has no link. */
   readonly damaged: readonly string[]
+  /** The links of pods that may live, though their record cannot be read. */
+  readonly unread: readonly Link[]
 }
 
 /**
@@ -36,6 +40,12 @@ export function viewNode({ ports }: Pick<CommandContext, 'ports'>): NodeView {
   const stored = store.networks().map((network) => ({ network, files: store.readFiles(network) }))
   const records = stored.flatMap(({ files }) => soundRecords(files))
   const links = kernel.host().links()
+  const unreadable = stored.flatMap(({ network, files }) =>
+    files.filter(isUnreadable).map(({ key }) => ({
+      place: `${network}/${key}`,
+      link: links.find((link) => isLinkOf(network, key, link)),
+    })),
+  )
   const seen = observe(ports, records, links)
   return {
     links,
@@ -46,10 +56,16 @@ export function viewNode({ ports }: Pick<CommandContext, 'ports'>): NodeView {
       if (stale) return { record, link, stale, drift: [] }
       return { record, link, drift: record.mode ? driftOf(record, link, seen) : [] }
     }),
-    damaged: stored.flatMap(({ network, files }) =>
-      files.flatMap((one) => (isUnreadable(one) ? [`${network}/${one.key}`] : [])),
-    ),
+    damaged: unreadable.flatMap(({ place, link }) => (link ? [] : [place])),
+    unread: unreadable.flatMap(({ link }) => link ?? []),
   }
+}
+
+/** The host's end of a pair goes with the pod's namespace: while it is there, the pod may live. */
+function isLinkOf(network: string, key: string, { name, alias }: Link): boolean {
+  if (!isAliasOfNetwork(alias, network)) return false
+  const owner = ownerOfAlias(alias)
+  return owner ? deriveNames(owner).key === key : name === hostIfNameOf(key)
 }
 
 /** Returns the attachments of which something is wrong on this boot. */
@@ -62,7 +78,7 @@ export function stale({ attachments }: NodeView): AttachmentView[] {
 }
 
 /** Returns `NAMESPACE/NAME` of the pod if the runtime has kept it, else the beginning of the container's id. */
-export function podName(files: Files, { network, containerId, ifName }: AttachmentRecord): string {
+export function podName(files: Files, { network, containerId, ifName }: AttachmentId): string {
   const args = readCached(files, `${network}-${containerId}-${ifName}`)?.cniArgs ?? []
   const [namespace, name] = ['K8S_POD_NAMESPACE', 'K8S_POD_NAME'].map(
     (key) => args.find(([one]) => one === key)?.[1],

@@ -29,7 +29,7 @@ export function parseOptions(
       continue
     }
     const [name, ...rest] = optionOf(word, known)
-    const option = known[name]
+    const option = Object.hasOwn(known, name) ? known[name] : undefined
     if (!option) {
       throw unknownWord(
         'option',

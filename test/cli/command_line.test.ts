@@ -30,7 +30,7 @@ describe('the command line', () => {
     expect(run(word)).toMatchObject({ exitCode: 2, stderr: expect.stringContaining(question) })
   })
 
-  it.each(['frobnicate', 'x', ''])('guesses nothing for %j', (word) => {
+  it.each(['frobnicate', 'x', '', 'constructor', '__proto__'])('guesses nothing for %j', (word) => {
     const { exitCode, stderr } = run(word)
     expect(exitCode).toBe(2)
     expect(stderr).toContain(`unknown command ${JSON.stringify(word)}\n`)

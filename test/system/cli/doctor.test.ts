@@ -115,6 +115,27 @@ it('stale: finds a pod that is gone, and mends it by the hint', async () => {
   expect(await doctor()).toEqual({ exitCode: 0, findings: [] })
 })
 
+it('overlap: leaves the route of a running pod alone that has no record, as of the reference plugins', async () => {
+  run('rm /var/lib/cni/bowline/routed/*')
+  expect(await doctor()).toEqual({ exitCode: 0, findings: [] })
+})
+
+it('attachment: says of a running pod that it must be replaced, where nothing else helps', async () => {
+  run('for record in /var/lib/cni/bowline/routed/*; do echo broken >$record; done')
+  run(`ip link del ${linkOf('b')}`)
+  const { exitCode, findings } = await doctor()
+  expect(exitCode).toBe(1)
+  expect(findings).toMatchObject([
+    { check: 'attachment', level: 'error', hint: 'crictl stopp b' },
+    {
+      check: 'attachment',
+      level: 'warning',
+      message: expect.stringContaining('cannot be read'),
+      hint: 'crictl stopp a',
+    },
+  ])
+})
+
 it('managed: finds a link that systemd-networkd manages', async () => {
   const dir = '/run/systemd/netif/links'
   run(`mkdir -p ${dir}; mount -t tmpfs tmpfs ${dir}`)

@@ -105,6 +105,23 @@ describe('gc', () => {
     expect(await gc()).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('nothing is left') })
   })
 
+  it('leaves a pod alone that lives though its record is broken, and removes what such a pod has left', async () => {
+    run('for record in /var/lib/cni/bowline/lab/*; do echo broken >$record; done')
+    expect(await gc('--yes')).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringContaining('nothing is left'),
+    })
+    expect(await ping('10.1.0.3', { from: a })).toMatchObject({ answered: 1 })
+    expect(await bowline('status', '--conf-dir', CONF_DIR)).toMatchObject({
+      stdout: expect.stringContaining('! 2 records of running pods cannot be read'),
+    })
+    removeNetns('a')
+    await expect
+      .poll(() => gc('--yes'))
+      .toMatchObject({ stdout: expect.stringContaining('1 leftover removed') })
+    expect(leases()).toEqual(['10.1.0.3'])
+  })
+
   it('leaves alone what has no record: it may be of a pod that lives', async () => {
     run('rm /var/lib/cni/bowline/lab/*')
     expect(await gc('--yes')).toMatchObject({ exitCode: 0 })
