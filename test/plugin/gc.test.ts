@@ -103,15 +103,17 @@ describe.each(MODES)('GC in mode $mode', ({ config }) => {
     }
   })
 
-  it('leaves a valid pod alone whose record is lost or damaged', () => {
+  it('leaves a valid pod alone whose record is lost, damaged or of a later release', () => {
     const lost = withPods(config)
     lost.files.remove(recordOf('c2'))
     expect(gc(lost, config)).toMatchObject({ exitCode: 0 })
     expect(partsOf(lost, 'c2')).toEqual(wholeOf(config).slice(0, -1))
     const damaged = withPods(config)
-    damaged.files.replace(recordOf('c2'), '')
-    expect(gc(damaged, config)).toMatchObject({ exitCode: 0 })
-    expect(partsOf(damaged, 'c2')).toEqual(wholeOf(config))
+    for (const text of ['', '{"version":9}']) {
+      damaged.files.replace(recordOf('c2'), text)
+      expect(gc(damaged, config)).toMatchObject({ exitCode: 0 })
+      expect(partsOf(damaged, 'c2')).toEqual(wholeOf(config))
+    }
   })
 
   it('finds all of it when the whole store is lost', () => {
@@ -256,6 +258,16 @@ describe('GC', () => {
     gc(node, L3)
     expect(node.files.list(LEASES)).not.toContain('10.1.0.50')
     expect(node.files.list(LEASES)).toContain('10.1.0.51')
+  })
+
+  it('with the last check of a hardware address removes what all checks share, though other pods stay', () => {
+    const node = withPods(L2)
+    const call = { containerId: 'c4', netns: netnsOf('c4'), config: { ...L2, macspoofchk: true } }
+    node.kernel.makeNetns(call.netns)
+    expect(node.call('ADD', call)).toMatchObject({ exitCode: 0 })
+    node.files.remove(recordOf('c4'))
+    expect(gc(node, L2)).toMatchObject({ exitCode: 0 })
+    expect(node.kernel.dump().nft).not.toHaveProperty('bridge bowline')
   })
 
   it('as an IPAM plugin frees addresses, and touches no link', () => {

@@ -92,7 +92,7 @@ export function macCheck({ kernel, store, locks }: NodePorts): PodFeature {
         }),
       )
       throwCollected(faults, `checks of hardware addresses of network ${network}`, 'GC')
-      if (store.readFiles(network).length === 0) removeUnusedMacFrame(kernel)
+      if (checks.length === orphans.length) removeUnusedMacFrame(kernel)
     },
     precheck({ macspoofchk }) {
       if (macspoofchk) assertNftables(kernel, 'macspoofchk')

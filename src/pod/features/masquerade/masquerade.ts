@@ -4,7 +4,7 @@ import type { AttachmentStore } from '../../../attachment/store.ts'
 import type { NetworkConfig } from '../../../cni/config.ts'
 import { type Cidr, contains, formatCidr, networkOf, parseCidr, sameCidr } from '../../../core/address.ts'
 import { withAction } from '../../../core/errors.ts'
-import { type AttachmentId, isSameAttachment } from '../../../core/names.ts'
+import { type AttachmentId, deriveNames, isSameAttachment } from '../../../core/names.ts'
 import type { UndoStack } from '../../../core/undo.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
 import type { Desired } from '../../../state/desired.ts'
@@ -66,9 +66,10 @@ class Masquerading implements PodFeature {
     return config.ipMasq && cidrs.length > 0 ? masqueradeObjects(this.#kernel, id.network, cidrs) : []
   }
 
-  /** Removes nothing where a valid attachment has no record: its subnet is not known. */
+  /** Removes nothing where a valid attachment has no record that this release can read: its subnet is not known. */
   removeOrphans(network: string, valid: readonly AttachmentId[]): void {
-    if (valid.every((one) => this.#store.read(one))) this.#removeUnneeded(network)
+    const recorded = new Set(this.#store.list(network).map((record) => deriveNames(record).key))
+    if (valid.every((one) => recorded.has(deriveNames(one).key))) this.#removeUnneeded(network)
   }
 
   precheck({ ipMasq }: NetworkConfig): void {
