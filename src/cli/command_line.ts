@@ -1,5 +1,5 @@
 import { SUPPORTED_VERSIONS } from '../cni/versions.ts'
-import { Fault } from '../core/errors.ts'
+import { Fault, isErrno } from '../core/errors.ts'
 import { VERSION } from '../core/version.ts'
 import { CNI } from './cni.ts'
 import type { Command, CommandContext } from './command.ts'
@@ -12,6 +12,7 @@ import { LOGS } from './logs.ts'
 import { allOptions, parseOptions, UsageFault, unknownWord } from './options.ts'
 import { PODS } from './pods.ts'
 import { REPAIR } from './repair.ts'
+import { printable } from './screen.ts'
 import { STATUS } from './status.ts'
 import { UNINSTALL } from './uninstall.ts'
 
@@ -33,8 +34,13 @@ const COMMANDS: Readonly<Record<string, Command>> = {
 const HELP = ['--help', '-h', 'help']
 
 /** Serves a command line of a person, without the program's name, and returns the exit code: 1 failed, 2 not understood. */
-export function runCommandLine(args: readonly string[], context: CommandContext): number {
+export function runCommandLine(args: readonly string[], ports: CommandContext): number {
   const [word, ...rest] = args
+  const context: CommandContext = {
+    ...ports,
+    print: (line) => ports.print(printable(line)),
+    warn: (line) => ports.warn(printable(line)),
+  }
   const isJson = rest.includes('--json')
   try {
     // Without CNI_COMMAND a plugin says what it is on stderr: its stdout is for results (specification, section 2).
@@ -47,8 +53,17 @@ export function runCommandLine(args: readonly string[], context: CommandContext)
     return command.run(parseOptions(rest, command), context)
   } catch (error) {
     if (!(error instanceof Fault)) throw error
-    return reportFault(error, isJson, word, context)
+    return reportFault(asPerson(error, word, context), isJson, word, context)
   }
+}
+
+/** Whoever is not root may read neither records nor the kernel's tables: that comes before whatever the hint says of one file. */
+function asPerson(error: Fault, word: string | undefined, { files }: CommandContext): Fault {
+  if (!isErrno(error, 'EACCES', 'EPERM')) return error
+  const isRoot = /^Uid:\s+\d+\s+0\s/m.test(files.readForeign('/proc/self/status') ?? 'Uid: 0 0 ')
+  return isRoot
+    ? error
+    : new Fault(error.message, { cause: error, hint: `Run it as root: sudo bowline ${word} …` })
 }
 
 function reportFault(

@@ -1,4 +1,4 @@
-import { Code, Fault } from '../core/errors.ts'
+import { Code, Fault, withAction } from '../core/errors.ts'
 import { isPlainPath } from '../core/files.ts'
 import { VERSION } from '../core/version.ts'
 import type { CommandContext, Option, Options } from './command.ts'
@@ -57,12 +57,10 @@ export function withInstallLock<T>({ files, recordsDir }: CommandContext, work: 
 export function readConf(file: string, { files, readStdin }: CommandContext): string {
   if (file === '-') return readStdin()
   if (!isPlainPath(file)) throw notAbsolute('conf', file)
-  const text = files.readForeign(file)
+  const hint = 'Give the path of a network configuration list, such as conf/10-bowline.conflist.'
+  const text = withAction(`--conf ${file}`, () => files.readForeign(file), { hint })
   if (text !== undefined) return text
-  throw new Fault(`--conf ${file}: there is no such file`, {
-    code: Code.invalidConfig,
-    hint: 'Give the path of a network configuration list, such as conf/10-bowline.conflist.',
-  })
+  throw new Fault(`--conf ${file}: there is no such file`, { code: Code.invalidConfig, hint })
 }
 
 /** Prints what became of program and conflist, and returns the exit code. */
@@ -86,9 +84,9 @@ function directory(options: Options, name: string, otherwise: string): string {
   return path.replace(/(?<=.)\/+$/, '')
 }
 
-function notAbsolute(name: string, path: string): Fault {
+export function notAbsolute(name: string, path: string): Fault {
   return new Fault(`--${name} ${JSON.stringify(path)} is not an absolute path`, {
     code: Code.invalidEnvironment,
-    hint: `Write it like --${name} "$PWD/${path.replace(/^.*\//, '')}".`,
+    hint: `Write it like --${name} "$PWD/${path.replace(/^.*\//, '') || name}".`,
   })
 }

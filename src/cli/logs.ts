@@ -1,7 +1,8 @@
 import { Code, Fault } from '../core/errors.ts'
+import { isPlainPath } from '../core/files.ts'
 import { readText } from '../core/text.ts'
 import type { Command, CommandContext, Options } from './command.ts'
-import { CONF_DIR_OPTION, confDirOf } from './installation.ts'
+import { CONF_DIR_OPTION, confDirOf, notAbsolute } from './installation.ts'
 import { readNetworks } from './networks.ts'
 import { usage } from './options.ts'
 import { type Paint, painter } from './screen.ts'
@@ -29,6 +30,7 @@ export const LOGS: Command = {
 
 function logs(options: Options, context: CommandContext): number {
   const file = options['file'] ?? logFileOf(options, context)
+  if (!isPlainPath(file)) throw notAbsolute('file', file)
   const count = Number(options['lines'] ?? DEFAULT_LINES)
   if (!Number.isInteger(count) || count < 0) throw usage('--lines: not a number')
   const { print } = context
@@ -41,7 +43,7 @@ function logs(options: Options, context: CommandContext): number {
   const former = readText(context.files.readAt(`${file}.1`, 0, CHUNK_BYTES)).split('\n')
   const lines = [...former, ...reader.next()].filter(Boolean)
   if (lines.length === 0 && options['follow'] === undefined)
-    context.warn(`${file} is empty: the plugin was not called yet`)
+    context.warn(`there is nothing in ${file} yet: the plugin writes it with its next call`)
   show(count === 0 ? [] : lines.slice(-count))
   while (options['follow'] !== undefined) {
     context.ports.kernel.pause(POLL_MS)

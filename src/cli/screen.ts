@@ -14,6 +14,17 @@ export function painter({ machine, env }: Pick<CommandContext, 'machine' | 'env'
   return (style, text) => (isColoured ? `\x1b[${STYLES[style]}m${text}\x1b[0m` : text)
 }
 
+/**
+ * Writes control characters as JSON does, but for line feeds, tabs and our styles: names of files and what other programs say could
+ * move the cursor, clear the screen or set the title.
+ */
+export function printable(text: string): string {
+  return text.replace(CONTROL, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const CONTROL = /(?!\x1b\[\d+m)[\0-\x08\x0b-\x1f\x7f-\x9f]/g
+
 /** Returns rows as lines with columns of equal width. Numbers stand at the right: a heading that begins with `>` says so. */
 export function table(
   paint: Paint,

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { Fault } from '../../src/core/errors.ts'
 import { VERSION } from '../../src/core/version.ts'
 import { createFakeCommandLine } from '../fakes/command.ts'
 
@@ -43,6 +44,26 @@ describe('the command line', () => {
     [['--json=yes'], '--json takes no value'],
   ])('refuses install %j', (args, message) => {
     expect(run('install', ...args)).toMatchObject({ exitCode: 2, stderr: expect.stringContaining(message) })
+  })
+
+  it('shows the control characters that a name has, and sends none to the terminal', () => {
+    const node = createFakeCommandLine()
+    node.put('/etc/cni/net.d/05-\x1b[2Jx\x07.conflist', '{')
+    const { stdout } = node.run('doctor')
+    expect(stdout).toContain('05-\\u001b[2Jx\\u0007.conflist')
+    expect(['\x1b', '\x07'].filter((one) => stdout.includes(one))).toEqual([])
+  })
+
+  it.each([
+    ['65534', 'sudo bowline pods'],
+    ['0', 'Check the owner'],
+  ])('tells user %s what to do about what may not be read', (user, hint) => {
+    const node = createFakeCommandLine()
+    node.put('/proc/self/status', `Name:\tbowline\nUid:\t${user}\t${user}\t${user}\t${user}\n`)
+    node.files.list = () => {
+      throw new Fault('list /var/lib/cni/bowline: EACCES', { errno: 'EACCES', hint: 'Check the owner.' })
+    }
+    expect(node.run('pods').stderr).toContain(hint)
   })
 
   it('prints an error as JSON where it was asked for', () => {
