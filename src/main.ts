@@ -61,7 +61,8 @@ function logPort(): LogPort {
 }
 
 function commandContext(env: Record<string, string>): CommandContext {
-  const ports = portsWith(createLinuxKernel({ isContainer: true }))
+  const bootIdFile = env['BOWLINE_BOOT_ID_FILE']
+  const ports = portsWith(createLinuxKernel({ isContainer: true, bootIdFile }))
   const { files, plugins, store } = ports
   return {
     files,
@@ -69,6 +70,7 @@ function commandContext(env: Record<string, string>): CommandContext {
     ports,
     machine: createMachine(),
     env,
+    isInContainer: bootIdFile !== undefined,
     recordsDir: DEFAULT_PATHS.recordsDir,
     countAttachments() {
       return store.networks().reduce((sum, network) => sum + store.readFiles(network).length, 0)
@@ -76,7 +78,7 @@ function commandContext(env: Record<string, string>): CommandContext {
     readStdin: readStandardInput,
     print: writeStandardOutput,
     warn: writeStandardError,
-    callPlugin({ command, config, cniPath }) {
+    callPlugin({ command, config, cniPath, mayRemove }) {
       const printed: string[] = []
       const exitCode = runPlugin({
         env: { CNI_COMMAND: command, CNI_PATH: cniPath },
@@ -84,6 +86,7 @@ function commandContext(env: Record<string, string>): CommandContext {
         readStdin: () => config,
         writeStdout: (text) => printed.push(text),
         ports,
+        mayRemove,
       })
       return { exitCode, stdout: printed.join('') }
     },

@@ -2,6 +2,7 @@ import type { PluginRunner } from '../cni/delegate.ts'
 import type { Files } from '../core/files.ts'
 import type { Machine } from '../core/machine.ts'
 import type { Ports } from '../plugin/ports.ts'
+import type { Request } from '../plugin/request.ts'
 
 /** A command for people: an entry in the table of src/cli/command_line.ts. */
 export type Command = {
@@ -35,6 +36,8 @@ export type CommandContext = {
   readonly ports: Ports
   readonly machine: Machine
   readonly env: Readonly<Record<string, string | undefined>>
+  /** The agent runs the command, in a container that shows only some of the node's files. */
+  readonly isInContainer: boolean
   /** Where the attachment records are. */
   readonly recordsDir: string
   /** Returns the number of attachments of this node, on all networks. */
@@ -53,6 +56,7 @@ export type PluginCall = {
   /** The network configuration, as a runtime writes it to stdin. */
   readonly config: string
   readonly cniPath: string
+  readonly mayRemove?: Request['mayRemove']
 }
 
 export type PluginAnswer = { readonly exitCode: number; readonly stdout: string }

@@ -3,9 +3,10 @@ import type { AttachmentId } from '../core/names.ts'
 import { deriveNames } from '../core/names.ts'
 import type { Command, CommandContext, Options } from './command.ts'
 import { isConfirmed, YES_OPTION } from './confirm.ts'
+import { isJudgeable, judgeable } from './in_container.ts'
 import { PLACE_OPTIONS, placesOf } from './installation.ts'
 import { type NetworkFile, readNetworks } from './networks.ts'
-import { type NodeView, podName, stale, viewNode } from './node_view.ts'
+import { type NodeView, podName, stale, viewNode, whyStale } from './node_view.ts'
 import { counted, painter } from './screen.ts'
 
 export const GC: Command = {
@@ -22,7 +23,7 @@ type Leftover = { readonly network: string; readonly what: string; readonly why:
 
 function gc(options: Options, context: CommandContext): number {
   const places = placesOf(options)
-  const view = viewNode(context)
+  const view = judgeable(viewNode(context), context)
   const found = leftovers(view, context)
   const isJson = options['json'] !== undefined
   const paint = painter(context)
@@ -87,6 +88,8 @@ function collect(
       command: 'GC',
       config: JSON.stringify(call),
       cniPath: binDir,
+      // An attachment that was added, or added again, since the view was taken is not in it.
+      mayRemove: (record) => whyStale(context.ports, record) !== undefined && isJudgeable(record, context),
     })
     return exitCode === 0 ? [] : [(JSON.parse(stdout) as { msg: string }).msg]
   })

@@ -113,10 +113,11 @@ export function readCached(files: Files, name: string): CachedResult | undefined
   }
 }
 
-function whyStale(
+/** Returns why nothing of an attachment is needed any more; undefined if its pod may live. */
+export function whyStale(
   { kernel }: CommandContext['ports'],
   record: AttachmentRecord,
-  links: () => readonly Link[],
+  links?: () => readonly Link[],
 ): string | undefined {
   if (record.bootId !== kernel.bootId()) return 'of an earlier boot'
   return isDead(kernel, record, links) ? 'its pod is gone' : undefined

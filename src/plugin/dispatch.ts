@@ -30,6 +30,7 @@ export type PluginRun = {
   /** Throws a Fault if not all of the text and a line feed could be written. */
   readonly writeStdout: (text: string) => void
   readonly ports: Ports
+  readonly mayRemove?: Request['mayRemove']
   /** Absent: the call is not logged. */
   readonly log?: LogPort
 }
@@ -74,7 +75,7 @@ export function runPlugin(run: PluginRun): number {
 }
 
 function serve(
-  { env, calledAs, writeStdout, ports }: PluginRun,
+  { env, calledAs, writeStdout, ports, mayRemove }: PluginRun,
   invocation: Invocation,
   stdin: string,
   log?: CallLog,
@@ -90,7 +91,7 @@ function serve(
     const config = decode(stdin)
     assertCommandAllowed(command, config.cniVersion)
     const deliver = (result: CniResult) => writeStdout(printResult(result, config.cniVersion))
-    run({ invocation, config, stdin, env, deliver }, log?.begin(invocation, config) ?? ports)
+    run({ invocation, config, stdin, env, deliver, mayRemove }, log?.begin(invocation, config) ?? ports)
   }
   // An invalid configuration is one more reason why no ADD can be served.
   if (command === 'STATUS') asNotAvailable(answer)

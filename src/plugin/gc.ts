@@ -66,7 +66,8 @@ function removeStale(
     stale.map((seen) => () => {
       locks.whenIdle(seen, () => {
         const now = store.read(seen)
-        if (now) teardown(ports, { ...recordedTeardown(request, now, ports), hostLinks, again: 'GC' })
+        if (!now || request.mayRemove?.(now) === false) return
+        teardown(ports, { ...recordedTeardown(request, now, ports), hostLinks, again: 'GC' })
       })
     }),
   )

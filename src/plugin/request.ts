@@ -15,6 +15,8 @@ export type Request = {
   readonly env: Readonly<Record<string, string>>
   /** Hands the result of an ADD to the runtime. Throws a Fault if it cannot, so call it while all can still be undone. */
   readonly deliver: (result: CniResult) => void
+  /** Decides, under the lock of an attachment, whether GC may tear it down. Absent: every one that is not valid. */
+  readonly mayRemove?: ((record: AttachmentRecord) => boolean) | undefined
 }
 
 /** The IPAM plugin type that is answered in this process. */

@@ -54,6 +54,7 @@ export function createFakeCommandLine(program = 'the program'): FakeCommandLine 
         ports: openPorts({ kernel: createFakeKernel(), files, plugins }),
         machine: createFakeMachine(),
         env: {},
+        isInContainer: false,
         recordsDir: '/var/lib/cni/bowline',
         countAttachments: () => node.attachments,
         readStdin: () => node.stdin,

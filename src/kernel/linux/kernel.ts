@@ -8,11 +8,17 @@ import { legacyChains } from './xtables.ts'
 
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
+type KernelOptions = {
+  readonly isContainer?: boolean
+  /** Where the boot id of the node is, if /proc shows another one. */
+  readonly bootIdFile?: string | undefined
+}
+
 /**
  * The real kernel. Nothing is opened before it is needed: a call that fails early costs nothing. In a container /proc/sys is read-only
  * whatever the container runtime itself can write, so there it is no answer that a setting cannot be written.
  */
-export function createLinuxKernel({ isContainer = false }: { isContainer?: boolean } = {}): Kernel {
+export function createLinuxKernel({ isContainer = false, bootIdFile = BOOT_ID }: KernelOptions = {}): Kernel {
   const nftables = new LinuxNftables()
   let host: LinuxNetns | undefined
   let bootId: string | undefined
@@ -26,7 +32,7 @@ export function createLinuxKernel({ isContainer = false }: { isContainer?: boole
     pause: (ms) => sleepMicroseconds(ms * 1000),
     firewall: () => [...nftables.chains(), ...legacyChains()],
     bootId() {
-      bootId ??= readBootId()
+      bootId ??= readBootId(bootIdFile)
       return bootId
     },
   }
@@ -42,8 +48,10 @@ class ContainerNetns extends LinuxNetns {
   }
 }
 
-function readBootId(): string {
-  const text = readKernelText(BOOT_ID)
+function readBootId(file: string): string {
+  const text = readKernelText(file)
   if (typeof text === 'string' && text !== '') return text
-  throw new Fault(`${BOOT_ID} could not be read`, { hint: 'Mount /proc for the container runtime.' })
+  throw new Fault(`${file} could not be read`, {
+    hint: file === BOOT_ID ? 'Mount /proc for the container runtime.' : 'Mount it as conf/bowline.yaml does.',
+  })
 }
