@@ -1,5 +1,7 @@
 import pino from 'pino'
-import { type AgentLog, type AgentPorts, type InstallReport, startAgent } from './agent/agent.ts'
+import { type AgentPorts, type InstallReport, startAgent } from './agent/agent.ts'
+import type { GcReport } from './agent/collect.ts'
+import type { AgentLog } from './agent/log.ts'
 import { createMetrics, type Metrics } from './agent/metrics.ts'
 import { answer } from './agent/serve.ts'
 import { Fault } from './core/errors.ts'
@@ -14,7 +16,8 @@ import { createKubeClient } from './kube/client.ts'
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 const LOOPBACK = '127.0.0.1'
 const DEFAULT_PORT = 19474
-const INSTALL_TIMEOUT_MS = 120_000
+const PROGRAM_TIMEOUT_MS = 120_000
+const DEFAULT_GC_INTERVAL_S = 600
 /** Tokens and certificates have margins of about a minute. */
 const CLOCK_TOLERANCE_MS = 60_000
 const PORT_RETRY_MS = 30_000
@@ -60,7 +63,12 @@ function portsOf(env: Environment, nodeName: string, log: AgentLog, metrics: Met
     metrics,
     nodeName,
     patienceMs: PATIENCE_MS,
-    install: (conflist) => install(program, installFlags(env), conflist),
+    install: (conflist) =>
+      run<InstallReport>([program, 'install', '--conf', '-', ...placeFlags(env)], conflist),
+    collection: {
+      intervalMs: gcIntervalS(env, log) * 1000,
+      collect: () => run<GcReport>([program, 'gc', '--yes', ...placeFlags(env)], '', bootIdOf(env)),
+    },
     readTemplate: () => readText(env['CONFLIST_TEMPLATE'] ?? '/etc/bowline/10-bowline.conflist'),
     random: Math.random,
   }
@@ -78,36 +86,57 @@ async function readText(path: string): Promise<string> {
   }
 }
 
-function installFlags(env: Environment): string[] {
+function placeFlags(env: Environment): string[] {
   const { BIN_DIR = '/opt/cni/bin', CONF_DIR = '/etc/cni/net.d' } = env
   return ['--bin-dir', BIN_DIR, '--conf-dir', CONF_DIR]
 }
 
-async function install(program: string, flags: readonly string[], conflist: string): Promise<InstallReport> {
-  const command = [program, 'install', '--json', '--conf', '-', ...flags]
-  const child = Bun.spawn(command, {
-    env: {},
-    stdin: new Blob([conflist]),
+/** Where conf/bowline.yaml mounts the boot id of the node: the commands take the variable for a sign that this is a container. */
+function bootIdOf(env: Environment): Record<string, string> {
+  return { BOWLINE_BOOT_ID_FILE: env['BOWLINE_BOOT_ID_FILE'] ?? '/run/bowline/boot_id' }
+}
+
+function gcIntervalS({ GC_INTERVAL_SECONDS: given }: Environment, log: AgentLog): number {
+  if (given === undefined) return DEFAULT_GC_INTERVAL_S
+  const seconds = Number(given)
+  if (seconds >= 1 && seconds <= 86_400) return seconds
+  const hint = 'Set it to a number from 1 to 86400, or leave it out.'
+  log.warn(
+    { hint, seconds: DEFAULT_GC_INTERVAL_S },
+    `GC_INTERVAL_SECONDS ${JSON.stringify(given)} is not used`,
+  )
+  return DEFAULT_GC_INTERVAL_S
+}
+
+/** Runs a command of the executable and returns what it reports. Throws a Fault with its message if it has failed. */
+async function run<T extends object>(
+  command: readonly string[],
+  input: string,
+  env: Record<string, string> = {},
+): Promise<T> {
+  const child = Bun.spawn([...command, '--json'], {
+    env,
+    stdin: new Blob([input]),
     stdout: 'pipe',
     stderr: 'inherit',
-    timeout: INSTALL_TIMEOUT_MS,
+    timeout: PROGRAM_TIMEOUT_MS,
     killSignal: 'SIGKILL',
   })
   const text = await new Response(child.stdout).text()
   const exitCode = await child.exited
-  const { error, ...report } = parseReport(text, exitCode)
-  if (exitCode === 0) return report
-  throw new Fault(error?.message ?? text, { hint: error?.hint })
+  const { error, ...report } = parseReport(text, command[1], exitCode)
+  if (error) throw new Fault(error.message, { hint: error.hint })
+  return report as T
 }
 
-type Printed = InstallReport & { readonly error?: { readonly message: string; readonly hint?: string } }
+type Printed = { readonly error?: { readonly message: string; readonly hint?: string } }
 
-function parseReport(text: string, exitCode: number): Printed {
+function parseReport(text: string, command: string | undefined, exitCode: number): Printed {
   try {
     return JSON.parse(text) as Printed
   } catch {
     throw new Fault(
-      `bowline install ended with ${exitCode} and printed ${JSON.stringify(text.slice(0, 200))}`,
+      `bowline ${command} ended with ${exitCode} and printed ${JSON.stringify(text.slice(0, 200))}`,
     )
   }
 }

@@ -3,7 +3,9 @@ import type { KubeApi } from '../kube/api.ts'
 import { createBackoff } from '../kube/backoff.ts'
 import { listWatch } from '../kube/list_watch.ts'
 import { NODES, type NodeView, nodeView, setNetworkAvailable } from '../kube/node.ts'
+import { type Collection, keepCollected } from './collect.ts'
 import { conflistFor } from './conflist.ts'
+import type { AgentLog } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { createWakeup, sleep, type Wakeup } from './wakeup.ts'
 
@@ -11,11 +13,6 @@ import { createWakeup, sleep, type Wakeup } from './wakeup.ts'
 const CHECK_MS = 10 * 60_000
 /** How often the warning of a missing range is repeated. */
 const REMINDER_MS = 5 * 60_000
-
-export type AgentLog = {
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-}
 
 /** The output of `bowline install --json`. */
 export type InstallReport = {
@@ -32,6 +29,8 @@ export type AgentPorts = {
   readonly metrics: Metrics
   /** Runs `bowline install` with this conflist. Rejects with a Fault that says why pods could not be started. */
   readonly install: (conflist: string) => Promise<InstallReport>
+  /** How leftovers of pods are removed. */
+  readonly collection: Collection
   /** The text of conf/10-bowline.conflist, or of the administrator's own. */
   readonly readTemplate: () => Promise<string>
   readonly nodeName: string
@@ -43,7 +42,7 @@ export type AgentPorts = {
 export type Agent = {
   /** Reports whether pods of this node get a network. */
   isReady(): boolean
-  /** Resolves when both loops have ended, which only the signal makes them. */
+  /** Resolves when all loops have ended, which only the signal makes them. */
   readonly ended: Promise<void>
 }
 
@@ -56,8 +55,8 @@ type State = {
 }
 
 /**
- * Starts two loops: one keeps a view of the agent's own Node, the other installs the plugin with the ranges of that Node and lets the
- * scheduler use it. Pods start and stop without the agent, so a failure is a line in the log and another attempt, never an exit.
+ * Starts three loops: one keeps a view of the agent's own Node, one installs the plugin with the ranges of that Node and lets the
+ * scheduler use it, one removes what pods have left that are gone. Pods start and stop without the agent, so a failure is a line in the log and another attempt, never an exit.
  */
 export function startAgent(ports: AgentPorts, signal: AbortSignal): Agent {
   const wakeup = createWakeup()
@@ -66,7 +65,9 @@ export function startAgent(ports: AgentPorts, signal: AbortSignal): Agent {
   ports.metrics.set('bowline_agent_ready', 0)
   const watching = watchNode(ports, state, wakeup, signal)
   const installing = keepInstalled(ports, state, wakeup, signal)
-  return { isReady: () => state.isReady, ended: Promise.all([watching, installing]).then(() => undefined) }
+  const collecting = keepCollected(ports.collection, ports, signal)
+  const ended = Promise.all([watching, installing, collecting]).then(() => undefined)
+  return { isReady: () => state.isReady, ended }
 }
 
 function watchNode(ports: AgentPorts, state: State, wakeup: Wakeup, signal: AbortSignal): Promise<void> {

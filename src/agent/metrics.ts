@@ -17,6 +17,8 @@ export type Metrics = {
 const COUNTERS = {
   bowline_agent_installs_total: 'Installations on this node, by their result.',
   bowline_agent_api_failures_total: 'Requests to the API server that failed, by reason.',
+  bowline_agent_gc_runs_total: 'Searches for what pods have left that are gone, by their result.',
+  bowline_agent_gc_removed_total: 'Leftovers of pods that were removed.',
   process_cpu_seconds_total: 'Processor time of the agent.',
 } as const
 

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Agent, type InstallReport, startAgent } from '../../src/agent/agent.ts'
+import type { GcReport } from '../../src/agent/collect.ts'
 import { createMetrics, type Metrics } from '../../src/agent/metrics.ts'
 import { answer } from '../../src/agent/serve.ts'
 import { Fault } from '../../src/core/errors.ts'
@@ -9,6 +10,8 @@ import { until } from '../support/until.ts'
 
 const TEMPLATE = '{"name":"bowline","cniVersion":"1.0.0","plugins":[{"type":"bowline","mode":"l3"}]}'
 const DONE: InstallReport = { version: '0.1.0', program: 'installed', conflist: 'installed', warnings: [] }
+const NOTHING_LEFT: GcReport = { found: [], removed: false, errors: [] }
+const LEFTOVER = { network: 'bowline', what: 'web eth0', why: 'its pod is gone' }
 
 let server: FakeApiServer
 let stop: AbortController
@@ -19,6 +22,7 @@ let log: { level: string; message: string; fields: Record<string, unknown> }[]
 /** The subnets of each conflist that was to be installed. */
 let installed: string[]
 let install: () => InstallReport
+let collect: () => GcReport
 
 beforeEach(() => {
   server = createFakeApiServer()
@@ -26,6 +30,7 @@ beforeEach(() => {
   log = []
   installed = []
   install = () => DONE
+  collect = () => NOTHING_LEFT
 })
 afterEach(async () => {
   stop.abort()
@@ -59,6 +64,7 @@ function start(template = TEMPLATE, patienceMs = 60_000): void {
         )
         return install()
       },
+      collection: { intervalMs: 10, collect: async () => collect() },
       readTemplate: async () => template,
       nodeName: 'n1',
       patienceMs,
@@ -195,6 +201,39 @@ describe('the agent', () => {
     server.setNode('n1', { podCIDRs: ['10.0.8.0/24'] })
     await until('the next', () => installed.includes('10.0.8.0/24') && server.patches.length >= 2)
     expect(log.filter(({ message }) => message === 'another file sorts first')).toHaveLength(1)
+  })
+})
+
+describe('the collection of leftovers', () => {
+  const counted = (line: string) => until(line, () => metrics.print().includes(`bowline_agent_gc_${line}`))
+
+  it('says what was removed, and counts it', async () => {
+    const reports = [NOTHING_LEFT, { found: [LEFTOVER], removed: true, errors: [] }]
+    collect = () => reports.shift() ?? NOTHING_LEFT
+    start()
+    await counted('runs_total{result="done"} 3')
+    expect(log.filter(({ message }) => message.includes('have left'))).toMatchObject([
+      { level: 'info', fields: { found: [LEFTOVER] } },
+    ])
+    expect(metrics.print()).toContain('bowline_agent_gc_removed_total 1\n')
+  })
+
+  it.each<[string, () => GcReport]>([
+    [
+      'that could not look',
+      () => {
+        throw new Fault('no boot id', { hint: 'Mount it.' })
+      },
+    ],
+    ['that could not remove all', () => ({ found: [LEFTOVER], removed: false, errors: ['EPERM'] })],
+  ])('goes on after an attempt %s, with one line in the log', async (_, attempt) => {
+    let attempts = 0
+    collect = () => (attempts++ === 0 ? attempt() : NOTHING_LEFT)
+    start()
+    await counted('runs_total{result="done"} 1')
+    expect(metrics.print()).toContain('bowline_agent_gc_runs_total{result="failed"} 1\n')
+    const lines = log.filter(({ message }) => message.includes('have left'))
+    expect(lines).toMatchObject([{ level: 'warn', fields: { hint: expect.any(String) } }])
   })
 })
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -8,6 +8,7 @@ import { IMAGE_NAME } from '../../scripts/image/name.ts'
 import { rootFiles } from '../../scripts/image/rootfs.ts'
 import type { TarFile } from '../../scripts/image/tar.ts'
 import type { KubeNode, KubeObject, KubePod } from '../support/cluster/api.ts'
+import { writeConflist } from '../support/cluster/bowline.ts'
 import { type Cluster, startCluster } from '../support/cluster/cluster.ts'
 import type { ClusterNode } from '../support/cluster/node.ts'
 import {
@@ -24,7 +25,17 @@ import { buildVersion } from '../support/node/other_version.ts'
 
 /* conf/bowline.yaml, applied to nodes that have our image and no network yet: with the current containerd, and with one without STATUS. */
 const ROOT = new URL('../..', import.meta.url).pathname
-const MANIFEST = readFileSync(`${ROOT}conf/bowline.yaml`, 'utf8')
+/* The agent looks for leftovers every second, also while pods come and go: it must find none that are in use. */
+const MANIFEST = readFileSync(`${ROOT}conf/bowline.yaml`, 'utf8').replace(
+  /# (- name: GC_INTERVAL_SECONDS\n *)# ( *value: )"600"/,
+  '$1$2"1"',
+)
+const REMOVED = 'removed what pods have left'
+const OTHER = {
+  cniVersion: '1.0.0',
+  name: 'other',
+  plugins: [{ type: 'ptp', ipam: { type: 'host-local', subnet: '10.99.0.0/24' } }],
+}
 const DEPLOYMENT = workload('Deployment', 'web', {
   replicas: 2,
   template: {
@@ -112,6 +123,9 @@ it('lets the agent have no more than its one capability, and answer on loopback 
   expect(await node.exec('curl', '-sf', 'http://127.0.0.1:19474/readyz')).toBe('ready')
   await expect(fetch(`http://${node.address}:19474/metrics`)).rejects.toThrow()
   expect(await cluster.api.log(pod)).toContain('pods of this node get a network')
+  expect(await node.exec('curl', '-sf', 'http://127.0.0.1:19474/metrics')).toMatch(
+    /^bowline_agent_gc_runs_total\{result="done"\} \d/m,
+  )
 })
 
 it('keeps what another tool has chained into the conflist, through a rolling upgrade and a downgrade under churn', async () => {
@@ -137,6 +151,28 @@ it('keeps what another tool has chained into the conflist, through a rolling upg
   expect(readConflist().plugins.map(({ type }) => type)).toEqual(['bowline', 'tuning'])
   expect(await addressSeenBy(b, a, node)).toBe(a.status.podIP)
   await expectNoResidue(cluster, node)
+})
+
+it('frees what a pod has left whose DEL went to the network of a conflist that sorted first', async () => {
+  const [a, b] = await twoPods()
+  const pod = await runPod(cluster, webPod('stranded', node))
+  const agent = await agentOf(IMAGE_NAME)
+  expect(await cluster.api.log(agent)).not.toContain(REMOVED)
+  writeConflist(node, '05-other.conflist', OTHER)
+  const foreign = await cluster.api.until('a pod gets an address of the other network', async () => {
+    const found = await runPod(cluster, webPod('foreign', node))
+    if (found.status.podIP?.startsWith('10.99.')) return found
+    await removeAll(cluster, found)
+    return undefined
+  })
+  await removeAll(cluster, pod)
+  await removeAll(cluster, foreign)
+  rmSync(`${node.root}/etc/cni/net.d/05-other.conflist`)
+  await expectNoResidue(cluster, node)
+  const log = await cluster.api.log(agent)
+  expect(log.split(REMOVED)).toHaveLength(2)
+  expect(log).toContain(`${pod.status.podIP}`)
+  expect(await addressSeenBy(b, a, node)).toBe(a.status.podIP)
 })
 
 it('leaves running pods connected, and starts others, when the manifest is deleted', async () => {

@@ -120,6 +120,19 @@ describe('conf/bowline.yaml', () => {
     })
   })
 
+  it('shows the agent the namespaces of pods, as they come and go, and the boot id of the node, which it may not write', () => {
+    const mounts = container?.volumeMounts?.filter(({ name }) => ['namespaces', 'boot-id'].includes(name))
+    expect(mounts).toEqual([
+      {
+        name: 'namespaces',
+        mountPath: '/var/run/netns',
+        mountPropagation: 'HostToContainer',
+        readOnly: true,
+      },
+      { name: 'boot-id', mountPath: '/run/bowline/boot_id', readOnly: true },
+    ])
+  })
+
   it('asks the agent on loopback alone', () => {
     const probes = [container?.livenessProbe, container?.readinessProbe].map((probe) => probe?.httpGet)
     expect(probes).toEqual(['/livez', '/readyz'].map((path) => ({ host: '127.0.0.1', port: 19474, path })))

@@ -140,6 +140,17 @@ describe('bowline-agent', () => {
     expect((await ask('/readyz')).status).toBe(503)
   })
 
+  it('removes nothing without the boot id of its node, says so, and goes on', async () => {
+    start({ GC_INTERVAL_SECONDS: '1', BOWLINE_BOOT_ID_FILE: '/none' })
+    const refusals = () => lines.filter(({ msg }) => msg.includes('could not look'))
+    await until('a second attempt', () => refusals().length > 1)
+    expect(refusals()[0]).toMatchObject({
+      msg: expect.stringContaining('/none could not be read'),
+      hint: 'Mount it as conf/bowline.yaml does.',
+    })
+    expect(await (await ask('/metrics')).text()).toContain('bowline_agent_gc_runs_total{result="failed"}')
+  })
+
   it('ends when it is told to', async () => {
     start()
     await until('the patch', () => server.patches.length === 1)
