@@ -11,6 +11,8 @@ import type { NodeView } from './node_view.ts'
 /** Returns the view without what cannot be judged from here: an attachment of it counts as one whose pod lives. */
 export function judgeable(view: NodeView, context: CommandContext): NodeView {
   if (!context.isInContainer) return view
+  // Where it is not mounted this throws, also on a node that has nothing to judge: it should be known before it matters.
+  context.ports.kernel.bootId()
   return {
     ...view,
     // A record that cannot be read does not say where its pod is.
