@@ -27,8 +27,10 @@ const PATIENCE_MS = 20_000
 type Environment = Readonly<Record<string, string | undefined>>
 
 async function main(env: Environment): Promise<void> {
+  const { LOG_LEVEL: level = 'info' } = env
+  const isLevel = level === 'silent' || Object.hasOwn(pino.levels.values, level)
   const log = pino({
-    level: env['LOG_LEVEL'] ?? 'info',
+    level: isLevel ? level : 'info',
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
   })
@@ -37,6 +39,7 @@ async function main(env: Environment): Promise<void> {
   metrics.set('bowline_agent_info', 1, { version: VERSION, node: nodeName })
   metrics.set('process_start_time_seconds', Math.round(Date.now() / 1000))
   log.info({ version: VERSION, node: nodeName }, 'bowline-agent starts')
+  if (!isLevel) log.warn({ given: level }, `LOG_LEVEL is none of ${Object.keys(pino.levels.values).join(', ')}`)
   if (!nodeName) log.error('NODE_NAME is not set: take it from spec.nodeName, as conf/bowline.yaml does')
   const stop = new AbortController()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())

@@ -1,4 +1,6 @@
+import { type Conflist, isOwn, readableConflist } from '../cni/conflist.ts'
 import { Code, Fault } from '../core/errors.ts'
+import { isObject } from '../core/json.ts'
 
 type Json = Record<string, unknown>
 
@@ -10,33 +12,43 @@ const DEFAULT_ROUTES = ['0.0.0.0/0', '::/0'] as const
  */
 export function conflistFor(template: string, podCidrs: readonly string[]): string {
   const list = parseTemplate(template)
-  const plugin = list.plugins?.find(({ type }) => type === 'bowline')
-  if (!plugin) throw unfit('it has no plugin "bowline"')
-  const ipam = plugin['ipam'] as (Json & { routes?: { dst: string }[] }) | undefined
-  const routes = ipam?.routes ?? []
+  if (!list.plugins.some(isOwn)) throw unfit('it has no plugin "bowline"')
+  const plugins = list.plugins.map((plugin) => (isOwn(plugin) ? withRanges(plugin, podCidrs) : plugin))
+  return JSON.stringify({ ...list, plugins })
+}
+
+/** What is wrong with other keys is said by `bowline install`, which names them. */
+function withRanges(plugin: Json, podCidrs: readonly string[]): Json {
+  const ipam = plugin['ipam'] as (Json & { routes?: unknown }) | undefined
+  const routes: { dst?: unknown }[] = Array.isArray(ipam?.routes) ? ipam.routes.filter(isObject) : []
   const missing = DEFAULT_ROUTES.filter(
     (dst) =>
       podCidrs.some((cidr) => isIpv6(cidr) === isIpv6(dst)) &&
       !routes.some((one) => isIpv6(one.dst) === isIpv6(dst)),
   )
-  plugin['ipam'] = {
-    ...ipam,
-    ranges: podCidrs.map((subnet) => [{ subnet }]),
-    routes: [...routes, ...missing.map((dst) => ({ dst }))],
+  return {
+    ...plugin,
+    ipam: {
+      ...ipam,
+      ranges: podCidrs.map((subnet) => [{ subnet }]),
+      routes: [...routes, ...missing.map((dst) => ({ dst }))],
+    },
   }
-  return JSON.stringify(list)
 }
 
-function parseTemplate(template: string): { plugins?: Json[] } {
+function parseTemplate(template: string): Conflist {
   try {
-    return JSON.parse(template) as { plugins?: Json[] }
+    JSON.parse(template)
   } catch (error) {
     throw unfit((error as Error).message)
   }
+  const list = readableConflist(template)
+  if (!list) throw unfit('it is no JSON object with a list "plugins"')
+  return list
 }
 
-function isIpv6(cidr: string): boolean {
-  return cidr.includes(':')
+function isIpv6(cidr: unknown): boolean {
+  return String(cidr).includes(':')
 }
 
 function unfit(why: string): Fault {

@@ -2,7 +2,10 @@ import { type Fault, isErrno, toFault } from '../core/errors.ts'
 import type { KubeApi, Query, WatchEvent } from './api.ts'
 import { createBackoff } from './backoff.ts'
 
-/** After this the server ends a watch. Some load balancers cut an idle connection at five minutes, and Bun at six. */
+/**
+ * After this the server ends a watch, or up to a third earlier: else all nodes, which have come back in one moment after the server
+ * was away, would come again in one. Some load balancers cut an idle connection at five minutes, and Bun at six.
+ */
 const WATCH_SECONDS = 240
 /** How much later a connection counts as dead. */
 const GRACE_MS = 30_000
@@ -45,7 +48,8 @@ export async function listWatch(api: KubeApi, options: ListWatch, signal: AbortS
         onChange([...objects.values()])
       }
       const end = AbortSignal.any([signal, AbortSignal.timeout(1000 * WATCH_SECONDS + GRACE_MS)])
-      const asked = { ...query, resourceVersion: version, timeoutSeconds: `${WATCH_SECONDS}` }
+      const timeoutSeconds = String(Math.round(WATCH_SECONDS * (1 - random() / 3)))
+      const asked = { ...query, resourceVersion: version, timeoutSeconds }
       const onEvent = (event: WatchEvent) => {
         version = metaOf(event.object).resourceVersion ?? version
         if (takeEvent(objects, event)) onChange([...objects.values()])

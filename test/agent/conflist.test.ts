@@ -49,7 +49,13 @@ describe('the conflist of a node', () => {
     expect(ipamOf(template, '10.7.3.0/24').routes).toEqual([{ dst: '10.0.0.0/8' }])
   })
 
-  it.each(['', '{', '[]', '{"plugins":[{"type":"bridge"}]}'])(
+  it('leaves what is wrong with a route to the installation, which names the key', () => {
+    const template =
+      '{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"bowline","ipam":{"type":"bowline-ipam","routes":[{}]}}]}'
+    expect(() => ipamOf(template, '10.7.3.0/24')).toThrow('key "ipam.routes[0]')
+  })
+
+  it.each(['', '{', '[]', '{"plugins":[null]}', '{"plugins":{}}', '{"plugins":[{"type":"bridge"}]}'])(
     'is refused for the template %j',
     (template) => {
       expect(() => conflistFor(template, ['10.7.3.0/24'])).toThrow(

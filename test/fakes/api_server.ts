@@ -14,6 +14,8 @@ export type FakeApiServer = {
   readonly url: string
   /** Each request, such as `GET /api/v1/nodes`, with what was asked of a watch. */
   readonly requests: string[]
+  /** How long each watch was to last, in seconds. */
+  readonly timeouts: number[]
   /** The bodies of the patches, newest last. */
   readonly patches: unknown[]
   /** The token that is accepted. */
@@ -55,6 +57,7 @@ export function createFakeApiServer(certificate: CertificateName = 'old'): FakeA
 
 class ApiServer implements FakeApiServer {
   readonly requests: string[] = []
+  readonly timeouts: number[] = []
   readonly patches: unknown[] = []
   readonly refusals: number[] = []
   token = 'first'
@@ -145,6 +148,7 @@ class ApiServer implements FakeApiServer {
     const isWatch = searchParams.get('watch') === 'true'
     const from = isWatch ? ` from ${searchParams.get('resourceVersion')}` : ''
     this.requests.push(`${isWatch ? 'WATCH' : request.method} ${pathname}${from}`)
+    if (isWatch) this.timeouts.push(Number(searchParams.get('timeoutSeconds')))
     const refusal = this.refusals.shift()
     if (refusal) return this.#status(refusal, 'as the test wants it')
     if (request.headers.get('authorization') !== `Bearer ${this.token}`)

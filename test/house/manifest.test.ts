@@ -106,6 +106,7 @@ describe('conf/bowline.yaml', () => {
     expect(container?.securityContext).toMatchObject({
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,
+      seLinuxOptions: { type: 'spc_t' },
       capabilities: { drop: ['ALL'], add: ['NET_ADMIN'] },
     })
     expect(container?.securityContext?.privileged).toBeUndefined()

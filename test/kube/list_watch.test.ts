@@ -13,6 +13,7 @@ let running: Promise<void>
 let changes: (string | undefined)[]
 let faults: Fault[]
 let waits: number[]
+let random: number
 
 beforeEach(() => {
   server = createFakeApiServer()
@@ -20,6 +21,7 @@ beforeEach(() => {
   changes = []
   faults = []
   waits = []
+  random = 0
 })
 afterEach(async () => {
   stop.abort()
@@ -44,7 +46,7 @@ function start(): void {
         waits.push(ms)
         await Bun.sleep(5)
       },
-      random: () => 0,
+      random: () => random,
     },
     stop.signal,
   )
@@ -60,6 +62,19 @@ it('lists once, then follows each change', async () => {
   expect(changes).toEqual(['', '10.0.0.0/24,fd00::/64', undefined])
   expect(server.requests.filter((one) => one.startsWith('GET'))).toHaveLength(1)
 })
+
+it.each([
+  [0, 240],
+  [0.99, 161],
+])(
+  'asks for watches of various lengths, so that nodes do not come in one moment: random %d',
+  async (one, seconds) => {
+    random = one
+    start()
+    await until('the watch', () => server.watches() === 1)
+    expect(server.timeouts).toEqual([seconds])
+  },
+)
 
 it('resumes where the watch before ended, without a new list', async () => {
   server.setNode('n1', {})
