@@ -29,6 +29,8 @@ export interface AttachmentStore {
   readFiles(network: string): StoredRecord[]
   /** Returns the sound records of a network, or of all networks, in no order. */
   list(network?: string): AttachmentRecord[]
+  /** Returns whether a later release has attachments on this node, which may share what those of this one have. */
+  hasNewer(): boolean
   /** Returns the networks that have a record, in no order. */
   networks(): string[]
   /** Creates or replaces a record, whole or not at all. */
@@ -55,7 +57,7 @@ export function soundRecords(stored: readonly StoredRecord[]): AttachmentRecord[
 /** Returns what stands in a file, if it can be trusted. Throws a Fault if a later release has written it. */
 export function recordIn(stored: StoredRecord | undefined): AttachmentRecord | undefined {
   if (!stored || 'record' in stored) return stored?.record
-  if (stored.damage !== 'newer') return undefined
+  if (!isNewer(stored)) return undefined
   throw new Fault(`record ${stored.key} was written by a later release of Bowline`, {
     code: Code.newerState,
     hint: 'Install that release again, and delete the pods that it has made before you go back.',
@@ -64,7 +66,12 @@ export function recordIn(stored: StoredRecord | undefined): AttachmentRecord | u
 
 /** Returns whether nobody can read a file, so that nothing of it is lost with it. */
 export function isUnreadable(stored: StoredRecord): boolean {
-  return 'damage' in stored && stored.damage !== 'newer'
+  return 'damage' in stored && !isNewer(stored)
+}
+
+/** Returns whether a later release has written a file. */
+export function isNewer(stored: StoredRecord): boolean {
+  return 'damage' in stored && stored.damage === 'newer'
 }
 
 export function isBlankRecord(stored: StoredRecord | undefined): boolean {
@@ -102,6 +109,10 @@ class FileStore implements AttachmentStore {
   list(network?: string): AttachmentRecord[] {
     const networks = network === undefined ? this.networks() : [network]
     return networks.flatMap((one) => soundRecords(this.readFiles(one)))
+  }
+
+  hasNewer(): boolean {
+    return this.networks().some((network) => this.readFiles(network).some(isNewer))
   }
 
   networks(): string[] {

@@ -86,12 +86,15 @@ function serve(
     writeStdout(printVersion())
     return
   }
-  const { decode, run } = COMMANDS[command][calledAs.endsWith(OWN_IPAM) ? 'ipam' : 'plugin']
+  const face = calledAs.endsWith(OWN_IPAM) ? 'ipam' : 'plugin'
+  const { decode, run } = COMMANDS[command][face]
   const answer = (): void => {
     const config = decode(stdin)
     assertCommandAllowed(command, config.cniVersion)
     const deliver = (result: CniResult) => writeStdout(printResult(result, config.cniVersion))
-    run({ invocation, config, stdin, env, deliver, mayRemove }, log?.begin(invocation, config) ?? ports)
+    // The keys of an IPAM plugin's configuration are its caller's, "logFile" too.
+    const traced = face === 'plugin' ? log?.begin(invocation, config) : undefined
+    run({ invocation, config, stdin, env, deliver, mayRemove }, traced ?? ports)
   }
   // An invalid configuration is one more reason why no ADD can be served.
   if (command === 'STATUS') asNotAvailable(answer)

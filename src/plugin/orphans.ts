@@ -1,7 +1,7 @@
 import { isAliasOfNetwork, ownerOfAlias } from '../attachment/alias.ts'
 import { removeLink } from '../attachment/detach.ts'
 import { isDerivedName, isNamedByAlias } from '../attachment/identity.ts'
-import { recordIn, type StoredRecord, soundRecords } from '../attachment/store.ts'
+import { isNewer, recordIn, type StoredRecord, soundRecords } from '../attachment/store.ts'
 import { throwCollected } from '../attachment/teardown.ts'
 import type { ValidAttachments } from '../cni/valid_attachments.ts'
 import { collectFaults } from '../core/errors.ts'
@@ -120,5 +120,5 @@ export class Orphans {
 
 /** Returns whether what a file of the store names is no orphan: that of a later release is that release's to remove. */
 function isKept(stored: StoredRecord): boolean {
-  return 'record' in stored || stored.damage === 'newer'
+  return 'record' in stored || isNewer(stored)
 }

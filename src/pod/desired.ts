@@ -97,6 +97,8 @@ export function networkObjects(
   const id = carrier.link === name ? undefined : bridge.gatewayVlan
   const member = { kind: 'portVlans', place, link: name, self: true } as const
   return [
+    // Before the bridge is up: a pod could send advertisements.
+    ...advertisementObjects(place, name, links.bridge, mac),
     {
       kind: 'link',
       place,
@@ -105,7 +107,6 @@ export function networkObjects(
       up: true,
       vlanFiltering,
     },
-    ...advertisementObjects(place, name, links.bridge, mac),
     ...(id === undefined
       ? []
       : ([

@@ -3,10 +3,10 @@ import { isOwnAlias } from '../attachment/alias.ts'
 import { mayLive } from '../attachment/liveness.ts'
 import type { Locks } from '../attachment/locks.ts'
 import type { AttachmentRecord } from '../attachment/record.ts'
-import type { AttachmentStore } from '../attachment/store.ts'
+import { type AttachmentStore, isNewer, recordIn } from '../attachment/store.ts'
 import { type Address, formatAddress, parseCidr } from '../core/address.ts'
 import type { FileLock, LockKind } from '../core/files.ts'
-import { type AttachmentId, deriveBridgeMac } from '../core/names.ts'
+import { type AttachmentId, deriveBridgeMac, deriveNames } from '../core/names.ts'
 import { distinct } from '../core/text.ts'
 import type { Kernel, Link } from '../kernel/kernel.ts'
 import type { PodFeature } from './features/feature.ts'
@@ -45,9 +45,7 @@ export function nodeStateOf(
 ): NodeState {
   const otherNetworks = () => store.networks().filter((name) => name !== id.network)
   const describeLive = (record: AttachmentRecord | undefined) =>
-    record && mayLive(kernel, record)
-      ? `${record.containerId} ${record.ifName} of network ${record.network}`
-      : undefined
+    record && mayLive(kernel, record) ? describe(record) : undefined
   return {
     features,
     lockBridge: (name, kind) => locks.lockBridge(name, kind),
@@ -60,7 +58,9 @@ export function nodeStateOf(
       firstOf(otherNetworks(), (network) => {
         const { containerId, ifName } = leaseOwner(network, address) ?? {}
         if (containerId === undefined || ifName === undefined) return undefined
-        return describeLive(store.read({ network, containerId, ifName }))
+        const id = { network, containerId, ifName }
+        const stored = store.readFile({ network, key: deriveNames(id).key })
+        return stored && isNewer(stored) ? describe(id) : describeLive(recordIn(stored))
       }),
     isOwnLink: (link) => isOwnLink(kernel, store, link),
     noteHostRoute: (link, address) => {
@@ -73,6 +73,10 @@ export function nodeStateOf(
       store.write({ ...record, hostRoutes: { link, addresses } })
     },
   }
+}
+
+function describe({ containerId, ifName, network }: AttachmentId): string {
+  return `${containerId} ${ifName} of network ${network}`
 }
 
 function firstOf<T>(all: readonly T[], find: (one: T) => string | undefined): string | undefined {

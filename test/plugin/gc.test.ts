@@ -90,6 +90,15 @@ describe.each(MODES)('GC in mode $mode', ({ config }) => {
     expect(partsOf(node, 'c1')).toEqual(wholeOf(config))
   })
 
+  it('leaves what a pod that a later release has made may share with others, when these go', () => {
+    const node = withPods(config)
+    node.files.replace(recordOf('c1'), '{"version":9}')
+    const { nft } = node.kernel.dump()
+    const del = { containerId: 'c3', netns: netnsOf('c3'), config: { ...config, name: 'other' } }
+    expect(node.call('DEL', del)).toMatchObject({ exitCode: 0 })
+    expect(node.kernel.dump().nft['inet bowline']).toEqual(nft['inet bowline'])
+  })
+
   it('takes the interface of a valid container that is not valid itself, also when its record is lost', () => {
     for (const isLost of [false, true]) {
       const node = withPods(config)

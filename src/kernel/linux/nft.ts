@@ -64,7 +64,7 @@ export class LinuxNftables implements Nftables {
         const { refusal, element: body } = this.#ask((seq) => encodeGetElement(set, element, seq))
         if (!refusal) return showsElement(set, element, body)
         if (refusal.errno === Errno.ENOENT) return false
-        throw refusedFault(`get element ${describeElements(set, [element])}`, refusal)
+        throw refusedFault(`get element ${describeElements(set, [{ key: element.key }])}`, refusal)
       },
       () => false,
     )

@@ -106,7 +106,10 @@ class Masquerading implements PodFeature {
     this.#removeUnneeded(network, { emptied: (record?.masquerade ?? []).map(parseCidr) })
   }
 
-  /** Removes what was made for this network and no record names. Another network that shares a subnet inherits it. */
+  /**
+   * Removes what was made for this network and no record names. Another network that shares a subnet inherits it. Nothing is
+   * removed while there are records that only a later release can read.
+   */
   #removeUnneeded(network: string, { counts = () => true, only, emptied = [] }: RemovalOptions = {}): void {
     const isMeant = (one: MasqueradedSubnet) =>
       (one.network === '' || isSame(one, masqueradedSubnet(one.subnet, network))) &&
@@ -119,7 +122,7 @@ class Masquerading implements PodFeature {
     const seen = look()
     const isUnused = seen.present.length === 0 && (emptied.length > 0 || hasMasquerade(this.#kernel))
     const isDone = () => holdsMasquerade(seen.present, seen.left) && listFormer(this.#kernel).length === 0
-    if (!isUnused && isDone()) return
+    if ((!isUnused && isDone()) || this.#store.hasNewer()) return
     this.#locks.withMasquerade(() =>
       this.#locks.announceMasqueradeRemoval(() => {
         const { present, left } = look()
