@@ -112,8 +112,12 @@ function callOf(action: string, options: Options, places: Places, { files }: Com
   }
 }
 
-/** Each plugin gets the result of those before it. What a failed ADD has left, DEL of all plugins takes away. */
+/**
+ * Each plugin gets the result of those before it. What a failed ADD has left, DEL of all plugins takes away: so an attachment that is
+ * there already is refused first, as that DEL would be its own.
+ */
 function add(call: Call, context: CommandContext): unknown {
+  if (cachedResult(call, context) !== undefined) throw alreadyAttached(call)
   let prevResult: unknown
   try {
     for (const plugin of pluginsOf(call)) {
@@ -123,6 +127,8 @@ function add(call: Call, context: CommandContext): unknown {
     keep(call, prevResult, context)
     return prevResult
   } catch (error) {
+    // Somebody has attached it without a result in the cache.
+    if (toFault(error).code === Code.interfaceExists) throw error
     try {
       remove(call, prevResult, context)
     } catch (second) {
@@ -237,6 +243,13 @@ function parse(text: string): unknown {
   } catch {
     return undefined
   }
+}
+
+function alreadyAttached({ netns, network, ifName }: Call): Fault {
+  return new Fault(`${netns} has ${ifName} on ${network.name} already`, {
+    code: Code.interfaceExists,
+    hint: `Run bowline cni del ${network.name} ${netns}, or add --ifname NAME.`,
+  })
 }
 
 function notAttached({ netns, network }: Call): Fault {

@@ -114,7 +114,10 @@ export function formatLogLine(text: string, paint: Paint): string {
   const when = paint('dim', clock(time))
   const took = ms === undefined ? '' : `${ms.toFixed(ms < 10 ? 2 : 1)} ms`
   if (level <= 10) return `${when} ${paint('dim', `  ${took.padStart(9)}  ${msg}${err ? `: ${err}` : ''}`)}`
-  const failed = err === undefined ? paint('green', 'ok') : paint('red', `failed (${code})`)
+  const failed =
+    err === undefined
+      ? paint('green', 'ok')
+      : paint('red', code === undefined ? 'failed' : `failed (${code})`)
   const pod = line.pod ? `${line.namespace}/${line.pod}` : (line.container?.slice(0, 12) ?? '')
   const what = [network, pod, ifName].filter(Boolean).join('  ')
   const head = `${when} ${took.padStart(9)}  ${paint('bold', command.padEnd(6))} ${failed}  ${what}`.trimEnd()

@@ -31,6 +31,11 @@ describe('a line of the log, for people', () => {
       '03:04:05.006   4.22 ms  ADD    failed (11)  lab  0123456789ab  eth0\n              busy\n              Try again.',
     ],
     [
+      'has no code where none is known',
+      { level: 50, err: 'busy' },
+      '03:04:05.006   4.22 ms  ADD    failed  lab  0123456789ab  eth0\n              busy',
+    ],
+    [
       'of one request to the kernel is its words',
       { level: 10, msg: 'host: links' },
       '03:04:05.006     4.22 ms  host: links',

@@ -67,6 +67,22 @@ it('attaches, checks and detaches by all plugins of the list', async () => {
   expect(run('iptables-save -t nat; nft list ruleset')).not.toContain('8080')
 })
 
+it.each(['with', 'without'])(
+  'does not take an attachment away that is added again, %s a cached result',
+  async (cached) => {
+    expect(await cni('add', pod.path)).toMatchObject({ exitCode: 0 })
+    if (cached === 'without') run(`rm ${RESULTS}/*`)
+    expect(await cni('add', pod.path)).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining('already'),
+    })
+    expect((await bowline('pods', '--json')).json).toMatchObject({
+      pods: [{ addresses: ['10.1.0.2'], state: 'ok' }],
+    })
+    expect(run('ip -n pod -br addr show eth0')).toContain('10.1.0.2')
+  },
+)
+
 it('leaves nothing of an ADD that a later plugin has refused', async () => {
   const wrong = JSON.stringify({ portMappings: [{ hostPort: 99_999, containerPort: 80, protocol: 'tcp' }] })
   expect(await cni('add', pod.path, '--cap-args', wrong)).toMatchObject({
