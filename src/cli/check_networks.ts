@@ -37,9 +37,11 @@ export function checkNetwork(
   const stopped = features.flatMap((feature) => feature.diagnose?.(spec, place, entry) ?? [])
   return [
     ...failed,
-    ...stopped.map((one) =>
-      finding(/^the node does not forward/.test(one.what) ? 'forwarding' : 'firewall', one),
-    ),
+    ...stopped.flatMap((one) => {
+      if (!/^the node does not forward/.test(one.what)) return [finding('firewall', one)]
+      // The first ADD turns it on.
+      return live.length > 0 ? [finding('forwarding', one)] : []
+    }),
     ...(live.length > 0 ? sharedObjects(context, spec) : []),
     ...notForwarding(place.netns, spec, links),
     ...wideLinks(place.netns, spec, live, entry),

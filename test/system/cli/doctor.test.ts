@@ -6,7 +6,7 @@ import { bowline, CONF_DIR, writeNetworks } from '../../support/node/people.ts'
 import { BOWLINE } from '../../support/node/plugin.ts'
 import { callFor, expectSuccess, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
-import { createOutside, removeNetns } from '../../support/node/sandbox.ts'
+import { createNetns, createOutside, removeNetns } from '../../support/node/sandbox.ts'
 
 /* Faults of real nodes, planted one by one: bowline doctor finds each, and its hint, run as a command, mends it. */
 const BIN_DIR = '/var/lib/bin'
@@ -134,6 +134,19 @@ it('attachment: says of a running pod that it must be replaced, where nothing el
       hint: 'crictl stopp a',
     },
   ])
+})
+
+it('forwarding: is not missed before the first pod, whose ADD turns it on', async () => {
+  removeNetns('a')
+  removeNetns('b')
+  await expect
+    .poll(() => bowline('gc', '--yes', '--conf-dir', CONF_DIR))
+    .toMatchObject({ stdout: expect.stringContaining('2 leftovers removed') })
+  run('sysctl -qw net.ipv4.ip_forward=0')
+  expect(await doctor()).toEqual({ exitCode: 0, findings: [] })
+  createNetns('a')
+  expectSuccess(await callFor(a, 'ADD', { ...L3, cniVersion: '1.1.0', name: 'routed' }))
+  expect(run('sysctl -n net.ipv4.ip_forward').trim()).toBe('1')
 })
 
 it('managed: finds a link that systemd-networkd manages', async () => {
