@@ -201,6 +201,8 @@ function planText(
   )
   const fine = total - broken.length - unjudged.length
   const all =
-    broken.length === 0 ? [`${paint('green', '✓')} ${counted(fine, 'attachment')} as ADD left them`] : []
+    broken.length === 0 && (fine > 0 || total === 0)
+      ? [`${paint('green', '✓')} ${counted(fine, 'attachment')} as ADD left them`]
+      : []
   return [...lines, ...unknown, ...all].join('\n')
 }

@@ -155,7 +155,9 @@ function attachmentLines(
         ]
       : []),
     ...(gone > 0
-      ? [`${paint('yellow', '!')} ${gone} of pods that are gone: ${paint('cyan', 'bowline gc')}`]
+      ? [
+          `${paint('yellow', '!')} ${counted(gone, 'attachment')} of pods that are gone: ${paint('cyan', 'bowline gc')}`,
+        ]
       : []),
     ...(damaged.length > 0
       ? [
