@@ -82,6 +82,15 @@ export function checkAttachments({ files }: CommandContext, view: NodeView): Fin
     ...(broken.length > 3
       ? [error('attachment', `and ${broken.length - 3} more pods`, 'bowline repair --yes')]
       : []),
+    ...(view.newer > 0
+      ? [
+          warning(
+            'attachment',
+            `${counted(view.newer, 'record')} of a later release of Bowline: this one removes none of their pods`,
+            'bowline install # the later release, and delete these pods before you go back',
+          ),
+        ]
+      : []),
     ...view.unread.slice(0, 3).map((link) => {
       const owner = ownerOfAlias(link.alias)
       const pod = owner ? podName(files, owner) : link.name

@@ -8,7 +8,7 @@ import { base64 } from './base64.ts'
 import type { Command, CommandContext, Options } from './command.ts'
 import { PLACE_OPTIONS, type Places, placesOf } from './installation.ts'
 import { type NetworkFile, readNetworks } from './networks.ts'
-import { type CachedResult, RESULTS_DIR, readCached } from './node_view.ts'
+import { type CachedResult, RESULTS_DIR, readCached, viewNode } from './node_view.ts'
 import { unknownWord, usage } from './options.ts'
 
 const ACTIONS = ['add', 'del', 'check', 'gc', 'status']
@@ -27,6 +27,7 @@ export const CNI: Command = {
     container: { value: 'ID', help: 'the container (default: derived from NETNS)' },
     args: { value: 'K=V;K=V', help: 'CNI_ARGS' },
     'cap-args': { value: 'JSON', help: 'runtimeConfig, for plugins with these capabilities' },
+    yes: { help: 'gc: also of running pods of which no result is kept', short: 'y' },
     ...PLACE_OPTIONS,
   },
   examples: [
@@ -52,6 +53,8 @@ type Call = {
 function cni(options: Options, context: CommandContext): number {
   const action = options[ACTIONS.join('|')] ?? ''
   if (!ACTIONS.includes(action)) throw unknownWord('action', action, ACTIONS)
+  const capArgs = options['cap-args']
+  if (capArgs !== undefined && !isObject(parse(capArgs))) throw usage('--cap-args: no JSON object')
   const places = placesOf(options)
   const call = callOf(action, options, places, context)
   const results = RUN[action]?.(call, context)
@@ -77,12 +80,32 @@ const RUN: Readonly<Record<string, (call: Call, context: CommandContext) => unkn
       .filter(({ networkName }) => networkName === call.network.name)
       .map(({ containerId, ifName }) => ({ containerID: containerId, ifname: ifName }))
     if (!WITH_STATUS.test(call.version)) throw tooOld(call, 'gc')
+    assertNoneLives(call, valid, context)
     for (const plugin of pluginsOf(call)) run('GC', plugin, call, context, { [VALID]: valid })
   },
   status(call, context) {
     if (!WITH_STATUS.test(call.version)) throw tooOld(call, 'status')
     for (const plugin of pluginsOf(call)) run('STATUS', plugin, call, context, {})
   },
+}
+
+/** A runtime may keep its results elsewhere: then GC would take the network of all its pods. */
+function assertNoneLives(
+  { network: { name }, options }: Call,
+  valid: readonly { readonly containerID: string; readonly ifname: string }[],
+  context: CommandContext,
+): void {
+  const lost = viewNode(context).attachments.filter(
+    ({ record: { network, containerId, ifName }, stale }) =>
+      network === name &&
+      !stale &&
+      !valid.some((one) => one.containerID === containerId && one.ifname === ifName),
+  )
+  if (lost.length === 0 || options['yes'] !== undefined) return
+  throw new Fault(`running pods of which no result is kept in ${RESULTS_DIR}: ${lost.length}`, {
+    code: Code.tryLater,
+    hint: `Run bowline gc, which leaves them alone, or bowline cni gc ${name} --yes, which takes their network away.`,
+  })
 }
 
 function callOf(action: string, options: Options, places: Places, { files }: CommandContext): Call {
@@ -203,8 +226,7 @@ function capabilityArgs(plugin: object, options: Options): Record<string, unknow
   const capabilities = memberOf(plugin, 'capabilities')
   const text = options['cap-args']
   if (text === undefined || !isObject(capabilities)) return undefined
-  const given = parse(text)
-  if (!isObject(given)) throw usage('--cap-args: no JSON object')
+  const given = parse(text) as Record<string, unknown>
   return Object.fromEntries(Object.entries(given).filter(([key]) => capabilities[key] === true))
 }
 

@@ -2,7 +2,7 @@ import { isAliasOfNetwork, ownerOfAlias } from '../attachment/alias.ts'
 import { findHostEnd } from '../attachment/identity.ts'
 import { isDead } from '../attachment/liveness.ts'
 import type { AttachmentRecord } from '../attachment/record.ts'
-import { isUnreadable, soundRecords } from '../attachment/store.ts'
+import { isNewer, isUnreadable, soundRecords } from '../attachment/store.ts'
 import { contains, type Family, formatAddress, parseCidr } from '../core/address.ts'
 import type { Files } from '../core/files.ts'
 import { type AttachmentId, deriveNames, hostIfNameOf } from '../core/names.ts'
@@ -27,6 +27,8 @@ export type NodeView = {
   readonly attachments: readonly AttachmentView[]
   /** `NETWORK/KEY` of each record that cannot be read and of which the node has no link. */
   readonly damaged: readonly string[]
+  /** How many records a later release has written. */
+  readonly newer: number
   /** The links of pods that may live, though their record cannot be read. */
   readonly unread: readonly Link[]
 }
@@ -57,6 +59,7 @@ export function viewNode({ ports }: Pick<CommandContext, 'ports'>): NodeView {
       return { record, link, drift: record.mode ? driftOf(record, link, seen) : [] }
     }),
     damaged: unreadable.flatMap(({ place, link }) => (link ? [] : [place])),
+    newer: stored.reduce((sum, { files }) => sum + files.filter(isNewer).length, 0),
     unread: unreadable.flatMap(({ link }) => link ?? []),
   }
 }
@@ -79,10 +82,13 @@ export function stale({ attachments }: NodeView): AttachmentView[] {
 
 /** Returns `NAMESPACE/NAME` of the pod if the runtime has kept it, else the beginning of the container's id. */
 export function podName(files: Files, { network, containerId, ifName }: AttachmentId): string {
-  const args = readCached(files, `${network}-${containerId}-${ifName}`)?.cniArgs ?? []
-  const [namespace, name] = ['K8S_POD_NAMESPACE', 'K8S_POD_NAME'].map(
-    (key) => args.find(([one]) => one === key)?.[1],
-  )
+  const args: unknown = readCached(files, `${network}-${containerId}-${ifName}`)?.cniArgs
+  const pairs: unknown[][] = Array.isArray(args) ? args.filter(Array.isArray) : []
+  // Names go into commands that a person copies.
+  const [namespace, name] = ['K8S_POD_NAMESPACE', 'K8S_POD_NAME'].map((key) => {
+    const value = pairs.find(([one]) => one === key)?.[1]
+    return typeof value === 'string' && /^\w[\w.-]*$/.test(value) ? value : undefined
+  })
   return name ? `${namespace ?? 'default'}/${name}` : containerId.slice(0, 13)
 }
 

@@ -133,12 +133,12 @@ function rangeText({ set }: PoolUsage): string {
 
 function attachmentLines(
   { total, stale: gone }: { readonly total: number; readonly stale: number },
-  { damaged, unread }: NodeView,
+  { damaged, unread, newer }: NodeView,
   drift: readonly { readonly pod: string; readonly ifName: string; readonly drift: readonly string[] }[],
   paint: Paint,
 ): string[] {
   const count = counted(total, 'attachment')
-  const fine = gone + damaged.length + unread.length + drift.length === 0
+  const fine = gone + damaged.length + unread.length + newer + drift.length === 0
   if (fine)
     return [`${paint('green', '✓')} ${total === 0 ? 'no attachments' : `${count}, as they should be`}`]
   const rest = drift.length > MAX_SHOWN ? [`    … and ${drift.length - MAX_SHOWN} more`] : []
@@ -149,6 +149,11 @@ function attachmentLines(
       : []),
     ...drift.slice(0, MAX_SHOWN).map((one) => `    ${one.pod} ${one.ifName}: ${one.drift.join('; ')}`),
     ...rest,
+    ...(newer > 0
+      ? [
+          `${paint('yellow', '!')} ${counted(newer, 'record')} of a later release: ${paint('cyan', 'bowline doctor')}`,
+        ]
+      : []),
     ...(unread.length > 0
       ? [
           `${paint('yellow', '!')} ${counted(unread.length, 'record')} of running pods cannot be read: ${paint('cyan', 'bowline doctor')}`,

@@ -83,6 +83,22 @@ it.each(['with', 'without'])(
   },
 )
 
+it('gc leaves a pod alone that lives, though its result is not cached', async () => {
+  expect(await cni('add', pod.path)).toMatchObject({ exitCode: 0 })
+  run(`rm ${RESULTS}/*`)
+  expect(await cni('gc')).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('--yes') })
+  expect((await bowline('pods', '--json')).json).toMatchObject({ pods: [{ state: 'ok' }] })
+})
+
+it.each(['5', '[null]', '[["K8S_POD_NAME", "$(reboot)"]]'])(
+  'pods shows the container where the cached arguments are %s',
+  async (args) => {
+    expect(await cni('add', pod.path)).toMatchObject({ exitCode: 0 })
+    run(`for f in ${RESULTS}/*; do jq -c '.cniArgs = ${args}' "$f" >/tmp/cached; cp /tmp/cached "$f"; done`)
+    expect(await bowline('pods')).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^bowline-/m) })
+  },
+)
+
 it('leaves nothing of an ADD that a later plugin has refused', async () => {
   const wrong = JSON.stringify({ portMappings: [{ hostPort: 99_999, containerPort: 80, protocol: 'tcp' }] })
   expect(await cni('add', pod.path, '--cap-args', wrong)).toMatchObject({
@@ -98,7 +114,7 @@ it('collects what no kept result is about, and says whether a pod could be added
   expect(await cni('gc')).toMatchObject({ exitCode: 0 })
   expect(linksIn(pod)).toEqual(['eth0'])
   run(`rm ${RESULTS}/*`)
-  expect(await cni('gc')).toMatchObject({ exitCode: 0 })
+  expect(await cni('gc', '--yes')).toMatchObject({ exitCode: 0 })
   expect(linksIn(pod)).toEqual([])
 })
 
