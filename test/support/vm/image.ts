@@ -35,6 +35,8 @@ export function writeGuestImage(
       ...modules(kernel),
       ...Object.entries(more).map(([name, content]) => file(name, content)),
       file('init', resolve(import.meta.dirname, 'guest/init')),
+      // nft knows protocols by their names there.
+      file('etc/protocols', '/etc/protocols'),
     ]),
   )
   return path
