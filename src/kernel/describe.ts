@@ -1,5 +1,5 @@
 import { formatAddress, formatCidr } from '../core/address.ts'
-import type { Change, LinkRef, PortVlan, Route } from './kernel.ts'
+import type { Change, FdbEntry, LinkRef, PortVlan, Route } from './kernel.ts'
 
 /** Settings of a link that are one value each: the words for people, and the option of `ip link set`. */
 export const LINK_SETTINGS = {
@@ -20,6 +20,8 @@ export function describeChange(change: Change): string {
       return `create bridge ${change.name}${change.vlanFiltering ? ' with VLAN filtering' : ''}`
     case 'createVlan':
       return `create VLAN link ${change.name} for VLAN ${change.vlan}`
+    case 'createVxlan':
+      return `create VXLAN link ${change.name} for VNI ${change.vxlan.vni}`
     case 'setLink':
       return `set link ${nameOf(change.link)}`
     case 'removeLink':
@@ -36,6 +38,12 @@ export function describeChange(change: Change): string {
       return 'make a route again'
     case 'setNeighbour':
       return `set neighbour ${formatAddress(change.neighbour.address)} to ${change.neighbour.mac}`
+    case 'removeNeighbour':
+      return `remove neighbour ${formatAddress(change.neighbour.address)}`
+    case 'setFdbEntry':
+      return `set forwarding entry ${describeFdbEntry(change.entry)}`
+    case 'removeFdbEntry':
+      return `remove forwarding entry ${describeFdbEntry(change.entry)}`
     case 'addPortVlan':
       return `add VLAN ${describeVlans(change.vlan)} to port ${change.linkIndex}`
     case 'removePortVlan':
@@ -50,6 +58,11 @@ function nameOf(ref: LinkRef): string {
 /** Returns a route as `ip route` begins it. */
 export function describeRoute({ dst, gateway }: Pick<Route, 'dst' | 'gateway'>): string {
   return gateway ? `${formatCidr(dst)} via ${formatAddress(gateway)}` : formatCidr(dst)
+}
+
+/** Returns a forwarding entry as `bridge fdb` has its two ends. */
+export function describeFdbEntry({ mac, destination }: Pick<FdbEntry, 'mac' | 'destination'>): string {
+  return `${mac} dst ${formatAddress(destination)}`
 }
 
 /** Returns one number, or the first and the last. */

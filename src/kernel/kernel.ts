@@ -41,10 +41,16 @@ export interface Netns {
   /** Returns all links. Retries an interrupted dump a bounded number of times. */
   links(): Link[]
   addresses(linkIndex: number): LinkAddress[]
+  /** Returns the addresses of all links. */
+  allAddresses(): PlacedAddress[]
   /** Routes that leave through this link, of the main and other tables, without the local table. */
   routes(linkIndex: number): Route[]
+  /** Returns the unicast routes of this origin (RTPROT_*), of all links and tables, one for each next hop. */
+  routesOfProtocol(protocol: number): Route[]
   /** Permanent and learned neighbours of this link. */
   neighbours(linkIndex: number): Neighbour[]
+  /** Returns the forwarding entries that a VXLAN link has itself, permanent and learned. */
+  fdbEntries(linkIndex: number): FdbEntry[]
   /**
    * Returns the indexes of the links with a route, a network prefix or an address from a router advertisement. Family 6.
    */
@@ -107,6 +113,7 @@ export type Link = {
   readonly running: boolean
   /** Index of the bridge that this is a port of. */
   readonly master?: number
+  readonly vxlan?: VxlanOptions
   /** For a veth: the index of the other end, in the other end's namespace. */
   readonly peer?: number
   /** For a VLAN link: its number, and the index of the link that it is on; none when that is in another namespace. */
@@ -137,6 +144,24 @@ export type LinkAddress = {
   readonly flags: number
 }
 
+/** An address with the index of its link. */
+export type PlacedAddress = LinkAddress & { readonly linkIndex: number }
+
+/** What of a VXLAN link cannot be changed once it exists. Source: RFC 7348. */
+export type VxlanOptions = {
+  /** VXLAN network identifier, 24 bits. */
+  readonly vni: number
+  /** UDP destination port. */
+  readonly port: number
+  /** Source of the outer packets; its family is that of the underlay. Left out: the kernel chooses, and the underlay is IPv4. */
+  readonly local?: Address
+  /** The link learns from which node a MAC sends, and so believes whoever can send to its port. */
+  readonly learning: boolean
+}
+
+/** An entry of a VXLAN link: frames to this MAC go to the node of this address. */
+export type FdbEntry = { readonly mac: Mac; readonly destination: Address; readonly linkIndex: number }
+
 /** IFA_F_*, as far as anybody asks. Source: linux/if_addr.h. */
 export const AddressFlag = {
   /** Family 6: duplicate detection goes on. */
@@ -159,6 +184,10 @@ export type Route = {
   /** Bytes. */
   readonly mtu?: number
   readonly advmss?: number
+  /** RTPROT_*: its origin. Default: 3 (boot) when it is added, any when it is removed. Told by `routesOfProtocol` only. */
+  readonly protocol?: number
+  /** The gateway counts as reachable on the link whatever the other routes say. Told by `routesOfProtocol` only. */
+  readonly onlink?: boolean
 }
 
 /** Packets with this source that come in by this interface are routed by this table. Absent: whatever they have. */
@@ -233,6 +262,13 @@ export type Change =
     }
   | { readonly op: 'createVlan'; readonly name: string; readonly parent: number; readonly vlan: number }
   | {
+      readonly op: 'createVxlan'
+      readonly name: string
+      readonly mac: Mac
+      readonly mtu: number
+      readonly vxlan: VxlanOptions
+    }
+  | {
       readonly op: 'setLink'
       readonly link: LinkRef
       /** Another name, for a link that is given by its index. */
@@ -273,6 +309,10 @@ export type Change =
   | { readonly op: 'restoreRoute'; readonly entry: Uint8Array }
   /** A permanent neighbour, made or replaced. */
   | { readonly op: 'setNeighbour'; readonly neighbour: Neighbour }
+  | { readonly op: 'removeNeighbour'; readonly neighbour: Omit<Neighbour, 'mac'> }
+  /** A permanent forwarding entry, made or replaced. */
+  | { readonly op: 'setFdbEntry'; readonly entry: FdbEntry }
+  | { readonly op: 'removeFdbEntry'; readonly entry: FdbEntry }
   | {
       readonly op: 'addPortVlan'
       readonly linkIndex: number

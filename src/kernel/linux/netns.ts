@@ -3,12 +3,14 @@ import { Code, Fault, isErrno } from '../../core/errors.ts'
 import { describeChange } from '../describe.ts'
 import type {
   Change,
+  FdbEntry,
   FibEntry,
   Link,
   LinkAddress,
   LinkRef,
   Neighbour,
   Netns,
+  PlacedAddress,
   PolicyRule,
   PortVlan,
   Route,
@@ -19,8 +21,10 @@ import {
   advertisedAddressLinks,
   advertisedRouteLinks,
   decodeAddress,
+  decodeFdbEntry,
   decodeLink,
   decodeNeighbour,
+  decodeOwnedRoutes,
   decodePolicyRule,
   decodePortVlans,
   decodeRoutes,
@@ -97,10 +101,13 @@ export class LinuxNetns implements Netns {
   }
 
   addresses(linkIndex: number): LinkAddress[] {
-    return this.#dump('addresses', (writer) => writer.u32(Family.unspec).u32(linkIndex))
-      .map(decodeAddress)
+    return this.#listAddresses(linkIndex)
       .filter((address) => address.linkIndex === linkIndex)
       .map(({ linkIndex: _, ...address }) => address)
+  }
+
+  allAddresses(): PlacedAddress[] {
+    return this.#listAddresses(0)
   }
 
   routes(linkIndex: number): Route[] {
@@ -111,12 +118,26 @@ export class LinuxNetns implements Netns {
       .filter((route) => route.linkIndex === linkIndex)
   }
 
+  routesOfProtocol(protocol: number): Route[] {
+    const ofProtocol = (writer: MessageWriter) => writer.u32(Family.unspec).u8(0).u8(protocol).u16(0).u32(0)
+    return this.#dump('routes', ofProtocol)
+      .filter((body) => body[5] === protocol)
+      .flatMap(decodeOwnedRoutes)
+  }
+
   neighbours(linkIndex: number): Neighbour[] {
     const ofLink = (writer: MessageWriter) =>
       writeRouteHead(writer, Family.unspec).attributeU32(Nda.linkIndex, linkIndex)
     return this.#dump('neighbours', ofLink)
       .flatMap((reply) => decodeNeighbour(reply) ?? [])
       .filter((neighbour) => neighbour.linkIndex === linkIndex)
+  }
+
+  fdbEntries(linkIndex: number): FdbEntry[] {
+    const ofLink = (writer: MessageWriter) => writer.u32(Family.bridge).u32(linkIndex).u32(0)
+    return this.#dump('neighbours', ofLink)
+      .flatMap((reply) => decodeFdbEntry(reply) ?? [])
+      .filter((entry) => entry.linkIndex === linkIndex)
   }
 
   advertisedLinks(): number[] {
@@ -284,6 +305,11 @@ export class LinuxNetns implements Netns {
     const fault = refusal(outcome, `list ${what}`)
     if (isErrno(fault, 'ENODEV', 'ENOENT')) return []
     throw fault
+  }
+
+  /** The kernel lists the addresses of one link, or of all links for index 0. */
+  #listAddresses(linkIndex: number): PlacedAddress[] {
+    return this.#dump('addresses', (writer) => writer.u32(Family.unspec).u32(linkIndex)).map(decodeAddress)
   }
 
   #open(): RouteSocket {

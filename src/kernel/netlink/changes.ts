@@ -1,6 +1,6 @@
 import { addressBytes, bitsOf, type Cidr, lastAddressOf } from '../../core/address.ts'
 import { macBytes } from '../../core/mac.ts'
-import type { Change, LinkRef, PortVlan, Route } from '../kernel.ts'
+import type { Change, FdbEntry, LinkRef, PortVlan, Route } from '../kernel.ts'
 import { type MessageWriter, Nlm } from './message.ts'
 import {
   Bridge,
@@ -14,6 +14,7 @@ import {
   Info,
   Ipv4Conf,
   Nda,
+  NTF_SELF,
   Nud,
   RTN_UNICAST,
   RTNH_F_ONLINK,
@@ -26,6 +27,7 @@ import {
   VETH_PEER,
   VLAN_ID,
   VlanFlag,
+  Vxlan,
 } from './rtnetlink.ts'
 
 type SetLink = Extract<Change, { op: 'setLink' }>
@@ -79,6 +81,9 @@ export function writeChange(writer: MessageWriter, change: Change, seq: number, 
     case 'createVlan':
       writeVlan(begin(Rtm.newLink, MAKE), change)
       break
+    case 'createVxlan':
+      writeVxlan(begin(Rtm.newLink, MAKE), change)
+      break
     case 'setLink':
       // NEWLINK without CREATE: the only request that takes a port's attributes along with all others.
       writeSetLink(begin(Rtm.newLink), change)
@@ -93,11 +98,14 @@ export function writeChange(writer: MessageWriter, change: Change, seq: number, 
       writeAddress(begin(Rtm.delAddr), change.linkIndex, change.cidr, 0)
       break
     case 'addRoute':
-      writeRoute(begin(Rtm.newRoute, change.replace ? REPLACE : ADD_ROUTE), change.route, RtProtocol.boot)
+      writeRoute(begin(Rtm.newRoute, change.replace ? REPLACE : ADD_ROUTE), {
+        protocol: RtProtocol.boot,
+        ...change.route,
+      })
       break
     case 'removeRoute':
       // Protocol 0 and scope 255 mean any: a route that somebody else made is removed by its destination as well.
-      writeRoute(begin(Rtm.delRoute), { scope: Scope.nowhere, ...change.route }, RtProtocol.unspec)
+      writeRoute(begin(Rtm.delRoute), { scope: Scope.nowhere, ...change.route })
       break
     case 'restoreRoute':
       writeEntry(begin(Rtm.newRoute, Nlm.create), change.entry)
@@ -108,6 +116,15 @@ export function writeChange(writer: MessageWriter, change: Change, seq: number, 
       writer.attribute(Nda.lladdr, macBytes(mac))
       break
     }
+    case 'removeNeighbour':
+      writeNeighbour(begin(Rtm.delNeigh), change.neighbour.linkIndex, change.neighbour.address)
+      break
+    case 'setFdbEntry':
+      writeFdbEntry(begin(Rtm.newNeigh, REPLACE), change.entry)
+      break
+    case 'removeFdbEntry':
+      writeFdbEntry(begin(Rtm.delNeigh), change.entry)
+      break
     case 'addPortVlan':
       writePortVlan(begin(Rtm.setLink), change)
       break
@@ -177,6 +194,21 @@ function writeVlan(writer: MessageWriter, change: Extract<Change, { op: 'createV
       writer
         .attributeString(Info.kind, 'vlan')
         .nest(Info.data, () => writer.attributeU16(VLAN_ID, change.vlan))
+    })
+}
+
+function writeVxlan(writer: MessageWriter, change: Extract<Change, { op: 'createVxlan' }>): void {
+  const { vni, port, local, learning } = change.vxlan
+  writeIfInfo(writer, Family.unspec)
+    .attributeString(Ifla.ifName, change.name)
+    .attribute(Ifla.address, macBytes(change.mac))
+    .attributeU32(Ifla.mtu, change.mtu)
+    .nest(Ifla.linkInfo, () => {
+      writer.attributeString(Info.kind, 'vxlan').nest(Info.data, () => {
+        writer.attributeU32(Vxlan.vni, vni)
+        if (local) writer.attribute(local.family === 4 ? Vxlan.local : Vxlan.local6, addressBytes(local))
+        writer.attributeU8(Vxlan.learning, Number(learning)).attributeU16be(Vxlan.port, port)
+      })
     })
 }
 
@@ -251,17 +283,17 @@ function hasBroadcast({ address, prefix }: Cidr): boolean {
   return address.family === 4 && prefix < 31
 }
 
-function writeRoute(writer: MessageWriter, route: Route, protocol: number): void {
+function writeRoute(writer: MessageWriter, route: Route): void {
   const { dst, gateway, linkIndex, source, table = Table.main } = route
   const { family } = dst.address
   const scope = family === 6 ? 0 : (route.scope ?? (gateway ? 0 : Scope.link))
   writer.u8(familyNumber(family)).u8(dst.prefix).u8(0).u8(0)
   writer
     .u8(table < 256 ? table : 0)
-    .u8(protocol)
+    .u8(route.protocol ?? RtProtocol.unspec)
     .u8(scope)
     .u8(RTN_UNICAST)
-    .u32(0)
+    .u32(route.onlink ? RTNH_F_ONLINK : 0)
   if (dst.prefix > 0) writer.attribute(Rta.dst, addressBytes(dst.address))
   writer.attributeU32(Rta.oif, linkIndex)
   if (gateway) writer.attribute(Rta.gateway, addressBytes(gateway))
@@ -287,6 +319,12 @@ function writeEntry(writer: MessageWriter, entry: Uint8Array): void {
 function writeNeighbour(writer: MessageWriter, linkIndex: number, address: Cidr['address']): void {
   writer.u8(familyNumber(address.family)).u8(0).u16(0).u32(linkIndex).u16(Nud.permanent).u8(0).u8(0)
   writer.attribute(Nda.dst, addressBytes(address))
+}
+
+function writeFdbEntry(writer: MessageWriter, { linkIndex, mac, destination }: FdbEntry): void {
+  const state = Nud.permanent | Nud.noArp
+  writer.u8(Family.bridge).u8(0).u16(0).u32(linkIndex).u16(state).u8(NTF_SELF).u8(0)
+  writer.attribute(Nda.lladdr, macBytes(mac)).attribute(Nda.dst, addressBytes(destination))
 }
 
 function writePortVlan(

@@ -7,7 +7,17 @@ import {
 } from '../../core/address.ts'
 import { Fault } from '../../core/errors.ts'
 import { macFromBytes } from '../../core/mac.ts'
-import type { Link, LinkAddress, Neighbour, PolicyRule, PortOptions, PortVlan, Route } from '../kernel.ts'
+import type {
+  FdbEntry,
+  Link,
+  Neighbour,
+  PlacedAddress,
+  PolicyRule,
+  PortOptions,
+  PortVlan,
+  Route,
+  VxlanOptions,
+} from '../kernel.ts'
 import { listAttributes, readAttributes, readString, readU32 } from './message.ts'
 import {
   Bridge,
@@ -26,6 +36,7 @@ import {
   Nud,
   OperState,
   RTN_UNICAST,
+  RTNH_F_ONLINK,
   Rta,
   Rtax,
   RtmFlag,
@@ -33,6 +44,7 @@ import {
   Table,
   VLAN_ID,
   VlanFlag,
+  Vxlan,
 } from './rtnetlink.ts'
 
 type Attributes = Map<number, Uint8Array>
@@ -87,6 +99,7 @@ export function decodeLink(body: Uint8Array): Link {
     ...(master !== undefined && { master }),
     ...(peer !== undefined && { peer }),
     ...(vlan && { vlan }),
+    ...(kind === 'vxlan' && { vxlan: vxlanOf(nested(info, Info.data)) }),
     ...(alias && { alias: text(alias) }),
     ...ipv6,
     ...(filtering !== undefined && { vlanFiltering: filtering !== 0 }),
@@ -96,7 +109,7 @@ export function decodeLink(body: Uint8Array): Link {
 }
 
 /** Reads the body of an RTM_NEWADDR message: the index of its link, and the address. */
-export function decodeAddress(body: Uint8Array): LinkAddress & { linkIndex: number } {
+export function decodeAddress(body: Uint8Array): PlacedAddress {
   const view = viewOf(body, 8, 'address')
   const attributes = readAttributes(body, 8)
   // On a point-to-point link IFA_ADDRESS is the other end; IPv6 has IFA_LOCAL only there.
@@ -166,6 +179,26 @@ export function decodeNeighbour(body: Uint8Array): Neighbour | undefined {
   const address = attributes.get(Nda.dst)
   if (mac?.length !== 6 || !address || view.getUint16(8, true) & Nud.noArp) return undefined
   return { address: addressOf(address), mac: macFromBytes(mac), linkIndex: view.getUint32(4, true) }
+}
+
+/** Reads the body of an RTM_NEWROUTE message as `decodeRoutes` does, with the origin of the routes. */
+export function decodeOwnedRoutes(body: Uint8Array): Route[] {
+  const protocol = viewOf(body, 12, 'route').getUint8(5)
+  const onlink = ((body[8] ?? 0) & RTNH_F_ONLINK) !== 0
+  return decodeRoutes(body).map((route) => ({ ...route, protocol, ...(onlink && { onlink }) }))
+}
+
+/** Reads the body of an RTM_NEWNEIGH message of family bridge. Undefined for an entry that names no other node. */
+export function decodeFdbEntry(body: Uint8Array): FdbEntry | undefined {
+  const view = viewOf(body, 12, 'forwarding entry')
+  const attributes = readAttributes(body, 12)
+  const [mac, destination] = [attributes.get(Nda.lladdr), attributes.get(Nda.dst)]
+  if (body[0] !== Family.bridge || mac?.length !== 6 || !destination) return undefined
+  return {
+    mac: macFromBytes(mac),
+    destination: addressOf(destination),
+    linkIndex: view.getUint32(4, true),
+  }
 }
 
 /**
@@ -244,6 +277,17 @@ function vlanOf(attributes: Attributes, data: Attributes): NonNullable<Link['vla
   const id = data.get(VLAN_ID) ?? new Uint8Array(2)
   const parent = attributes.has(Ifla.linkNetnsId) ? undefined : readU32(attributes.get(Ifla.link))
   return { id: viewOf(id, 2, 'VLAN').getUint16(0, true), ...(parent !== undefined && { parent }) }
+}
+
+function vxlanOf(data: Attributes): VxlanOptions {
+  const local = data.get(Vxlan.local) ?? data.get(Vxlan.local6)
+  const [high = 0, low = 0] = data.get(Vxlan.port) ?? []
+  return {
+    vni: readU32(data.get(Vxlan.vni)) ?? 0,
+    port: 256 * high + low,
+    learning: data.get(Vxlan.learning)?.[0] === 1,
+    ...(local?.some((byte) => byte !== 0) && { local: addressOf(local) }),
+  }
 }
 
 type Ipv6Settings = Pick<Link, 'acceptRa' | 'ipv6Mtu' | 'ipv6Forwarding' | 'ipv6Disabled'>

@@ -11,6 +11,7 @@ export const Rtm = {
   delRoute: 25,
   getRoute: 26,
   newNeigh: 28,
+  delNeigh: 29,
   getNeigh: 30,
   newRule: 32,
   getRule: 34,
@@ -52,6 +53,9 @@ export const Bridge = {
 } as const
 export const VETH_PEER = 1
 export const VLAN_ID = 1
+
+/** IFLA_VXLAN_*. */
+export const Vxlan = { vni: 1, local: 4, learning: 7, port: 15, local6: 17 } as const
 
 export const BridgeVlan = { flags: 0, info: 2, master: 1, self: 2 } as const
 export const VlanFlag = { pvid: 2, untagged: 4, rangeBegin: 8, rangeEnd: 16 } as const
@@ -107,4 +111,6 @@ export const Fra = {
 } as const
 
 export const Nda = { dst: 1, lladdr: 2, linkIndex: 8 } as const
+/** Of a forwarding entry: the link has it itself, and not the bridge that the link is a port of. */
+export const NTF_SELF = 2
 export const Nud = { noArp: 0x40, permanent: 0x80 } as const

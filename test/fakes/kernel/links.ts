@@ -48,6 +48,12 @@ export function createVlan(namespace: Namespace, { name, parent, vlan }: Of<'cre
   link.vlan = { parent: below, id: vlan }
 }
 
+/** Refusal: EEXIST for a name that is taken. */
+export function createVxlan(namespace: Namespace, { name, mac, mtu, vxlan }: Of<'createVxlan'>): void {
+  checkName(namespace, name)
+  register(namespace, { name, mac, mtu, kind: 'vxlan' }).vxlan = { options: vxlan, fdb: [] }
+}
+
 /** Applies one thing after another, as the kernel does: what came before a refusal stays done. */
 export function setLink(namespace: Namespace, change: Of<'setLink'>): void {
   const link = requireLink(namespace, change.link)
@@ -107,6 +113,7 @@ export function register(
     master: undefined,
     peer: undefined,
     vlan: undefined,
+    vxlan: undefined,
     bridge: undefined,
     port: undefined,
     addresses: [],

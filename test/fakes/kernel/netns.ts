@@ -3,22 +3,35 @@ import { Fault, withAction } from '../../../src/core/errors.ts'
 import { describeChange } from '../../../src/kernel/describe.ts'
 import type {
   Change,
+  FdbEntry,
   FibEntry,
   Link,
   LinkAddress,
   LinkRef,
   Neighbour,
   Netns,
+  PlacedAddress,
   PolicyRule,
   PortVlan,
   Route,
 } from '../../../src/kernel/kernel.ts'
 import { Killed } from '../files.ts'
 import { addAddress, makeLinkLocals, removeAddress } from './addresses.ts'
-import { createBridge, createVeth, createVlan, removeLink, setLink } from './links.ts'
-import { setNeighbour } from './neighbours.ts'
+import { removeFdbEntry, setFdbEntry } from './fdb.ts'
+import { createBridge, createVeth, createVlan, createVxlan, removeLink, setLink } from './links.ts'
+import { removeNeighbour, setNeighbour } from './neighbours.ts'
 import { addPortVlan, portVlansOf, removePortVlan } from './port_vlans.ts'
-import { addRoute, bestRoutes, removeRoute, routeTo, showRoute, wayOf, wayTo } from './routes.ts'
+import {
+  addRoute,
+  bestRoutes,
+  protocolOf,
+  removeRoute,
+  routeTo,
+  showOwnedRoute,
+  showRoute,
+  wayOf,
+  wayTo,
+} from './routes.ts'
 import { findLink, type Namespace, showLink } from './state.ts'
 import { refusal, type Steps } from './steps.ts'
 import { readSysctl, writeSysctl } from './sysctls.ts'
@@ -85,9 +98,29 @@ export class FakeNetns implements Netns {
     )
   }
 
+  allAddresses(): PlacedAddress[] {
+    return this.#run('list addresses', ({ links }) =>
+      [...links.values()].flatMap(({ index, addresses }) =>
+        addresses.map(({ cidr, scope, flags }) => ({ cidr, scope, flags, linkIndex: index })),
+      ),
+    )
+  }
+
   routes(linkIndex: number): Route[] {
     return this.#run(`list routes of link ${linkIndex}`, ({ routes }) =>
       routes.filter((route) => route.linkIndex === linkIndex).map(showRoute),
+    )
+  }
+
+  routesOfProtocol(protocol: number): Route[] {
+    return this.#run(`list routes of protocol ${protocol}`, ({ routes }) =>
+      routes.filter((route) => protocolOf(route) === protocol).map(showOwnedRoute),
+    )
+  }
+
+  fdbEntries(linkIndex: number): FdbEntry[] {
+    return this.#run(`list forwarding entries of link ${linkIndex}`, ({ links }) =>
+      (links.get(linkIndex)?.vxlan?.fdb ?? []).map((one) => ({ ...one, linkIndex })),
     )
   }
 
@@ -188,6 +221,9 @@ export class FakeNetns implements Netns {
       case 'createVlan':
         createVlan(namespace, change)
         break
+      case 'createVxlan':
+        createVxlan(namespace, change)
+        break
       case 'setLink':
         setLink(namespace, change)
         break
@@ -210,6 +246,15 @@ export class FakeNetns implements Netns {
         throw refusal('EOPNOTSUPP', 'the fake has no routes in the form of the kernel')
       case 'setNeighbour':
         setNeighbour(namespace, change.neighbour)
+        break
+      case 'removeNeighbour':
+        removeNeighbour(namespace, change.neighbour)
+        break
+      case 'setFdbEntry':
+        setFdbEntry(namespace, change.entry)
+        break
+      case 'removeFdbEntry':
+        removeFdbEntry(namespace, change.entry)
         break
       case 'addPortVlan':
         addPortVlan(namespace, change)

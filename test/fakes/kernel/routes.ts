@@ -61,6 +61,7 @@ export function removeRoute(namespace: Namespace, route: Route): void {
       (!gateway || sameOptional(one.gateway, gateway)) &&
       (!priority || one.priority === priority) &&
       (!source || sameOptional(one.source, source)) &&
+      (!route.protocol || protocolOf(one) === route.protocol) &&
       one.scope === scope,
   )
   if (!found) throw refusal('ESRCH')
@@ -129,12 +130,26 @@ export function wayTo(namespace: Namespace, address: Address): FibEntry {
   return best ? wayOf(best) : { type: 'none', hops: [] }
 }
 
-export function wayOf({ dst, table, priority, kernel, linkIndex, gateway }: FakeRoute): FibEntry {
+export function wayOf(route: FakeRoute): FibEntry {
+  const { dst, table, priority, linkIndex, gateway } = route
   const hop = { linkIndex, ...(gateway && { gateway }) }
-  return { type: 'unicast', dst, table, protocol: kernel ? 2 : 3, priority, hops: [hop] }
+  return { type: 'unicast', dst, table, protocol: protocolOf(route), priority, hops: [hop] }
 }
 
-export function showRoute({ kernel: _, priority, ...route }: FakeRoute): Route {
+/** RTPROT_KERNEL, or RTPROT_BOOT where nothing was said. */
+export function protocolOf({ kernel, protocol = 3 }: FakeRoute): number {
+  return kernel ? 2 : protocol
+}
+
+export function showRoute({ protocol: _, onlink: _onlink, ...route }: FakeRoute): Route {
+  return shownRoute(route)
+}
+
+export function showOwnedRoute(route: FakeRoute): Route {
+  return { ...shownRoute(route), protocol: protocolOf(route) }
+}
+
+function shownRoute({ kernel: _, priority, ...route }: FakeRoute): Route {
   return { ...route, ...(priority && { priority }) }
 }
 
@@ -167,6 +182,7 @@ function checkSource(namespace: Namespace, source: Address): void {
  * link-local gateways need nothing.
  */
 function checkGateway(namespace: Namespace, route: FakeRoute, gateway: Address): void {
+  if (route.onlink) return
   const candidates = namespace.routes.filter(
     ({ dst, linkIndex, table }) =>
       linkIndex === route.linkIndex && [MAIN_TABLE, route.table].includes(table) && contains(dst, gateway),

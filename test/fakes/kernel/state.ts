@@ -6,6 +6,7 @@ import {
   type LinkRef,
   AddressFlag as PortFlag,
   type Route,
+  type VxlanOptions,
 } from '../../../src/kernel/kernel.ts'
 import { refusal } from './steps.ts'
 
@@ -34,7 +35,7 @@ export type FakeLink = {
   readonly namespace: Namespace
   readonly index: number
   name: string
-  readonly kind: '' | 'veth' | 'bridge' | 'vlan'
+  readonly kind: '' | 'veth' | 'bridge' | 'vlan' | 'vxlan'
   mac: Mac
   mtu: number
   txQueueLength: number
@@ -45,6 +46,9 @@ export type FakeLink = {
   /** The other end of a veth, in whatever namespace it is. */
   peer: FakeLink | undefined
   vlan: { readonly parent: FakeLink; readonly id: number } | undefined
+  vxlan:
+    | { readonly options: VxlanOptions; fdb: { readonly mac: Mac; readonly destination: Address }[] }
+    | undefined
   bridge: BridgeState | undefined
   port: PortState | undefined
   addresses: FakeAddress[]
@@ -127,6 +131,7 @@ export function showLink(link: FakeLink): Link {
     ...(link.master && { master: link.master.index }),
     ...(link.peer && { peer: link.peer.index }),
     ...(link.vlan && { vlan: { id: link.vlan.id, parent: link.vlan.parent.index } }),
+    ...(link.vxlan && { vxlan: link.vxlan.options }),
     ...(link.alias && { alias: link.alias }),
     ...(link.mtu >= MIN_IPV6_MTU && { acceptRa: Number(link.conf.get('ipv6/accept_ra')) }),
     ...(isOn(link, 'ipv6/forwarding') && { ipv6Forwarding: true }),

@@ -1,6 +1,6 @@
 import { parseAddress, parseCidr } from '../../../src/core/address.ts'
 import { parseMac } from '../../../src/core/mac.ts'
-import type { Change, Netns, PortVlan, Route } from '../../../src/kernel/kernel.ts'
+import type { Change, FdbEntry, Netns, PortVlan, Route, VxlanOptions } from '../../../src/kernel/kernel.ts'
 import { stepsOf, writeChange } from '../../../src/kernel/netlink/changes.ts'
 import { MessageWriter } from '../../../src/kernel/netlink/message.ts'
 
@@ -40,6 +40,14 @@ export const REQUESTS: readonly (readonly [ip: string, change: Change])[] = [
   [
     'ip link add link br0 name br0.5 type vlan id 5',
     { op: 'createVlan', name: 'br0.5', parent: BRIDGE, vlan: 5 },
+  ],
+  [
+    'ip link add vx1 address 02:00:00:00:00:01 mtu 1400 type vxlan id 4242 local 192.0.2.1 dstport 4789 nolearning',
+    createVxlan({ local: parseAddress('192.0.2.1'), learning: false }),
+  ],
+  [
+    'ip link add vx1 address 02:00:00:00:00:01 mtu 1400 type vxlan id 4242 local 2001:db8::1 dstport 4789 learning',
+    createVxlan({ local: parseAddress('2001:db8::1'), learning: true }),
   ],
   ['ip link set v0 up', { ...SET, up: true }],
   ['ip link set v0 down', { ...SET, up: false }],
@@ -121,6 +129,30 @@ export const REQUESTS: readonly (readonly [ip: string, change: Change])[] = [
   ['ip neigh replace 10.1.0.9 lladdr 02:00:00:00:00:02 nud permanent dev v0', setNeighbour('10.1.0.9')],
   ['ip neigh replace fd00::9 lladdr 02:00:00:00:00:02 nud permanent dev v0', setNeighbour('fd00::9')],
   [
+    'ip route replace 10.2.0.0/24 via 10.2.0.0 dev v0 onlink proto 98',
+    replaceRoute({ dst: '10.2.0.0/24', gateway: '10.2.0.0' }, { onlink: true, protocol: 98 }),
+  ],
+  [
+    'ip -6 route replace fd00:2::/64 via fe80::2 dev v0 proto 98',
+    replaceRoute({ dst: 'fd00:2::/64', gateway: 'fe80::2' }, { protocol: 98 }),
+  ],
+  [
+    'ip route del unicast 10.2.0.0/24 via 10.1.0.1 dev v0 proto 98',
+    { op: 'removeRoute', route: routeOf({ dst: '10.2.0.0/24', gateway: '10.1.0.1' }, { protocol: 98 }) },
+  ],
+  [
+    'bridge fdb replace 02:00:00:00:00:02 dev v0 dst 192.0.2.2 self permanent',
+    { op: 'setFdbEntry', entry: fdbEntry('192.0.2.2') },
+  ],
+  [
+    'bridge fdb replace 02:00:00:00:00:02 dev v0 dst 2001:db8::2 self permanent',
+    { op: 'setFdbEntry', entry: fdbEntry('2001:db8::2') },
+  ],
+  [
+    'bridge fdb del 02:00:00:00:00:02 dev v0 dst 192.0.2.2 self permanent',
+    { op: 'removeFdbEntry', entry: fdbEntry('192.0.2.2') },
+  ],
+  [
     'bridge vlan add dev v0 vid 5 pvid untagged master',
     { op: 'addPortVlan', linkIndex: VETH, vlan: vlans(5, 5, { pvid: true, untagged: true }) },
   ],
@@ -147,6 +179,10 @@ function add(text: RouteText, rest: Partial<Route> = {}): Change {
   return { op: 'addRoute', route: routeOf(text, rest) }
 }
 
+function replaceRoute(text: RouteText, rest: Partial<Route>): Change {
+  return { op: 'addRoute', route: routeOf(text, rest), replace: true }
+}
+
 function routeOf({ dst, gateway, source }: RouteText, rest: Partial<Route> = {}): Route {
   return {
     dst: parseCidr(dst),
@@ -162,6 +198,15 @@ function setNeighbour(address: string): Change {
     op: 'setNeighbour',
     neighbour: { linkIndex: VETH, address: parseAddress(address), mac: MACS.far },
   }
+}
+
+function createVxlan(vxlan: Pick<VxlanOptions, 'local' | 'learning'>): Change {
+  const options = { vni: 4242, port: 4789, ...vxlan }
+  return { op: 'createVxlan', name: 'vx1', mac: MACS.near, mtu: 1400, vxlan: options }
+}
+
+function fdbEntry(destination: string): FdbEntry {
+  return { mac: MACS.far, destination: parseAddress(destination), linkIndex: VETH }
 }
 
 function vlans(from: number, to: number, flags: Partial<PortVlan> = {}): PortVlan {
