@@ -34,7 +34,7 @@ export function apply(
     const indexes = created.get(place) ?? new Map<number, number>()
     const change = withIndexes(action.change, (index) => indexes.get(index) ?? index)
     batch ??= { place, changes: [] }
-    if (change.op !== 'createBridge' && change.op !== 'createVlan') {
+    if (change.op !== 'createBridge' && change.op !== 'createVlan' && change.op !== 'createVxlan') {
       batch.changes.push(change)
       return
     }
@@ -64,6 +64,8 @@ function withIndexes(change: StateChange, indexOf: (index: number) => number): S
       return { ...change, route: { ...change.route, linkIndex: indexOf(change.route.linkIndex) } }
     case 'setNeighbour':
       return { ...change, neighbour: { ...change.neighbour, linkIndex: indexOf(change.neighbour.linkIndex) } }
+    case 'setFdbEntry':
+      return { ...change, entry: { ...change.entry, linkIndex: indexOf(change.entry.linkIndex) } }
     case 'addAddress':
     case 'addPortVlan':
     case 'removePortVlan':

@@ -3,6 +3,7 @@ import type { Change, PortVlan } from '../kernel/kernel.ts'
 import type {
   Desired,
   DesiredAddress,
+  DesiredFdbEntry,
   DesiredLink,
   DesiredNeighbour,
   DesiredPortVlans,
@@ -14,7 +15,12 @@ import type { StateChange } from './explain.ts'
 export type IndexOf = (link: string) => number
 
 /** What lies on a link that exists. */
-export type OnLinkObject = DesiredAddress | DesiredNeighbour | DesiredPortVlans | DesiredRoute
+export type OnLinkObject =
+  | DesiredAddress
+  | DesiredFdbEntry
+  | DesiredNeighbour
+  | DesiredPortVlans
+  | DesiredRoute
 
 /** What a link gets when it is created. */
 const MADE_WITH: readonly string[] = ['mac', 'mtu']
@@ -30,6 +36,7 @@ export function createChanges(desired: readonly Desired[], indexOf: IndexOf): Ch
       case 'link':
         return [setLink(object, indexOf)]
       case 'address':
+      case 'fdbEntry':
       case 'neighbour':
       case 'portVlans':
       case 'route':
@@ -45,6 +52,10 @@ export function createOn(object: OnLinkObject, linkIndex: number): StateChange[]
   switch (object.kind) {
     case 'address':
       return [{ op: 'addAddress', linkIndex, cidr: object.cidr, noDad: object.noDad }]
+    case 'fdbEntry': {
+      const { mac, destination } = object
+      return [{ op: 'setFdbEntry', entry: { mac, destination, linkIndex } }]
+    }
     case 'neighbour': {
       const { address, mac } = object
       return [{ op: 'setNeighbour', neighbour: { address, mac, linkIndex } }]

@@ -1,7 +1,7 @@
 import type { Address, Cidr } from '../core/address.ts'
 import type { Mac } from '../core/mac.ts'
 import type { LinkSetting } from '../kernel/describe.ts'
-import type { Change, Netns, PortOptions, PortVlan, Route } from '../kernel/kernel.ts'
+import type { Change, Netns, PortOptions, PortVlan, Route, VxlanOptions } from '../kernel/kernel.ts'
 import type { NftChain, NftCommand, NftElement, NftSet } from '../kernel/nftables/objects.ts'
 
 /*
@@ -14,6 +14,7 @@ export type Desired =
   | DesiredPortVlans
   | DesiredAddress
   | DesiredNeighbour
+  | DesiredFdbEntry
   | DesiredRoute
   | DesiredNftChain
   | DesiredNftElement
@@ -47,10 +48,14 @@ export type DesiredLink = OnLink &
     readonly vlanFiltering?: boolean
   }
 
-/** A VLAN link must have this parent and number; a link of another kind in its place is as good. */
+/**
+ * A VLAN link must have this parent and number; a link of another kind in its place is as good. A VXLAN link must have these options,
+ * and gets no link-local address.
+ */
 export type LinkType =
   | { readonly type: 'bridge'; readonly mac: Mac; readonly vlanFiltering: boolean }
   | { readonly type: 'vlan'; readonly parent: string; readonly id: number }
+  | { readonly type: 'vxlan'; readonly mac: Mac; readonly mtu: number; readonly options: VxlanOptions }
 
 /** A setting of a link, below `net/ipv6/conf/LINK/`. */
 export type DesiredSysctl = OnLink & {
@@ -84,6 +89,13 @@ export type DesiredNeighbour = OnLink & {
   readonly kind: 'neighbour'
   readonly address: Address
   readonly mac: Mac
+}
+
+/** A permanent forwarding entry of a VXLAN link: the node by which a MAC is reached. */
+export type DesiredFdbEntry = OnLink & {
+  readonly kind: 'fdbEntry'
+  readonly mac: Mac
+  readonly destination: Address
 }
 
 /** What a route leaves open may be anything, but for the table. */

@@ -1,9 +1,15 @@
 import { formatAddress, formatCidr, sameAddress, sameCidr } from '../core/address.ts'
-import { ALL_LINK_SETTINGS, describeRoute, describeVlans, LINK_SETTINGS } from '../kernel/describe.ts'
+import {
+  ALL_LINK_SETTINGS,
+  describeFdbEntry,
+  describeRoute,
+  describeVlans,
+  LINK_SETTINGS,
+} from '../kernel/describe.ts'
 import { AddressFlag, type Link, type PortVlan } from '../kernel/kernel.ts'
 import { removeElements } from '../kernel/nftables/objects.ts'
 import { createOn } from './create.ts'
-import type { Desired, DesiredLink, DesiredNftChain, DesiredNftElement } from './desired.ts'
+import type { Desired, DesiredLink, DesiredNftChain, DesiredNftElement, LinkType } from './desired.ts'
 import { changeStep, type Difference, nftStep, type StateChange, type Step, sysctlStep } from './explain.ts'
 import { createNft } from './nft.ts'
 import { indexIn, nameIn, type Observed, type PlaceState, sysctlKeys } from './observe.ts'
@@ -27,10 +33,14 @@ type Context = {
 
 /**
  * Returns what of the desired objects is missing or wrong, in the order of mending, which is theirs. Pure. In the changes
- * of what is to lie on a missing link, the link has an index below 0.
+ * of what is to lie on a missing link, the link has an index below 0. `judged`: the part of the objects that is wanted.
  */
-export function difference(desired: readonly Desired[], observed: Observed): Difference[] {
-  return desired.flatMap((object) => {
+export function difference(
+  desired: readonly Desired[],
+  observed: Observed,
+  judged: readonly Desired[] = desired,
+): Difference[] {
+  return judged.flatMap((object) => {
     if (object.kind === 'nftChain') return judgeChain(object, observed)
     if (object.kind === 'nftElement') return judgeElement(object, observed)
     const state = observed.places.get(object.place)
@@ -70,18 +80,31 @@ function missingLink(object: DesiredLink, context: Context): Difference[] {
   const missing = {
     what: `${isBridge ? 'bridge' : 'link'} ${name} is missing`,
     steps: [
-      step(
-        isBridge
-          ? { op: 'createBridge', name, mac: create.mac, vlanFiltering: create.vlanFiltering }
-          : { op: 'createVlan', name, parent: indexIn(state, create.parent), vlan: create.id },
-      ),
+      ...creation(name, create, state).map(step),
       ...settings.flatMap(({ steps }) => steps),
       ...(up ? [step({ op: 'setLink', link: { name }, up })] : []),
     ],
   }
   if (isBridge || !state.others.has(name)) return [missing]
-  const what = `link ${name} is not VLAN ${create.id} of bridge ${create.parent}`
+  const what =
+    create.type === 'vlan'
+      ? `link ${name} is not VLAN ${create.id} of bridge ${create.parent}`
+      : `link ${name} is of another kind or has other options`
   return [{ what, steps: [step({ op: 'removeLink', link: { name } })] }, missing]
+}
+
+function creation(name: string, create: LinkType, state: PlaceState): StateChange[] {
+  switch (create.type) {
+    case 'bridge':
+      return [{ op: 'createBridge', name, mac: create.mac, vlanFiltering: create.vlanFiltering }]
+    case 'vlan':
+      return [{ op: 'createVlan', name, parent: indexIn(state, create.parent), vlan: create.id }]
+    case 'vxlan':
+      return [
+        { op: 'createVxlan', name, mac: create.mac, mtu: create.mtu, vxlan: create.options },
+        { op: 'setLink', link: { name }, ipv6LinkLocal: false },
+      ]
+  }
 }
 
 /** With another MAC the kernel forgets the neighbours of a link, permanent ones too. */
@@ -181,7 +204,10 @@ function membership(vlans: readonly PortVlan[]): Map<number, string> {
 }
 
 /** Whether duplicate detection of an address still goes on is not asked: it may have been added just now. */
-function judgeOnLink(object: Of<'address' | 'neighbour' | 'route'>, context: Context): Difference[] {
+function judgeOnLink(
+  object: Of<'address' | 'fdbEntry' | 'neighbour' | 'route'>,
+  context: Context,
+): Difference[] {
   const { link: name, place } = object
   const { state, index, link, step } = context
   const where = `${name} ${place.words}`
@@ -201,6 +227,13 @@ function judgeOnLink(object: Of<'address' | 'neighbour' | 'route'>, context: Con
       .get(name)
       ?.some((one) => one.mac === mac && sameAddress(one.address, address))
     return isThere ? [] : missing(`neighbour ${formatAddress(address)} is missing or wrong`)
+  }
+  if (object.kind === 'fdbEntry') {
+    const { mac, destination } = object
+    const isThere = state.fdbEntries
+      .get(name)
+      ?.some((one) => one.mac === mac && sameAddress(one.destination, destination))
+    return isThere ? [] : missing(`forwarding entry ${describeFdbEntry(object)} is missing or wrong`)
   }
   const { route, anyTable } = object
   const present = state.routes.get(name) ?? []

@@ -7,7 +7,7 @@ import {
   LINK_SETTINGS,
   type LinkSetting,
 } from '../kernel/describe.ts'
-import type { Change, LinkRef, Route } from '../kernel/kernel.ts'
+import type { Change, FdbEntry, LinkRef, Route } from '../kernel/kernel.ts'
 import { describeNftCommand } from '../kernel/nftables/describe.ts'
 import type { NftCommand } from '../kernel/nftables/objects.ts'
 import type { Place } from './desired.ts'
@@ -27,8 +27,11 @@ type SetLink = Extract<Change, { op: 'setLink' }>
 
 /** The changes that make desired objects of those that are there. */
 export type StateChange =
-  | Exclude<Change, SetLink | { op: 'createVeth' | 'restoreRoute' | 'removeAddress' }>
-  | Pick<SetLink, LinkSetting | 'op' | 'link' | 'name' | 'up' | 'master' | 'port' | 'vlanFiltering'>
+  | Exclude<Change, SetLink | { op: 'createVeth' | 'restoreRoute' }>
+  | Pick<
+      SetLink,
+      LinkSetting | 'op' | 'link' | 'name' | 'up' | 'master' | 'port' | 'vlanFiltering' | 'ipv6LinkLocal'
+    >
 
 /** Returns the name of a link by its index; of one that a step creates, by the index that stands for it. */
 export type NameOf = (index: number) => string
@@ -70,6 +73,8 @@ export function commandsOf(change: StateChange, nameOf: NameOf): string[] {
       const parent = quote(nameOf(change.parent))
       return [`ip link add link ${parent} name ${quote(change.name)} type vlan id ${change.vlan}`]
     }
+    case 'createVxlan':
+      return [createVxlanCommand(change)]
     case 'setLink':
       return setLinkCommands(change, nameOf)
     case 'removeLink':
@@ -80,15 +85,25 @@ export function commandsOf(change: StateChange, nameOf: NameOf): string[] {
       const broadcast = !isV6 && cidr.prefix < 31 ? ' broadcast +' : ''
       return [`ip addr add ${formatCidr(cidr)}${broadcast} ${dev(linkIndex)}${isV6 && noDad ? ' nodad' : ''}`]
     }
+    case 'removeAddress':
+      return [`ip addr del ${formatCidr(change.cidr)} ${dev(change.linkIndex)}`]
     case 'addRoute':
       // Appends, as the port does: routes by several gateways stand side by side.
-      return [`ip route append ${routeWords(change.route, nameOf)}${numberWords(change.route)}`]
+      return [
+        `ip route ${change.replace ? 'replace' : 'append'} ${routeWords(change.route, nameOf)}${numberWords(change.route)}`,
+      ]
     case 'removeRoute':
       return [`ip route del ${routeWords(change.route, nameOf)}`]
     case 'setNeighbour': {
       const { address, mac, linkIndex } = change.neighbour
       return [`ip neigh replace ${formatAddress(address)} lladdr ${mac} ${dev(linkIndex)} nud permanent`]
     }
+    case 'removeNeighbour':
+      return [`ip neigh del ${formatAddress(change.neighbour.address)} ${dev(change.neighbour.linkIndex)}`]
+    case 'setFdbEntry':
+      return [`bridge fdb replace ${fdbWords(change.entry, nameOf)} permanent`]
+    case 'removeFdbEntry':
+      return [`bridge fdb del ${fdbWords(change.entry, nameOf)}`]
     case 'addPortVlan': {
       const { pvid, untagged } = change.vlan
       const flags = `${pvid ? ' pvid' : ''}${untagged ? ' untagged' : ''}${change.self ? ' self' : ''}`
@@ -99,14 +114,26 @@ export function commandsOf(change: StateChange, nameOf: NameOf): string[] {
   }
 }
 
+function createVxlanCommand({ name, mac, mtu, vxlan }: Extract<Change, { op: 'createVxlan' }>): string {
+  const { vni, port, local, learning } = vxlan
+  const source = local ? ` local ${formatAddress(local)}` : ''
+  const link = `ip link add name ${quote(name)} address ${mac} mtu ${mtu}`
+  return `${link} type vxlan id ${vni} dstport ${port}${source}${learning ? '' : ' nolearning'}`
+}
+
+function fdbWords({ mac, destination, linkIndex }: FdbEntry, nameOf: NameOf): string {
+  return `${mac} dev ${quote(nameOf(linkIndex))} dst ${formatAddress(destination)} self`
+}
+
 function setLinkCommands(change: Extract<StateChange, { op: 'setLink' }>, nameOf: NameOf): string[] {
-  const { link, name, master, up, vlanFiltering, port = {} } = change
+  const { link, name, master, up, vlanFiltering, ipv6LinkLocal, port = {} } = change
   const dev = `dev ${quote(refName(link, nameOf))}`
   const options = [
     ...ALL_LINK_SETTINGS.map(
       (key) => change[key] !== undefined && `${LINK_SETTINGS[key].option} ${change[key]}`,
     ),
     master !== undefined && (master === 0 ? 'nomaster' : `master ${quote(nameOf(master))}`),
+    ipv6LinkLocal !== undefined && `addrgenmode ${ipv6LinkLocal ? 'eui64' : 'none'}`,
     up !== undefined && (up ? 'up' : 'down'),
     name !== undefined && `name ${quote(name)}`,
     vlanFiltering !== undefined && `type bridge vlan_filtering ${Number(vlanFiltering)}`,
@@ -123,12 +150,14 @@ function refName(ref: LinkRef, nameOf: NameOf): string {
 
 /** A scope is said in family 4 only, and only where it does not follow from having a gateway or not. */
 function routeWords(route: Route, nameOf: NameOf): string {
-  const { dst, gateway, table, priority, scope } = route
+  const { dst, gateway, table, priority, scope, protocol, onlink } = route
   const parts = [
     describeRoute(route),
     `dev ${quote(nameOf(route.linkIndex))}`,
     table && table !== MAIN_TABLE && `table ${table}`,
     priority && `metric ${priority}`,
+    protocol && `proto ${protocol}`,
+    onlink && 'onlink',
     dst.address.family === 4 &&
       scope !== undefined &&
       scope !== (gateway ? 0 : SCOPE_LINK) &&

@@ -1,6 +1,7 @@
-import type { Kernel, Link, LinkAddress, Neighbour, PortVlan, Route } from '../kernel/kernel.ts'
+import { sameAddress } from '../core/address.ts'
+import type { FdbEntry, Kernel, Link, LinkAddress, Neighbour, PortVlan, Route } from '../kernel/kernel.ts'
 import type { Nftables } from '../kernel/nftables.ts'
-import type { Desired, DesiredNftElement, DesiredSysctl, Place } from './desired.ts'
+import type { Desired, DesiredNftElement, DesiredSysctl, LinkType, Place } from './desired.ts'
 
 /** What there is of the desired objects. */
 export type Observed = {
@@ -19,6 +20,7 @@ export type PlaceState = {
   readonly addresses: Map<string, readonly LinkAddress[]>
   readonly routes: Map<string, readonly Route[]>
   readonly neighbours: Map<string, readonly Neighbour[]>
+  readonly fdbEntries: Map<string, readonly FdbEntry[]>
   readonly portVlans: Map<string, readonly PortVlan[]>
   /** By the key. */
   readonly sysctls: Map<string, string | undefined>
@@ -60,13 +62,14 @@ export function nameIn({ links }: PlaceState, index: number): string {
   return found?.[0] ?? [...links.keys()][-1 - index] ?? String(index)
 }
 
-function newState(links: readonly Link[] = []): PlaceState {
+export function newState(links: readonly Link[] = []): PlaceState {
   return {
     links: new Map(links.map((link) => [link.name, link])),
     others: new Set(),
     addresses: new Map(),
     routes: new Map(),
     neighbours: new Map(),
+    fdbEntries: new Map(),
     portVlans: new Map(),
     sysctls: new Map(),
   }
@@ -87,11 +90,7 @@ function look(object: Exclude<Desired, { kind: 'nftChain' | 'nftElement' }>, sta
   const link = named(name)
   if (object.kind === 'link') {
     if (object.master !== undefined) named(object.master)
-    if (
-      object.create?.type === 'vlan' &&
-      link &&
-      !isVlanOf(named(object.create.parent), object.create.id, link)
-    ) {
+    if (link && object.create && !isAsCreated(link, object.create, named)) {
       state.others.add(name)
       state.links.set(name, undefined)
     }
@@ -104,6 +103,7 @@ function look(object: Exclude<Desired, { kind: 'nftChain' | 'nftElement' }>, sta
 
 /** What is asked of a link for each kind of object on it: methods of a namespace, and what keeps their answers. */
 const QUESTIONS = {
+  fdbEntry: 'fdbEntries',
   address: 'addresses',
   neighbour: 'neighbours',
   portVlans: 'portVlans',
@@ -118,6 +118,20 @@ function shownBy({ acceptRa, ipv6Disabled }: Link, leaf: string): string | undef
     : leaf === 'accept_ra'
       ? String(acceptRa)
       : undefined
+}
+
+/** Reports whether a link is what it would have been created as. What can be changed later does not count, nor does a bridge's kind. */
+export function isAsCreated(
+  link: Link,
+  create: LinkType,
+  linkOf: (name: string) => Link | undefined,
+): boolean {
+  if (create.type === 'vlan') return isVlanOf(linkOf(create.parent), create.id, link)
+  if (create.type !== 'vxlan') return true
+  const { vni, port, learning, local } = create.options
+  const { vxlan } = link
+  const hasLocal = local === vxlan?.local || (local && vxlan?.local && sameAddress(local, vxlan.local))
+  return vxlan?.vni === vni && vxlan.port === port && vxlan.learning === learning && hasLocal === true
 }
 
 /** A veth may do the same: the reference plugin has one in place of a VLAN link. */

@@ -1,0 +1,183 @@
+import { formatAddress, formatCidr } from '../core/address.ts'
+import { describeFdbEntry, describeRoute } from '../kernel/describe.ts'
+import type { Link, Route } from '../kernel/kernel.ts'
+import { createOn, type OnLinkObject } from './create.ts'
+import type { Desired, DesiredLink, Place, PlannedRoute } from './desired.ts'
+import { difference } from './difference.ts'
+import { changeStep, type Difference, type StateChange } from './explain.ts'
+import { indexIn, isAsCreated, nameIn, newState, type Observed, type PlaceState } from './observe.ts'
+
+/*
+ * The difference for a program that owns objects of a node and must also remove those that are no longer desired. An object
+ * counts as owned by its link or its origin, never by its value, so that objects of other programs are not even listed.
+ */
+
+/** What belongs to one program: the links of these names with all that lies on them, and all routes of this origin. */
+export type Ownership = {
+  readonly place: Place
+  readonly links: readonly string[]
+  /** RTPROT_*. */
+  readonly protocol: number
+}
+
+/** What there is of it. */
+export type Owned = {
+  readonly observed: Observed
+  /** By key; several where one was duplicated. */
+  readonly objects: ReadonlyMap<string, readonly OwnedObject[]>
+  /** Links that no longer have a purpose. What lies on them goes with them. */
+  readonly staleLinks: readonly Link[]
+}
+
+/** An object as text: `key` says which it is, `value` what it says. */
+type OwnedObject = { readonly key: string; readonly value: string; readonly removal: StateChange }
+
+const MAIN_TABLE = 254
+/** The kernel's own IPv6 addresses of a link. */
+const LINK_SCOPE = 253
+/** What a route of IPv6 gets that names no priority. */
+const IPV6_PRIORITY = 1024
+
+/** Lists what a program owns: a few dumps, however many objects there are. Links of other programs are asked for by name. */
+export function observeOwned({ place, links, protocol }: Ownership, desired: readonly Desired[]): Owned {
+  const { netns } = place
+  const state = newState()
+  const wanted = new Map(desired.flatMap((one) => (one.kind === 'link' ? [[one.link, one] as const] : [])))
+  for (const name of [...links, ...linksOf(desired)]) {
+    if (!state.links.has(name)) state.links.set(name, netns.link({ name }))
+  }
+  const lost = new Set<number>()
+  const staleLinks: Link[] = []
+  for (const name of links) {
+    const link = state.links.get(name)
+    if (link && !isWanted(link, wanted.get(name), state)) {
+      lost.add(link.index)
+      state.links.set(name, undefined)
+      if (wanted.has(name)) state.others.add(name)
+      else staleLinks.push(link)
+    }
+  }
+  const kept = links.flatMap((name) => state.links.get(name) ?? [])
+  const routes = netns.routesOfProtocol(protocol).filter(({ linkIndex }) => !lost.has(linkIndex))
+  const found = [...routes.map(ownedRoute), ...kept.flatMap(({ index }) => objectsOn(netns, index))]
+  const observed = { places: new Map([[place, state]]), nft: new Map() }
+  return { observed, objects: Map.groupBy(found, ({ key }) => key), staleLinks }
+}
+
+/** Returns what is missing or wrong, in the order of the desired objects, then what is stale: nothing right is away meanwhile. */
+export function differenceOwned(
+  desired: readonly Desired[],
+  { place }: Ownership,
+  { observed, objects, staleLinks }: Owned,
+): Difference[] {
+  const state = observed.places.get(place) ?? newState()
+  const step = (change: StateChange) => changeStep(place, change, (index) => nameIn(state, index))
+  const stale = new Map(objects)
+  const additions = desired.flatMap((object): Difference[] => {
+    if (object.kind === 'link') return difference(desired, observed, [object])
+    if (!isKeyed(object)) return []
+    const { key, value } = ownedOf(object, indexIn(state, object.link))
+    const present = objects.get(key) ?? []
+    const match = present.find((one) => one.value === value) ?? present[0]
+    stale.set(
+      key,
+      present.filter((one) => one !== match),
+    )
+    if (match?.value === value) return []
+    const changes = createOn(object, indexIn(state, object.link)).map(replacing)
+    return [{ what: `${key} is ${match ? 'wrong' : 'missing'} ${place.words}`, steps: changes.map(step) }]
+  })
+  const removals = [...stale.values()].flat().map(({ key, removal }) => ({
+    what: `${key} is stale ${place.words}`,
+    steps: [step(removal)],
+  }))
+  const links = staleLinks.map(({ name }) => ({
+    what: `link ${name} is stale ${place.words}`,
+    steps: [step({ op: 'removeLink', link: { name } })],
+  }))
+  return [...additions, ...removals, ...links]
+}
+
+function linksOf(desired: readonly Desired[]): string[] {
+  return [...new Set(desired.flatMap((one) => ('link' in one ? [one.link] : [])))]
+}
+
+function isWanted(link: Link, wanted: DesiredLink | undefined, { links }: PlaceState): boolean {
+  return Boolean(wanted && (!wanted.create || isAsCreated(link, wanted.create, (name) => links.get(name))))
+}
+
+type KeyedObject = Exclude<OnLinkObject, { kind: 'portVlans' }>
+
+function isKeyed(object: Desired): object is KeyedObject {
+  return ['address', 'neighbour', 'fdbEntry', 'route'].includes(object.kind)
+}
+
+/** A route takes the place of the one to the same destination in one step: packets have a way at every moment. */
+function replacing(change: StateChange): StateChange {
+  return change.op === 'addRoute' ? { ...change, replace: true } : change
+}
+
+function objectsOn(netns: Place['netns'], linkIndex: number): OwnedObject[] {
+  const addresses = netns.addresses(linkIndex).filter(({ scope }) => scope !== LINK_SCOPE)
+  return [
+    ...netns.fdbEntries(linkIndex).map((entry) => ({
+      ...keyed('fdbEntry', entry, linkIndex),
+      removal: { op: 'removeFdbEntry', entry } as const,
+    })),
+    ...netns.neighbours(linkIndex).map((neighbour) => ({
+      ...keyed('neighbour', neighbour, linkIndex),
+      removal: { op: 'removeNeighbour', neighbour } as const,
+    })),
+    ...addresses.map(({ cidr }) => ({
+      ...keyed('address', { cidr }, linkIndex),
+      removal: { op: 'removeAddress', linkIndex, cidr } as const,
+    })),
+  ]
+}
+
+function ownedRoute(route: Route): OwnedObject {
+  return { ...keyed('route', route, route.linkIndex), removal: { op: 'removeRoute', route } }
+}
+
+function ownedOf(object: KeyedObject, linkIndex: number): Pick<OwnedObject, 'key' | 'value'> {
+  switch (object.kind) {
+    case 'route':
+      return keyed('route', object.route, linkIndex)
+    case 'address':
+      return keyed('address', object, linkIndex)
+    case 'neighbour':
+      return keyed('neighbour', object, linkIndex)
+    case 'fdbEntry':
+      return keyed('fdbEntry', object, linkIndex)
+  }
+}
+
+type Parts = {
+  readonly route: PlannedRoute
+  readonly address: Pick<Extract<KeyedObject, { kind: 'address' }>, 'cidr'>
+  readonly neighbour: Pick<Extract<KeyedObject, { kind: 'neighbour' }>, 'address' | 'mac'>
+  readonly fdbEntry: Pick<Extract<KeyedObject, { kind: 'fdbEntry' }>, 'mac' | 'destination'>
+}
+
+/** The objects of a link are told apart by its index, as its name is not known of a link that is not ours. */
+const TEXTS: { readonly [K in keyof Parts]: (parts: Parts[K], link: number) => readonly [string, string] } = {
+  route: (route, link) => [
+    `route ${formatCidr(route.dst)}${placeInTables(route)}`,
+    `${describeRoute(route)} ${link} ${route.mtu ?? ''} ${route.source ? formatAddress(route.source) : ''}`,
+  ],
+  address: ({ cidr }, link) => [`address ${formatCidr(cidr)} of link ${link}`, ''],
+  neighbour: ({ address, mac }, link) => [`neighbour ${formatAddress(address)} of link ${link}`, mac],
+  fdbEntry: (entry, link) => [`forwarding entry ${entry.mac} of link ${link}`, describeFdbEntry(entry)],
+}
+
+function keyed<K extends keyof Parts>(kind: K, parts: Parts[K], link: number) {
+  const [key, value] = TEXTS[kind](parts, link)
+  return { key, value }
+}
+
+/** Says the table and the priority where they are not the usual ones. */
+function placeInTables({ dst, table = MAIN_TABLE, priority }: PlannedRoute): string {
+  const usual = dst.address.family === 6 ? IPV6_PRIORITY : 0
+  const metric = priority ?? usual
+  return `${table === MAIN_TABLE ? '' : ` table ${table}`}${metric === usual ? '' : ` metric ${metric}`}`
+}
