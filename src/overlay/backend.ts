@@ -1,0 +1,49 @@
+import type { Address, Cidr } from '../core/address.ts'
+import type { Desired, DesiredFdbEntry, DesiredNeighbour, DesiredRoute, Place } from '../state/desired.ts'
+import type { ClusterNode, UnderlayLink } from './cluster.ts'
+import type { OverlayConfig } from './config.ts'
+
+/*
+ * A backend is one way to bring packets to the pods of another node. It says which kernel objects that takes, and touches none itself.
+ *
+ * Three kinds of backend have been thought of beside those that are here, and each fits without a change to them:
+ * - An encrypted one (WireGuard) has a key that peers cannot derive. Its link is an object like that of VXLAN, which outlives the agent
+ *   and keeps the private key; what it publishes comes back as a field of each ClusterNode.
+ * - One with a link for all peers but no entry for each (IP-in-IP) returns a route and no more.
+ * - One that needs a program beside the agent (a tunnel through UDP, BGP) names that as a further member of this interface.
+ */
+export interface Backend {
+  /** The links that only this backend creates. Whatever else has such a name is replaced. */
+  readonly links: readonly string[]
+  /** Returns how this node reaches a range of pods of a peer, or why it cannot. */
+  reach(range: Cidr, peer: ClusterNode, node: LocalNode): Reach
+  /** Returns one of `links`, and the addresses on it. */
+  link(name: string, node: LocalNode): Desired[]
+}
+
+/** This node, and what a backend may configure. */
+export type LocalNode = ClusterNode & {
+  readonly place: Place
+  readonly underlay: readonly UnderlayLink[]
+  readonly config: OverlayConfig
+}
+
+export type Reach =
+  | {
+      /** One of the backend's links, which must be there. */
+      readonly link?: string
+      /** What must be there before the route, or packets would wait for it. The same entry may be named for two ranges of a peer. */
+      readonly entries: readonly (DesiredNeighbour | DesiredFdbEntry)[]
+      readonly route: DesiredRoute
+    }
+  | {
+      /** Why the range is out of reach, such as `it has no IPv4 address`. */
+      readonly problem: string
+      /** The remedy: one imperative sentence. */
+      readonly hint: string
+    }
+
+/** Returns the address of a node by which nodes of this family are reached. */
+export function addressOf({ addresses }: ClusterNode, family: 4 | 6): Address | undefined {
+  return addresses.find((address) => address.family === family)
+}
