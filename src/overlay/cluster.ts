@@ -12,6 +12,7 @@ export type ClusterNode = {
 
 /** A link of this node by which other nodes may be reached. */
 export type UnderlayLink = {
+  readonly index: number
   readonly name: string
   /** Bytes. */
   readonly mtu: number

@@ -1,9 +1,10 @@
-import { type Fault, toFault } from '../core/errors.ts'
+import { collectFaults, type Fault } from '../core/errors.ts'
 import type { Kernel, Netns } from '../kernel/kernel.ts'
 import { apply } from '../state/apply.ts'
 import type { Desired, Place } from '../state/desired.ts'
 import type { Difference } from '../state/explain.ts'
-import { differenceOwned, type Ownership, observeOwned } from '../state/owned.ts'
+import type { Observed } from '../state/observe.ts'
+import { differenceOwned, observeOwned } from '../state/owned.ts'
 import type { UnderlayLink } from './cluster.ts'
 import { OVERLAY_LINKS } from './registry.ts'
 import { ROUTE_PROTOCOL } from './route.ts'
@@ -15,16 +16,24 @@ export type Reconciled = {
   readonly failures: readonly Fault[]
 }
 
+/** What a run may do. `addOnly`: the cluster is not known for certain yet, so whatever is there may be right. */
+export type Mode = 'addOnly' | 'whole'
+
 /** Compares the node with the plan and ends the differences. */
 export function reconcileOverlay(
   kernel: Pick<Kernel, 'nftables'>,
   place: Place,
   desired: readonly Desired[],
+  mode: Mode = 'whole',
 ): Reconciled {
-  const ownership = { place, links: OVERLAY_LINKS, protocol: ROUTE_PROTOCOL }
-  const { found, failure } = attempt(kernel, ownership, desired)
+  const { found, observed } = compare(place, desired, mode)
   const changes = found.map(({ what }) => what)
-  return { changes, failures: failure ? mendEach(kernel, ownership, desired) : [] }
+  try {
+    apply(kernel, found, observed)
+    return { changes, failures: [] }
+  } catch {
+    return { changes, failures: mendEach(kernel, place, desired, mode) }
+  }
 }
 
 /** Returns the links by which other nodes may be reached: all with an address, but the overlay's own. */
@@ -33,39 +42,29 @@ export function readUnderlay(netns: Netns): UnderlayLink[] {
   return netns.links().flatMap(({ index, name, mtu }) => {
     const found = addresses.get(index)
     if (!found || OVERLAY_LINKS.includes(name)) return []
-    return { name, mtu, addresses: found.map(({ cidr }) => cidr) }
+    return { index, name, mtu, addresses: found.map(({ cidr }) => cidr) }
   })
-}
-
-/** Applies all differences in as few batches as possible. */
-function attempt(
-  kernel: Pick<Kernel, 'nftables'>,
-  ownership: Ownership,
-  desired: readonly Desired[],
-): { readonly found: readonly Difference[]; readonly failure?: unknown } {
-  const owned = observeOwned(ownership, desired)
-  const found = differenceOwned(desired, ownership, owned)
-  try {
-    apply(kernel, found, owned.observed)
-    return { found }
-  } catch (failure) {
-    return { found, failure }
-  }
 }
 
 /** Looks again after a refusal, and applies what is left one by one: a refusal concerns one object and stops no other. */
 function mendEach(
   kernel: Pick<Kernel, 'nftables'>,
-  ownership: Ownership,
+  place: Place,
   desired: readonly Desired[],
+  mode: Mode,
 ): Fault[] {
+  const { found, observed } = compare(place, desired, mode)
+  return collectFaults(found.map((one) => () => apply(kernel, [one], observed)))
+}
+
+function compare(
+  place: Place,
+  desired: readonly Desired[],
+  mode: Mode,
+): { readonly found: readonly Difference[]; readonly observed: Observed } {
+  const ownership = { place, links: OVERLAY_LINKS, protocol: ROUTE_PROTOCOL }
   const owned = observeOwned(ownership, desired)
-  return differenceOwned(desired, ownership, owned).flatMap((one) => {
-    try {
-      apply(kernel, [one], owned.observed)
-      return []
-    } catch (error) {
-      return [toFault(error)]
-    }
-  })
+  const { additions, removals } = differenceOwned(desired, ownership, owned)
+  const found = mode === 'addOnly' ? additions : [...additions, ...removals]
+  return { found, observed: owned.observed }
 }

@@ -14,6 +14,7 @@ const NUMBERS = {
   socket: [41, 198],
   sendto: [44, 206],
   recvfrom: [45, 207],
+  bind: [49, 200],
   setsockopt: [54, 208],
   getsockopt: [55, 209],
   clone: [56, 220],

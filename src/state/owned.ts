@@ -64,12 +64,15 @@ export function observeOwned({ place, links, protocol }: Ownership, desired: rea
   return { observed, objects: Map.groupBy(found, ({ key }) => key), staleLinks }
 }
 
-/** Returns what is missing or wrong, in the order of the desired objects, then what is stale: nothing right is away meanwhile. */
+/**
+ * Returns what is missing or wrong, in the order of the desired objects, and what is stale. The removals come after the additions, so that
+ * nothing right is away meanwhile.
+ */
 export function differenceOwned(
   desired: readonly Desired[],
   { place }: Ownership,
   { observed, objects, staleLinks }: Owned,
-): Difference[] {
+): { readonly additions: Difference[]; readonly removals: Difference[] } {
   const state = observed.places.get(place) ?? newState()
   const step = (change: StateChange) => changeStep(place, change, (index) => nameIn(state, index))
   const stale = new Map(objects)
@@ -95,7 +98,7 @@ export function differenceOwned(
     what: `link ${name} is stale ${place.words}`,
     steps: [step({ op: 'removeLink', link: { name } })],
   }))
-  return [...additions, ...removals, ...links]
+  return { additions, removals: [...removals, ...links] }
 }
 
 function linksOf(desired: readonly Desired[]): string[] {

@@ -47,6 +47,15 @@ export function openSocket(protocol: number): number {
   return checked(syscall(number.socket, AF_NETLINK, SOCK_RAW_CLOEXEC, protocol), 'open a netlink socket')
 }
 
+/** Subscribes a netlink socket to multicast groups: bit 0 is group 1. */
+export function joinGroups(fd: number, groups: number): void {
+  const address = new Uint8Array(12)
+  const view = new DataView(address.buffer)
+  view.setUint16(0, AF_NETLINK, true)
+  view.setUint32(8, groups, true)
+  checked(syscall(number.bind, fd, address, address.length), 'subscribe to changes in the kernel')
+}
+
 /** Opens an IP socket to ask for options. `family`: AF_INET or AF_INET6. */
 export function openRawSocket(family: number): number {
   return checked(syscall(number.socket, family, SOCK_RAW_CLOEXEC, IPPROTO_RAW), 'open a raw socket')

@@ -17,6 +17,16 @@ export const Rtm = {
   getRule: 34,
 } as const
 
+/** RTNLGRP_*: multicast groups. */
+export const Group = {
+  link: 1,
+  neighbours: 3,
+  addresses4: 5,
+  routes4: 7,
+  addresses6: 9,
+  routes6: 11,
+} as const
+
 export const Family = { unspec: 0, inet: 2, bridge: 7, inet6: 10 } as const
 
 export const Ifla = {

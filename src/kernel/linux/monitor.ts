@@ -1,0 +1,24 @@
+import { Group } from '../netlink/rtnetlink.ts'
+import { joinGroups, openSocket, setOption } from './net.ts'
+
+const NETLINK_ROUTE = 0
+const SOL_SOCKET = 1
+const SO_RCVBUFFORCE = 33
+/** Bytes: a burst of some thousand changes fits. When it does not, the kernel says so (ENOBUFS). */
+const BUFFER = 4 << 20
+
+/**
+ * Opens a socket that gets a message for each change of links, addresses, neighbours, forwarding entries and routes of the namespace of
+ * this thread. Returns its descriptor: who waits for messages depends on the runtime.
+ */
+export function openMonitor(): number {
+  const fd = openSocket(NETLINK_ROUTE)
+  const size = new Uint8Array(4)
+  new DataView(size.buffer).setUint32(0, BUFFER, true)
+  setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, size)
+  joinGroups(
+    fd,
+    Object.values(Group).reduce((mask, group) => mask | (1 << (group - 1)), 0),
+  )
+  return fd
+}
