@@ -1,11 +1,17 @@
+import { existsSync, read } from 'node:fs'
 import pino from 'pino'
 import { type AgentPorts, type InstallReport, startAgent } from './agent/agent.ts'
 import type { GcReport } from './agent/collect.ts'
 import type { AgentLog } from './agent/log.ts'
 import { createMetrics, type Metrics } from './agent/metrics.ts'
+import { type KernelNews, type Overlay, startOverlay } from './agent/overlay.ts'
 import { answer } from './agent/serve.ts'
 import { Fault } from './core/errors.ts'
 import { VERSION } from './core/version.ts'
+import { createLinuxFiles } from './kernel/linux/files.ts'
+import { createLinuxKernel } from './kernel/linux/kernel.ts'
+import { openMonitor } from './kernel/linux/monitor.ts'
+import { readEvents } from './kernel/netlink/events.ts'
 import { createKubeClient } from './kube/client.ts'
 
 /*
@@ -21,6 +27,9 @@ const DEFAULT_GC_INTERVAL_S = 600
 /** Tokens and certificates have margins of about a minute. */
 const CLOCK_TOLERANCE_MS = 60_000
 const PORT_RETRY_MS = 30_000
+/** The kernel sends no larger message to subscribers. */
+const MONITOR_BYTES = 64 << 10
+const MONITOR_RETRY_MS = 1000
 /** The kubelet and the controller manager take a second or two for a new node. */
 const PATIENCE_MS = 20_000
 
@@ -44,9 +53,10 @@ async function main(env: Environment): Promise<void> {
   if (!nodeName) log.error('NODE_NAME is not set: take it from spec.nodeName, as conf/bowline.yaml does')
   const stop = new AbortController()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())
-  const agent = startAgent(portsOf(env, nodeName, log, metrics), stop.signal)
+  const overlay = startOverlayIfConfigured(env, nodeName, log, metrics, stop.signal)
+  const agent = startAgent({ ...portsOf(env, nodeName, log, metrics), overlay }, stop.signal)
   serve(Number(env['BOWLINE_AGENT_PORT'] ?? DEFAULT_PORT), agent.isReady, metrics, log)
-  await agent.ended
+  await Promise.all([agent.ended, overlay?.ended])
   log.info('bowline-agent ends; the plugin goes on without it')
   process.exit(0)
 }
@@ -76,6 +86,46 @@ function portsOf(env: Environment, nodeName: string, log: AgentLog, metrics: Met
     readTemplate: () => readText(env['CONFLIST_TEMPLATE'] ?? '/etc/bowline/10-bowline.conflist'),
     random: Math.random,
   }
+}
+
+/** A node without overlay.json reaches the pods of other nodes by its own network. */
+function startOverlayIfConfigured(
+  env: Environment,
+  nodeName: string,
+  log: AgentLog,
+  metrics: Metrics,
+  signal: AbortSignal,
+): Overlay | undefined {
+  const path = env['OVERLAY_CONFIG'] ?? '/etc/bowline/overlay.json'
+  if (!existsSync(path)) return undefined
+  return startOverlay(
+    {
+      kernel: createLinuxKernel({ isContainer: true }),
+      files: createLinuxFiles(),
+      log,
+      metrics,
+      nodeName,
+      readConfig: () => readText(path),
+      clusterFile: env['CLUSTER_FILE'] ?? '/var/lib/cni/bowline-agent/cluster.json',
+      watchKernel,
+      random: Math.random,
+    },
+    signal,
+  )
+}
+
+/** Reads on a thread of its own, which waits in the kernel: an idle node costs nothing. One read is one datagram. */
+function watchKernel(onNews: (news: KernelNews) => void): void {
+  const fd = openMonitor()
+  const buffer = new Uint8Array(MONITOR_BYTES)
+  const next = (): void =>
+    read(fd, buffer, 0, buffer.length, null, (error, length) => {
+      onNews(error ? 'lost' : readEvents(buffer.subarray(0, length)))
+      // ENOBUFS is told once. Any other error would be there again at once.
+      if (error && error.code !== 'ENOBUFS') setTimeout(next, MONITOR_RETRY_MS)
+      else next()
+    })
+  next()
 }
 
 async function readText(path: string): Promise<string> {

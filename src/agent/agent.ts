@@ -1,5 +1,5 @@
 import { type Fault, toFault } from '../core/errors.ts'
-import type { KubeApi } from '../kube/api.ts'
+import type { KubeApi, Query } from '../kube/api.ts'
 import { createBackoff } from '../kube/backoff.ts'
 import { listWatch } from '../kube/list_watch.ts'
 import { NODES, type NodeView, nodeView, setNetworkAvailable } from '../kube/node.ts'
@@ -7,6 +7,7 @@ import { type Collection, keepCollected } from './collect.ts'
 import { conflistFor } from './conflist.ts'
 import type { AgentLog } from './log.ts'
 import type { Metrics } from './metrics.ts'
+import type { Overlay } from './overlay.ts'
 import { createWakeup, sleep, type Wakeup } from './wakeup.ts'
 
 /** How often the installation is checked: somebody may have removed it. */
@@ -34,6 +35,8 @@ export type AgentPorts = {
   /** The text of conf/10-bowline.conflist, or of the administrator's own. */
   readonly readTemplate: () => Promise<string>
   readonly nodeName: string
+  /** Undefined where the network itself brings packets to the pods of other nodes. */
+  readonly overlay?: Pick<Overlay, 'setCluster'> | undefined
   /** How long a new node may lack its range before that is worth a warning: some seconds. */
   readonly patienceMs: number
   readonly random: () => number
@@ -55,8 +58,9 @@ type State = {
 }
 
 /**
- * Starts three loops: one keeps a view of the agent's own Node, one installs the plugin with the ranges of that Node and lets the
- * scheduler use it, one removes what pods have left that are gone. Pods start and stop without the agent, so a failure is a line in the log and another attempt, never an exit.
+ * Starts three loops: one keeps a view of the Nodes, of the agent's own alone where there is no overlay, one installs the plugin with the
+ * ranges of the own Node and lets the scheduler use it, one removes what pods have left that are gone. Pods start and stop without the
+ * agent, so a failure is a line in the log and another attempt, never an exit.
  */
 export function startAgent(ports: AgentPorts, signal: AbortSignal): Agent {
   const wakeup = createWakeup()
@@ -71,17 +75,18 @@ export function startAgent(ports: AgentPorts, signal: AbortSignal): Agent {
 }
 
 function watchNode(ports: AgentPorts, state: State, wakeup: Wakeup, signal: AbortSignal): Promise<void> {
-  const { api, metrics, nodeName, random } = ports
-  const onChange = ([object]: readonly unknown[]) => {
+  const { api, metrics, nodeName, overlay, random } = ports
+  const onChange = (nodes: readonly NodeView[]) => {
     const before = JSON.stringify(state.node)
-    state.node = object === undefined ? undefined : nodeView(object)
+    state.node = nodes.find(({ name }) => name === nodeName)
+    overlay?.setCluster(nodes)
     metrics.set('bowline_agent_pod_cidrs', state.node?.podCidrs.length ?? 0)
     // The kubelet writes its Node at least every five minutes, mostly without a change of these fields.
     if (JSON.stringify(state.node) !== before) wakeup.wake()
   }
-  const query = { fieldSelector: `metadata.name=${nodeName}` }
+  const query: Query = overlay ? {} : { fieldSelector: `metadata.name=${nodeName}` }
   const onFailure = (fault: Fault, retryMs: number) => logApiFailure(ports, fault, retryMs)
-  return listWatch(api, { path: NODES, query, onChange, onFailure, sleep, random }, signal)
+  return listWatch(api, { path: NODES, query, decode: nodeView, onChange, onFailure, sleep, random }, signal)
 }
 
 async function keepInstalled(

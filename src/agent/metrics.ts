@@ -19,6 +19,8 @@ const COUNTERS = {
   bowline_agent_api_failures_total: 'Requests to the API server that failed, by reason.',
   bowline_agent_gc_runs_total: 'Searches for what pods have left that are gone, by their result.',
   bowline_agent_gc_removed_total: 'Leftovers of pods that were removed.',
+  bowline_agent_overlay_changes_total: 'Objects of the overlay that were missing, wrong or stale.',
+  bowline_agent_overlay_failures_total: 'Objects of the overlay that the kernel has refused.',
   process_cpu_seconds_total: 'Processor time of the agent.',
 } as const
 
@@ -28,6 +30,8 @@ const GAUGES = {
     'Whether pods of this node get a network: the plugin is installed and its STATUS passes.',
   bowline_agent_pod_cidrs: 'The subnets that this node has for its pods.',
   bowline_agent_clock_skew_seconds: "How far the API server's clock is ahead of this node's.",
+  bowline_agent_overlay_routes: 'Ranges of pods of other nodes that this node has a route to.',
+  bowline_agent_overlay_unreachable: 'Ranges of pods of other nodes that this node cannot reach.',
   process_resident_memory_bytes: 'Memory of the agent, with the shared pages of its program.',
   process_start_time_seconds: 'When the agent was started, in Unix time.',
 } as const

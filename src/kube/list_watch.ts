@@ -12,13 +12,15 @@ const GRACE_MS = 30_000
 /** After a watch of this length the intervals begin anew. */
 const HEALTHY_MS = 10_000
 
-export type ListWatch = {
+export type ListWatch<T> = {
   /** `/api/v1/nodes` */
   readonly path: string
   /** Such as a field selector. */
   readonly query: Query
-  /** Is called with all objects after each list and each change. */
-  readonly onChange: (objects: readonly unknown[]) => void
+  /** Returns the part of an object that is kept: a cluster has thousands of objects, and most of each is of no use here. */
+  readonly decode: (object: unknown) => T
+  /** Is called with all objects after each list and each change: never with a part of them. */
+  readonly onChange: (objects: readonly T[]) => void
   /** Is called for each failure, with the time until the next attempt. */
   readonly onFailure: (fault: Fault, retryMs: number) => void
   /** Resolves after so many ms, or when the signal is aborted. */
@@ -32,10 +34,10 @@ type Meta = { readonly name?: string; readonly namespace?: string; readonly reso
  * Keeps a copy of some objects up to date until the signal ends it: a list, then watches that resume where the one before ended. It lists
  * again only when the server has forgotten that place (410). Failures are repeated without end, at growing intervals.
  */
-export async function listWatch(api: KubeApi, options: ListWatch, signal: AbortSignal): Promise<void> {
-  const { path, query, onChange, onFailure, sleep, random } = options
+export async function listWatch<T>(api: KubeApi, options: ListWatch<T>, signal: AbortSignal): Promise<void> {
+  const { path, query, decode, onChange, onFailure, sleep, random } = options
   const backoff = createBackoff({ random })
-  const objects = new Map<string, unknown>()
+  const objects = new Map<string, T>()
   let version: string | undefined
   while (!signal.aborted) {
     const begun = Date.now()
@@ -43,7 +45,7 @@ export async function listWatch(api: KubeApi, options: ListWatch, signal: AbortS
       if (version === undefined) {
         const { items, metadata } = (await api.get(path, query)) as { items?: unknown[]; metadata?: Meta }
         objects.clear()
-        for (const item of items ?? []) objects.set(keyOf(item), item)
+        for (const item of items ?? []) objects.set(keyOf(item), decode(item))
         version = metadata?.resourceVersion ?? '0'
         onChange([...objects.values()])
       }
@@ -52,7 +54,7 @@ export async function listWatch(api: KubeApi, options: ListWatch, signal: AbortS
       const asked = { ...query, resourceVersion: version, timeoutSeconds }
       const onEvent = (event: WatchEvent) => {
         version = metaOf(event.object).resourceVersion ?? version
-        if (takeEvent(objects, event)) onChange([...objects.values()])
+        if (takeEvent(objects, event, decode)) onChange([...objects.values()])
       }
       await api.watch(path, asked, onEvent, end)
       if (Date.now() - begun >= HEALTHY_MS) backoff.reset()
@@ -69,10 +71,14 @@ export async function listWatch(api: KubeApi, options: ListWatch, signal: AbortS
 }
 
 /** Applies an event. Returns false for a bookmark, which carries nothing but a resource version. */
-function takeEvent(objects: Map<string, unknown>, { type, object }: WatchEvent): boolean {
+function takeEvent<T>(
+  objects: Map<string, T>,
+  { type, object }: WatchEvent,
+  decode: ListWatch<T>['decode'],
+): boolean {
   if (type === 'BOOKMARK') return false
   if (type === 'DELETED') objects.delete(keyOf(object))
-  else objects.set(keyOf(object), object)
+  else objects.set(keyOf(object), decode(object))
   return true
 }
 

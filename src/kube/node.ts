@@ -6,6 +6,8 @@ export type NodeView = {
   readonly name: string
   /** One of each family; empty until the controller manager has assigned them. */
   readonly podCidrs: readonly string[]
+  /** Its addresses of the type InternalIP, one of each family; a node that is being registered may have none. */
+  readonly internalIps: readonly string[]
   /** Tells whether its condition NetworkUnavailable is False. */
   readonly isNetworkAvailable: boolean
 }
@@ -21,6 +23,9 @@ export function nodeView(object: unknown): NodeView {
   return {
     name: metadata?.name ?? '',
     podCidrs: podCIDRs ?? (podCIDR ? [podCIDR] : []),
+    internalIps: (status?.addresses ?? [])
+      .filter(({ type }) => type === 'InternalIP')
+      .map(({ address }) => address),
     isNetworkAvailable: condition?.status === 'False',
   }
 }

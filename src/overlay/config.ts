@@ -1,37 +1,59 @@
-import * as z from 'zod'
 import { Code, Fault } from '../core/errors.ts'
 
-/** The configuration of the overlay: a JSON object, in which every key may be left out. */
-const SCHEMA = z.strictObject({
-  backend: z.enum(['vxlan', 'direct', 'host-gw']).default('vxlan'),
-  /** VXLAN network identifier, 24 bits. */
-  vni: z.int().min(1).max(0xffffff).default(4242),
-  /** UDP port of VXLAN: that of RFC 7348. Other overlays and some hypervisors use it too, or 8472. */
-  port: z.int().min(1).max(65535).default(4789),
+/** How nodes reach the pods of other nodes. */
+export type OverlayConfig = {
+  readonly backend: (typeof BACKEND_NAMES)[number]
+  /** VXLAN network identifier. */
+  readonly vni: number
+  /** UDP port of VXLAN. */
+  readonly port: number
   /** The MTU of the underlay, in bytes. Left out: that of the link with the node's address. */
-  underlayMtu: z.int().min(1350).max(65535).optional(),
-})
+  readonly underlayMtu?: number
+}
 
-export type OverlayConfig = z.output<typeof SCHEMA>
+const BACKEND_NAMES = ['vxlan', 'direct', 'host-gw'] as const
 
-/** Reads the configuration. Throws a Fault (invalid config) that names the first mistake. */
+/** The port is that of RFC 7348; other overlays and some hypervisors use it too, or 8472. */
+const DEFAULTS: OverlayConfig = { backend: 'vxlan', vni: 4242, port: 4789 }
+
+/** IPv6 in VXLAN over IPv6 needs 70 bytes more than its own least MTU, which is 1280. */
+const NUMBERS = { vni: [1, 0xffffff], port: [1, 65535], underlayMtu: [1350, 65535] } as const
+const KEYS = ['backend', ...Object.keys(NUMBERS)]
+
+/**
+ * Reads the configuration: a JSON object, in which every key may be left out. Throws a Fault (invalid config) that names the first mistake.
+ * By hand and not by zod, which takes two megabytes of every node.
+ */
 export function readOverlayConfig(text: string): OverlayConfig {
-  const outcome = SCHEMA.safeParse(parse(text))
-  if (outcome.success) return outcome.data
-  const [issue] = outcome.error.issues
-  throw invalid(`${issue?.path.join('.') || 'the object'}: ${issue?.message}`)
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (error) {
-    throw invalid((error as Error).message)
+  const given = parse(text)
+  const unknown = Object.keys(given).find((key) => !KEYS.includes(key))
+  if (unknown !== undefined) throw invalid(unknown, `is no key; there are ${KEYS.join(', ')}`)
+  const { backend = DEFAULTS.backend } = given
+  if (!BACKEND_NAMES.some((one) => one === backend)) {
+    throw invalid('backend', `is none of ${BACKEND_NAMES.join(', ')}`)
   }
+  for (const [key, [least, most]] of Object.entries(NUMBERS)) {
+    const value = given[key]
+    if (value === undefined) continue
+    if (!Number.isInteger(value) || Number(value) < least || Number(value) > most) {
+      throw invalid(key, `is no whole number from ${least} to ${most}`)
+    }
+  }
+  return { ...DEFAULTS, ...given } as OverlayConfig
 }
 
-function invalid(why: string): Fault {
-  return new Fault(`the configuration of the overlay is not valid: ${why}`, {
+function parse(text: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ...value }
+  } catch (error) {
+    throw invalid('the text', (error as Error).message)
+  }
+  throw invalid('the text', 'is no JSON object')
+}
+
+function invalid(subject: string, why: string): Fault {
+  return new Fault(`the configuration of the overlay is not valid: ${subject} ${why}`, {
     code: Code.invalidConfig,
     hint: 'Correct overlay.json in the ConfigMap; until then the last valid one stays in force.',
   })

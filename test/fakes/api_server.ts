@@ -2,6 +2,7 @@ import certificates from '../kube/fixtures/certificates.json' with { type: 'json
 
 /** What a Node is made of, as far as the agent looks at it. */
 export type FakeNodeObject = {
+  readonly internalIps?: readonly string[]
   readonly podCIDRs?: readonly string[]
   readonly conditions?: readonly { readonly type: string; readonly status: string }[]
 }
@@ -49,7 +50,12 @@ type Watch = {
   readonly name: string | undefined
   readonly controller: ReadableStreamDefaultController<Uint8Array>
 }
-type Stored = Record<string, unknown> & { status?: { conditions?: { type: string; status: string }[] } }
+type Stored = Record<string, unknown> & {
+  status?: {
+    readonly conditions?: { readonly type: string; readonly status: string }[]
+    readonly addresses?: readonly { readonly type: string; readonly address: string }[]
+  }
+}
 
 export function createFakeApiServer(certificate: CertificateName = 'old'): FakeApiServer {
   return new ApiServer(certificate)
@@ -95,12 +101,15 @@ class ApiServer implements FakeApiServer {
     await this.#server?.stop(true)
   }
 
-  setNode(name: string, { podCIDRs, conditions }: FakeNodeObject): void {
+  setNode(name: string, { podCIDRs, conditions, internalIps = [] }: FakeNodeObject): void {
     const type = this.#nodes.has(name) ? 'MODIFIED' : 'ADDED'
     this.#store(type, name, {
       metadata: { name },
       spec: podCIDRs ? { podCIDR: podCIDRs[0], podCIDRs } : {},
-      status: { conditions: [...(conditions ?? [])] },
+      status: {
+        conditions: [...(conditions ?? [])],
+        addresses: internalIps.map((address) => ({ type: 'InternalIP', address })),
+      },
     })
   }
 
@@ -190,7 +199,10 @@ class ApiServer implements FakeApiServer {
     const { conditions = [] } = (body as Stored).status ?? {}
     const types = conditions.map(({ type }) => type)
     const kept = (node.status?.conditions ?? []).filter(({ type }) => !types.includes(type))
-    this.#store('MODIFIED', name, { ...node, status: { conditions: [...kept, ...conditions] } })
+    this.#store('MODIFIED', name, {
+      ...node,
+      status: { ...node.status, conditions: [...kept, ...conditions] },
+    })
     return this.#json(200, node)
   }
 

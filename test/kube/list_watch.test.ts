@@ -40,7 +40,8 @@ function start(): void {
     {
       path: '/api/v1/nodes',
       query: { fieldSelector: 'metadata.name=n1' },
-      onChange: ([object]) => changes.push(object ? nodeView(object).podCidrs.join() : undefined),
+      decode: nodeView,
+      onChange: ([node]) => changes.push(node?.podCidrs.join()),
       onFailure: (fault) => faults.push(fault),
       sleep: async (ms) => {
         waits.push(ms)

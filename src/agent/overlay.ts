@@ -1,0 +1,191 @@
+import { type Fault, toFault } from '../core/errors.ts'
+import type { Files } from '../core/files.ts'
+import type { Kernel } from '../kernel/kernel.ts'
+import type { KernelEvent } from '../kernel/netlink/events.ts'
+import { createBackoff } from '../kube/backoff.ts'
+import type { NodeView } from '../kube/node.ts'
+import type { LocalNode } from '../overlay/backend.ts'
+import type { ClusterNode } from '../overlay/cluster.ts'
+import { clusterNode, readCluster, writeCluster } from '../overlay/cluster_file.ts'
+import { type OverlayConfig, readOverlayConfig } from '../overlay/config.ts'
+import { createDriftFilter, type DriftFilter } from '../overlay/drift.ts'
+import { type OverlayPlan, type PeerProblem, planOverlay } from '../overlay/plan.ts'
+import { type Reconciled, readUnderlay, reconcileOverlay } from '../overlay/reconcile.ts'
+import type { AgentLog } from './log.ts'
+import type { Metrics } from './metrics.ts'
+import { createWakeup, sleep, type Wakeup } from './wakeup.ts'
+
+/** How often everything is compared although no event has come: an event may be lost. */
+const AUDIT_MS = 30_000
+/** Events come in bursts: those of this time are one run. */
+const SETTLE_MS = 10
+/** A log line names so many changes at most. */
+const MAX_NAMED = 10
+
+/** What the kernel has reported; `lost`: more than fitted into the buffer. */
+export type KernelNews = readonly KernelEvent[] | 'lost'
+
+export type OverlayPorts = {
+  readonly kernel: Kernel
+  readonly files: Files
+  readonly log: AgentLog
+  readonly metrics: Metrics
+  readonly nodeName: string
+  /** The text of overlay.json. */
+  readonly readConfig: () => Promise<string>
+  /** Where the last known cluster is kept. */
+  readonly clusterFile: string
+  /** Calls back with all changes in the kernel from now on. */
+  readonly watchKernel: (onNews: (news: KernelNews) => void) => void
+  readonly random: () => number
+}
+
+export type Overlay = {
+  /** Takes the whole cluster, as the API server has it now. */
+  setCluster(nodes: readonly NodeView[]): void
+  /** Resolves when the loop has ended, which only the signal makes it. What is in the kernel stays. */
+  readonly ended: Promise<void>
+}
+
+type State = {
+  cluster: readonly ClusterNode[] | undefined
+  /** The API server has said so; else it is the last known one, and nothing may be removed for it. */
+  isCertain: boolean
+  config: OverlayConfig | undefined
+  concerns: DriftFilter
+  /** The last complaints, so that each is logged once. */
+  complaints: string
+}
+
+/** Starts the loop that keeps the kernel as the cluster asks. Each run looks at everything, so no event has an effect of its own. */
+export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay {
+  const wakeup = createWakeup()
+  const state: State = {
+    cluster: readCluster(ports.files, ports.clusterFile),
+    isCertain: false,
+    config: undefined,
+    concerns: () => true,
+    complaints: '',
+  }
+  signal.addEventListener('abort', () => wakeup.wake())
+  ports.watchKernel((news) => {
+    if (news === 'lost' || news.some(state.concerns)) wakeup.wake()
+  })
+  return {
+    setCluster: (nodes) => takeCluster(nodes, ports, state, wakeup),
+    ended: keepReconciled(ports, state, wakeup, signal),
+  }
+}
+
+/** The kubelet writes its Node at least every five minutes, mostly without a change of these fields. */
+function takeCluster(nodes: readonly NodeView[], ports: OverlayPorts, state: State, wakeup: Wakeup): void {
+  const cluster = nodes.flatMap((node) => usableNode(node, ports))
+  const isNews = !state.isCertain || textOf(cluster) !== textOf(state.cluster ?? [])
+  state.cluster = cluster
+  state.isCertain = true
+  if (!isNews) return
+  wakeup.wake()
+  try {
+    writeCluster(ports.files, ports.clusterFile, cluster)
+  } catch (error) {
+    const { message, hint } = toFault(error)
+    ports.log.warn({ hint }, `the cluster could not be stored for a start without the API server: ${message}`)
+  }
+}
+
+/** A Node with an address that is none is left out; it concerns no other. */
+function usableNode({ name, internalIps, podCidrs }: NodeView, { log }: OverlayPorts): ClusterNode[] {
+  try {
+    return [clusterNode({ name, addresses: internalIps, podCidrs })]
+  } catch (error) {
+    const { message, hint } = toFault(error)
+    log.warn({ node: name, hint }, `node ${name} is left out: ${message}`)
+    return []
+  }
+}
+
+function textOf(cluster: readonly ClusterNode[]): string {
+  return cluster
+    .map(({ name, addresses, podCidrs }) => {
+      const values = [...addresses, ...podCidrs.map(({ address }) => address)].map(({ value }) => value)
+      return `${name} ${values} ${podCidrs.map(({ prefix }) => prefix)}`
+    })
+    .sort()
+    .join('\n')
+}
+
+async function keepReconciled(
+  ports: OverlayPorts,
+  state: State,
+  wakeup: Wakeup,
+  signal: AbortSignal,
+): Promise<void> {
+  const backoff = createBackoff({ random: ports.random })
+  while (!signal.aborted) {
+    const mistakes = await readConfig(ports, state)
+    const { isDone, complaints } = reconcile(ports, state)
+    complain(ports, state, [...mistakes, ...complaints])
+    if (isDone) backoff.reset()
+    await wakeup.wait(isDone ? AUDIT_MS : Math.min(backoff.next(), AUDIT_MS))
+    await sleep(SETTLE_MS, signal)
+  }
+}
+
+type Complaint = Pick<Fault, 'message' | 'hint'>
+
+/** Returns the mistake in it, if there is one: the last valid configuration stays in force. */
+async function readConfig(ports: OverlayPorts, state: State): Promise<Complaint[]> {
+  try {
+    state.config = readOverlayConfig(await ports.readConfig())
+    return []
+  } catch (error) {
+    return [toFault(error)]
+  }
+}
+
+type Run = { readonly isDone: boolean; readonly complaints: readonly Complaint[] }
+
+function reconcile(ports: OverlayPorts, state: State): Run {
+  const { kernel, nodeName } = ports
+  const { cluster, config, isCertain } = state
+  const own = cluster?.find(({ name }) => name === nodeName)
+  // Without its own Node in the list, nothing is known of what this node may send and receive: what is there stays.
+  if (!cluster || !config || !own) return { isDone: true, complaints: [] }
+  const place = { netns: kernel.host(), words: 'on the host', prefix: '' }
+  try {
+    const node: LocalNode = { ...own, place, config, underlay: readUnderlay(place.netns) }
+    const plan = planOverlay(cluster, node)
+    const outcome = reconcileOverlay(kernel, place, plan.desired, isCertain ? 'whole' : 'addOnly')
+    state.concerns = createDriftFilter(plan.desired, node)
+    count(ports, plan, outcome)
+    return {
+      isDone: outcome.failures.length === 0,
+      complaints: [...plan.problems.map(complaintOf), ...outcome.failures],
+    }
+  } catch (error) {
+    return { isDone: false, complaints: [toFault(error)] }
+  }
+}
+
+function count(
+  { log, metrics }: OverlayPorts,
+  { desired, problems }: OverlayPlan,
+  { changes, failures }: Reconciled,
+): void {
+  metrics.set('bowline_agent_overlay_routes', desired.filter(({ kind }) => kind === 'route').length)
+  metrics.set('bowline_agent_overlay_unreachable', problems.length)
+  metrics.count('bowline_agent_overlay_changes_total', {}, changes.length)
+  metrics.count('bowline_agent_overlay_failures_total', {}, failures.length)
+  if (changes.length === 0) return
+  log.info({ count: changes.length, changes: changes.slice(0, MAX_NAMED) }, 'the overlay was brought in line')
+}
+
+function complaintOf({ node, range, problem, hint }: PeerProblem): Complaint {
+  return { message: `pods ${range} of node ${node} cannot be reached: ${problem}`, hint }
+}
+
+function complain({ log }: OverlayPorts, state: State, complaints: readonly Complaint[]): void {
+  const all = complaints.map(({ message }) => message).join()
+  if (all !== state.complaints) for (const { message, hint } of complaints) log.warn({ hint }, message)
+  state.complaints = all
+}
