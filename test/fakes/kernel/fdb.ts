@@ -3,13 +3,13 @@ import type { FdbEntry } from '../../../src/kernel/kernel.ts'
 import { type FakeLink, type Namespace, requireLink } from './state.ts'
 import { refusal } from './steps.ts'
 
-/** Makes or replaces the entry of a MAC. Refusals: ENODEV, EOPNOTSUPP on a link of another kind. */
+/** Makes or replaces the entry of a MAC. Refusal: ENODEV. The fake knows entries of VXLAN links only. */
 export function setFdbEntry(namespace: Namespace, { linkIndex, mac, destination }: FdbEntry): void {
   const vxlan = requireVxlan(namespace, linkIndex)
   vxlan.fdb = [...vxlan.fdb.filter((one) => one.mac !== mac), { mac, destination }]
 }
 
-/** Removes an entry with this MAC and destination. Refusals: as above, ENOENT when there is none. */
+/** Removes an entry with this MAC and destination. Refusals: ENODEV, ENOENT when there is none. */
 export function removeFdbEntry(namespace: Namespace, { linkIndex, mac, destination }: FdbEntry): void {
   const vxlan = requireVxlan(namespace, linkIndex)
   const rest = vxlan.fdb.filter((one) => one.mac !== mac || !sameAddress(one.destination, destination))
