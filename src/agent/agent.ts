@@ -77,12 +77,11 @@ export function startAgent(ports: AgentPorts, signal: AbortSignal): Agent {
 function watchNode(ports: AgentPorts, state: State, wakeup: Wakeup, signal: AbortSignal): Promise<void> {
   const { api, metrics, nodeName, overlay, random } = ports
   const onChange = (nodes: readonly NodeView[]) => {
-    const before = JSON.stringify(state.node)
+    const before = state.node
     state.node = nodes.find(({ name }) => name === nodeName)
     overlay?.setCluster(nodes)
     metrics.set('bowline_agent_pod_cidrs', state.node?.podCidrs.length ?? 0)
-    // The kubelet writes its Node at least every five minutes, mostly without a change of these fields.
-    if (JSON.stringify(state.node) !== before) wakeup.wake()
+    if (state.node !== before) wakeup.wake()
   }
   const query: Query = overlay ? {} : { fieldSelector: `metadata.name=${nodeName}` }
   const onFailure = (fault: Fault, retryMs: number) => logApiFailure(ports, fault, retryMs)

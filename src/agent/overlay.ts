@@ -17,8 +17,8 @@ import { createWakeup, sleep, type Wakeup } from './wakeup.ts'
 
 /** How often everything is compared although no event has come: an event may be lost. */
 const AUDIT_MS = 30_000
-/** Events come in bursts: those of this time are one run. */
-const SETTLE_MS = 10
+/** Between two runs. The first event of a burst is answered at once, the others together. */
+const PAUSE_MS = 10
 /** A log line names so many changes at most. */
 const MAX_NAMED = 10
 
@@ -51,6 +51,9 @@ type State = {
   cluster: readonly ClusterNode[] | undefined
   /** The API server has said so; else it is the last known one, and nothing may be removed for it. */
   isCertain: boolean
+  isStored: boolean
+  /** Nodes that have not changed are not parsed again. */
+  parsed: ReadonlyMap<NodeView, readonly ClusterNode[]>
   config: OverlayConfig | undefined
   concerns: DriftFilter
   /** The last complaints, so that each is logged once. */
@@ -63,6 +66,8 @@ export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay 
   const state: State = {
     cluster: readCluster(ports.files, ports.clusterFile),
     isCertain: false,
+    isStored: true,
+    parsed: new Map(),
     config: undefined,
     concerns: () => true,
     complaints: '',
@@ -77,20 +82,12 @@ export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay 
   }
 }
 
-/** The kubelet writes its Node at least every five minutes, mostly without a change of these fields. */
 function takeCluster(nodes: readonly NodeView[], ports: OverlayPorts, state: State, wakeup: Wakeup): void {
-  const cluster = nodes.flatMap((node) => usableNode(node, ports))
-  const isNews = !state.isCertain || textOf(cluster) !== textOf(state.cluster ?? [])
-  state.cluster = cluster
+  state.parsed = new Map(nodes.map((view) => [view, state.parsed.get(view) ?? usableNode(view, ports)]))
+  state.cluster = [...state.parsed.values()].flat()
   state.isCertain = true
-  if (!isNews) return
+  state.isStored = false
   wakeup.wake()
-  try {
-    writeCluster(ports.files, ports.clusterFile, cluster)
-  } catch (error) {
-    const { message, hint } = toFault(error)
-    ports.log.warn({ hint }, `the cluster could not be stored for a start without the API server: ${message}`)
-  }
 }
 
 /** A Node with an address that is none is left out; it concerns no other. */
@@ -102,16 +99,6 @@ function usableNode({ name, internalIps, podCidrs }: NodeView, { log }: OverlayP
     log.warn({ node: name, hint }, `node ${name} is left out: ${message}`)
     return []
   }
-}
-
-function textOf(cluster: readonly ClusterNode[]): string {
-  return cluster
-    .map(({ name, addresses, podCidrs }) => {
-      const values = [...addresses, ...podCidrs.map(({ address }) => address)].map(({ value }) => value)
-      return `${name} ${values} ${podCidrs.map(({ prefix }) => prefix)}`
-    })
-    .sort()
-    .join('\n')
 }
 
 async function keepReconciled(
@@ -126,8 +113,19 @@ async function keepReconciled(
     const { isDone, complaints } = reconcile(ports, state)
     complain(ports, state, [...mistakes, ...complaints])
     if (isDone) backoff.reset()
+    if (!state.isStored) store(ports, state)
+    await sleep(PAUSE_MS, signal)
     await wakeup.wait(isDone ? AUDIT_MS : Math.min(backoff.next(), AUDIT_MS))
-    await sleep(SETTLE_MS, signal)
+  }
+}
+
+function store({ files, log, clusterFile }: OverlayPorts, state: State): void {
+  state.isStored = true
+  try {
+    writeCluster(files, clusterFile, state.cluster ?? [])
+  } catch (error) {
+    const { message, hint } = toFault(error)
+    log.warn({ hint }, `the cluster could not be stored for a start without the API server: ${message}`)
   }
 }
 

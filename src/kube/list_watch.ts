@@ -19,7 +19,7 @@ export type ListWatch<T> = {
   readonly query: Query
   /** Returns the part of an object that is kept: a cluster has thousands of objects, and most of each is of no use here. */
   readonly decode: (object: unknown) => T
-  /** Is called with all objects after each list and each change: never with a part of them. */
+  /** Is called with all objects, never with a part of them, after each list and each change. One that has not changed is the same value. */
   readonly onChange: (objects: readonly T[]) => void
   /** Is called for each failure, with the time until the next attempt. */
   readonly onFailure: (fault: Fault, retryMs: number) => void
@@ -70,15 +70,21 @@ export async function listWatch<T>(api: KubeApi, options: ListWatch<T>, signal: 
   }
 }
 
-/** Applies an event. Returns false for a bookmark, which carries nothing but a resource version. */
+/**
+ * Applies an event. Returns false for a bookmark, which carries nothing but a resource version, and where nothing has changed of what is
+ * kept: the kubelet writes its Node at least every five minutes, and a cluster has thousands of Nodes.
+ */
 function takeEvent<T>(
   objects: Map<string, T>,
   { type, object }: WatchEvent,
   decode: ListWatch<T>['decode'],
 ): boolean {
   if (type === 'BOOKMARK') return false
-  if (type === 'DELETED') objects.delete(keyOf(object))
-  else objects.set(keyOf(object), decode(object))
+  const key = keyOf(object)
+  if (type === 'DELETED') return objects.delete(key)
+  const [before, after] = [objects.get(key), decode(object)]
+  if (JSON.stringify(before) === JSON.stringify(after)) return false
+  objects.set(key, after)
   return true
 }
 
