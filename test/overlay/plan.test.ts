@@ -1,0 +1,170 @@
+import { describe, expect, it } from 'vitest'
+import { formatAddress, formatCidr, parseAddress, parseCidr } from '../../src/core/address.ts'
+import type { LocalNode } from '../../src/overlay/backend.ts'
+import type { ClusterNode } from '../../src/overlay/cluster.ts'
+import { type OverlayConfig, readOverlayConfig } from '../../src/overlay/config.ts'
+import { type OverlayPlan, planOverlay } from '../../src/overlay/plan.ts'
+import type { Desired } from '../../src/state/desired.ts'
+import { createFakeKernel } from '../fakes/kernel.ts'
+
+const place = { netns: createFakeKernel().host(), words: 'on the host', prefix: '' }
+
+function clusterNode(name: string, addresses: string[], podCidrs: string[]): ClusterNode {
+  return { name, addresses: addresses.map(parseAddress), podCidrs: podCidrs.map(parseCidr) }
+}
+
+const OWN = clusterNode('a', ['192.0.2.1', '2001:db8::1'], ['10.244.1.0/24', 'fd00:244:1::/64'])
+const NEAR = clusterNode('b', ['192.0.2.2', '2001:db8::2'], ['10.244.2.0/24', 'fd00:244:2::/64'])
+const FAR = clusterNode('c', ['198.51.100.3'], ['10.244.3.0/24', 'fd00:244:3::/64'])
+const UPLINK = {
+  index: 2,
+  name: 'eth0',
+  mtu: 1500,
+  addresses: [parseCidr('192.0.2.1/24'), parseCidr('2001:db8::1/64')],
+}
+
+function plan(
+  peers: readonly ClusterNode[],
+  config: Partial<OverlayConfig> = {},
+  own: Partial<LocalNode> = {},
+): OverlayPlan {
+  const node = {
+    ...OWN,
+    place,
+    underlay: [UPLINK],
+    config: { ...readOverlayConfig('{}'), ...config },
+    ...own,
+  }
+  return planOverlay([OWN, ...peers], node)
+}
+
+/** The objects in short, such as `route 10.244.2.0/24 via 192.0.2.2 eth0`. */
+const shown = ({ desired }: OverlayPlan): string[] => desired.map(show)
+
+function show(object: Desired): string {
+  switch (object.kind) {
+    case 'link':
+      return `link ${object.link} ${object.mtu}`
+    case 'address':
+      return `address ${formatCidr(object.cidr)} ${object.link}`
+    case 'neighbour':
+      return `neighbour ${formatAddress(object.address)} ${object.link}`
+    case 'fdbEntry':
+      return `forward to ${formatAddress(object.destination)} ${object.link}`
+    case 'route': {
+      const { dst, gateway } = object.route
+      return `route ${formatCidr(dst)} via ${gateway && formatAddress(gateway)} ${object.link}`
+    }
+    default:
+      return object.kind
+  }
+}
+
+describe('the plan of a node', () => {
+  it('is empty in a cluster of one', () => {
+    expect(plan([])).toEqual({ desired: [], problems: [] })
+  })
+
+  it('has the link first, then what a packet needs, and routes last', () => {
+    expect(shown(plan([NEAR]))).toEqual([
+      'link bowline-vxlan 1450',
+      'address 10.244.1.0/32 bowline-vxlan',
+      'address fd00:244:1::/128 bowline-vxlan',
+      'neighbour 10.244.2.0 bowline-vxlan',
+      'forward to 192.0.2.2 bowline-vxlan',
+      expect.stringMatching(/^neighbour fe80::/),
+      'route 10.244.2.0/24 via 10.244.2.0 bowline-vxlan',
+      expect.stringMatching(/^route fd00:244:2::\/64 via fe80::/),
+    ])
+  })
+
+  it('does not depend on the order of the list', () => {
+    expect(plan([FAR, NEAR])).toEqual(plan([NEAR, FAR]))
+  })
+
+  it('names the MAC of a peer as the peer names its own', () => {
+    const macOf = (object: Desired | undefined) => (object?.kind === 'link' ? object.mac : undefined)
+    const entry = plan([NEAR]).desired.find(({ kind }) => kind === 'fdbEntry')
+    const peer = plan([OWN], {}, { ...NEAR, underlay: [] })
+    expect(entry?.kind === 'fdbEntry' && entry.mac).toBe(macOf(peer.desired[0]))
+  })
+
+  it('has a second link for peers without IPv4, smaller by 20 bytes', () => {
+    const six = { ...NEAR, addresses: NEAR.addresses.slice(1) }
+    expect(shown(plan([six, FAR])).filter((one) => one.startsWith('link'))).toEqual([
+      'link bowline-vxlan 1450',
+      'link bowline-vxlan6 1430',
+    ])
+  })
+
+  it('takes the MTU of the underlay from the configuration', () => {
+    expect(shown(plan([NEAR], { underlayMtu: 9000 }))[0]).toBe('link bowline-vxlan 8950')
+  })
+
+  it('names no source that the node does not have, as behind a router that translates', () => {
+    const [link] = plan([NEAR], {}, { underlay: [] }).desired
+    const create = link?.kind === 'link' && link.create
+    expect(create).toMatchObject({ type: 'vxlan', mtu: 1450 })
+    expect(create).toHaveProperty('options', { vni: 4242, port: 4789, learning: false })
+  })
+
+  it('is plain routes to peers on the same link, with direct, and VXLAN to others', () => {
+    const routes = shown(plan([NEAR, FAR], { backend: 'direct' })).filter((one) => one.startsWith('route'))
+    expect(routes.slice(0, 3)).toEqual([
+      'route 10.244.2.0/24 via 192.0.2.2 eth0',
+      'route fd00:244:2::/64 via 2001:db8::2 eth0',
+      'route 10.244.3.0/24 via 10.244.3.0 bowline-vxlan',
+    ])
+  })
+})
+
+describe('a peer that cannot be reached', () => {
+  it.each<[string, ClusterNode, string]>([
+    ['has no address', { ...NEAR, addresses: [] }, 'its addresses are of no family'],
+    ['has our range', { ...NEAR, podCidrs: OWN.podCidrs }, 'overlaps with that of this node'],
+    ['has a range around ours', { ...NEAR, podCidrs: [parseCidr('10.244.0.0/16')] }, 'overlaps'],
+    ['has our address', { ...NEAR, addresses: OWN.addresses }, 'an address of this node'],
+  ])('because it %s is named, and stops no other', (_, bad, problem) => {
+    const { problems, desired } = plan([bad, FAR])
+    expect(problems).toHaveLength(bad.podCidrs.length)
+    expect(problems[0]).toMatchObject({ node: 'b', problem: expect.stringContaining(problem) })
+    expect(desired.filter(({ kind }) => kind === 'route')).toHaveLength(2)
+  })
+
+  it('because another node has the same range is the later one by name', () => {
+    const twin = { ...NEAR, name: 'bb', addresses: [parseAddress('192.0.2.22')] }
+    expect(plan([twin, NEAR]).problems).toMatchObject([
+      { node: 'bb', problem: 'node b has the same range' },
+      { node: 'bb' },
+    ])
+  })
+
+  it('with host-gw for lack of an address of the family concerns that family only', () => {
+    const four = { ...NEAR, addresses: NEAR.addresses.slice(0, 1) }
+    const { problems, desired } = plan([four], { backend: 'host-gw' })
+    expect(problems).toMatchObject([{ range: 'fd00:244:2::/64', problem: 'it has no IPv6 address' }])
+    expect(desired.map(show)).toEqual(['route 10.244.2.0/24 via 192.0.2.2 eth0'])
+  })
+})
+
+describe('the configuration', () => {
+  it('has a default for every key', () => {
+    expect(readOverlayConfig('{}')).toEqual({ backend: 'vxlan', vni: 4242, port: 4789 })
+    expect(readOverlayConfig('{"port":8472,"underlayMtu":9000}')).toMatchObject({
+      port: 8472,
+      underlayMtu: 9000,
+    })
+  })
+
+  it.each([
+    ['{', 'the text '],
+    ['[]', 'the text is no JSON object'],
+    ['{"backent":"vxlan"}', 'backent is no key; there are backend, vni, port, underlayMtu'],
+    ['{"backend":"wireguard"}', 'backend is none of vxlan, direct, host-gw'],
+    ['{"vni":0}', 'vni is no whole number from 1 to 16777215'],
+    ['{"port":"4789"}', 'port is no whole number from 1 to 65535'],
+    ['{"underlayMtu":1280}', 'underlayMtu is no whole number from 1350'],
+  ])('%s is refused by name', (text, why) => {
+    expect(() => readOverlayConfig(text)).toThrow(why)
+  })
+})
