@@ -30,7 +30,15 @@ export type Owned = {
 }
 
 /** An object as text: `key` says which it is, `value` what it says. */
-type OwnedObject = { readonly key: string; readonly value: string; readonly removal: StateChange }
+type Keyed = {
+  readonly key: string
+  readonly value: string
+  /** Such as `neighbour 10.244.2.0`. */
+  readonly words: string
+  /** The index of the link that it lies on. A route lies on none: it keeps its identity when it leaves by another link. */
+  readonly on?: number
+}
+type OwnedObject = Keyed & { readonly removal: StateChange }
 
 const MAIN_TABLE = 254
 /** The kernel's own IPv6 addresses of a link. */
@@ -75,11 +83,14 @@ export function differenceOwned(
 ): { readonly additions: Difference[]; readonly removals: Difference[] } {
   const state = observed.places.get(place) ?? newState()
   const step = (change: StateChange) => changeStep(place, change, (index) => nameIn(state, index))
+  const say = ({ words, on }: Keyed, judgement: string): string =>
+    `${words}${on === undefined ? '' : ` on ${nameIn(state, on)}`} is ${judgement} ${place.words}`
   const stale = new Map(objects)
   const additions = desired.flatMap((object): Difference[] => {
     if (object.kind === 'link') return difference(desired, observed, [object])
     if (!isKeyed(object)) return []
-    const { key, value } = ownedOf(object, indexIn(state, object.link))
+    const wanted = ownedOf(object, indexIn(state, object.link))
+    const { key, value } = wanted
     const present = objects.get(key) ?? []
     const match = present.find((one) => one.value === value) ?? present[0]
     stale.set(
@@ -88,11 +99,11 @@ export function differenceOwned(
     )
     if (match?.value === value) return []
     const changes = createOn(object, indexIn(state, object.link)).map(replacing)
-    return [{ what: `${key} is ${match ? 'wrong' : 'missing'} ${place.words}`, steps: changes.map(step) }]
+    return [{ what: say(wanted, match ? 'wrong' : 'missing'), steps: changes.map(step) }]
   })
-  const removals = [...stale.values()].flat().map(({ key, removal }) => ({
-    what: `${key} is stale ${place.words}`,
-    steps: [step(removal)],
+  const removals = [...stale.values()].flat().map((one) => ({
+    what: say(one, 'stale'),
+    steps: [step(one.removal)],
   }))
   const links = staleLinks.map(({ name }) => ({
     what: `link ${name} is stale ${place.words}`,
@@ -142,7 +153,7 @@ function ownedRoute(route: Route): OwnedObject {
   return { ...keyed('route', route, route.linkIndex), removal: { op: 'removeRoute', route } }
 }
 
-function ownedOf(object: KeyedObject, linkIndex: number): Pick<OwnedObject, 'key' | 'value'> {
+function ownedOf(object: KeyedObject, linkIndex: number): Keyed {
   switch (object.kind) {
     case 'route':
       return keyed('route', object.route, linkIndex)
@@ -162,20 +173,20 @@ type Parts = {
   readonly fdbEntry: Pick<Extract<KeyedObject, { kind: 'fdbEntry' }>, 'mac' | 'destination'>
 }
 
-/** The objects of a link are told apart by its index, as its name is not known of a link that is not ours. */
+/** Each kind of object in words, which say which it is among its like, and with its value. */
 const TEXTS: { readonly [K in keyof Parts]: (parts: Parts[K], link: number) => readonly [string, string] } = {
   route: (route, link) => [
     `route ${formatCidr(route.dst)}${placeInTables(route)}`,
     `${describeRoute(route)} ${link} ${route.mtu ?? ''} ${route.source ? formatAddress(route.source) : ''}`,
   ],
-  address: ({ cidr }, link) => [`address ${formatCidr(cidr)} of link ${link}`, ''],
-  neighbour: ({ address, mac }, link) => [`neighbour ${formatAddress(address)} of link ${link}`, mac],
-  fdbEntry: (entry, link) => [`forwarding entry ${entry.mac} of link ${link}`, describeFdbEntry(entry)],
+  address: ({ cidr }) => [`address ${formatCidr(cidr)}`, ''],
+  neighbour: ({ address, mac }) => [`neighbour ${formatAddress(address)}`, mac],
+  fdbEntry: (entry) => [`forwarding entry ${entry.mac}`, describeFdbEntry(entry)],
 }
 
-function keyed<K extends keyof Parts>(kind: K, parts: Parts[K], link: number) {
-  const [key, value] = TEXTS[kind](parts, link)
-  return { key, value }
+function keyed<K extends keyof Parts>(kind: K, parts: Parts[K], link: number): Keyed {
+  const [words, value] = TEXTS[kind](parts, link)
+  return kind === 'route' ? { key: words, value, words } : { key: `${words} ${link}`, value, words, on: link }
 }
 
 /** Says the table and the priority where they are not the usual ones. */
