@@ -120,12 +120,21 @@ function watchKernel(onNews: (news: KernelNews) => void): void {
   const buffer = new Uint8Array(MONITOR_BYTES)
   const next = (): void =>
     read(fd, buffer, 0, buffer.length, null, (error, length) => {
-      onNews(error ? 'lost' : readEvents(buffer.subarray(0, length)))
+      onNews(error ? 'lost' : newsIn(buffer.subarray(0, length)))
       // ENOBUFS is told once. Any other error would be there again at once.
       if (error && error.code !== 'ENOBUFS') setTimeout(next, MONITOR_RETRY_MS)
       else next()
     })
   next()
+}
+
+/** What cannot be read may have been anything. */
+function newsIn(bytes: Uint8Array): KernelNews {
+  try {
+    return readEvents(bytes)
+  } catch {
+    return 'lost'
+  }
 }
 
 async function readText(path: string): Promise<string> {

@@ -53,6 +53,15 @@ describe('pods of all nodes reach each other', () => {
   })
 })
 
+describe('a node itself', () => {
+  it.each(['vxlan', 'direct'] as const)('reaches pods of other nodes: %s', (backend) => {
+    reconcileAll(clusterOf(), { backend })
+    for (const address of ['10.244.2.2', 'fd00:244:2::2', '10.244.3.2', 'fd00:244:3::2']) {
+      run(`ip netns exec n1 ping -c 1 -W 2 ${address}`)
+    }
+  })
+})
+
 describe('a node that is as planned', () => {
   it.each(['vxlan', 'direct', 'host-gw'] as const)('is left alone by the next run: %s', (backend) => {
     reconcileAll(clusterOf(), { backend })
