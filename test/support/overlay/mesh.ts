@@ -5,6 +5,9 @@ import type { ClusterNode } from '../../../src/overlay/cluster.ts'
 import { type OverlayConfig, readOverlayConfig } from '../../../src/overlay/config.ts'
 import { type OverlayPlan, planOverlay } from '../../../src/overlay/plan.ts'
 import { type Reconciled, readUnderlay, reconcileOverlay } from '../../../src/overlay/reconcile.ts'
+import { OVERLAY_LINKS } from '../../../src/overlay/registry.ts'
+import { ROUTE_PROTOCOL } from '../../../src/overlay/route.ts'
+import { differenceOwned, observeOwned } from '../../../src/state/owned.ts'
 import { run } from '../node/private_namespaces.ts'
 
 /*
@@ -77,12 +80,7 @@ export function clusterOf(underlay: Underlay = 'dual', nodes: readonly number[] 
 
 /** The plan of one node of a cluster. */
 export function planFor(n: NodeNumber, cluster: ClusterNode[], config: Partial<OverlayConfig>): OverlayPlan {
-  return onNode(n, (place) => {
-    const own = cluster.find(({ name }) => name === `node${n}`)
-    if (!own) throw new Error(`node${n} is not in the cluster`)
-    const node = { ...own, place, underlay: readUnderlay(place.netns), config: { ...CONFIG, ...config } }
-    return planOverlay(cluster, node)
-  })
+  return onNode(n, (place) => planOverlay(cluster, localNode(n, cluster, place, config)))
 }
 
 /** Reconciles one node. */
@@ -92,11 +90,30 @@ export function reconcile(
   config: Partial<OverlayConfig> = {},
 ): Reconciled {
   return onNode(n, (place) => {
-    const own = cluster.find(({ name }) => name === `node${n}`)
-    if (!own) throw new Error(`node${n} is not in the cluster`)
-    const node = { ...own, place, underlay: readUnderlay(place.netns), config: { ...CONFIG, ...config } }
-    return reconcileOverlay(kernel, place, planOverlay(cluster, node).desired)
+    const { desired } = planOverlay(cluster, localNode(n, cluster, place, config))
+    return reconcileOverlay(kernel, place, desired)
   })
+}
+
+/** Returns the commands with which a person would do what `reconcile` does. */
+export function commandsFor(n: NodeNumber, cluster: ClusterNode[]): string[] {
+  return onNode(n, (place) => {
+    const { desired } = planOverlay(cluster, localNode(n, cluster, place, {}))
+    const ownership = { place, links: OVERLAY_LINKS, protocol: ROUTE_PROTOCOL }
+    const { additions, removals } = differenceOwned(desired, ownership, observeOwned(ownership, desired))
+    return [...additions, ...removals].flatMap(({ steps }) => steps.map(({ command }) => command))
+  })
+}
+
+function localNode(
+  n: NodeNumber,
+  cluster: ClusterNode[],
+  place: LocalNode['place'],
+  config: Partial<OverlayConfig>,
+): LocalNode {
+  const own = cluster.find(({ name }) => name === `node${n}`)
+  if (!own) throw new Error(`node${n} is not in the cluster`)
+  return { ...own, place, underlay: readUnderlay(place.netns), config: { ...CONFIG, ...config } }
 }
 
 /** Reconciles all nodes. Throws the first refusal. */

@@ -2,6 +2,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { enterPrivateNamespaces, run } from '../../support/node/private_namespaces.ts'
 import {
   clusterOf,
+  commandsFor,
   createMesh,
   NODES,
   ping,
@@ -115,6 +116,26 @@ describe('damage is healed by one run', () => {
     ping(2, 1, 4, 1450)
     expect(state()).toEqual(whole)
     expect(reconcile(1, clusterOf()).changes).toEqual([])
+  })
+})
+
+describe('a person with the commands of each difference', () => {
+  it.each([
+    ['makes everything', ''],
+    ['mends a lost link', 'ip -n n1 link del bowline-vxlan'],
+    [
+      'mends a changed neighbour',
+      `ip -n n1 neigh replace 10.244.2.0 lladdr 02:00:00:00:00:99 dev bowline-vxlan`,
+    ],
+  ])('%s', (_, damage) => {
+    if (damage) {
+      reconcileAll(clusterOf())
+      run(damage)
+    }
+    for (const command of commandsFor(1, clusterOf())) run(command)
+    expect(commandsFor(1, clusterOf())).toEqual([])
+    for (const command of commandsFor(1, clusterOf('dual', [1, 3]))) run(command)
+    expect(reconcile(1, clusterOf('dual', [1, 3])).changes).toEqual([])
   })
 })
 
