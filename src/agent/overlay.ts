@@ -153,7 +153,7 @@ function reconcile(ports: OverlayPorts, state: State): Run {
   try {
     const node: LocalNode = { ...own, place, config, underlay: readUnderlay(place.netns) }
     const plan = planOverlay(cluster, node)
-    const outcome = reconcileOverlay(kernel, place, plan.desired, isCertain ? 'whole' : 'addOnly')
+    const outcome = reconcileOverlay(kernel, plan, isCertain ? 'whole' : 'addOnly')
     state.concerns = createDriftFilter(plan.desired, node)
     count(ports, plan, outcome)
     return {

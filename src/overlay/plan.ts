@@ -1,10 +1,12 @@
-import { type Cidr, formatCidr, overlaps, sameAddress } from '../core/address.ts'
-import type { Desired, DesiredFdbEntry, DesiredNeighbour, DesiredRoute } from '../state/desired.ts'
+import { type Cidr, contains, formatCidr, overlaps, sameAddress } from '../core/address.ts'
+import type { Desired, DesiredFdbEntry, DesiredNeighbour, Place } from '../state/desired.ts'
 import type { Backend, LocalNode, Reach } from './backend.ts'
 import type { ClusterNode } from './cluster.ts'
 import { BACKENDS } from './registry.ts'
 
 export type OverlayPlan = {
+  /** The namespace that all objects are in. */
+  readonly place: Place
   /** In the order of creation: links and addresses, then what packets to a peer need, then the routes that send packets there. */
   readonly desired: readonly Desired[]
   readonly problems: readonly PeerProblem[]
@@ -35,10 +37,11 @@ export function planOverlay(cluster: readonly ClusterNode[], node: LocalNode): O
       else ways.push(way)
     }
   }
-  return { desired: [...linksFor(ways, backend, node), ...entriesOf(ways), ...routesOf(ways)], problems }
+  const desired = [...linksFor(ways, backend, node), ...entriesOf(ways), ...ways.map(({ route }) => route)]
+  return { place: node.place, desired, problems }
 }
 
-/** A node that would take the pods of this node, or those of another one, away from it is left out. */
+/** A range is left out that would take away the packets to pods of this node, to those of another one, or to nodes. */
 function conflictOf(
   range: Cidr,
   peer: ClusterNode,
@@ -47,12 +50,15 @@ function conflictOf(
 ): Extract<Reach, { problem: string }> | undefined {
   const hint = 'Delete the Node object of the node that no longer exists, or correct the ranges.'
   if (node.podCidrs.some((own) => overlaps(own, range))) {
-    return { problem: `its range overlaps with that of this node`, hint }
+    return { problem: 'its range overlaps with that of this node', hint }
   }
   const other = taken.get(formatCidr(range))
   if (other !== undefined) return { problem: `node ${other} has the same range`, hint }
-  const isOwn = peer.addresses.some((one) => node.addresses.some((own) => sameAddress(own, one)))
-  return isOwn ? { problem: 'it has an address of this node', hint } : undefined
+  if (peer.addresses.some((one) => node.addresses.some((own) => sameAddress(own, one)))) {
+    return { problem: 'it has an address of this node', hint }
+  }
+  const hasNodes = [...node.addresses, ...peer.addresses].some((one) => contains(range, one))
+  return hasNodes ? { problem: 'its range contains addresses of nodes', hint } : undefined
 }
 
 /** Only the links that some peer needs: a cluster of one node has none. */
@@ -69,8 +75,4 @@ function entriesOf(ways: readonly Way[]): (DesiredNeighbour | DesiredFdbEntry)[]
     entries.set(`${entry.link} ${subject}`, entry)
   }
   return [...entries.values()]
-}
-
-function routesOf(ways: readonly Way[]): DesiredRoute[] {
-  return ways.map(({ route }) => route)
 }

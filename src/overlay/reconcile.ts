@@ -1,11 +1,11 @@
 import { collectFaults, type Fault } from '../core/errors.ts'
 import type { Kernel, Netns } from '../kernel/kernel.ts'
 import { apply } from '../state/apply.ts'
-import type { Desired, Place } from '../state/desired.ts'
 import type { Difference } from '../state/explain.ts'
 import type { Observed } from '../state/observe.ts'
 import { differenceOwned, observeOwned } from '../state/owned.ts'
 import type { UnderlayLink } from './cluster.ts'
+import type { OverlayPlan } from './plan.ts'
 import { OVERLAY_LINKS } from './registry.ts'
 import { ROUTE_PROTOCOL } from './route.ts'
 
@@ -22,17 +22,16 @@ export type Mode = 'addOnly' | 'whole'
 /** Compares the node with the plan and ends the differences. */
 export function reconcileOverlay(
   kernel: Pick<Kernel, 'nftables'>,
-  place: Place,
-  desired: readonly Desired[],
+  plan: OverlayPlan,
   mode: Mode = 'whole',
 ): Reconciled {
-  const { found, observed } = compare(place, desired, mode)
+  const { found, observed } = compare(plan, mode)
   const changes = found.map(({ what }) => what)
   try {
     apply(kernel, found, observed)
     return { changes, failures: [] }
   } catch {
-    return { changes, failures: mendEach(kernel, place, desired, mode) }
+    return { changes, failures: mendEach(kernel, plan, mode) }
   }
 }
 
@@ -47,19 +46,13 @@ export function readUnderlay(netns: Netns): UnderlayLink[] {
 }
 
 /** Looks again after a refusal, and applies what is left one by one: a refusal concerns one object and stops no other. */
-function mendEach(
-  kernel: Pick<Kernel, 'nftables'>,
-  place: Place,
-  desired: readonly Desired[],
-  mode: Mode,
-): Fault[] {
-  const { found, observed } = compare(place, desired, mode)
+function mendEach(kernel: Pick<Kernel, 'nftables'>, plan: OverlayPlan, mode: Mode): Fault[] {
+  const { found, observed } = compare(plan, mode)
   return collectFaults(found.map((one) => () => apply(kernel, [one], observed)))
 }
 
 function compare(
-  place: Place,
-  desired: readonly Desired[],
+  { place, desired }: OverlayPlan,
   mode: Mode,
 ): { readonly found: readonly Difference[]; readonly observed: Observed } {
   const ownership = { place, links: OVERLAY_LINKS, protocol: ROUTE_PROTOCOL }

@@ -62,7 +62,7 @@ function show(object: Desired): string {
 
 describe('the plan of a node', () => {
   it('is empty in a cluster of one', () => {
-    expect(plan([])).toEqual({ desired: [], problems: [] })
+    expect(plan([])).toEqual({ place, desired: [], problems: [] })
   })
 
   it('has the link first, then what a packet needs, and routes last', () => {
@@ -123,6 +123,11 @@ describe('a peer that cannot be reached', () => {
     ['has no address', { ...NEAR, addresses: [] }, 'its addresses are of no family'],
     ['has our range', { ...NEAR, podCidrs: OWN.podCidrs }, 'overlaps with that of this node'],
     ['has a range around ours', { ...NEAR, podCidrs: [parseCidr('10.244.0.0/16')] }, 'overlaps'],
+    [
+      'has a range with nodes in it',
+      { ...NEAR, podCidrs: [parseCidr('192.0.0.0/16')] },
+      'addresses of nodes',
+    ],
     ['has our address', { ...NEAR, addresses: OWN.addresses }, 'an address of this node'],
   ])('because it %s is named, and stops no other', (_, bad, problem) => {
     const { problems, desired } = plan([bad, FAR])

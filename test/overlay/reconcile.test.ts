@@ -42,7 +42,7 @@ function nodeIn(cluster: readonly ClusterNode[]) {
 }
 
 function reconcile(cluster = CLUSTER, mode: Mode = 'whole'): Reconciled {
-  return reconcileOverlay(kernel, place, planOverlay(cluster, nodeIn(cluster)).desired, mode)
+  return reconcileOverlay(kernel, planOverlay(cluster, nodeIn(cluster)), mode)
 }
 
 const routes = (): string[] =>

@@ -90,8 +90,7 @@ export function reconcile(
   config: Partial<OverlayConfig> = {},
 ): Reconciled {
   return onNode(n, (place) => {
-    const { desired } = planOverlay(cluster, localNode(n, cluster, place, config))
-    return reconcileOverlay(kernel, place, desired)
+    return reconcileOverlay(kernel, planOverlay(cluster, localNode(n, cluster, place, config)))
   })
 }
 
