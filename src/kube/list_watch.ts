@@ -37,15 +37,14 @@ type Meta = { readonly name?: string; readonly namespace?: string; readonly reso
 export async function listWatch<T>(api: KubeApi, options: ListWatch<T>, signal: AbortSignal): Promise<void> {
   const { path, query, decode, onChange, onFailure, sleep, random } = options
   const backoff = createBackoff({ random })
-  const objects = new Map<string, T>()
+  let objects = new Map<string, T>()
   let version: string | undefined
   while (!signal.aborted) {
     const begun = Date.now()
     try {
       if (version === undefined) {
         const { items, metadata } = (await api.get(path, query)) as { items?: unknown[]; metadata?: Meta }
-        objects.clear()
-        for (const item of items ?? []) objects.set(keyOf(item), decode(item))
+        objects = new Map((items ?? []).map((item) => [keyOf(item), kept(objects, item, decode)]))
         version = metadata?.resourceVersion ?? '0'
         onChange([...objects.values()])
       }
@@ -82,10 +81,16 @@ function takeEvent<T>(
   if (type === 'BOOKMARK') return false
   const key = keyOf(object)
   if (type === 'DELETED') return objects.delete(key)
-  const [before, after] = [objects.get(key), decode(object)]
-  if (JSON.stringify(before) === JSON.stringify(after)) return false
+  const after = kept(objects, object, decode)
+  if (objects.has(key) && objects.get(key) === after) return false
   objects.set(key, after)
   return true
+}
+
+/** Returns what is kept of an object: the value that is there already, if that says the same. */
+function kept<T>(objects: ReadonlyMap<string, T>, object: unknown, decode: ListWatch<T>['decode']): T {
+  const [before, after] = [objects.get(keyOf(object)), decode(object)]
+  return before !== undefined && JSON.stringify(before) === JSON.stringify(after) ? before : after
 }
 
 function keyOf(object: unknown): string {

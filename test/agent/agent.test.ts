@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type Agent, type InstallReport, startAgent } from '../../src/agent/agent.ts'
+import { type Agent, type AgentPorts, type InstallReport, startAgent } from '../../src/agent/agent.ts'
 import type { GcReport } from '../../src/agent/collect.ts'
 import { createMetrics, type Metrics } from '../../src/agent/metrics.ts'
 import { answer } from '../../src/agent/serve.ts'
 import { Fault } from '../../src/core/errors.ts'
 import { createKubeClient } from '../../src/kube/client.ts'
+import type { NodeView } from '../../src/kube/node.ts'
 import { authorityOf, createFakeApiServer, type FakeApiServer } from '../fakes/api_server.ts'
 import { until } from '../support/until.ts'
 
@@ -38,7 +39,7 @@ afterEach(async () => {
   await server.stop()
 })
 
-function start(template = TEMPLATE, patienceMs = 60_000): void {
+function start(template = TEMPLATE, patienceMs = 60_000, overlay?: AgentPorts['overlay']): void {
   stop = new AbortController()
   metrics = createMetrics()
   const take = (level: string) => (fields: object, message: string) =>
@@ -67,6 +68,7 @@ function start(template = TEMPLATE, patienceMs = 60_000): void {
       collection: { intervalMs: 10, collect: async () => collect() },
       readTemplate: async () => template,
       nodeName: 'n1',
+      overlay,
       patienceMs,
       // The shortest of all waits.
       random: () => 1,
@@ -89,6 +91,19 @@ describe('the agent', () => {
       status: { conditions: [{ type: 'NetworkUnavailable', status: 'False', reason: 'BowlineIsUp' }] },
     })
     expect(status('/readyz')).toBe(200)
+  })
+
+  it('with an overlay watches all Nodes and hands on the whole list', async () => {
+    const lists: string[][] = []
+    const overlay = { setCluster: (nodes: readonly NodeView[]) => lists.push(nodes.map(({ name }) => name)) }
+    server.setNode('n0', { podCIDRs: ['10.0.0.0/24'] })
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
+    start(TEMPLATE, 60_000, overlay)
+    await until('the patch', () => server.patches.length === 1)
+    expect(installed[0]).toBe('10.0.7.0/24')
+    server.removeNode('n0')
+    await until('the removal', () => lists.at(-1)?.length === 1)
+    expect([lists[0], lists.at(-1)]).toEqual([['n0', 'n1'], ['n1']])
   })
 
   it('waits for podCIDRs that come late, and is alive but not ready until then', async () => {

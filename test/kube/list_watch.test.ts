@@ -92,6 +92,16 @@ it('resumes where the watch before ended, without a new list', async () => {
   ])
 })
 
+it('does not tell of a change of what is not kept', async () => {
+  server.setNode('n1', { podCIDRs: ['10.0.0.0/24'] })
+  start()
+  await until('the watch', () => server.watches() === 1)
+  server.setNode('n1', { podCIDRs: ['10.0.0.0/24'], conditions: [{ type: 'Ready', status: 'True' }] })
+  server.setNode('n1', { podCIDRs: ['10.0.1.0/24'] })
+  await until('the change', () => changes.at(-1) === '10.0.1.0/24')
+  expect(changes).toEqual(['10.0.0.0/24', '10.0.1.0/24'])
+})
+
 it('lists again when the server has forgotten the version (410), and calls that no failure', async () => {
   server.setNode('n1', {})
   start()
