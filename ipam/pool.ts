@@ -75,6 +75,7 @@ export class Pool extends PoolView {
   readonly #stateDir: string
   #choices: Choice[] = []
   #order: Order
+  #areRestored = false
 
   constructor(files: Files, place: PoolPlace, lock: FileLock) {
     super(files, leaseDirOf(place))
@@ -200,8 +201,15 @@ export class Pool extends PoolView {
     const read = () => this.files.read(`${this.dir}/${name}`)
     const text = read()
     if (text === undefined || meaningOf(text) !== '') return text === undefined
-    restoreLeases(this.files, this.#place)
+    this.#restoreLeases()
     return meaningOf(read()) === ''
+  }
+
+  /** Once is enough, however many leases are empty: the pool is locked from the first look to the last. */
+  #restoreLeases(): void {
+    if (this.#areRestored) return
+    this.#areRestored = true
+    restoreLeases(this.files, this.#place)
   }
 
   /** Frees a requested address of a pod that is gone for certain. Throws a Fault if its pod may live. */
