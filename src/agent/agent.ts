@@ -5,7 +5,7 @@ import { listWatch } from '../kube/list_watch.ts'
 import { NODES, type NodeView, nodeView, setNetworkAvailable } from '../kube/node.ts'
 import { type Collection, keepCollected } from './collect.ts'
 import { conflistFor } from './conflist.ts'
-import type { AgentLog } from './log.ts'
+import { type AgentLog, createWarner, type Warning } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import type { Overlay } from './overlay.ts'
 import { createWakeup, sleep, type Wakeup } from './wakeup.ts'
@@ -53,8 +53,8 @@ type State = {
   /** Undefined before the API server's first answer, and if there is no such Node. */
   node: NodeView | undefined
   isReady: boolean
-  /** The last warnings of the installation, so that each is logged once. */
-  warnings: string
+  /** Logs the warnings of an installation. */
+  readonly warn: (warnings: readonly Warning[]) => void
 }
 
 /**
@@ -64,7 +64,7 @@ type State = {
  */
 export function startAgent(ports: AgentPorts, signal: AbortSignal): Agent {
   const wakeup = createWakeup()
-  const state: State = { node: undefined, isReady: false, warnings: '' }
+  const state: State = { node: undefined, isReady: false, warn: createWarner(ports.log) }
   signal.addEventListener('abort', () => wakeup.wake())
   ports.metrics.set('bowline_agent_ready', 0)
   const watching = watchNode(ports, state, wakeup, signal)
@@ -119,7 +119,7 @@ async function isInstalled(node: NodeView, ports: AgentPorts, state: State): Pro
     metrics.count('bowline_agent_installs_total', { result: 'done' })
     setReady(ports, state, true)
     if (isNews) log.info({ podCidrs: node.podCidrs, ...report }, 'pods of this node get a network')
-    logWarnings(ports, state, report.warnings)
+    state.warn(report.warnings.map((message) => ({ message })))
     return true
   } catch (error) {
     const { message, hint } = toFault(error)
@@ -146,12 +146,6 @@ async function isTold(node: NodeView, ports: AgentPorts): Promise<boolean> {
 function setReady({ metrics }: AgentPorts, state: State, isReady: boolean): void {
   state.isReady = isReady
   metrics.set('bowline_agent_ready', isReady ? 1 : 0)
-}
-
-function logWarnings({ log }: AgentPorts, state: State, warnings: readonly string[]): void {
-  const all = warnings.join()
-  if (all !== state.warnings) for (const warning of warnings) log.warn({}, warning)
-  state.warnings = all
 }
 
 function logApiFailure(

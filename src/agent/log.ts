@@ -3,3 +3,15 @@ export type AgentLog = {
   info(fields: object, message: string): void
   warn(fields: object, message: string): void
 }
+
+export type Warning = { readonly message: string; readonly hint?: string | undefined }
+
+/** Returns a function that logs all warnings of a run, if they are not those of the run before. */
+export function createWarner(log: Pick<AgentLog, 'warn'>): (warnings: readonly Warning[]) => void {
+  let before = ''
+  return (warnings) => {
+    const all = warnings.map(({ message }) => message).join()
+    if (all !== before) for (const { message, hint } of warnings) log.warn({ hint }, message)
+    before = all
+  }
+}

@@ -1,4 +1,4 @@
-import { type Fault, toFault } from '../core/errors.ts'
+import { toFault } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { KernelEvent } from '../kernel/netlink/events.ts'
@@ -11,7 +11,7 @@ import { type OverlayConfig, readOverlayConfig } from '../overlay/config.ts'
 import { createDriftFilter, type DriftFilter } from '../overlay/drift.ts'
 import { type OverlayPlan, type PeerProblem, planOverlay } from '../overlay/plan.ts'
 import { type Reconciled, readUnderlay, reconcileOverlay } from '../overlay/reconcile.ts'
-import type { AgentLog } from './log.ts'
+import { type AgentLog, createWarner, type Warning } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { createWakeup, sleep, type Wakeup } from './wakeup.ts'
 
@@ -56,8 +56,6 @@ type State = {
   parsed: ReadonlyMap<NodeView, readonly ClusterNode[]>
   config: OverlayConfig | undefined
   concerns: DriftFilter
-  /** The last complaints, so that each is logged once. */
-  complaints: string
 }
 
 /** Starts the loop that keeps the kernel as the cluster asks. Each run looks at everything, so no event has an effect of its own. */
@@ -70,7 +68,6 @@ export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay 
     parsed: new Map(),
     config: undefined,
     concerns: () => true,
-    complaints: '',
   }
   signal.addEventListener('abort', () => wakeup.wake())
   ports.watchKernel((news) => {
@@ -108,10 +105,11 @@ async function keepReconciled(
   signal: AbortSignal,
 ): Promise<void> {
   const backoff = createBackoff({ random: ports.random })
+  const warn = createWarner(ports.log)
   while (!signal.aborted) {
     const mistakes = await readConfig(ports, state)
     const { isDone, complaints } = reconcile(ports, state)
-    complain(ports, state, [...mistakes, ...complaints])
+    warn([...mistakes, ...complaints])
     if (isDone) backoff.reset()
     if (!state.isStored) store(ports, state)
     await sleep(PAUSE_MS, signal)
@@ -129,10 +127,8 @@ function store({ files, log, clusterFile }: OverlayPorts, state: State): void {
   }
 }
 
-type Complaint = Pick<Fault, 'message' | 'hint'>
-
 /** Returns the mistake in it, if there is one: the last valid configuration stays in force. */
-async function readConfig(ports: OverlayPorts, state: State): Promise<Complaint[]> {
+async function readConfig(ports: OverlayPorts, state: State): Promise<Warning[]> {
   try {
     state.config = readOverlayConfig(await ports.readConfig())
     return []
@@ -141,7 +137,7 @@ async function readConfig(ports: OverlayPorts, state: State): Promise<Complaint[
   }
 }
 
-type Run = { readonly isDone: boolean; readonly complaints: readonly Complaint[] }
+type Run = { readonly isDone: boolean; readonly complaints: readonly Warning[] }
 
 function reconcile(ports: OverlayPorts, state: State): Run {
   const { kernel, nodeName } = ports
@@ -178,12 +174,6 @@ function count(
   log.info({ count: changes.length, changes: changes.slice(0, MAX_NAMED) }, 'the overlay was brought in line')
 }
 
-function complaintOf({ node, range, problem, hint }: PeerProblem): Complaint {
+function complaintOf({ node, range, problem, hint }: PeerProblem): Warning {
   return { message: `pods ${range} of node ${node} cannot be reached: ${problem}`, hint }
-}
-
-function complain({ log }: OverlayPorts, state: State, complaints: readonly Complaint[]): void {
-  const all = complaints.map(({ message }) => message).join()
-  if (all !== state.complaints) for (const { message, hint } of complaints) log.warn({ hint }, message)
-  state.complaints = all
 }
