@@ -1,6 +1,7 @@
 import { Code, Fault } from './errors.ts'
 
 export type Family = 4 | 6
+export const FAMILIES: readonly Family[] = [4, 6]
 
 /** An IP address. `value` is the address as an unsigned number: 32 bits for family 4, 128 bits for family 6. */
 export type Address = { readonly family: Family; readonly value: bigint }

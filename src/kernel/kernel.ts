@@ -170,6 +170,12 @@ export const AddressFlag = {
   dadFailed: 0x08,
 } as const
 
+/** RT_TABLE_*, as far as anybody asks. Source: linux/rtnetlink.h. */
+export const Table = { main: 254, local: 255 } as const
+
+/** RT_SCOPE_*, as far as anybody asks. Source: linux/rtnetlink.h. */
+export const Scope = { link: 253, nowhere: 255 } as const
+
 export type Route = {
   readonly dst: Cidr
   readonly gateway?: Address

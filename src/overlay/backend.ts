@@ -1,4 +1,4 @@
-import type { Address, Cidr } from '../core/address.ts'
+import type { Address, Cidr, Family } from '../core/address.ts'
 import type { Desired, DesiredFdbEntry, DesiredNeighbour, DesiredRoute, Place } from '../state/desired.ts'
 import type { ClusterNode, UnderlayLink } from './cluster.ts'
 import type { OverlayConfig } from './config.ts'
@@ -44,6 +44,6 @@ export type Reach =
     }
 
 /** Returns the address of a node by which nodes of this family are reached. */
-export function addressOf({ addresses }: ClusterNode, family: 4 | 6): Address | undefined {
+export function addressOf({ addresses }: ClusterNode, family: Family): Address | undefined {
   return addresses.find((address) => address.family === family)
 }

@@ -1,4 +1,5 @@
 import { Code, Fault } from '../core/errors.ts'
+import { isObject } from '../core/json.ts'
 
 /** How nodes reach the pods of other nodes. */
 export type OverlayConfig = {
@@ -45,7 +46,7 @@ export function readOverlayConfig(text: string): OverlayConfig {
 function parse(text: string): Readonly<Record<string, unknown>> {
   try {
     const value: unknown = JSON.parse(text)
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ...value }
+    if (isObject(value)) return value
   } catch (error) {
     throw invalid('the text', (error as Error).message)
   }

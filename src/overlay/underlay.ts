@@ -1,4 +1,4 @@
-import { type Address, contains, sameAddress } from '../core/address.ts'
+import { type Address, contains, type Family, sameAddress } from '../core/address.ts'
 import type { LocalNode } from './backend.ts'
 import type { UnderlayLink } from './cluster.ts'
 
@@ -18,7 +18,7 @@ export function linkOnto(node: LocalNode, peer: Address): UnderlayLink | undefin
 }
 
 /** Returns the MTU of the way to other nodes of this family: bytes. */
-export function underlayMtu(node: LocalNode, family: 4 | 6): number {
+export function underlayMtu(node: LocalNode, family: Family): number {
   const own = node.addresses.find((address) => address.family === family)
   return node.config.underlayMtu ?? (own && linkWith(node, own))?.mtu ?? USUAL_MTU
 }

@@ -1,6 +1,6 @@
 import { isHostRouteTo, leaveBridge } from '../attachment/detach.ts'
 import type { UndoStack } from '../core/undo.ts'
-import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
+import { type Kernel, type Link, type Netns, Scope } from '../kernel/kernel.ts'
 import { joinBridge } from './attach.ts'
 import { type ReadyBridge, withBridge } from './bridge.ts'
 import { deliveredAddresses, ensureDelivery } from './delivery.ts'
@@ -8,8 +8,6 @@ import { chainedPortObjects, hostPlace } from './desired.ts'
 import type { NodeState } from './node_state.ts'
 import { planPod } from './plan.ts'
 import type { BridgedSpec, PodSpec } from './spec.ts'
-
-const SCOPE_LINK = 253
 
 /**
  * Connects the host's end of a pod's link to the bridge of the spec, with all that the bridge does for its pods. The
@@ -47,7 +45,7 @@ export function attachChained(
 function turnRoutes(host: Netns, { ips }: PodSpec, port: Link, bridge: Link, undo: UndoStack): boolean {
   const routes = host.routes(port.index).filter(isHostRouteTo(ips.map(({ cidr }) => cidr.address)))
   if (routes.length === 0) return false
-  const own = host.addresses(port.index).filter(({ scope }) => scope !== SCOPE_LINK)
+  const own = host.addresses(port.index).filter(({ scope }) => scope !== Scope.link)
   for (const route of routes) {
     // The bridge may have no address to send from, while the link keeps its own.
     const source = own.find(({ cidr }) => cidr.address.family === route.dst.address.family)?.cidr.address

@@ -3,7 +3,7 @@ import { type Address, bitsOf, contains, formatAddress, hostCidr } from '../core
 import { Code, Fault, ignoreErrnos } from '../core/errors.ts'
 import type { AttachmentId } from '../core/names.ts'
 import type { UndoStack } from '../core/undo.ts'
-import type { Change, FibEntry, Link, Netns, Route } from '../kernel/kernel.ts'
+import { type Change, type FibEntry, type Link, type Netns, type Route, Table } from '../kernel/kernel.ts'
 import { foreignFault, inUseFault, isPodBridge } from './foreign.ts'
 import type { NodeState } from './node_state.ts'
 import { isExact, isOwn, ownAddressFault } from './route_lookup.ts'
@@ -16,7 +16,6 @@ import type { PodIp, PodSpec } from './spec.ts'
 
 /** More routes than anybody has to one address; the bound of a loop. */
 const MAX_RIVALS = 16
-const MAIN_TABLE = 254
 
 /** Through which link packets to a pod must leave. */
 export type Delivery = {
@@ -99,7 +98,7 @@ function clearWay(
  */
 function isNobodys(host: Netns, { network }: AttachmentId, entry: FibEntry, others: NodeState): boolean {
   const [hop, second] = entry.hops
-  if (entry.type !== 'unicast' || !isExact(entry) || entry.table !== MAIN_TABLE) return false
+  if (entry.type !== 'unicast' || !isExact(entry) || entry.table !== Table.main) return false
   if (!hop || second || hop.gateway || entry.nextHopId !== undefined) return false
   const link = host.link({ index: hop.linkIndex })
   if (!link?.up || !link.running || isAliasOfNetwork(link.alias, network)) return true
@@ -137,7 +136,7 @@ function yieldsToHostRoute(
   others: NodeState,
 ): boolean {
   if (entry.type !== 'unicast') return true
-  if (isExact(entry) || entry.table !== MAIN_TABLE) return false
+  if (isExact(entry) || entry.table !== Table.main) return false
   if ((entry.dst?.prefix ?? 0) < cidr.prefix) return true
   const links = entry.hops.map(({ linkIndex }) => host.link({ index: linkIndex }))
   return (
@@ -200,7 +199,7 @@ export function dropping(host: Netns, address: Address, { type }: FibEntry): Fib
   if (type === 'unicast') return undefined
   return host
     .fibEntries(address.family)
-    .filter((one) => (type === 'none' ? one.type === 'throw' && one.table === MAIN_TABLE : one.type === type))
+    .filter((one) => (type === 'none' ? one.type === 'throw' && one.table === Table.main : one.type === type))
     .filter(({ dst }) => dst && contains(dst, address))
     .sort((a, b) => (b.dst?.prefix ?? 0) - (a.dst?.prefix ?? 0))[0]
 }

@@ -1,8 +1,6 @@
 import { formatAddress, formatCidr } from '../core/address.ts'
 import { quote } from '../core/shell.ts'
-import type { FibEntry, Netns } from '../kernel/kernel.ts'
-
-const MAIN_TABLE = 254
+import { type FibEntry, type Netns, Table } from '../kernel/kernel.ts'
 
 /** Returns a route as `ip route` writes it. */
 export function describeFibEntry(host: Netns, entry: FibEntry): string {
@@ -11,7 +9,7 @@ export function describeFibEntry(host: Netns, entry: FibEntry): string {
     type !== 'unicast' && type,
     dst && (dst.prefix === 0 ? 'default' : formatCidr(dst)),
     ...(type === 'unicast' ? describeHops(host, entry) : []),
-    table !== undefined && table !== MAIN_TABLE && `table ${table}`,
+    table !== undefined && table !== Table.main && `table ${table}`,
     priority && `metric ${priority}`,
   ]
   return parts.filter(Boolean).join(' ')

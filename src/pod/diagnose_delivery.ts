@@ -1,5 +1,5 @@
 import { type Address, formatAddress, hostCidr } from '../core/address.ts'
-import type { FibEntry, Link, Netns } from '../kernel/kernel.ts'
+import { type FibEntry, type Link, type Netns, Table } from '../kernel/kernel.ts'
 import type { Place } from '../state/desired.ts'
 import { changeStep, type Difference, type Step } from '../state/explain.ts'
 import { deliveredAddresses, dropping, leadsTo } from './delivery.ts'
@@ -7,8 +7,6 @@ import { describeFibEntry, removeRouteCommand } from './describe_fib_entry.ts'
 import { mayBeLeftOver } from './foreign.ts'
 import { describeOwn, isExact, isOwn, isPending } from './route_lookup.ts'
 import type { PodSpec } from './spec.ts'
-
-const MAIN_TABLE = 254
 
 /**
  * Returns where the node sends what is for the pod, if that is not `link`, with what is in the way. Nothing is said of a
@@ -51,7 +49,7 @@ function findCause(place: Place, spec: PodSpec, link: Link, address: Address, en
   if (!culprit && entry.type === 'none')
     return { why: 'no route leads there', steps: spec.mode === 'l2' ? [ours] : [] }
   if (!culprit) return { why: 'a policy rule drops it (ip rule show)', steps: [] }
-  const isPassable = spec.mode === 'l2' && !isExact(culprit) && (culprit.table ?? MAIN_TABLE) === MAIN_TABLE
+  const isPassable = spec.mode === 'l2' && !isExact(culprit) && (culprit.table ?? Table.main) === Table.main
   const why = `route ${describeFibEntry(host, culprit)} comes first`
   if (isPassable) return { why, steps: [ours] }
   return { why, steps: mayBeLeftOver(host, culprit) ? [{ command: removeRouteCommand(host, culprit) }] : [] }

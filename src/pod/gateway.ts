@@ -1,14 +1,12 @@
 import { bitsOf, type Cidr, formatCidr, overlaps, sameCidr } from '../core/address.ts'
 import { Code, Fault, ignoreErrnos, isErrno, withAction } from '../core/errors.ts'
 import type { UndoStack } from '../core/undo.ts'
-import type { Link, LinkAddress, Netns } from '../kernel/kernel.ts'
+import { type Link, type LinkAddress, type Netns, Scope } from '../kernel/kernel.ts'
 import type { PlannedRoute } from '../state/desired.ts'
 import { refuseForeignGateway } from './foreign.ts'
 import type { NodeState } from './node_state.ts'
 import { livesBy } from './routers.ts'
 import type { BridgeSpec, PodIp } from './spec.ts'
-
-const SCOPE_LINK = 253
 
 /** The bridge and the pod that need the gateway. */
 type GatewayNeed = { readonly spec: BridgeSpec; readonly ips: readonly PodIp[] }
@@ -102,7 +100,7 @@ function removeGateway(host: Netns, linkIndex: number, cidr: Cidr): void {
  * link-local address never does.
  */
 function inTheWay({ cidr, scope }: LinkAddress, wanted: Cidr): boolean {
-  if (cidr.address.family !== wanted.address.family || scope === SCOPE_LINK) return false
+  if (cidr.address.family !== wanted.address.family || scope === Scope.link) return false
   if (bitsOf(cidr.address.family) === 32) return true
   return overlaps(cidr, wanted)
 }

@@ -16,7 +16,7 @@ import { Code, Fault } from '../core/errors.ts'
 import type { Mac } from '../core/mac.ts'
 import { isLinkLocal6, isSingle } from '../core/special_address.ts'
 import { distinct } from '../core/text.ts'
-import type { Route } from '../kernel/kernel.ts'
+import { type Route, Scope, Table } from '../kernel/kernel.ts'
 import type { PlannedRoute } from '../state/desired.ts'
 import { assertGateways, notANextHop } from './next_hop.ts'
 import type { PodIp, PodRoute, PodSpec } from './spec.ts'
@@ -37,8 +37,6 @@ export type PodPlan = {
   readonly bridgeRoutes: readonly PlannedRoute[]
 }
 
-const SCOPE_LINK = 253
-const MAIN_TABLE = 254
 // Where IPAM names no gateway, a routed pod still needs a next hop: any address will do, since both ends know it by
 // a permanent neighbour entry.
 // 169.254.1.1 and fe80::1.
@@ -159,7 +157,7 @@ function assertOnLink(
 }
 
 function linkRoute(address: Address): PlannedRoute {
-  return { dst: hostCidr(address), scope: address.family === 4 ? SCOPE_LINK : 0 }
+  return { dst: hostCidr(address), scope: address.family === 4 ? Scope.link : 0 }
 }
 
 /** An IPv6 link-local address can't be the preferred source of a global destination. */
@@ -189,7 +187,7 @@ function podRoute(
   const why = gw && notANextHop(gw, family, ips)
   if (why) throw routeFault(dst, gw, why)
   const ip = ips.find((one) => one.cidr.address.family === family && gatewayOf(one))
-  const gateway = (scope ?? 0) < SCOPE_LINK ? (gw ?? (ip && gatewayOf(ip))) : gw
+  const gateway = (scope ?? 0) < Scope.link ? (gw ?? (ip && gatewayOf(ip))) : gw
   return {
     dst: networkOf(dst),
     ...(gateway && { gateway }),
@@ -249,7 +247,7 @@ function isDefaultOf(dst: Cidr, family: Family): boolean {
 }
 
 function isMain(table: number | undefined): boolean {
-  return !table || table === MAIN_TABLE
+  return !table || table === Table.main
 }
 
 /** With a gateway outside the subnet no address of the bridge leads there. A single address is no subnet to route. */

@@ -1,5 +1,5 @@
 import { type Address, contains, defaultRouteOf, type Family } from '../core/address.ts'
-import type { Link, Netns, PolicyRule, Route } from '../kernel/kernel.ts'
+import { type Link, type Netns, type PolicyRule, type Route, Table } from '../kernel/kernel.ts'
 import { familiesOf, type PodSpec } from './spec.ts'
 import { gatewayVlanName } from './vlan.ts'
 
@@ -22,7 +22,6 @@ const ELSEWHERE: Record<Family, readonly [first: Address, ...others: Address[]]>
 
 /** A route counts as a default route up to this length: 0.0.0.0/0, its halves, and 2000::/3, all that IPv6 has assigned. */
 const LONGEST_WIDE_PREFIX = 3
-const MAIN_TABLE = 254
 
 /** Whose way out it is: policy rules may send each pod another way. */
 export type Sender = Pick<PodSpec, 'ips' | 'hostIfName' | 'bridge'>
@@ -114,7 +113,7 @@ function searchedRoutes(host: Netns, family: Family, first: readonly Route[]): R
     isWide(routes, LONGEST_WIDE_PREFIX),
   )
   if (found.length > 0) return found.flat()
-  const routes = host.defaultRoutes(family, MAIN_TABLE)
+  const routes = host.defaultRoutes(family, Table.main)
   return routes.length > 0 || first.length > 0 ? routes : routeByNumber(host, family)
 }
 

@@ -7,7 +7,7 @@ import {
   LINK_SETTINGS,
   type LinkSetting,
 } from '../kernel/describe.ts'
-import type { Change, FdbEntry, LinkRef, Route } from '../kernel/kernel.ts'
+import { type Change, type FdbEntry, type LinkRef, type Route, Scope, Table } from '../kernel/kernel.ts'
 import { describeNftCommand } from '../kernel/nftables/describe.ts'
 import type { NftCommand } from '../kernel/nftables/objects.ts'
 import type { Place } from './desired.ts'
@@ -35,9 +35,6 @@ export type StateChange =
 
 /** Returns the name of a link by its index; of one that a step creates, by the index that stands for it. */
 export type NameOf = (index: number) => string
-
-const SCOPE_LINK = 253
-const MAIN_TABLE = 254
 
 /** Returns a difference with its commands in one line that stops at the first that fails. */
 export function explain({ what, steps }: Difference, lastResort: string): string {
@@ -154,13 +151,13 @@ function routeWords(route: Route, nameOf: NameOf): string {
   const parts = [
     describeRoute(route),
     `dev ${quote(nameOf(route.linkIndex))}`,
-    table && table !== MAIN_TABLE && `table ${table}`,
+    table && table !== Table.main && `table ${table}`,
     priority && `metric ${priority}`,
     protocol && `proto ${protocol}`,
     onlink && 'onlink',
     dst.address.family === 4 &&
       scope !== undefined &&
-      scope !== (gateway ? 0 : SCOPE_LINK) &&
+      scope !== (gateway ? 0 : Scope.link) &&
       `scope ${scope}`,
   ]
   return parts.filter(Boolean).join(' ')

@@ -1,6 +1,6 @@
 import { formatAddress, formatCidr } from '../core/address.ts'
 import { describeFdbEntry, describeRoute } from '../kernel/describe.ts'
-import type { Link, Route } from '../kernel/kernel.ts'
+import { type Link, type Route, Scope, Table } from '../kernel/kernel.ts'
 import { createOn, type OnLinkObject } from './create.ts'
 import type { Desired, DesiredLink, Place, PlannedRoute } from './desired.ts'
 import { difference } from './difference.ts'
@@ -40,9 +40,6 @@ type Keyed = {
 }
 type OwnedObject = Keyed & { readonly removal: StateChange }
 
-const MAIN_TABLE = 254
-/** The kernel's own IPv6 addresses of a link. */
-const LINK_SCOPE = 253
 /** What a route of IPv6 gets that names no priority. */
 const IPV6_PRIORITY = 1024
 
@@ -132,7 +129,8 @@ function replacing(change: StateChange): StateChange {
 }
 
 function objectsOn(netns: Place['netns'], linkIndex: number): OwnedObject[] {
-  const addresses = netns.addresses(linkIndex).filter(({ scope }) => scope !== LINK_SCOPE)
+  // Addresses of link scope are the kernel's own.
+  const addresses = netns.addresses(linkIndex).filter(({ scope }) => scope !== Scope.link)
   return [
     ...netns.fdbEntries(linkIndex).map((entry) => ({
       ...keyed('fdbEntry', entry, linkIndex),
@@ -190,8 +188,8 @@ function keyed<K extends keyof Parts>(kind: K, parts: Parts[K], link: number): K
 }
 
 /** Says the table and the priority where they are not the usual ones. */
-function placeInTables({ dst, table = MAIN_TABLE, priority }: PlannedRoute): string {
+function placeInTables({ dst, table = Table.main, priority }: PlannedRoute): string {
   const usual = dst.address.family === 6 ? IPV6_PRIORITY : 0
   const metric = priority ?? usual
-  return `${table === MAIN_TABLE ? '' : ` table ${table}`}${metric === usual ? '' : ` metric ${metric}`}`
+  return `${table === Table.main ? '' : ` table ${table}`}${metric === usual ? '' : ` metric ${metric}`}`
 }

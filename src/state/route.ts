@@ -1,8 +1,7 @@
 import { type Address, sameAddress, sameCidr } from '../core/address.ts'
-import type { Route } from '../kernel/kernel.ts'
+import { type Route, Table } from '../kernel/kernel.ts'
 import type { PlannedRoute } from './desired.ts'
 
-const MAIN_TABLE = 254
 /** What a route of IPv6 gets that names no priority. */
 const IPV6_PRIORITY = 1024
 
@@ -33,7 +32,7 @@ export function hasNumbers(actual: Route, wanted: PlannedRoute, linkMtu: number)
 }
 
 function tableOf({ table }: PlannedRoute): number {
-  return table ?? MAIN_TABLE
+  return table ?? Table.main
 }
 
 function sameOptional(a: Address | undefined, b: Address | undefined): boolean {

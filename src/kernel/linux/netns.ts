@@ -1,19 +1,20 @@
 import type { Address, Family as IpFamily } from '../../core/address.ts'
 import { Code, Fault, isErrno } from '../../core/errors.ts'
 import { describeChange } from '../describe.ts'
-import type {
-  Change,
-  FdbEntry,
-  FibEntry,
-  Link,
-  LinkAddress,
-  LinkRef,
-  Neighbour,
-  Netns,
-  PlacedAddress,
-  PolicyRule,
-  PortVlan,
-  Route,
+import {
+  type Change,
+  type FdbEntry,
+  type FibEntry,
+  type Link,
+  type LinkAddress,
+  type LinkRef,
+  type Neighbour,
+  type Netns,
+  type PlacedAddress,
+  type PolicyRule,
+  type PortVlan,
+  type Route,
+  Table,
 } from '../kernel.ts'
 import { familyNumber, stepsOf, writeChange, writeIfInfo, writeLinkHead } from '../netlink/changes.ts'
 import { type Ack, type Message, type MessageWriter, Nlm } from '../netlink/message.ts'
@@ -30,7 +31,7 @@ import {
   decodeRoutes,
 } from '../netlink/replies.ts'
 import { decodeLookup, refusedLookup, writeLookup } from '../netlink/route_lookup.ts'
-import { ExtMask, Family, Ifla, Nda, Rta, Rtm, Table } from '../netlink/rtnetlink.ts'
+import { ExtMask, Family, Ifla, Nda, Rta, Rtm } from '../netlink/rtnetlink.ts'
 import { errnoName } from './errno.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'

@@ -1,6 +1,14 @@
 import { addressBytes, bitsOf, type Cidr, lastAddressOf } from '../../core/address.ts'
 import { macBytes } from '../../core/mac.ts'
-import type { Change, FdbEntry, LinkRef, PortVlan, Route } from '../kernel.ts'
+import {
+  type Change,
+  type FdbEntry,
+  type LinkRef,
+  type PortVlan,
+  type Route,
+  Scope,
+  Table,
+} from '../kernel.ts'
 import { type MessageWriter, Nlm } from './message.ts'
 import {
   Bridge,
@@ -22,8 +30,6 @@ import {
   Rtax,
   Rtm,
   RtProtocol,
-  Scope,
-  Table,
   VETH_PEER,
   VLAN_ID,
   VlanFlag,

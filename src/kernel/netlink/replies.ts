@@ -7,16 +7,17 @@ import {
 } from '../../core/address.ts'
 import { Fault } from '../../core/errors.ts'
 import { macFromBytes } from '../../core/mac.ts'
-import type {
-  FdbEntry,
-  Link,
-  Neighbour,
-  PlacedAddress,
-  PolicyRule,
-  PortOptions,
-  PortVlan,
-  Route,
-  VxlanOptions,
+import {
+  type FdbEntry,
+  type Link,
+  type Neighbour,
+  type PlacedAddress,
+  type PolicyRule,
+  type PortOptions,
+  type PortVlan,
+  type Route,
+  Table,
+  type VxlanOptions,
 } from '../kernel.ts'
 import { listAttributes, readAttributes, readString, readU32 } from './message.ts'
 import {
@@ -41,7 +42,6 @@ import {
   Rtax,
   RtmFlag,
   RtProtocol,
-  Table,
   VLAN_ID,
   VlanFlag,
   Vxlan,

@@ -106,8 +106,6 @@ export const RtmFlag = { cloned: 0x200, lookupTable: 0x1000, fibMatch: 0x2000 } 
 export const RTNH_F_ONLINK = 4
 export const RtProtocol = { unspec: 0, kernel: 2, boot: 3, ra: 9 } as const
 export const RTN_UNICAST = 1
-export const Table = { main: 254, local: 255 } as const
-export const Scope = { link: 253, nowhere: 255 } as const
 
 export const Fra = {
   source: 2,

@@ -1,4 +1,4 @@
-import { type Address, type Cidr, hostCidr, networkOf } from '../../core/address.ts'
+import { type Address, type Cidr, FAMILIES, type Family, hostCidr, networkOf } from '../../core/address.ts'
 import { type Mac, macFromHash } from '../../core/mac.ts'
 import { sha256 } from '../../core/names.ts'
 import { addressesOn, type Desired, type DesiredLink } from '../../state/desired.ts'
@@ -20,11 +20,10 @@ import { linkWith, underlayMtu } from '../underlay.ts'
 /** Outer Ethernet, IP, UDP and VXLAN headers without the outer Ethernet one, plus the inner Ethernet header: 20 or 40, 8, 8, 14. */
 const OVERHEAD = { 4: 50, 6: 70 } as const
 const LINKS = { 4: 'bowline-vxlan', 6: 'bowline-vxlan6' } as const
-const FAMILIES = [4, 6] as const
 /** fe80:: */
 const LINK_LOCAL = 0xfe80n << 112n
 
-type Underlay = { readonly family: 4 | 6; readonly destination: Address }
+type Underlay = { readonly family: Family; readonly destination: Address }
 
 export const vxlan: Backend = {
   links: Object.values(LINKS),
@@ -60,7 +59,7 @@ export const vxlan: Backend = {
   },
 }
 
-function deviceOf(name: string, family: 4 | 6, node: LocalNode): DesiredLink {
+function deviceOf(name: string, family: Family, node: LocalNode): DesiredLink {
   const own = addressOf(node, family)
   // The kernel sends nothing from a source that it does not have.
   const local = own && linkWith(node, own) ? { local: own } : {}

@@ -1,4 +1,4 @@
-import type { Address, Family } from '../../../core/address.ts'
+import { type Address, FAMILIES, type Family } from '../../../core/address.ts'
 import { ignoreErrnos } from '../../../core/errors.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
 import { ipAddress } from '../../../kernel/nftables/datatypes.ts'
@@ -6,18 +6,16 @@ import {
   type NftCommand,
   type NftElement,
   type NftSet,
-  type NftTable,
   removeChain,
   removeElements,
 } from '../../../kernel/nftables/objects.ts'
 import { type NftVerdict, verdict } from '../../../kernel/nftables/verdict.ts'
+import { TABLE } from './subnets.ts'
 
 /*
  * Versions before masquerading was once a subnet had an element for each pod, in two maps and a base chain of their own.
  * They go on working until the first change that the new version makes; from then on its subnets do for those pods too.
  */
-const TABLE: NftTable = { family: 'inet', name: 'bowline' }
-const FAMILIES: readonly Family[] = [4, 6]
 const BASE = 'postrouting'
 const CHAIN_PREFIX = 'net-'
 

@@ -1,4 +1,12 @@
-import { type Cidr, contains, type Family, formatCidr, networkOf, sameCidr } from '../../../core/address.ts'
+import {
+  type Cidr,
+  contains,
+  FAMILIES,
+  type Family,
+  formatCidr,
+  networkOf,
+  sameCidr,
+} from '../../../core/address.ts'
 import { ignoreErrnos } from '../../../core/errors.ts'
 import { distinct } from '../../../core/text.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
@@ -29,9 +37,8 @@ import { createNft } from '../../../state/nft.ts'
  * An ADD asks for the element of its subnet, and writes only if it is missing. The kernel takes no prefix that overlaps
  * another one: of two subnets, one within the other, the map has the wider.
  */
-const TABLE: NftTable = { family: 'inet', name: 'bowline' }
+export const TABLE: NftTable = { family: 'inet', name: 'bowline' }
 const SOURCE_NAT = 100
-const FAMILIES: readonly Family[] = [4, 6]
 const MAPS: Record<Family, NftSet<Cidr, NftVerdict>> = {
   4: { table: TABLE, name: 'subnets4', key: ipPrefix(4), data: verdict },
   6: { table: TABLE, name: 'subnets6', key: ipPrefix(6), data: verdict },
