@@ -8,7 +8,7 @@ import { IMAGE_NAME } from '../../scripts/image/name.ts'
 import { rootFiles } from '../../scripts/image/rootfs.ts'
 import type { TarFile } from '../../scripts/image/tar.ts'
 import type { KubeNode, KubeObject, KubePod } from '../support/cluster/api.ts'
-import { writeConflist } from '../support/cluster/bowline.ts'
+import { OTHER_NETWORK, writeConflist } from '../support/cluster/bowline.ts'
 import { type Cluster, startCluster } from '../support/cluster/cluster.ts'
 import type { ClusterNode } from '../support/cluster/node.ts'
 import {
@@ -31,11 +31,6 @@ const MANIFEST = readFileSync(`${ROOT}conf/bowline.yaml`, 'utf8').replace(
   '$1$2"1"',
 )
 const REMOVED = 'removed what pods have left'
-const OTHER = {
-  cniVersion: '1.0.0',
-  name: 'other',
-  plugins: [{ type: 'ptp', ipam: { type: 'host-local', subnet: '10.99.0.0/24' } }],
-}
 const DEPLOYMENT = workload('Deployment', 'web', {
   replicas: 2,
   template: {
@@ -158,7 +153,7 @@ it('frees what a pod has left whose DEL went to the network of a conflist that s
   const pod = await runPod(cluster, webPod('stranded', node))
   const agent = await agentOf(IMAGE_NAME)
   expect(await cluster.api.log(agent)).not.toContain(REMOVED)
-  writeConflist(node, '05-other.conflist', OTHER)
+  writeConflist(node, '05-other.conflist', OTHER_NETWORK)
   const foreign = await cluster.api.until('a pod gets an address of the other network', async () => {
     const found = await runPod(cluster, webPod('foreign', node))
     if (found.status.podIP?.startsWith('10.99.')) return found

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { KubePod } from '../support/cluster/api.ts'
-import { installBowline, writeConflist } from '../support/cluster/bowline.ts'
+import { installBowline, OTHER_NETWORK, writeConflist } from '../support/cluster/bowline.ts'
 import { type Cluster, startCluster } from '../support/cluster/cluster.ts'
 import type { ClusterNode } from '../support/cluster/node.ts'
 import {
@@ -19,12 +19,6 @@ import {
  * Deployment.
  */
 const DEPLOYMENT = workload('Deployment', 'web', { replicas: 2 })
-
-const OTHER = {
-  cniVersion: '1.0.0',
-  name: 'other',
-  plugins: [{ type: 'ptp', ipam: { type: 'host-local', subnet: '10.99.0.0/24' } }],
-}
 
 let cluster: Cluster
 let node: ClusterNode
@@ -97,7 +91,7 @@ it('publishes a host port by a plugin that is chained behind it', async () => {
 })
 
 it('stays in use beside a conflist that sorts after its own', async () => {
-  writeConflist(node, '20-other.conflist', OTHER)
+  writeConflist(node, '20-other.conflist', OTHER_NETWORK)
   const pod = await runPod(cluster, webPod('beside', node))
   const [a] = await twoPods()
   expect(await addressSeenBy(a, pod, node)).toBe(pod.status.podIP)
@@ -108,7 +102,7 @@ it('stays in use beside a conflist that sorts after its own', async () => {
 
 it('keeps its pods connected while another conflist sorts before its own, and takes over again', async () => {
   const [a, b] = await twoPods()
-  writeConflist(node, '05-other.conflist', OTHER)
+  writeConflist(node, '05-other.conflist', OTHER_NETWORK)
   const foreign = await cluster.api.until('a pod gets an address of the other network', async () => {
     const pod = await runPod(cluster, webPod('foreign', node))
     if (pod.status.podIP?.startsWith('10.99.')) return pod

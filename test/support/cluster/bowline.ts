@@ -6,6 +6,13 @@ import type { ClusterNode } from './node.ts'
 
 export const CONFLIST = '10-bowline.conflist'
 
+/** The network of another program. */
+export const OTHER_NETWORK = {
+  cniVersion: '1.0.0',
+  name: 'other',
+  plugins: [{ type: 'ptp', ipam: { type: 'host-local', subnet: '10.99.0.0/24' } }],
+}
+
 type Conflist = { readonly plugins: readonly Record<string, unknown>[] }
 
 /** Puts the plugin on the node, the executable first, then conf/10-bowline.conflist with the node's range and nothing of others. */

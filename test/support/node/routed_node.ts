@@ -1,5 +1,6 @@
 import { afterEach, beforeAll, beforeEach, expect } from 'vitest'
-import { type PluginAnswer, type PluginCall, runPlugin } from './plugin.ts'
+import type { PluginAnswer, PluginCall } from './plugin.ts'
+import { callFor } from './pods.ts'
 import { enterFreshNetwork, run } from './private_namespaces.ts'
 import { createNetns, enterSandbox, ping, removeNetns, residue } from './sandbox.ts'
 
@@ -98,7 +99,7 @@ export function call(
   pod: Pod = 'pod-a',
   more: Partial<PluginCall> = {},
 ): Promise<PluginAnswer> {
-  return runPlugin({ command, config, containerId: pod, netns: `/run/netns/${pod}`, ...more })
+  return callFor({ name: pod, path: `/run/netns/${pod}` }, command, config, more)
 }
 
 /** Expects an ADD that gives this address, with which the pod reaches its gateway and is reached; and a CHECK that agrees. */

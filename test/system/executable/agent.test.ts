@@ -3,20 +3,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { authorityOf, createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
-import { BOWLINE } from '../../support/node/plugin.ts'
+import { type AgentProcess, startAgentProcess } from '../../support/node/agent.ts'
 import { enterSandbox, runIn } from '../../support/node/sandbox.ts'
 import { until } from '../../support/until.ts'
 
 /* bowline-agent as it was built, with the real executable, on a node of its own and against a server that answers as the API does. */
-const AGENT = `${BOWLINE}-agent`
-const TEMPLATE = new URL('../../../conf/10-bowline.conflist', import.meta.url).pathname
 const PORT = 19474
 const work = mkdtempSync(join(tmpdir(), 'agent-'))
 const conflist = join(work, 'net.d/10-bowline.conflist')
 
 type Line = { readonly level: number; readonly msg: string; readonly hint?: string; readonly reason?: string }
 let server: FakeApiServer
-let child: Bun.Subprocess<'ignore', 'pipe', 'inherit'>
+let child: AgentProcess
 let lines: Line[]
 
 beforeAll(() => {
@@ -42,22 +40,7 @@ function writeAccount(token: string, authority: 'old' | 'new'): void {
 }
 
 function start(env: Record<string, string> = {}): void {
-  child = Bun.spawn([AGENT], {
-    stdin: 'ignore',
-    stdout: 'pipe',
-    stderr: 'inherit',
-    env: {
-      NODE_NAME: 'n1',
-      KUBERNETES_SERVICE_HOST: '127.0.0.1',
-      KUBERNETES_SERVICE_PORT: new URL(server.url).port,
-      SERVICE_ACCOUNT_DIR: join(work, 'account'),
-      BIN_DIR: join(work, 'bin'),
-      CONF_DIR: join(work, 'net.d'),
-      BOWLINE_PROGRAM: BOWLINE,
-      CONFLIST_TEMPLATE: TEMPLATE,
-      ...env,
-    },
-  })
+  child = startAgentProcess(server, work, env)
   void collect()
 }
 

@@ -3,19 +3,18 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { authorityOf, createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
-import { BOWLINE } from '../../support/node/plugin.ts'
+import { type AgentProcess, startAgentProcess } from '../../support/node/agent.ts'
 import { run } from '../../support/node/private_namespaces.ts'
 import { createOutside, enterSandbox } from '../../support/node/sandbox.ts'
 import { until } from '../../support/until.ts'
 
 /* bowline-agent as it was built keeps the overlay of its node: by events, since `until` gives up long before the next audit. */
-const TEMPLATE = new URL('../../../conf/10-bowline.conflist', import.meta.url).pathname
 const work = mkdtempSync(join(tmpdir(), 'overlay-'))
 const config = join(work, 'overlay.json')
 const clusterFile = join(work, 'state/cluster.json')
 
 let server: FakeApiServer
-let child: Bun.Subprocess<'ignore', 'pipe', 'inherit'> | undefined
+let child: AgentProcess | undefined
 let output: string
 
 beforeAll(() => {
@@ -45,23 +44,7 @@ function setNode(n: number): void {
 }
 
 function start(): void {
-  child = Bun.spawn([`${BOWLINE}-agent`], {
-    stdin: 'ignore',
-    stdout: 'pipe',
-    stderr: 'inherit',
-    env: {
-      NODE_NAME: 'n1',
-      KUBERNETES_SERVICE_HOST: '127.0.0.1',
-      KUBERNETES_SERVICE_PORT: new URL(server.url).port,
-      SERVICE_ACCOUNT_DIR: join(work, 'account'),
-      BIN_DIR: join(work, 'bin'),
-      CONF_DIR: join(work, 'net.d'),
-      BOWLINE_PROGRAM: BOWLINE,
-      CONFLIST_TEMPLATE: TEMPLATE,
-      OVERLAY_CONFIG: config,
-      CLUSTER_FILE: clusterFile,
-    },
-  })
+  child = startAgentProcess(server, work, { OVERLAY_CONFIG: config, CLUSTER_FILE: clusterFile })
   void collect(child.stdout)
 }
 
