@@ -10,15 +10,31 @@ export type OverlayConfig = {
   readonly port: number
   /** The MTU of the underlay, in bytes. Left out: that of the link with the node's address. */
   readonly underlayMtu?: number
+  /** UDP port of the probes between agents. */
+  readonly probePort: number
+  /** In this time a node measures one other node; 0: it measures none. */
+  readonly probeIntervalMs: number
 }
 
 const BACKEND_NAMES = ['vxlan', 'direct', 'host-gw'] as const
 
 /** The port is that of RFC 7348; other overlays and some hypervisors use it too, or 8472. */
-const DEFAULTS: OverlayConfig = { backend: 'vxlan', vni: 4242, port: 4789 }
+const DEFAULTS: OverlayConfig = {
+  backend: 'vxlan',
+  vni: 4242,
+  port: 4789,
+  probePort: 19475,
+  probeIntervalMs: 5000,
+}
 
 /** IPv6 in VXLAN over IPv6 needs 70 bytes more than its own least MTU, which is 1280. */
-const NUMBERS = { vni: [1, 0xffffff], port: [1, 65535], underlayMtu: [1350, 65535] } as const
+const NUMBERS = {
+  vni: [1, 0xffffff],
+  port: [1, 65535],
+  underlayMtu: [1350, 65535],
+  probePort: [1, 65535],
+  probeIntervalMs: [0, 600_000],
+} as const
 const KEYS = ['backend', ...Object.keys(NUMBERS)]
 
 /**
