@@ -164,7 +164,10 @@ describe('the configuration', () => {
   it.each([
     ['{', 'the text '],
     ['[]', 'the text is no JSON object'],
-    ['{"backent":"vxlan"}', 'backent is no key; there are backend, vni, port, underlayMtu'],
+    [
+      '{"backent":"vxlan"}',
+      'backent is no key; there are backend, vni, port, underlayMtu, probePort, probeIntervalMs',
+    ],
     ['{"backend":"wireguard"}', 'backend is none of vxlan, direct, host-gw'],
     ['{"vni":0}', 'vni is no whole number from 1 to 16777215'],
     ['{"port":"4789"}', 'port is no whole number from 1 to 65535'],
