@@ -154,7 +154,13 @@ describe('a peer that cannot be reached', () => {
 
 describe('the configuration', () => {
   it('has a default for every key', () => {
-    expect(readOverlayConfig('{}')).toEqual({ backend: 'vxlan', vni: 4242, port: 4789 })
+    expect(readOverlayConfig('{}')).toEqual({
+      backend: 'vxlan',
+      vni: 4242,
+      port: 4789,
+      probePort: 19475,
+      probeIntervalMs: 5000,
+    })
     expect(readOverlayConfig('{"port":8472,"underlayMtu":9000}')).toMatchObject({
       port: 8472,
       underlayMtu: 9000,
