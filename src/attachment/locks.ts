@@ -25,6 +25,10 @@ export interface Locks {
   whenIdle<T>(which: AttachmentId | string, work: () => T): T | undefined
   /** Takes the lock of a bridge by its name. Throws as `withAttachment` does. */
   lockBridge(name: string, kind: LockKind): FileLock
+  /** Runs `work` while nobody else changes what the pods of a feature share. Throws as `withAttachment` does. */
+  withFeature<T>(feature: string, work: () => T): T
+  /** Returns whether `withFeature` was ever called for the feature: else nothing on this node has it. */
+  wasFeatureLocked(feature: string): boolean
   /** Runs `work` while nobody else changes masquerading. Throws as `withAttachment` does. */
   withMasquerade(work: () => void): void
   /** Returns whether `withMasquerade` was ever called: else nothing on this node was masqueraded. */
@@ -75,6 +79,17 @@ class FileLocks implements Locks {
 
   lockBridge(name: string, kind: LockKind): FileLock {
     return this.#lock(`bridge-${name}`, this.#timeoutMs, kind)
+  }
+
+  withFeature<T>(feature: string, work: () => T): T {
+    return releasing(
+      lockUnlessUnwritable(() => this.#lock(feature, this.#timeoutMs)),
+      work,
+    )
+  }
+
+  wasFeatureLocked(feature: string): boolean {
+    return this.#files.read(`${this.#dir}/${feature}`) !== undefined
   }
 
   withMasquerade(work: () => void): void {

@@ -12,6 +12,8 @@ export interface Nftables {
   apply(transaction: readonly NftCommand[]): void
   /** Returns whether a set or map holds this key, with these data if any are given. False as well when the set is missing. */
   hasElement<K, D>(set: NftSet<K, D>, element: NftElement<K, D>): boolean
+  /** Returns the element of a set or map that holds this key, with its data and comment. Undefined as well when the set is missing. */
+  element<K, D>(set: NftSet<K, D>, key: K): NftElement<K, D> | undefined
   /**
    * Returns whether there is such a chain, at its hook (none: not a base chain) and with its rules in their order. Rules of
    * others may stand between them.

@@ -10,6 +10,7 @@ const KERNEL_REQUESTS = ['firewall', 'bootId', 'pause'] as const satisfies reado
 const NFTABLES_REQUESTS = [
   'apply',
   'hasElement',
+  'element',
   'hasChain',
   'elements',
   'probe',

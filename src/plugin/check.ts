@@ -9,6 +9,7 @@ import { deriveNames } from '../core/names.ts'
 import { quote } from '../core/shell.ts'
 import type { Netns } from '../kernel/kernel.ts'
 import { checkChained, checkPod } from '../pod/check.ts'
+import { recalled } from '../pod/features/feature.ts'
 import type { PodRoute } from '../pod/spec.ts'
 import { type Difference, explain } from '../state/explain.ts'
 import { decodeRoutes } from './addresses.ts'
@@ -25,9 +26,10 @@ export function check(request: Request, ports: Ports): void {
   const record = ports.store.read(attachmentIdOf(request))
   const type = delegateOf(request.config)
   if (type) runDelegate(request, ports.plugins, type, 'CHECK')
+  const config = record ? recalled(ports.features, request.config, record) : request.config
   const differences = withPodNetns(request, ports.kernel, (netns) => [
     ...missingLeases(ports.pools, record),
-    ...compare(request, ports, netns, previous, record),
+    ...compare({ ...request, config }, ports, netns, previous, record),
   ])
   if (differences.length > 0) throw notAsLeft(request.config.name, differences)
 }

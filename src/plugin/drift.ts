@@ -5,6 +5,7 @@ import { formatAddress, parseAddress, parseCidr } from '../core/address.ts'
 import { parseMac } from '../core/mac.ts'
 import type { Netns } from '../kernel/kernel.ts'
 import { checkPod } from '../pod/check.ts'
+import { recalled } from '../pod/features/feature.ts'
 import type { PodIp, PodSpec } from '../pod/spec.ts'
 import type { Difference } from '../state/explain.ts'
 import { decodeRoutes, planSets, poolUseOf } from './addresses.ts'
@@ -27,7 +28,8 @@ export function specOfRecord(record: AttachmentRecord, config: NetworkConfig, po
   if (!Array.isArray(ips)) return ips
   const requests = { ips: [], ...(podMac && { mac: parseMac(podMac) }) }
   const wanted = routes ? decodeRoutes(routes) : (config.ipam?.routes ?? [])
-  return { spec: podSpecOf(ports.kernel, record, config, requests, { ips, routes: wanted }) }
+  const asked = recalled(ports.features, config, record)
+  return { spec: podSpecOf(ports.kernel, record, asked, requests, { ips, routes: wanted }) }
 }
 
 /** Returns what of a recorded pod is missing or wrong, in the order of mending. */

@@ -1,4 +1,5 @@
 import { withAction } from '../../src/core/errors.ts'
+import type { Datatype } from '../../src/kernel/nftables/datatypes.ts'
 import { describeElements, describeName, describeNftCommand } from '../../src/kernel/nftables/describe.ts'
 import { targetOfElement } from '../../src/kernel/nftables/elements.ts'
 import type {
@@ -54,6 +55,13 @@ export class FakeNft implements Nftables {
     return this.#steps.run(`read element ${describeElements(set, [element])}`, () => {
       const found = this.#find(set)
       return found !== undefined && holds(found, element)
+    })
+  }
+
+  element<K, D>(set: NftSet<K, D>, key: K): NftElement<K, D> | undefined {
+    return this.#steps.run(`read element ${describeElements(set, [{ key }])}`, () => {
+      const found = this.#find(set)?.elements.get(set.key.show(key))
+      return found && (({ timeoutMs: _, ...one }) => one as NftElement<K, D>)(found)
     })
   }
 
@@ -220,14 +228,20 @@ function addElement({ chains, sets }: Table, { name, key: { length } }: AnySet, 
   if (!elements.has(key)) elements.set(key, element)
 }
 
+/** Ranges of several fields overlap where those of each field do. */
 function overlapsAny({ set: { key: type }, elements }: FilledSet, key: unknown): boolean {
   if (!type.last) return false
-  const ends = (one: unknown) => [hex(type.encode(one)), hex(type.last?.(one) ?? type.encode(one))] as const
-  const [first, last] = ends(key)
-  return [...elements.values()].some((one) => {
-    const [otherFirst, otherLast] = ends(one.key)
+  const ends = (part: Datatype<unknown>, one: unknown) =>
+    [hex(part.encode(one)), hex(part.last?.(one) ?? part.encode(one))] as const
+  const overlap = (part: Datatype<unknown>, a: unknown, b: unknown): boolean => {
+    const [[first, last], [otherFirst, otherLast]] = [ends(part, a), ends(part, b)]
     return first <= otherLast && otherFirst <= last
-  })
+  }
+  return [...elements.values()].some((one) =>
+    type.parts
+      ? type.parts.every((part, i) => overlap(part, (key as unknown[])[i], (one.key as unknown[])[i]))
+      : overlap(type, key, one.key),
+  )
 }
 
 function holds(

@@ -59,14 +59,25 @@ export class LinuxNftables implements Nftables {
   }
 
   hasElement<K, D>(set: NftSet<K, D>, element: NftElement<K, D>): boolean {
+    const body = this.#bodyOf(set, element.key)
+    return body !== undefined && showsElement(set, element, body)
+  }
+
+  element<K, D>(set: NftSet<K, D>, key: K): NftElement<K, D> | undefined {
+    const body = this.#bodyOf(set, key)
+    return body && readElements(set, [body])[0]
+  }
+
+  /** Returns the message that shows an element; undefined if there is none. */
+  #bodyOf<K, D>(set: NftSet<K, D>, key: K): Uint8Array | undefined {
     return this.#unlessWithoutNft(
       () => {
-        const { refusal, element: body } = this.#ask((seq) => encodeGetElement(set, element, seq))
-        if (!refusal) return showsElement(set, element, body)
-        if (refusal.errno === Errno.ENOENT) return false
-        throw refusedFault(`get element ${describeElements(set, [{ key: element.key }])}`, refusal)
+        const { refusal, element } = this.#ask((seq) => encodeGetElement(set, { key }, seq))
+        if (!refusal) return element ?? new Uint8Array()
+        if (refusal.errno === Errno.ENOENT) return undefined
+        throw refusedFault(`get element ${describeElements(set, [{ key }])}`, refusal)
       },
-      () => false,
+      () => undefined,
     )
   }
 
@@ -226,6 +237,10 @@ function questionsAbout(command: NftCommand, isFirst: boolean): Precondition[] {
   switch (command.op) {
     case 'ensureChain':
       return isFirst ? [{ ask: (seq) => encodeGetTable(command.chain.table, seq), errnoOf: () => 0 }] : []
+    case 'removeTable': {
+      const errnoOf = ({ tableUse = 0 }: NftAnswer) => (tableUse > 0 ? Errno.EBUSY : 0)
+      return isFirst ? [{ ask: (seq) => encodeGetTable(command.table, seq), errnoOf }] : []
+    }
     case 'flushChain':
     case 'removeChain': {
       const mustBeFree = command.op === 'removeChain'

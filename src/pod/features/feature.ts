@@ -31,6 +31,8 @@ export interface PodFeature extends AttachedFeature {
   readonly podKeys?: readonly (keyof NetworkConfig)[]
   /** Returns what `remove` needs, for the record. Called with no addresses as well, before ADD has got them. */
   remember?(config: NetworkConfig, addresses: readonly Cidr[]): Partial<AttachmentRecord>
+  /** Returns the config with what the runtime asked for this attachment, as the record has it: later calls need not say it again. */
+  recall?(config: NetworkConfig, record: AttachmentRecord): NetworkConfig
   /** Makes what must be there before the pod has a link, or before its link joins the bridge. */
   beforeLink?(spec: PodSpec, undo: UndoStack): void
   /** Returns what the host's end needs as a port of the bridge. */
@@ -61,4 +63,13 @@ export function remembered(
   addresses: readonly Cidr[],
 ): Partial<AttachmentRecord> {
   return Object.assign({}, ...features.map((feature) => feature.remember?.(config, addresses)))
+}
+
+/** Returns the config as it was for the ADD of a recorded attachment, with what the runtime asked for then. */
+export function recalled(
+  features: readonly PodFeature[],
+  config: NetworkConfig,
+  record: AttachmentRecord,
+): NetworkConfig {
+  return features.reduce((known, feature) => feature.recall?.(known, record) ?? known, config)
 }

@@ -10,7 +10,7 @@ import {
   removeElements,
 } from '../../../kernel/nftables/objects.ts'
 import { type NftVerdict, verdict } from '../../../kernel/nftables/verdict.ts'
-import { TABLE } from './subnets.ts'
+import { POD_TABLE } from '../nftables.ts'
 
 /*
  * Versions before masquerading was once a subnet had an element for each pod, in two maps and a base chain of their own.
@@ -32,11 +32,14 @@ export function removalOfFormer(
   if (elements.length === 0) return []
   const chains = kernel
     .firewall()
-    .filter(({ via, family, table }) => via === 'nftables' && family === TABLE.family && table === TABLE.name)
+    .filter(
+      ({ via, family, table }) =>
+        via === 'nftables' && family === POD_TABLE.family && table === POD_TABLE.name,
+    )
     .filter(({ name }) => name === BASE || name.startsWith(CHAIN_PREFIX))
   return [
     ...elements.map(({ key }) => removeElements(mapOf(key.family), { key })),
-    ...chains.flatMap(({ name }) => removeChain({ table: TABLE, name })),
+    ...chains.flatMap(({ name }) => removeChain({ table: POD_TABLE, name })),
   ]
 }
 
@@ -48,5 +51,5 @@ export function removeFormerMaps({ nftables }: Kernel): void {
 }
 
 function mapOf(family: Family): NftSet<Address, NftVerdict> {
-  return { table: TABLE, name: `masquerade${family}`, key: ipAddress(family), data: verdict }
+  return { table: POD_TABLE, name: `masquerade${family}`, key: ipAddress(family), data: verdict }
 }

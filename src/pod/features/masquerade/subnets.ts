@@ -21,13 +21,13 @@ import {
   type NftCommand,
   type NftElement,
   type NftSet,
-  type NftTable,
   removeChain,
   removeElements,
 } from '../../../kernel/nftables/objects.ts'
 import { type NftVerdict, verdict } from '../../../kernel/nftables/verdict.ts'
 import type { Desired } from '../../../state/desired.ts'
 import { createNft } from '../../../state/nft.ts'
+import { POD_TABLE, removeUnusedTable } from '../nftables.ts'
 
 /*
  * Masquerading is written once a subnet, however many pods are in it:
@@ -37,11 +37,10 @@ import { createNft } from '../../../state/nft.ts'
  * An ADD asks for the element of its subnet, and writes only if it is missing. The kernel takes no prefix that overlaps
  * another one: of two subnets, one within the other, the map has the wider.
  */
-export const TABLE: NftTable = { family: 'inet', name: 'bowline' }
 const SOURCE_NAT = 100
 const MAPS: Record<Family, NftSet<Cidr, NftVerdict>> = {
-  4: { table: TABLE, name: 'subnets4', key: ipPrefix(4), data: verdict },
-  6: { table: TABLE, name: 'subnets6', key: ipPrefix(6), data: verdict },
+  4: { table: POD_TABLE, name: 'subnets4', key: ipPrefix(4), data: verdict },
+  6: { table: POD_TABLE, name: 'subnets6', key: ipPrefix(6), data: verdict },
 }
 /** 224.0.0.0/4 and ff00::/8. Not parsed: that would cost every call of the plugin, also one without masquerading. */
 const MULTICAST: Record<Family, Cidr> = {
@@ -112,10 +111,11 @@ export function hasMasquerade({ nftables }: Kernel): boolean {
 }
 
 /**
- * Removes what all subnets have in common, and the table when nothing else is in it; before that the chains of these
+ * Removes what all subnets have in common, and the table unless another feature is in it; before that the chains of these
  * subnets, in case that somebody has removed their elements. The caller holds the lock of masquerading.
  */
-export function removeUnusedMasquerade({ nftables }: Kernel, subnets: readonly Cidr[]): void {
+export function removeUnusedMasquerade(kernel: Kernel, subnets: readonly Cidr[]): void {
+  const { nftables } = kernel
   for (const subnet of distinct(subnets.map(networkOf), formatCidr)) {
     ignoreErrnos(['ENOENT', 'EBUSY'], () => nftables.apply(removeChain(subnetChain(subnet))))
   }
@@ -123,9 +123,9 @@ export function removeUnusedMasquerade({ nftables }: Kernel, subnets: readonly C
     nftables.apply([
       ...removeChain(baseChain()),
       ...FAMILIES.map((family): NftCommand => ({ op: 'removeSet', set: MAPS[family], elements: true })),
-      { op: 'removeTable', table: TABLE },
     ]),
   )
+  removeUnusedTable(kernel)
 }
 
 /** Returns the nftables objects of the masquerading of these addresses. */
@@ -163,7 +163,7 @@ function baseObject(): Desired {
     kind: 'nftChain',
     chain: baseChain(),
     base: [
-      { op: 'ensureTable', table: TABLE },
+      { op: 'ensureTable', table: POD_TABLE },
       ...FAMILIES.map((family): NftCommand => ({ op: 'ensureSet', set: MAPS[family] })),
     ],
     otherwise: 'the rules that masquerade pods are missing in table inet bowline',
@@ -194,7 +194,7 @@ function subnetObjects(
 
 function baseChain(): NftChain {
   return {
-    table: TABLE,
+    table: POD_TABLE,
     name: 'masquerade-pods',
     hook: { type: 'nat', hook: 'postrouting', priority: SOURCE_NAT },
     rules: FAMILIES.map((family) => [vmap(saddr(family), MAPS[family])]),
@@ -206,7 +206,7 @@ function subnetChain(subnet: Cidr): NftChain {
   const { family } = subnet.address
   const destination = daddr(family)
   return {
-    table: TABLE,
+    table: POD_TABLE,
     name: chainName(subnet),
     rules: [
       [within(destination, subnet), back],
