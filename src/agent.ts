@@ -1,10 +1,11 @@
-import { existsSync, read } from 'node:fs'
+import { existsSync, read, watch } from 'node:fs'
+import { dirname } from 'node:path'
 import pino from 'pino'
 import { type AgentPorts, type InstallReport, startAgent } from './agent/agent.ts'
 import type { GcReport } from './agent/collect.ts'
 import type { AgentLog } from './agent/log.ts'
 import { createMetrics, type Metrics } from './agent/metrics.ts'
-import { type KernelNews, type Overlay, startOverlay } from './agent/overlay.ts'
+import { type Overlay, startOverlay } from './agent/overlay.ts'
 import { answer } from './agent/serve.ts'
 import { Fault } from './core/errors.ts'
 import { VERSION } from './core/version.ts'
@@ -13,6 +14,7 @@ import { createLinuxKernel } from './kernel/linux/kernel.ts'
 import { openMonitor } from './kernel/linux/monitor.ts'
 import { readEvents } from './kernel/netlink/events.ts'
 import { createKubeClient } from './kube/client.ts'
+import type { KernelNews } from './overlay/keeper.ts'
 
 /*
  * The composition root of bowline-agent, which runs on each node as a pod of the DaemonSet in conf/bowline.yaml: the only file of the
@@ -106,12 +108,23 @@ function startOverlayIfConfigured(
       metrics,
       nodeName,
       readConfig: () => readText(path),
+      watchConfig: (onChange) => watchDirectory(dirname(path), onChange, log),
       clusterFile: env['CLUSTER_FILE'] ?? '/var/lib/cni/bowline-agent/cluster.json',
       watchKernel,
       random: Math.random,
     },
     signal,
   )
+}
+
+/** The kubelet replaces a ConfigMap by a link in its directory, `..data`, through which all files of the mount lead. */
+function watchDirectory(path: string, onChange: () => void, log: AgentLog): void {
+  try {
+    watch(path, onChange).on('error', onChange)
+  } catch (error) {
+    const hint = 'A change is noticed within half a minute all the same.'
+    log.warn({ hint }, `watch ${path}: ${(error as Error).message}`)
+  }
 }
 
 /** Reads on a thread of its own, which waits in the kernel: an idle node costs nothing. One read is one datagram. */

@@ -1,29 +1,25 @@
 import { toFault } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import type { Kernel } from '../kernel/kernel.ts'
-import type { KernelEvent } from '../kernel/netlink/events.ts'
 import { createBackoff } from '../kube/backoff.ts'
-import type { NodeView } from '../kube/node.ts'
-import type { LocalNode } from '../overlay/backend.ts'
 import type { ClusterNode } from '../overlay/cluster.ts'
-import { clusterNode, readCluster, writeCluster } from '../overlay/cluster_file.ts'
+import { clusterNode, type NodeTexts, readCluster, writeCluster } from '../overlay/cluster_file.ts'
 import { type OverlayConfig, readOverlayConfig } from '../overlay/config.ts'
-import { createDriftFilter, type DriftFilter } from '../overlay/drift.ts'
-import { type OverlayPlan, type PeerProblem, planOverlay } from '../overlay/plan.ts'
-import { type Reconciled, readUnderlay, reconcileOverlay } from '../overlay/reconcile.ts'
+import { createKeeper, type Keeper, type KernelNews } from '../overlay/keeper.ts'
+import type { OverlayPlan, PeerProblem } from '../overlay/plan.ts'
+import type { Reconciled } from '../overlay/reconcile.ts'
 import { type AgentLog, createWarner, type Warning } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { createWakeup, sleep, type Wakeup } from './wakeup.ts'
 
 /** How often everything is compared although no event has come: an event may be lost. */
 const AUDIT_MS = 30_000
-/** Between two runs. The first event of a burst is answered at once, the others together. */
+/** Between two comparisons of everything. The first event of a burst is answered at once, the others together. */
 const PAUSE_MS = 10
+/** The file of the cluster is written no more often. It need not be new: who reads it removes nothing. */
+const STORE_MS = 10_000
 /** A log line names so many changes at most. */
 const MAX_NAMED = 10
-
-/** What the kernel has reported; `lost`: more than fitted into the buffer. */
-export type KernelNews = readonly KernelEvent[] | 'lost'
 
 export type OverlayPorts = {
   readonly kernel: Kernel
@@ -33,6 +29,8 @@ export type OverlayPorts = {
   readonly nodeName: string
   /** The text of overlay.json. */
   readonly readConfig: () => Promise<string>
+  /** Calls back when the file may have changed. It is read with each comparison of everything as well. */
+  readonly watchConfig: (onChange: () => void) => void
   /** Where the last known cluster is kept. */
   readonly clusterFile: string
   /** Calls back with all changes in the kernel from now on. */
@@ -41,61 +39,62 @@ export type OverlayPorts = {
 }
 
 export type Overlay = {
-  /** Takes the whole cluster, as the API server has it now. */
-  setCluster(nodes: readonly NodeView[]): void
+  /** Takes the whole cluster, as the API server has it now. A node that has not changed is the same value as before. */
+  setCluster(nodes: readonly NodeTexts[]): void
   /** Resolves when the loop has ended, which only the signal makes it. What is in the kernel stays. */
   readonly ended: Promise<void>
 }
 
 type State = {
-  cluster: readonly ClusterNode[] | undefined
+  readonly keeper: Keeper
+  texts: readonly NodeTexts[]
+  /** Nodes that have not changed are not parsed again. */
+  parsed: ReadonlyMap<NodeTexts, ClusterNode>
   /** The API server has said so; else it is the last known one, and nothing may be removed for it. */
   isCertain: boolean
-  isStored: boolean
-  /** Nodes that have not changed are not parsed again. */
-  parsed: ReadonlyMap<NodeView, readonly ClusterNode[]>
+  /** When the file of the cluster is to be written; undefined if it is as it should be. */
+  storeAt: number | undefined
   config: OverlayConfig | undefined
-  concerns: DriftFilter
+  configText: string | undefined
+  isConfigDue: boolean
 }
 
-/** Starts the loop that keeps the kernel as the cluster asks. Each run looks at everything, so no event has an effect of its own. */
+/** Starts the loop that keeps the kernel as the cluster asks. No event has an effect of its own: each makes the desired state anew. */
 export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay {
   const wakeup = createWakeup()
   const state: State = {
-    cluster: readCluster(ports.files, ports.clusterFile),
-    isCertain: false,
-    isStored: true,
+    keeper: createKeeper(ports.kernel),
+    texts: [],
     parsed: new Map(),
+    isCertain: false,
+    storeAt: undefined,
     config: undefined,
-    concerns: () => true,
+    configText: undefined,
+    isConfigDue: true,
   }
+  setNodes(state, readCluster(ports.files, ports.clusterFile) ?? [])
   signal.addEventListener('abort', () => wakeup.wake())
   ports.watchKernel((news) => {
-    if (news === 'lost' || news.some(state.concerns)) wakeup.wake()
+    if (state.keeper.hear(news)) wakeup.wake()
+  })
+  ports.watchConfig(() => {
+    state.isConfigDue = true
+    wakeup.wake()
   })
   return {
-    setCluster: (nodes) => takeCluster(nodes, ports, state, wakeup),
+    setCluster(nodes) {
+      state.storeAt ??= Date.now() + (state.isCertain ? STORE_MS : 0)
+      state.isCertain = true
+      setNodes(state, nodes)
+      wakeup.wake()
+    },
     ended: keepReconciled(ports, state, wakeup, signal),
   }
 }
 
-function takeCluster(nodes: readonly NodeView[], ports: OverlayPorts, state: State, wakeup: Wakeup): void {
-  state.parsed = new Map(nodes.map((view) => [view, state.parsed.get(view) ?? usableNode(view, ports)]))
-  state.cluster = [...state.parsed.values()].flat()
-  state.isCertain = true
-  state.isStored = false
-  wakeup.wake()
-}
-
-/** A Node with an address that is none is left out; it concerns no other. */
-function usableNode({ name, internalIps, podCidrs }: NodeView, { log }: OverlayPorts): ClusterNode[] {
-  try {
-    return [clusterNode({ name, addresses: internalIps, podCidrs })]
-  } catch (error) {
-    const { message, hint } = toFault(error)
-    log.warn({ node: name, hint }, `node ${name} is left out: ${message}`)
-    return []
-  }
+function setNodes(state: State, nodes: readonly NodeTexts[]): void {
+  state.texts = nodes
+  state.parsed = new Map(nodes.map((texts) => [texts, state.parsed.get(texts) ?? clusterNode(texts)]))
 }
 
 async function keepReconciled(
@@ -104,23 +103,34 @@ async function keepReconciled(
   wakeup: Wakeup,
   signal: AbortSignal,
 ): Promise<void> {
+  const { keeper } = state
   const backoff = createBackoff({ random: ports.random })
   const warn = createWarner(ports.log)
+  let mistakes: Warning[] = []
+  let audited = Number.NEGATIVE_INFINITY
   while (!signal.aborted) {
-    const mistakes = await readConfig(ports, state)
+    if (Date.now() - audited >= AUDIT_MS) keeper.distrust()
+    const isWhole = !keeper.isTrusting
+    if (isWhole || state.isConfigDue) mistakes = await readConfig(ports, state)
     const { isDone, complaints } = reconcile(ports, state)
     warn([...mistakes, ...complaints])
     if (isDone) backoff.reset()
-    if (!state.isStored) store(ports, state)
-    await sleep(PAUSE_MS, signal)
-    await wakeup.wait(isDone ? AUDIT_MS : Math.min(backoff.next(), AUDIT_MS))
+    store(ports, state)
+    if (isWhole) {
+      audited = Date.now()
+      await sleep(PAUSE_MS, signal)
+    }
+    const due = Math.min(audited + AUDIT_MS, state.storeAt ?? Number.POSITIVE_INFINITY)
+    await wakeup.wait(isDone ? Math.max(0, due - Date.now()) : backoff.next())
   }
 }
 
+/** The first cluster is stored at once, later ones together. */
 function store({ files, log, clusterFile }: OverlayPorts, state: State): void {
-  state.isStored = true
+  if (state.storeAt === undefined || Date.now() < state.storeAt) return
+  state.storeAt = undefined
   try {
-    writeCluster(files, clusterFile, state.cluster ?? [])
+    writeCluster(files, clusterFile, state.texts)
   } catch (error) {
     const { message, hint } = toFault(error)
     log.warn({ hint }, `the cluster could not be stored for a start without the API server: ${message}`)
@@ -129,8 +139,11 @@ function store({ files, log, clusterFile }: OverlayPorts, state: State): void {
 
 /** Returns the mistake in it, if there is one: the last valid configuration stays in force. */
 async function readConfig(ports: OverlayPorts, state: State): Promise<Warning[]> {
+  state.isConfigDue = false
   try {
-    state.config = readOverlayConfig(await ports.readConfig())
+    const text = await ports.readConfig()
+    if (text !== state.configText) state.config = readOverlayConfig(text)
+    state.configText = text
     return []
   } catch (error) {
     return [toFault(error)]
@@ -139,18 +152,13 @@ async function readConfig(ports: OverlayPorts, state: State): Promise<Warning[]>
 
 type Run = { readonly isDone: boolean; readonly complaints: readonly Warning[] }
 
-function reconcile(ports: OverlayPorts, state: State): Run {
-  const { kernel, nodeName } = ports
-  const { cluster, config, isCertain } = state
-  const own = cluster?.find(({ name }) => name === nodeName)
+function reconcile(ports: OverlayPorts, { keeper, parsed, config, isCertain }: State): Run {
+  const cluster = [...parsed.values()]
+  const own = cluster.find(({ name }) => name === ports.nodeName)
   // Without its own Node in the list, nothing is known of what this node may send and receive: what is there stays.
-  if (!cluster || !config || !own) return { isDone: true, complaints: [] }
-  const place = { netns: kernel.host(), words: 'on the host', prefix: '' }
+  if (!config || !own) return { isDone: true, complaints: [] }
   try {
-    const node: LocalNode = { ...own, place, config, underlay: readUnderlay(place.netns) }
-    const plan = planOverlay(cluster, node)
-    const outcome = reconcileOverlay(kernel, plan, isCertain ? 'whole' : 'addOnly')
-    state.concerns = createDriftFilter(plan.desired, node)
+    const { plan, outcome } = keeper.run({ cluster, own, config, mode: isCertain ? 'whole' : 'addOnly' })
     count(ports, plan, outcome)
     return {
       isDone: outcome.failures.length === 0,
@@ -163,10 +171,12 @@ function reconcile(ports: OverlayPorts, state: State): Run {
 
 function count(
   { log, metrics }: OverlayPorts,
-  { desired, problems }: OverlayPlan,
+  { peers, problems }: OverlayPlan,
   { changes, failures }: Reconciled,
 ): void {
-  metrics.set('bowline_agent_overlay_routes', desired.filter(({ kind }) => kind === 'route').length)
+  let routes = 0
+  for (const peer of peers.values()) routes += peer.routes.length
+  metrics.set('bowline_agent_overlay_routes', routes)
   metrics.set('bowline_agent_overlay_unreachable', problems.length)
   metrics.count('bowline_agent_overlay_changes_total', {}, changes.length)
   metrics.count('bowline_agent_overlay_failures_total', {}, failures.length)
@@ -175,5 +185,8 @@ function count(
 }
 
 function complaintOf({ node, range, problem, hint }: PeerProblem): Warning {
-  return { message: `pods ${range} of node ${node} cannot be reached: ${problem}`, hint }
+  const message = range
+    ? `pods ${range} of node ${node} cannot be reached: ${problem}`
+    : `pods of node ${node} may not be reached: ${problem}`
+  return { message, hint }
 }

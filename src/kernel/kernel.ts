@@ -194,6 +194,8 @@ export type Route = {
   readonly protocol?: number
   /** The gateway counts as reachable on the link whatever the other routes say. Told by `routesOfProtocol` only. */
   readonly onlink?: boolean
+  /** The entry has so many next hops, of which this is one. Told by `routesOfProtocol` only, and only if there are several. */
+  readonly hopCount?: number
 }
 
 /** Packets with this source that come in by this interface are routed by this table. Absent: whatever they have. */

@@ -28,12 +28,14 @@ export type LocalNode = ClusterNode & {
   readonly config: OverlayConfig
 }
 
+export type PeerEntry = DesiredNeighbour | DesiredFdbEntry
+
 export type Reach =
   | {
       /** One of the backend's links, which must be there. */
       readonly link?: string
       /** What must be there before the route, or packets would wait for it. The same entry may be named for two ranges of a peer. */
-      readonly entries: readonly (DesiredNeighbour | DesiredFdbEntry)[]
+      readonly entries: readonly PeerEntry[]
       readonly route: DesiredRoute
     }
   | {

@@ -8,6 +8,8 @@ export type ClusterNode = {
   readonly addresses: readonly Address[]
   /** One for each family of its pods; none until the controller manager has assigned them. */
   readonly podCidrs: readonly Cidr[]
+  /** What of its Node object cannot be read; the rest holds. */
+  readonly mistakes?: readonly { readonly range?: string; readonly problem: string; readonly hint: string }[]
 }
 
 /** A link of this node by which other nodes may be reached. */

@@ -1,5 +1,7 @@
-import { formatAddress, formatCidr, parseAddress, parseCidr } from '../core/address.ts'
+import { parseAddress, parseCidr } from '../core/address.ts'
+import { toFault } from '../core/errors.ts'
 import { ensuringDirectory, type Files } from '../core/files.ts'
+import { isObject } from '../core/json.ts'
 import type { ClusterNode } from './cluster.ts'
 
 /*
@@ -7,35 +9,56 @@ import type { ClusterNode } from './cluster.ts'
  * age, so nothing is removed on its word.
  */
 
-type Stored = {
+/** A node as the API server has it, in text. */
+export type NodeTexts = {
   readonly name: string
-  readonly addresses: readonly string[]
+  readonly internalIps: readonly string[]
   readonly podCidrs: readonly string[]
 }
 
-/** Returns the stored cluster; undefined if there is none, or none that can be read. */
-export function readCluster(files: Pick<Files, 'read'>, path: string): ClusterNode[] | undefined {
+/** Returns the stored nodes; undefined if there are none, or none that can be read. */
+export function readCluster(files: Pick<Files, 'read'>, path: string): NodeTexts[] | undefined {
   const text = files.read(path)
   if (text === undefined) return undefined
   try {
-    return (JSON.parse(text) as Stored[]).map(clusterNode)
+    const value: unknown = JSON.parse(text)
+    return Array.isArray(value) && value.every(isNodeTexts) ? value : undefined
   } catch {
     return undefined
   }
 }
 
-/** Stores the cluster, whole or not at all. */
-export function writeCluster(files: Files, path: string, cluster: readonly ClusterNode[]): void {
-  const text = JSON.stringify(cluster.map(storedNode))
+/** Stores the nodes, whole or not at all. */
+export function writeCluster(files: Files, path: string, nodes: readonly NodeTexts[]): void {
+  const text = JSON.stringify(nodes, ['name', 'internalIps', 'podCidrs'])
   const directory = path.slice(0, path.lastIndexOf('/'))
   ensuringDirectory(files, directory, () => files.replace(path, text))
 }
 
-/** Returns a node from its texts. Throws a Fault if one of them is no address or range. */
-export function clusterNode({ name, addresses, podCidrs }: Stored): ClusterNode {
-  return { name, addresses: addresses.map(parseAddress), podCidrs: podCidrs.map(parseCidr) }
+/** Returns a node from its texts. One that is no address or range is a mistake of this node, and concerns no other. */
+export function clusterNode({ name, internalIps, podCidrs }: NodeTexts): ClusterNode {
+  const mistakes: NonNullable<ClusterNode['mistakes']>[number][] = []
+  const hint = `Correct the Node object: kubectl get node ${name} -o yaml.`
+  const readable = <T>(texts: readonly string[], parse: (text: string) => T, isRange: boolean): T[] =>
+    texts.flatMap((text) => {
+      try {
+        return [parse(text)]
+      } catch (error) {
+        mistakes.push({ ...(isRange && { range: text }), problem: toFault(error).message, hint })
+        return []
+      }
+    })
+  const addresses = readable(internalIps, parseAddress, false)
+  const ranges = readable(podCidrs, parseCidr, true)
+  return { name, addresses, podCidrs: ranges, ...(mistakes.length > 0 && { mistakes }) }
 }
 
-function storedNode({ name, addresses, podCidrs }: ClusterNode): Stored {
-  return { name, addresses: addresses.map(formatAddress), podCidrs: podCidrs.map(formatCidr) }
+function isNodeTexts(value: unknown): value is NodeTexts {
+  if (!isObject(value)) return false
+  const { name, internalIps, podCidrs } = value
+  const lists = [internalIps, podCidrs]
+  return (
+    typeof name === 'string' &&
+    lists.every((list) => Array.isArray(list) && list.every((one) => typeof one === 'string'))
+  )
 }

@@ -1,38 +1,101 @@
-import { formatAddress, formatCidr, sameAddress } from '../core/address.ts'
+import { sameAddress } from '../core/address.ts'
 import type { KernelEvent } from '../kernel/netlink/events.ts'
-import type { Desired } from '../state/desired.ts'
-import type { LocalNode } from './backend.ts'
+import type { Desired, DesiredLink } from '../state/desired.ts'
+import {
+  isKeyed,
+  neighbourKey,
+  type OwnedObject,
+  ownedAddress,
+  ownedFdbEntry,
+  ownedNeighbour,
+  ownedOf,
+  ownedRoute,
+} from '../state/identity.ts'
+import { isAsCreated } from '../state/observe.ts'
+import { desiredOf, type OverlayPlan, transitionsBetween } from './plan.ts'
 import { OVERLAY_LINKS } from './registry.ts'
 import { ROUTE_PROTOCOL } from './route.ts'
 
-/** Decides whether an event may concern the overlay. Pods come and go all the time, and concern it never. */
-export type DriftFilter = (event: KernelEvent) => boolean
+/**
+ * Tells which events of the kernel contradict a plan. Pods come and go all the time, and concern it never; nor do the events of what was
+ * done for the plan itself.
+ */
+export type DriftFilter = {
+  /** Decides whether an event may mean that the node is not as planned. */
+  concerns(event: KernelEvent): boolean
+  /** Follows to the next plan of the same node. */
+  proceed(before: OverlayPlan, after: OverlayPlan): void
+}
 
-/** Creates the filter for a plan. The overlay's links are told by name when they come, and by index afterwards. */
-export function createDriftFilter(desired: readonly Desired[], node: LocalNode): DriftFilter {
-  const underlay = node.underlay.filter(({ addresses }) =>
-    addresses.some(({ address }) => node.addresses.some((own) => sameAddress(own, address))),
-  )
-  const underlayIndexes = new Set(underlay.map(({ index }) => index))
-  const overlayIndexes = new Set(
-    OVERLAY_LINKS.flatMap((name) => node.place.netns.link({ name })?.index ?? []),
-  )
-  const own = new Set(node.addresses.map(formatAddress))
-  const ranges = new Set(desired.flatMap((one) => (one.kind === 'route' ? [formatCidr(one.route.dst)] : [])))
-  return (event) => {
-    switch (event.subject) {
-      case 'link':
-        return OVERLAY_LINKS.includes(event.name) || underlayIndexes.has(event.linkIndex)
-      case 'address':
-        return (
-          overlayIndexes.has(event.linkIndex) ||
-          underlayIndexes.has(event.linkIndex) ||
-          own.has(formatAddress(event.address))
-        )
-      case 'neighbour':
-        return overlayIndexes.has(event.linkIndex)
-      case 'route':
-        return event.protocol === ROUTE_PROTOCOL || ranges.has(formatCidr(event.dst))
-    }
+/** Creates the filter for a plan that is in force. */
+export function createDriftFilter(plan: OverlayPlan): DriftFilter {
+  const { node } = plan
+  const { netns } = node.place
+  const indexes = new Map(node.underlay.map(({ name, index }) => [name, index]))
+  for (const name of OVERLAY_LINKS) {
+    const link = netns.link({ name })
+    if (link) indexes.set(name, link.index)
   }
+  const overlayIndexes = new Set(OVERLAY_LINKS.flatMap((name) => indexes.get(name) ?? []))
+  const links = plan.links.filter((one): one is DesiredLink => one.kind === 'link')
+  const values = new Map<string, string>()
+  const identify = (one: Desired) => (isKeyed(one) ? [ownedOf(one, indexes.get(one.link) ?? 0)] : [])
+  const expect = (objects: readonly Desired[]) => {
+    for (const { key, value } of objects.flatMap(identify)) values.set(key, value)
+  }
+  expect(desiredOf(plan))
+  const isExpected = ({ key, value }: OwnedObject, isGone: boolean) =>
+    isGone ? !values.has(key) : values.get(key) === value
+
+  return {
+    concerns(event) {
+      const { isGone } = event
+      switch (event.subject) {
+        case 'link': {
+          const { link } = event
+          if (OVERLAY_LINKS.includes(link.name))
+            return isGone || !links.some((one) => isLike(link, one, indexes))
+          return node.underlay.some(({ index }) => index === link.index)
+        }
+        case 'address': {
+          const { linkIndex, cidr } = event.address
+          if (overlayIndexes.has(linkIndex)) return !isExpected(ownedAddress(cidr, linkIndex), isGone)
+          const isUnderlay = node.underlay.some(({ index }) => index === linkIndex)
+          return isUnderlay || node.addresses.some((own) => sameAddress(own, cidr.address))
+        }
+        case 'neighbour': {
+          const { linkIndex, neighbour, entry, address } = event
+          if (!overlayIndexes.has(linkIndex)) return false
+          if (entry) return !isExpected(ownedFdbEntry(entry), isGone)
+          if (neighbour) return !isExpected(ownedNeighbour(neighbour), isGone)
+          return !address || values.has(neighbourKey(address, linkIndex))
+        }
+        case 'route':
+          return event.routes.some((route) => {
+            const owned = ownedRoute(route)
+            const isOurs = route.protocol === ROUTE_PROTOCOL
+            if (isOurs) return !isExpected(owned, isGone)
+            // Of another program, and in the place of ours.
+            return !isGone && values.has(owned.key)
+          })
+      }
+    },
+    proceed(before, after) {
+      const transitions = transitionsBetween(before, after)
+      for (const { before: old } of transitions) {
+        for (const { key } of old.flatMap(identify)) values.delete(key)
+      }
+      for (const { after: next } of transitions) expect(next)
+    },
+  }
+}
+
+function isLike(
+  link: Extract<KernelEvent, { subject: 'link' }>['link'],
+  { link: name, create, mac, mtu }: DesiredLink,
+  indexes: ReadonlyMap<string, number>,
+): boolean {
+  const isSame = link.name === name && link.index === indexes.get(name)
+  const isSet = link.up && link.mac === mac && link.mtu === mtu
+  return isSame && isSet && (!create || isAsCreated(link, create, () => undefined))
 }

@@ -2,10 +2,11 @@ import { collectFaults, type Fault } from '../core/errors.ts'
 import type { Kernel, Netns } from '../kernel/kernel.ts'
 import { apply } from '../state/apply.ts'
 import type { Difference } from '../state/explain.ts'
-import type { Observed } from '../state/observe.ts'
+import { newState, type Observed } from '../state/observe.ts'
 import { differenceOwned, observeOwned } from '../state/owned.ts'
+import { differenceBetween } from '../state/transition.ts'
 import type { UnderlayLink } from './cluster.ts'
-import type { OverlayPlan } from './plan.ts'
+import { desiredOf, type OverlayPlan, transitionsBetween } from './plan.ts'
 import { OVERLAY_LINKS } from './registry.ts'
 import { ROUTE_PROTOCOL } from './route.ts'
 
@@ -14,24 +15,44 @@ export type Reconciled = {
   readonly changes: readonly string[]
   /** What the kernel refused, each with the object that it concerns. The others are in place. */
   readonly failures: readonly Fault[]
+  /** All that the kernel has was compared. */
+  readonly isWhole: boolean
 }
 
 /** What a run may do. `addOnly`: the cluster is not known for certain yet, so whatever is there may be right. */
 export type Mode = 'addOnly' | 'whole'
 
+type Ports = Pick<Kernel, 'nftables'>
+
 /** Compares the node with the plan and ends the differences. */
-export function reconcileOverlay(
-  kernel: Pick<Kernel, 'nftables'>,
-  plan: OverlayPlan,
-  mode: Mode = 'whole',
-): Reconciled {
+export function reconcileOverlay(kernel: Ports, plan: OverlayPlan, mode: Mode = 'whole'): Reconciled {
   const { found, observed } = compare(plan, mode)
   const changes = found.map(({ what }) => what)
   try {
     apply(kernel, found, observed)
-    return { changes, failures: [] }
+    return { changes, failures: [], isWhole: true }
   } catch {
-    return { changes, failures: mendEach(kernel, plan, mode) }
+    return { changes, failures: mendEach(kernel, plan, mode), isWhole: true }
+  }
+}
+
+/**
+ * Leads from a plan that is in force to the next one: the cost is that of the peers that differ. Looks at everything if the links are to
+ * change, or if the kernel refuses a change, as something was not as the first plan says.
+ */
+export function proceed(kernel: Ports, before: OverlayPlan, after: OverlayPlan): Reconciled {
+  const { place } = after.node
+  const links = linkIndexes(after)
+  if (before.node !== after.node || !isSameLinks(before, after) || !links)
+    return reconcileOverlay(kernel, after)
+  const linkOf = (name: string): number => links.get(name) ?? place.netns.link({ name })?.index ?? -1
+  const { additions, removals } = differenceBetween(place, transitionsBetween(before, after), linkOf)
+  const found = [...additions, ...removals]
+  try {
+    apply(kernel, found, { places: new Map([[place, newState()]]), nft: new Map() })
+    return { changes: found.map(({ what }) => what), failures: [], isWhole: false }
+  } catch {
+    return reconcileOverlay(kernel, after)
   }
 }
 
@@ -45,16 +66,35 @@ export function readUnderlay(netns: Netns): UnderlayLink[] {
   })
 }
 
+/** Returns the index of each link that a peer's objects may lie on; undefined if one of the overlay's own is missing. */
+function linkIndexes({ node, links }: OverlayPlan): Map<string, number> | undefined {
+  const indexes = new Map(node.underlay.map(({ name, index }) => [name, index]))
+  for (const one of links) {
+    if (one.kind !== 'link') continue
+    const { index } = node.place.netns.link({ name: one.link }) ?? {}
+    if (index === undefined) return undefined
+    indexes.set(one.link, index)
+  }
+  return indexes
+}
+
+function isSameLinks(before: OverlayPlan, after: OverlayPlan): boolean {
+  const names = ({ links }: OverlayPlan) => links.map((one) => ('link' in one ? one.link : '')).join()
+  return names(before) === names(after)
+}
+
 /** Looks again after a refusal, and applies what is left one by one: a refusal concerns one object and stops no other. */
-function mendEach(kernel: Pick<Kernel, 'nftables'>, plan: OverlayPlan, mode: Mode): Fault[] {
+function mendEach(kernel: Ports, plan: OverlayPlan, mode: Mode): Fault[] {
   const { found, observed } = compare(plan, mode)
   return collectFaults(found.map((one) => () => apply(kernel, [one], observed)))
 }
 
 function compare(
-  { place, desired }: OverlayPlan,
+  plan: OverlayPlan,
   mode: Mode,
 ): { readonly found: readonly Difference[]; readonly observed: Observed } {
+  const { place } = plan.node
+  const desired = desiredOf(plan)
   const ownership = { place, links: OVERLAY_LINKS, protocol: ROUTE_PROTOCOL }
   const owned = observeOwned(ownership, desired)
   const { additions, removals } = differenceOwned(desired, ownership, owned)

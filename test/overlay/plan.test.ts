@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { formatAddress, formatCidr, parseAddress, parseCidr } from '../../src/core/address.ts'
 import type { LocalNode } from '../../src/overlay/backend.ts'
 import type { ClusterNode } from '../../src/overlay/cluster.ts'
+import { clusterNode as readNode } from '../../src/overlay/cluster_file.ts'
 import { type OverlayConfig, readOverlayConfig } from '../../src/overlay/config.ts'
-import { type OverlayPlan, planOverlay } from '../../src/overlay/plan.ts'
+import { desiredOf, type OverlayPlan, planOverlay } from '../../src/overlay/plan.ts'
 import type { Desired } from '../../src/state/desired.ts'
 import { createFakeKernel } from '../fakes/kernel.ts'
 
@@ -39,7 +40,7 @@ function plan(
 }
 
 /** The objects in short, such as `route 10.244.2.0/24 via 192.0.2.2 eth0`. */
-const shown = ({ desired }: OverlayPlan): string[] => desired.map(show)
+const shown = (of: OverlayPlan): string[] => desiredOf(of).map(show)
 
 function show(object: Desired): string {
   switch (object.kind) {
@@ -62,7 +63,8 @@ function show(object: Desired): string {
 
 describe('the plan of a node', () => {
   it('is empty in a cluster of one', () => {
-    expect(plan([])).toEqual({ place, desired: [], problems: [] })
+    expect(plan([])).toMatchObject({ links: [], problems: [] })
+    expect(shown(plan([]))).toEqual([])
   })
 
   it('has the link first, then what a packet needs, and routes last', () => {
@@ -84,9 +86,10 @@ describe('the plan of a node', () => {
 
   it('names the MAC of a peer as the peer names its own', () => {
     const macOf = (object: Desired | undefined) => (object?.kind === 'link' ? object.mac : undefined)
-    const entry = plan([NEAR]).desired.find(({ kind }) => kind === 'fdbEntry')
-    const peer = plan([OWN], {}, { ...NEAR, underlay: [] })
-    expect(entry?.kind === 'fdbEntry' && entry.mac).toBe(macOf(peer.desired[0]))
+    const entry = desiredOf(plan([NEAR])).find(({ kind }) => kind === 'fdbEntry')
+    const node = { ...NEAR, place, underlay: [], config: readOverlayConfig('{}') }
+    const peer = planOverlay([OWN, NEAR], node)
+    expect(entry?.kind === 'fdbEntry' && entry.mac).toBe(macOf(peer.links[0]))
   })
 
   it('has a second link for peers without IPv4, smaller by 20 bytes', () => {
@@ -102,7 +105,7 @@ describe('the plan of a node', () => {
   })
 
   it('names no source that the node does not have, as behind a router that translates', () => {
-    const [link] = plan([NEAR], {}, { underlay: [] }).desired
+    const [link] = plan([NEAR], {}, { underlay: [] }).links
     const create = link?.kind === 'link' && link.create
     expect(create).toMatchObject({ type: 'vxlan', mtu: 1450 })
     expect(create).toHaveProperty('options', { vni: 4242, port: 4789, learning: false })
@@ -118,6 +121,26 @@ describe('the plan of a node', () => {
   })
 })
 
+describe('an earlier plan', () => {
+  const node = { ...OWN, place, underlay: [UPLINK], config: readOverlayConfig('{}') }
+  const twin = { ...NEAR, name: 'bb', addresses: [parseAddress('192.0.2.22')] }
+
+  it('gives what it has for peers that are the same, and nothing else', () => {
+    const before = planOverlay([OWN, NEAR, FAR], node)
+    const moved = { ...FAR, addresses: [parseAddress('198.51.100.33')] }
+    const after = planOverlay([OWN, NEAR, moved], node, before)
+    expect(after.peers.get('b')).toBe(before.peers.get('b'))
+    expect(after).toEqual(planOverlay([OWN, NEAR, moved], node))
+  })
+
+  it('does not hide that a rival has come or gone', () => {
+    const alone = planOverlay([OWN, twin], node)
+    const both = planOverlay([OWN, NEAR, twin], node, alone)
+    expect(both).toEqual(planOverlay([OWN, NEAR, twin], node))
+    expect(planOverlay([OWN, twin], node, both)).toEqual(alone)
+  })
+})
+
 describe('a peer that cannot be reached', () => {
   it.each<[string, ClusterNode, string]>([
     ['has no address', { ...NEAR, addresses: [] }, 'its addresses are of no family'],
@@ -130,25 +153,45 @@ describe('a peer that cannot be reached', () => {
     ],
     ['has our address', { ...NEAR, addresses: OWN.addresses }, 'an address of this node'],
   ])('because it %s is named, and stops no other', (_, bad, problem) => {
-    const { problems, desired } = plan([bad, FAR])
+    const made = plan([bad, FAR])
+    const { problems } = made
     expect(problems).toHaveLength(bad.podCidrs.length)
     expect(problems[0]).toMatchObject({ node: 'b', problem: expect.stringContaining(problem) })
-    expect(desired.filter(({ kind }) => kind === 'route')).toHaveLength(2)
+    expect(desiredOf(made).filter(({ kind }) => kind === 'route')).toHaveLength(2)
   })
 
   it('because another node has the same range is the later one by name', () => {
     const twin = { ...NEAR, name: 'bb', addresses: [parseAddress('192.0.2.22')] }
     expect(plan([twin, NEAR]).problems).toMatchObject([
-      { node: 'bb', problem: 'node b has the same range' },
+      { node: 'bb', problem: 'a range of node b begins at the same address' },
       { node: 'bb' },
     ])
+    const inside = { ...twin, podCidrs: [parseCidr('10.244.2.0/25')] }
+    expect(plan([inside, NEAR]).problems).toMatchObject([{ node: 'bb' }])
+  })
+
+  it('for certain, because another node has the same address, is programmed and named', () => {
+    const twin = { ...FAR, name: 'd', podCidrs: [parseCidr('10.244.4.0/24')] }
+    const made = plan([FAR, twin])
+    expect(made.problems).toMatchObject([{ node: 'd', problem: 'node c has the same address' }])
+    expect(desiredOf(made).filter(({ kind }) => kind === 'route')).toHaveLength(3)
+  })
+
+  it('in part, because its Node says what is no range, is named and reached by the rest', () => {
+    const texts = { name: 'b', internalIps: ['192.0.2.2'], podCidrs: ['10.244.2.0/33', 'fd00:244:2::/64'] }
+    const made = plan([readNode(texts), FAR])
+    expect(made.problems).toMatchObject([
+      { node: 'b', range: '10.244.2.0/33', hint: expect.stringContaining('kubectl') },
+    ])
+    expect(desiredOf(made).filter(({ kind }) => kind === 'route')).toHaveLength(3)
   })
 
   it('with host-gw for lack of an address of the family concerns that family only', () => {
     const four = { ...NEAR, addresses: NEAR.addresses.slice(0, 1) }
-    const { problems, desired } = plan([four], { backend: 'host-gw' })
+    const made = plan([four], { backend: 'host-gw' })
+    const { problems } = made
     expect(problems).toMatchObject([{ range: 'fd00:244:2::/64', problem: 'it has no IPv6 address' }])
-    expect(desired.map(show)).toEqual(['route 10.244.2.0/24 via 192.0.2.2 eth0'])
+    expect(shown(made)).toEqual(['route 10.244.2.0/24 via 192.0.2.2 eth0'])
   })
 })
 

@@ -1,9 +1,12 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { formatAddress, parseAddress, parseCidr } from '../../src/core/address.ts'
+import type { FdbEntry, Link, Route } from '../../src/kernel/kernel.ts'
+import type { KernelEvent } from '../../src/kernel/netlink/events.ts'
 import type { ClusterNode } from '../../src/overlay/cluster.ts'
 import { readCluster, writeCluster } from '../../src/overlay/cluster_file.ts'
 import { readOverlayConfig } from '../../src/overlay/config.ts'
 import { createDriftFilter } from '../../src/overlay/drift.ts'
+import { createKeeper } from '../../src/overlay/keeper.ts'
 import { planOverlay } from '../../src/overlay/plan.ts'
 import { type Mode, type Reconciled, readUnderlay, reconcileOverlay } from '../../src/overlay/reconcile.ts'
 import type { Place } from '../../src/state/desired.ts'
@@ -55,7 +58,7 @@ describe('a run', () => {
   it('makes what is missing, and the next one finds nothing', () => {
     expect(reconcile().failures).toEqual([])
     expect(routes()).toEqual(['10.244.2.0', '10.244.3.0'])
-    expect(reconcile()).toEqual({ changes: [], failures: [] })
+    expect(reconcile()).toMatchObject({ changes: [], failures: [] })
   })
 
   it('says what it has found', () => {
@@ -86,34 +89,160 @@ describe('a run', () => {
 })
 
 describe('an event of the kernel', () => {
-  it.each([
-    ['our link', { subject: 'link', linkIndex: 99, name: 'bowline-vxlan' }, true],
-    ['the link of a pod', { subject: 'link', linkIndex: 99, name: 'veth01234567890' }, false],
-    ["the node's address", { subject: 'address', linkIndex: 99, address: parseAddress('192.0.2.1') }, true],
-    ['a gateway of pods', { subject: 'address', linkIndex: 99, address: parseAddress('10.244.1.1') }, false],
-    ['a neighbour on another link', { subject: 'neighbour', linkIndex: 99 }, false],
-    ['a route to a range', { subject: 'route', dst: parseCidr('10.244.2.0/24'), protocol: 3 }, true],
-    ['a route of ours', { subject: 'route', dst: parseCidr('10.9.0.0/16'), protocol: 98 }, true],
-    ['a route to a pod', { subject: 'route', dst: parseCidr('10.244.1.7/32'), protocol: 3 }, false],
-  ] as const)('about %s concerns the overlay or not', (_, event, expected) => {
+  const own = { protocol: 98, dst: parseCidr('10.244.2.0/24'), gateway: parseAddress('10.244.2.0') }
+  const veth = 99
+  const vxlan = (): Link => kernel.host().link({ name: 'bowline-vxlan' }) as Link
+  const uplink = (): Link => kernel.host().link({ name: 'eth0' }) as Link
+  const entry = () => kernel.host().fdbEntries(vxlan().index)[0]
+  const address = (text: string, linkIndex: number) => ({
+    cidr: parseCidr(text),
+    linkIndex,
+    scope: 0,
+    flags: 0,
+  })
+
+  it.each<[string, () => KernelEvent, boolean]>([
+    ['our link as it is', () => ({ subject: 'link', isGone: false, link: vxlan() }), false],
+    ['our link down', () => ({ subject: 'link', isGone: false, link: { ...vxlan(), up: false } }), true],
+    ['our link, gone', () => ({ subject: 'link', isGone: true, link: vxlan() }), true],
+    [
+      'the link of a pod',
+      () => ({ subject: 'link', isGone: false, link: { ...uplink(), index: veth } }),
+      false,
+    ],
+    ['the uplink', () => ({ subject: 'link', isGone: false, link: uplink() }), true],
+    [
+      "the node's address",
+      () => ({ subject: 'address', isGone: true, address: address('192.0.2.1/24', veth) }),
+      true,
+    ],
+    [
+      'a gateway of pods',
+      () => ({ subject: 'address', isGone: false, address: address('10.244.1.1/32', veth) }),
+      false,
+    ],
+    [
+      'the address of our link',
+      () => ({ subject: 'address', isGone: false, address: address('10.244.1.0/32', vxlan().index) }),
+      false,
+    ],
+    [
+      'another address of our link',
+      () => ({ subject: 'address', isGone: false, address: address('10.9.0.1/32', vxlan().index) }),
+      true,
+    ],
+    ['a neighbour on another link', () => ({ subject: 'neighbour', isGone: false, linkIndex: veth }), false],
+    [
+      'a neighbour that was learned on our link',
+      () => ({
+        subject: 'neighbour',
+        isGone: false,
+        linkIndex: vxlan().index,
+        address: parseAddress('10.244.2.0'),
+      }),
+      true,
+    ],
+    [
+      'a forwarding entry as it is',
+      () => ({ subject: 'neighbour', isGone: false, linkIndex: vxlan().index, entry: entry() as FdbEntry }),
+      false,
+    ],
+    [
+      'a forwarding entry, gone',
+      () => ({ subject: 'neighbour', isGone: true, linkIndex: vxlan().index, entry: entry() as FdbEntry }),
+      true,
+    ],
+    ['our route as it is', () => route({}), false],
+    ['our route, gone', () => ({ ...route({}), isGone: true }), true],
+    ['our route with a second hop', () => route({ hopCount: 2 }), true],
+    ['another route in its place', () => route({ protocol: 3 }), true],
+    ['a route of ours to no peer', () => route({ dst: parseCidr('10.9.0.0/16') }), true],
+    [
+      'the end of a route of ours to no peer',
+      () => ({ ...route({ dst: parseCidr('10.9.0.0/16') }), isGone: true }),
+      false,
+    ],
+    ['a route to a pod', () => route({ dst: parseCidr('10.244.1.7/32'), protocol: 3 }), false],
+  ])('about %s concerns the overlay or not', (_, event, expected) => {
     reconcile()
-    const node = nodeIn(CLUSTER)
-    expect(createDriftFilter(planOverlay(CLUSTER, node).desired, node)(event)).toBe(expected)
+    expect(createDriftFilter(planOverlay(CLUSTER, nodeIn(CLUSTER))).concerns(event())).toBe(expected)
+  })
+
+  function route(part: Partial<Route>): KernelEvent {
+    const linkIndex = vxlan().index
+    return { subject: 'route', isGone: false, routes: [{ ...own, linkIndex, ...part }] }
+  }
+})
+
+describe('a keeper', () => {
+  const own = CLUSTER[0] as ClusterNode
+  const config = readOverlayConfig('{}')
+  const know = (cluster: readonly ClusterNode[]) => ({ cluster, own, config, mode: 'whole' as const })
+
+  it('asks the kernel of nothing but the links when one node changes', () => {
+    const keeper = createKeeper(kernel)
+    keeper.run(know(CLUSTER.slice(0, 2)))
+    const asked: string[] = []
+    kernel.onStep(({ what }) => void asked.push(what))
+    const { outcome } = keeper.run(know(CLUSTER))
+    expect(outcome.isWhole).toBe(false)
+    expect(outcome.changes).toEqual([
+      'neighbour 10.244.3.0 on bowline-vxlan is missing on the host',
+      expect.stringMatching(/^forwarding entry .* on bowline-vxlan is missing on the host$/),
+      'route 10.244.3.0/24 is missing on the host',
+    ])
+    expect(asked.filter((what) => /list|routes|neighbours/.test(what))).toEqual([])
+    expect(routes()).toEqual(['10.244.2.0', '10.244.3.0'])
+    expect(keeper.run(know(CLUSTER.slice(0, 2))).outcome.changes).toHaveLength(3)
+    expect(routes()).toEqual(['10.244.2.0'])
+    expect(reconcile(CLUSTER.slice(0, 2)).changes).toEqual([])
+  })
+
+  it('compares everything when the kernel refuses, and after events that contradict', () => {
+    const keeper = createKeeper(kernel)
+    keeper.run(know(CLUSTER))
+    const [route] = kernel.host().routesOfProtocol(98)
+    if (route) kernel.host().apply([{ op: 'removeRoute', route }])
+    expect(keeper.run(know([CLUSTER[0], CLUSTER[2]] as ClusterNode[])).outcome).toMatchObject({
+      isWhole: true,
+      failures: [],
+    })
+    expect(keeper.isTrusting).toBe(true)
+    expect(keeper.hear('lost')).toBe(true)
+    expect(keeper.isTrusting).toBe(false)
+    expect(keeper.run(know(CLUSTER)).outcome.isWhole).toBe(true)
+  })
+
+  it('replaces what belongs to a node that has moved, without a moment without it', () => {
+    const keeper = createKeeper(kernel)
+    keeper.run(know(CLUSTER))
+    const moved = CLUSTER.map((one) =>
+      one.name === 'n2' ? { ...one, addresses: [parseAddress('192.0.2.22')] } : one,
+    )
+    expect(keeper.run(know(moved)).outcome.changes).toEqual([
+      expect.stringMatching(/^forwarding entry .* is wrong/),
+    ])
+    expect(reconcile(moved).changes).toEqual([])
   })
 })
 
 describe('the file of the last known cluster', () => {
+  const NODES = [{ name: 'n1', internalIps: ['192.0.2.1'], podCidrs: ['10.244.1.0/24'] }]
+
   it('says the same as the cluster that was stored', () => {
     const files = createFakeFiles()
     expect(readCluster(files, '/var/lib/x/cluster.json')).toBeUndefined()
-    writeCluster(files, '/var/lib/x/cluster.json', CLUSTER)
-    expect(readCluster(files, '/var/lib/x/cluster.json')).toEqual(CLUSTER)
+    writeCluster(files, '/var/lib/x/cluster.json', NODES)
+    expect(readCluster(files, '/var/lib/x/cluster.json')).toEqual(NODES)
   })
 
-  it.each(['', '{', '{}', '[{"name":"a","addresses":["?"],"podCidrs":[]}]'])('%j is none', (text) => {
-    const files = createFakeFiles()
-    files.ensureDirectory('/var/lib/x')
-    files.replace('/var/lib/x/cluster.json', text)
-    expect(readCluster(files, '/var/lib/x/cluster.json')).toBeUndefined()
-  })
+  it.each(['', '{', '{}', '[{"name":"a","internalIps":[1],"podCidrs":[]}]', '[null]'])(
+    '%j is none',
+    (text) => {
+      const files = createFakeFiles()
+      files.ensureDirectory('/var/lib/x')
+      files.replace('/var/lib/x/cluster.json', text)
+      expect(readCluster(files, '/var/lib/x/cluster.json')).toBeUndefined()
+    },
+  )
 })

@@ -1,15 +1,24 @@
-import type { Address, Cidr } from '../../core/address.ts'
-import { readMessages } from './message.ts'
-import { decodeAddress, decodeLink, decodeRouteEntry } from './replies.ts'
-import { Family, Rtm } from './rtnetlink.ts'
+import { type Address, addressFromBytes } from '../../core/address.ts'
+import type { FdbEntry, Link, Neighbour, PlacedAddress, Route } from '../kernel.ts'
+import { readAttributes, readMessages } from './message.ts'
+import { decodeAddress, decodeFdbEntry, decodeLink, decodeNeighbour, decodeOwnedRoutes } from './replies.ts'
+import { Family, Nda, Rtm } from './rtnetlink.ts'
 
-/** An object that was made, changed or removed, by whatever program. */
-export type KernelEvent =
-  | { readonly subject: 'link'; readonly linkIndex: number; readonly name: string }
-  | { readonly subject: 'address'; readonly linkIndex: number; readonly address: Address }
-  /** A neighbour, or a forwarding entry. */
-  | { readonly subject: 'neighbour'; readonly linkIndex: number }
-  | { readonly subject: 'route'; readonly dst: Cidr; readonly protocol: number }
+/** An object that was made or changed, or is gone, by whatever program. */
+export type KernelEvent = { readonly isGone: boolean } & (
+  | { readonly subject: 'link'; readonly link: Link }
+  | { readonly subject: 'address'; readonly address: PlacedAddress }
+  /** A neighbour or a forwarding entry; neither if it has no hardware address (then `address` tells whose it is), or names no other node. */
+  | {
+      readonly subject: 'neighbour'
+      readonly linkIndex: number
+      readonly address?: Address
+      readonly neighbour?: Neighbour
+      readonly entry?: FdbEntry
+    }
+  /** One for each next hop; none if it is no unicast route. */
+  | { readonly subject: 'route'; readonly routes: readonly Route[] }
+)
 
 /** Reads what the kernel sends to the subscribers of its groups. */
 export function readEvents(bytes: Uint8Array): KernelEvent[] {
@@ -19,30 +28,31 @@ export function readEvents(bytes: Uint8Array): KernelEvent[] {
 function eventOf(type: number, body: Uint8Array): KernelEvent | undefined {
   switch (type) {
     case Rtm.newLink:
-    case Rtm.delLink: {
-      const { index, name } = decodeLink(body)
-      return { subject: 'link', linkIndex: index, name }
-    }
+    case Rtm.delLink:
+      return { subject: 'link', isGone: type === Rtm.delLink, link: decodeLink(body) }
     case Rtm.newAddr:
-    case Rtm.delAddr: {
-      const { linkIndex, cidr } = decodeAddress(body)
-      return { subject: 'address', linkIndex, address: cidr.address }
-    }
+    case Rtm.delAddr:
+      return { subject: 'address', isGone: type === Rtm.delAddr, address: decodeAddress(body) }
     case Rtm.newNeigh:
     case Rtm.delNeigh:
-      return {
-        subject: 'neighbour',
-        linkIndex: new DataView(body.buffer, body.byteOffset).getUint32(4, true),
-      }
+      return neighbourEvent(body, type === Rtm.delNeigh)
     case Rtm.newRoute:
     case Rtm.delRoute:
-      return routeEvent(body)
+      return { subject: 'route', isGone: type === Rtm.delRoute, routes: decodeOwnedRoutes(body) }
     default:
       return undefined
   }
 }
 
-function routeEvent(body: Uint8Array): KernelEvent | undefined {
-  if (body[0] !== Family.inet && body[0] !== Family.inet6) return undefined
-  return { subject: 'route', dst: decodeRouteEntry(body).route.dst, protocol: body[5] ?? 0 }
+function neighbourEvent(body: Uint8Array, isGone: boolean): KernelEvent {
+  const linkIndex = new DataView(body.buffer, body.byteOffset).getUint32(4, true)
+  const event = { subject: 'neighbour', isGone, linkIndex } as const
+  if (body[0] === Family.bridge) {
+    const entry = decodeFdbEntry(body)
+    return entry ? { ...event, entry } : event
+  }
+  const neighbour = decodeNeighbour(body)
+  if (neighbour) return { ...event, neighbour }
+  const address = readAttributes(body, 12).get(Nda.dst)
+  return address ? { ...event, address: addressFromBytes(address) } : event
 }

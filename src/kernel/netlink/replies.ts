@@ -185,7 +185,14 @@ export function decodeNeighbour(body: Uint8Array): Neighbour | undefined {
 export function decodeOwnedRoutes(body: Uint8Array): Route[] {
   const protocol = viewOf(body, 12, 'route').getUint8(5)
   const onlink = ((body[8] ?? 0) & RTNH_F_ONLINK) !== 0
-  return decodeRoutes(body).map((route) => ({ ...route, protocol, ...(onlink && { onlink }) }))
+  const routes = decodeRoutes(body)
+  const { length: hopCount } = routes
+  return routes.map((route) => ({
+    ...route,
+    protocol,
+    ...(onlink && { onlink }),
+    ...(hopCount > 1 && { hopCount }),
+  }))
 }
 
 /** Reads the body of an RTM_NEWNEIGH message of family bridge. Undefined for an entry that names no other node. */

@@ -3,7 +3,7 @@ import { createLinuxKernel } from '../../../src/kernel/linux/kernel.ts'
 import type { LocalNode } from '../../../src/overlay/backend.ts'
 import type { ClusterNode } from '../../../src/overlay/cluster.ts'
 import { type OverlayConfig, readOverlayConfig } from '../../../src/overlay/config.ts'
-import { type OverlayPlan, planOverlay } from '../../../src/overlay/plan.ts'
+import { desiredOf, type OverlayPlan, planOverlay } from '../../../src/overlay/plan.ts'
 import { type Reconciled, readUnderlay, reconcileOverlay } from '../../../src/overlay/reconcile.ts'
 import { OVERLAY_LINKS } from '../../../src/overlay/registry.ts'
 import { ROUTE_PROTOCOL } from '../../../src/overlay/route.ts'
@@ -97,7 +97,7 @@ export function reconcile(
 /** Returns the commands with which a person would do what `reconcile` does. */
 export function commandsFor(n: NodeNumber, cluster: ClusterNode[]): string[] {
   return onNode(n, (place) => {
-    const { desired } = planOverlay(cluster, localNode(n, cluster, place, {}))
+    const desired = desiredOf(planOverlay(cluster, localNode(n, cluster, place, {})))
     const ownership = { place, links: OVERLAY_LINKS, protocol: ROUTE_PROTOCOL }
     const { additions, removals } = differenceOwned(desired, ownership, observeOwned(ownership, desired))
     return [...additions, ...removals].flatMap(({ steps }) => steps.map(({ command }) => command))

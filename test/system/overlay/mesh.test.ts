@@ -66,7 +66,7 @@ describe('a node itself', () => {
 describe('a node that is as planned', () => {
   it.each(['vxlan', 'direct', 'host-gw'] as const)('is left alone by the next run: %s', (backend) => {
     reconcileAll(clusterOf(), { backend })
-    expect(reconcile(1, clusterOf(), { backend })).toEqual({ changes: [], failures: [] })
+    expect(reconcile(1, clusterOf(), { backend })).toMatchObject({ changes: [], failures: [] })
   })
 
   it('has for each peer and family one route and one neighbour, and for each peer one forwarding entry', () => {
@@ -86,6 +86,7 @@ const DAMAGE = {
   'a wrong gateway of ours': 'ip -n n1 route replace 10.244.2.0/24 via 192.0.2.254 proto 98',
   'a wrong gateway of ours, IPv6': 'ip -n n1 -6 route replace fd00:244:2::/64 via 2001:db8:2::fe proto 98',
   'a route duplicated': 'ip -n n1 route append 10.244.2.0/24 via 192.0.2.254 proto 98',
+  'a foreign hop on a route, IPv6': 'ip -n n1 -6 route append fd00:244:2::/64 via 2001:db8:2::fe',
   'all routes flushed': 'ip -n n1 route flush proto 98; ip -n n1 -6 route flush proto 98',
   'a forwarding entry deleted': 'bridge -n n1 fdb del $(mac) dev bowline-vxlan dst 192.0.2.2 self',
   'a forwarding entry changed':

@@ -1,0 +1,115 @@
+import { sameAddress } from '../core/address.ts'
+import type { Kernel } from '../kernel/kernel.ts'
+import type { KernelEvent } from '../kernel/netlink/events.ts'
+import type { LocalNode } from './backend.ts'
+import type { ClusterNode, UnderlayLink } from './cluster.ts'
+import type { OverlayConfig } from './config.ts'
+import { createDriftFilter, type DriftFilter } from './drift.ts'
+import { type OverlayPlan, planOverlay } from './plan.ts'
+import { type Mode, proceed, type Reconciled, readUnderlay, reconcileOverlay } from './reconcile.ts'
+
+/** What the kernel has reported; `lost`: more than fitted into the buffer. */
+export type KernelNews = readonly KernelEvent[] | 'lost'
+
+/** What there is to know of the cluster. */
+export type Knowledge = {
+  readonly cluster: readonly ClusterNode[]
+  readonly own: ClusterNode
+  readonly config: OverlayConfig
+  readonly mode: Mode
+}
+
+/**
+ * Keeps the overlay of a node. It remembers the plan that is in force: a run after a change of the cluster alone costs what the change
+ * does, however large the cluster is. Any other run compares everything that the kernel has.
+ */
+export type Keeper = {
+  /** Tells whether the next run may rely on the plan before. */
+  readonly isTrusting: boolean
+  /** Takes events of the kernel. Returns true if they contradict the plan. */
+  hear(news: KernelNews): boolean
+  /** Lets the next run compare everything. */
+  distrust(): void
+  run(knowledge: Knowledge): { readonly plan: OverlayPlan; readonly outcome: Reconciled }
+}
+
+export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables'>): Keeper {
+  const place = { netns: kernel.host(), words: 'on the host', prefix: '' }
+  let node: LocalNode | undefined
+  let plan: OverlayPlan | undefined
+  let filter: DriftFilter | undefined
+  /** The plan that is in force. */
+  let trusted: OverlayPlan | undefined
+
+  const compareAll = (knowledge: Knowledge) => {
+    const { own, config, cluster, mode } = knowledge
+    const underlay = readUnderlay(place.netns)
+    const isSame = node && isNode(node, knowledge) && isSameUnderlay(node.underlay, underlay)
+    node = isSame && node ? node : { ...own, place, config, underlay }
+    const before = plan
+    plan = planOverlay(cluster, node, before)
+    const outcome = reconcileOverlay(kernel, plan, mode)
+    if (outcome.changes.length > 0 || !filter || plan.node !== before?.node) filter = createDriftFilter(plan)
+    else filter.proceed(before, plan)
+    return { plan, outcome }
+  }
+  const follow = (before: OverlayPlan, { cluster }: Knowledge) => {
+    const next = planOverlay(cluster, before.node, before)
+    const outcome = proceed(kernel, before, next)
+    plan = next
+    if (outcome.isWhole || !filter) filter = createDriftFilter(next)
+    else filter.proceed(before, next)
+    return { plan: next, outcome }
+  }
+  return {
+    get isTrusting() {
+      return trusted !== undefined
+    },
+    hear(news) {
+      const isContradiction = news === 'lost' || !filter || news.some((event) => filter?.concerns(event))
+      if (isContradiction) trusted = undefined
+      return isContradiction
+    },
+    distrust() {
+      trusted = undefined
+    },
+    run(knowledge) {
+      const before = trusted
+      trusted = undefined
+      const run = before && isNode(before.node, knowledge) ? follow(before, knowledge) : compareAll(knowledge)
+      if (knowledge.mode === 'whole' && run.outcome.failures.length === 0) trusted = run.plan
+      return run
+    },
+  }
+}
+
+/** What is known of the node itself, but for its links. Only a whole run knows of a change there. */
+function isNode(node: LocalNode, { own, config }: Knowledge): boolean {
+  const isSameList = <T>(a: readonly T[], b: readonly T[]) =>
+    a.length === b.length && a.every((one, i) => one === b[i])
+  return (
+    node.config === config &&
+    node.name === own.name &&
+    isSameList(node.addresses, own.addresses) &&
+    isSameList(node.podCidrs, own.podCidrs)
+  )
+}
+
+function isSameUnderlay(a: readonly UnderlayLink[], b: readonly UnderlayLink[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every((one, i) => {
+      const other = b[i]
+      return (
+        other?.index === one.index &&
+        other.name === one.name &&
+        other.mtu === one.mtu &&
+        other.addresses.length === one.addresses.length &&
+        other.addresses.every((cidr, at) => {
+          const same = one.addresses[at]
+          return same?.prefix === cidr.prefix && sameAddress(same.address, cidr.address)
+        })
+      )
+    })
+  )
+}

@@ -1,0 +1,118 @@
+import { type Address, type Cidr, formatAddress, formatCidr } from '../core/address.ts'
+import { type FdbEntry, type Neighbour, type Route, Table } from '../kernel/kernel.ts'
+import { createOn, type OnLinkObject } from './create.ts'
+import type { Desired } from './desired.ts'
+import type { StateChange } from './explain.ts'
+
+/*
+ * Kernel objects as text, to compare thousands of them: `key` says which object it is among its like, `value` what it says. Neither is for
+ * people: BigInt writes a number far faster than RFC 5952 wants an address.
+ */
+
+export type OwnedObject = {
+  readonly key: string
+  readonly value: string
+  readonly removal: StateChange
+}
+
+export type KeyedObject = Exclude<OnLinkObject, { kind: 'portVlans' }>
+
+/** What a route of IPv6 gets that names no priority. */
+const IPV6_PRIORITY = 1024
+
+export function isKeyed(object: Desired): object is KeyedObject {
+  return (
+    object.kind === 'route' ||
+    object.kind === 'neighbour' ||
+    object.kind === 'fdbEntry' ||
+    object.kind === 'address'
+  )
+}
+
+/** Returns a desired object that is to lie on the link of this index. */
+export function ownedOf(object: KeyedObject, linkIndex: number): OwnedObject {
+  switch (object.kind) {
+    case 'route':
+      return ownedRoute({ ...object.route, linkIndex })
+    case 'address':
+      return ownedAddress(object.cidr, linkIndex)
+    case 'neighbour':
+      return ownedNeighbour({ address: object.address, mac: object.mac, linkIndex })
+    case 'fdbEntry':
+      return ownedFdbEntry({ mac: object.mac, destination: object.destination, linkIndex })
+  }
+}
+
+/** A route lies on no link: it keeps its identity when it leaves by another one. */
+export function ownedRoute(route: Route): OwnedObject {
+  const { dst, gateway, linkIndex, mtu, source, hopCount = 1 } = route
+  const { table = Table.main } = route
+  return {
+    key: `route ${textOf(dst.address)}/${dst.prefix} ${table} ${metricOf(route)}`,
+    value: `${gateway ? textOf(gateway) : ''} ${linkIndex} ${mtu ?? ''} ${source ? textOf(source) : ''} ${hopCount}`,
+    removal: { op: 'removeRoute', route },
+  }
+}
+
+export function ownedAddress(cidr: Cidr, linkIndex: number): OwnedObject {
+  const key = `address ${textOf(cidr.address)}/${cidr.prefix} ${linkIndex}`
+  return { key, value: '', removal: { op: 'removeAddress', linkIndex, cidr } }
+}
+
+export function ownedNeighbour(neighbour: Neighbour): OwnedObject {
+  const key = neighbourKey(neighbour.address, neighbour.linkIndex)
+  return { key, value: neighbour.mac, removal: { op: 'removeNeighbour', neighbour } }
+}
+
+export function neighbourKey(address: Address, linkIndex: number): string {
+  return `neighbour ${textOf(address)} ${linkIndex}`
+}
+
+export function ownedFdbEntry(entry: FdbEntry): OwnedObject {
+  const key = `fdbEntry ${entry.mac} ${entry.linkIndex}`
+  return { key, value: textOf(entry.destination), removal: { op: 'removeFdbEntry', entry } }
+}
+
+/** Returns an object in words, such as `neighbour 10.244.2.0 on eth0`. */
+export function wordsOf({ removal }: OwnedObject, nameOf: (linkIndex: number) => string): string {
+  switch (removal.op) {
+    case 'removeRoute':
+      return `route ${formatCidr(removal.route.dst)}${placeInTables(removal.route)}`
+    case 'removeAddress':
+      return `address ${formatCidr(removal.cidr)} on ${nameOf(removal.linkIndex)}`
+    case 'removeNeighbour': {
+      const { address, linkIndex } = removal.neighbour
+      return `neighbour ${formatAddress(address)} on ${nameOf(linkIndex)}`
+    }
+    case 'removeFdbEntry':
+      return `forwarding entry ${removal.entry.mac} on ${nameOf(removal.entry.linkIndex)}`
+    default:
+      return ''
+  }
+}
+
+/** A route takes the place of the one to the same destination in one step: packets have a way at every moment. */
+export function replacing(object: KeyedObject, linkIndex: number): StateChange[] {
+  return createOn(object, linkIndex).map((change) =>
+    change.op === 'addRoute' ? { ...change, replace: true } : change,
+  )
+}
+
+function textOf({ family, value }: Address): string {
+  return `${family}:${value.toString(16)}`
+}
+
+function metricOf({ dst, priority }: Route): number {
+  return priority ?? usualMetric(dst)
+}
+
+/** Says the table and the priority where they are not the usual ones. */
+function placeInTables(route: Route): string {
+  const { table = Table.main } = route
+  const metric = metricOf(route)
+  return `${table === Table.main ? '' : ` table ${table}`}${metric === usualMetric(route.dst) ? '' : ` metric ${metric}`}`
+}
+
+function usualMetric(dst: Cidr): number {
+  return dst.address.family === 6 ? IPV6_PRIORITY : 0
+}
