@@ -1,61 +1,91 @@
-import { writeFileSync } from 'node:fs'
+import { accessSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpus, loadavg, release } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
 import { quote } from '../../src/core/shell.ts'
-import { fillPluginDirectory } from '../../test/support/node/plugin.ts'
+import { CACHE, fillPluginDirectory } from '../../test/support/node/plugin.ts'
 import { run } from '../../test/support/node/private_namespaces.ts'
 import { enterSandbox } from '../../test/support/node/sandbox.ts'
-import { burstExperiment } from './burst.ts'
-import { callExperiments } from './calls.ts'
 import { drawingOf } from './drawing.ts'
-import { footprintExperiment } from './footprint.ts'
-import { leaseExperiments } from './leases.ts'
-import { describeMachine } from './machine.ts'
-import { HELP, OptionError, type Options, type Part, parseOptions } from './options.ts'
-import { type Experiment, runExperiment } from './rounds.ts'
-import { type Subject, subjectsOf } from './subjects.ts'
-import { type Finding, findingsOf, tableOf, verdictOf } from './tables.ts'
-import { trafficExperiments } from './traffic.ts'
-
-const PLUGINS = '/run/bench-plugins'
+import { MEASUREMENTS, type Measurement } from './measurements.ts'
+import { createBench, PLUGINS, type Subject, subjectsOf } from './nodes.ts'
+import { type Finding, findingsOf, measureRounds, tableOf, verdictOf } from './results.ts'
 
 /** Runs in the process namespace of scripts/bench/run, and gives the process a network and mounts of its own. */
 async function main(): Promise<void> {
-  const cwd = process.env['BOWLINE_BENCH_CWD'] ?? process.cwd()
-  const options = parseOptions(process.argv.slice(2), cwd)
-  if (options.help) return console.log(HELP)
-  const store = process.env['BOWLINE_BENCH_STORE']
-  if (!store) throw new Error('there is no place for leases: run scripts/bench/run, which makes one')
+  const { quick, svg, others, words } = readOptions()
   enterSandbox()
-  run(`mount -t tmpfs tmpfs /run; mkdir -p /run/netns /run/lock ${PLUGINS}
-    mount --bind ${quote(store)} /var/lib/cni`)
+  run(`mkdir -p ${PLUGINS}; mount --bind ${quote(join(CACHE, 'bench'))} /var/lib/cni`)
   fillPluginDirectory(PLUGINS)
-  const machine = describeMachine(PLUGINS)
+  const machine = describeMachine()
   console.log(machine)
   const findings: Finding[] = []
-  for (const experiment of experimentsOf(subjectsOf(PLUGINS, options.plugins), options)) {
-    process.stderr.write(`bench: ${experiment.title}, ${experiment.rounds} rounds\n`)
-    const found = (await runExperiment(experiment)).flatMap(findingsOf)
+  for (const measurement of MEASUREMENTS.filter(({ title }) => words.every((word) => title.includes(word)))) {
+    const rounds = measurement.rounds[quick ? 1 : 0]
+    if (rounds === 0) continue
+    process.stderr.write(`bench: ${measurement.title}, ${rounds} rounds\n`)
+    const found = await measure(measurement, subjectsOf(others), rounds)
     console.log(`\n${tableOf(found)}`)
     findings.push(...found)
   }
   console.log(`\n${verdictOf(findings)}`)
-  if (options.svg) writeFileSync(options.svg, drawingOf(findings, machine))
+  if (svg) writeFileSync(svg, drawingOf(findings, machine))
 }
 
-function experimentsOf(all: readonly Subject[], { parts, quick, rounds }: Options): Experiment[] {
-  const roundsOf = (full: number, few: number) => rounds ?? (quick ? few : full)
-  const plans: Readonly<Record<Part, () => Experiment[]>> = {
-    calls: () => callExperiments(all, roundsOf(50, 4)),
-    burst: () => [burstExperiment(all, roundsOf(5, 1))],
-    leases: () => leaseExperiments(all, roundsOf(40, 5), quick ? [3000] : [3000, 60_000]),
-    footprint: () => [footprintExperiment(all, roundsOf(5, 2))],
-    traffic: () => trafficExperiments(all, roundsOf(15, 2), quick ? 0.2 : 0.5),
+async function measure(
+  { title, metrics, warmUps, prepare }: Measurement,
+  subjects: readonly Subject[],
+  rounds: number,
+): Promise<Finding[]> {
+  const benches = subjects.map(createBench)
+  try {
+    const contenders = benches.map((bench) => ({ name: bench.subject.name, measure: prepare(bench) }))
+    return findingsOf(title, metrics, await measureRounds(contenders, rounds, warmUps))
+  } finally {
+    for (const bench of benches) bench.remove()
+    // Removed namespaces keep the kernel busy for a while.
+    await Bun.sleep(500)
   }
-  return parts.flatMap((part) => plans[part]())
+}
+
+function readOptions() {
+  const { values, positionals: words } = parseArgs({
+    allowPositionals: true,
+    options: {
+      quick: { type: 'boolean', default: false },
+      svg: { type: 'string' },
+      plugin: { type: 'string', multiple: true, default: [] },
+    },
+  })
+  if (values.svg) accessSync(dirname(values.svg))
+  const others = values.plugin.map((text) => {
+    const [directory = '', type = ''] = text.split(':')
+    if (type && existsSync(join(directory, type))) return { directory: resolve(directory), type }
+    throw new Error(`--plugin: ${text} is not DIR:TYPE of a plugin. Use one like /opt/cni/bin:ptp`)
+  })
+  return { ...values, others, words }
+}
+
+/** Describes the conditions of the measurement in lines of text. */
+function describeMachine(): string {
+  const [all, [load = 0]] = [cpus(), loadavg()]
+  const version = readFileSync(join(CACHE, 'log/reference-plugins.version'), 'utf8').trim()
+  const fileSystemOf = (path: string) => run(`findmnt -n -o FSTYPE -T ${path}`)
+  return [
+    `${all.length} x ${all[0]?.model.trim() ?? 'unknown processor'}, Linux ${release()} ${process.arch}, load ${load.toFixed(2)}`,
+    `reference: bridge and host-local ${version}, static and stripped; masquerading by ${run('iptables --version')}`,
+    `leases and records on ${fileSystemOf('/var/lib/cni')}, programs on ${fileSystemOf(`$(readlink -f ${PLUGINS}/bridge)`)}`,
+    'Times are from the start of a process to its end; ratios are medians of the ratios of each round.',
+    'growth: the time of an ADD as a multiple of one on an empty /24.',
+    ...(load > all.length / 2
+      ? ['This machine is busy with other things, so the ratios scatter. Wait.']
+      : []),
+  ].join('\n')
 }
 
 try {
   await main()
 } catch (error) {
   console.error(`bench: ${error instanceof Error ? error.message : error}`)
-  process.exitCode = error instanceof OptionError ? 2 : 1
+  process.exitCode = 1
 }

@@ -1,171 +1,172 @@
 import { writeFileSync } from 'node:fs'
-import { openHandle, within } from '../../src/kernel/linux/namespace.ts'
-import type { PluginOutput } from '../../test/support/node/plugin.ts'
+import { join } from 'node:path'
+import { type NamespaceHandle, openHandle, within } from '../../src/kernel/linux/namespace.ts'
+import { environmentOf, inputOf, type PluginCall, type PluginOutput } from '../../test/support/node/plugin.ts'
 import { run } from '../../test/support/node/private_namespaces.ts'
 import { createNetns, type Netns } from '../../test/support/node/sandbox.ts'
-import type { Contender, Experiment } from './rounds.ts'
-import { type NetworkShape, REFERENCE, type Subject } from './subjects.ts'
 
-/** A network namespace as a machine: plugins are called in it, pods are attached to it. */
-type Node = { readonly name: string; readonly enter: <T>(work: () => T) => T }
+/** Our plugin, in both modes, and the reference plugins. */
+export const PLUGINS = '/run/bench-plugins'
+const DATA_DIR = '/var/lib/cni/bench'
 
-/** A network of one subject on one node. */
+/** A plugin in one of its modes. */
+export type Subject = { readonly name: string; readonly directory: string; readonly keys: PluginKeys }
+type PluginKeys = Readonly<Record<string, unknown>> & { readonly type: string }
+
+/** The subject that the ratios are to. */
+export const REFERENCE = 'reference'
+const BRIDGE = { bridge: 'cni0', isGateway: true }
+
+/** Returns the reference, ours in both modes, and the given plugins, which get the configuration of the reference. */
+export function subjectsOf(others: readonly { directory: string; type: string }[]): Subject[] {
+  return [
+    { name: REFERENCE, directory: PLUGINS, keys: { type: 'bridge', ...BRIDGE } },
+    { name: 'l3', directory: PLUGINS, keys: { type: 'bowline', mode: 'l3' } },
+    { name: 'l2', directory: PLUGINS, keys: { type: 'bowline', mode: 'l2', ...BRIDGE } },
+    ...others.map(({ directory, type }) => ({ name: type, directory, keys: { type, ...BRIDGE } })),
+  ]
+}
+
+/** What a network gives its pods, whichever plugin makes it. */
 export type Network = {
-  readonly subject: Subject
-  readonly node: Node
+  readonly subnets: readonly string[]
+  readonly ipMasq?: boolean
+  readonly runtimeConfig?: object
+  /** The reference plugins that do the rest of it behind a plugin that is not ours. */
+  readonly chained?: readonly PluginKeys[]
+}
+
+/** The programs of a subject, with the IPAM plugin that it starts. */
+export const programsOf = ({ directory, keys: { type } }: Subject): string[] =>
+  type === 'bowline' ? [join(directory, type)] : [join(directory, type), join(PLUGINS, 'host-local')]
+
+/** A network on a node. */
+export type Place = {
+  readonly node: NamespaceHandle
   /** Leases and records are stored under this name. */
   readonly name: string
-  readonly shape: NetworkShape
+  readonly plugins: readonly [Plugin, ...Plugin[]]
 }
+type Plugin = { readonly program: string; readonly config: object }
 
-/** An attached pod. */
-export type Added = {
-  readonly pod: Netns
-  readonly containerId: string
-  /** The result of ADD. DEL gets it, as from a runtime. */
-  readonly prevResult?: PluginOutput
-}
+/** A container in a pod, and the result of its last ADD. */
+export type Container = { readonly id: string; readonly pod: Netns; readonly prevResult?: PluginOutput }
 
 /** A subject with two nodes of its own, joined by a veth pair: no subject meets the rules and bridges of another. */
 export type Bench = {
   readonly subject: Subject
-  /** The name and base of this subject as a contender. Every other subject is compared with the reference. */
-  readonly contender: { readonly name: string; readonly base?: string }
-  readonly nodes: readonly [Node, Node]
-  /** The subject's network on the first node, or the second. */
-  readonly network: (shape: NetworkShape, node?: 0 | 1) => Network
+  readonly nodes: readonly [string, string]
+  readonly place: (network: Network, options?: { node?: 0 | 1; name?: string }) => Place
   /** Creates pods without a network. */
   readonly pods: (count: number) => Netns[]
+  readonly remove: () => void
 }
-
-export type Verb = 'ADD' | 'DEL' | 'VERSION'
 
 /** The kernel finishes some work after a call has returned. This pause keeps it out of the next measurement. */
 const SETTLE_MS = 5
-/** Removed namespaces keep the kernel busy for longer. */
-const REMOVAL_MS = 500
-const TIMEOUT_MS = 60_000
-const DATA_DIRS = '/var/lib/cni/bench'
-
 let serial = 0
 
-/** Returns an experiment that gives each subject nodes of its own, and removes them at the end, with pods and stores. */
-export function experimentOn(
-  subjects: readonly Subject[],
-  { contendersOf, ...rest }: Omit<Experiment, 'prepare'> & { contendersOf: (bench: Bench) => Contender[] },
-): Experiment {
-  const prepare = () => {
-    const names: string[] = []
-    const contenders = subjects.map((subject) => createBench(subject, names)).flatMap(contendersOf)
-    const remove = () => {
-      run(names.map((name) => `ip netns pids ${name} | xargs -r kill -9; ip netns delete ${name}`).join('\n'))
-      run('rm -rf /var/lib/cni/*')
-      Bun.sleepSync(REMOVAL_MS)
-    }
-    return { contenders, remove }
-  }
-  return { ...rest, prepare }
-}
-
-function createBench(subject: Subject, names: string[]): Bench {
-  const id = `bench${++serial}`
-  const nodes = [createNode(`${id}-1`), createNode(`${id}-2`)] as const
-  names.push(...nodes.map(({ name }) => name))
-  run(`ip -n ${id}-1 link add up0 type veth peer name up0 netns ${id}-2
-    ${uplink(`${id}-1`, 1, 2)}
-    ${uplink(`${id}-2`, 2, 1)}`)
-  const { name } = subject
+export function createBench(subject: Subject): Bench {
+  const nodes = [`bench${++serial}-1`, `bench${serial}-2`] as const
+  const namespaces = nodes.map(createNetns)
+  // Kubernetes nodes forward; some plugins leave it to their agent.
+  const handles = namespaces.map(({ path }) => openHandle(path)) as [NamespaceHandle, NamespaceHandle]
+  for (const key of ['ipv4/ip_forward', 'ipv6/conf/all/forwarding'])
+    for (const handle of handles) within(handle, () => writeFileSync(`/proc/sys/net/${key}`, '1'))
+  run(`ip -n ${nodes[0]} link add up0 type veth peer name up0 netns ${nodes[1]}`)
+  for (const [i, node] of nodes.entries())
+    run(`ip -n ${node} address add 192.0.2.${i + 1}/24 dev up0
+      ip -n ${node} address add 2001:db8::${i + 1}/64 dev up0 nodad; ip -n ${node} link set up0 up
+      ip -n ${node} route add default via 192.0.2.${2 - i}; ip -n ${node} route add default via 2001:db8::${2 - i}`)
   return {
     subject,
-    contender: name === REFERENCE ? { name } : { name, base: REFERENCE },
     nodes,
-    network: (shape, node = 0) => ({ subject, node: nodes[node], shape, name: nodes[node].name }),
+    place: (network, { node = 0, name = nodes[node] } = {}) => ({
+      node: handles[node],
+      name,
+      plugins: pluginsOf(subject, network, name),
+    }),
     pods: (count) => {
-      const pods = Array.from({ length: count }, () => createNetns(`${id}-pod${names.length}-${++serial}`))
-      names.push(...pods.map((pod) => pod.name))
+      const pods = Array.from({ length: count }, () => createNetns(`${nodes[0]}-pod${++serial}`))
+      namespaces.push(...pods)
       return pods
+    },
+    remove: () => {
+      for (const { name } of namespaces)
+        run(`ip netns pids ${name} | xargs -r kill -9; ip netns delete ${name}`)
+      run('rm -rf /var/lib/cni/*')
     },
   }
 }
 
-function createNode(name: string): Node {
-  const handle = openHandle(createNetns(name).path)
-  const enter = <T>(work: () => T) => within(handle, work)
-  // Kubernetes nodes forward; some plugins leave it to their agent.
-  for (const key of ['ipv4/ip_forward', 'ipv6/conf/all/forwarding'])
-    enter(() => writeFileSync(`/proc/sys/net/${key}`, '1'))
-  return { name, enter }
+function pluginsOf({ directory, keys }: Subject, network: Network, name: string): Place['plugins'] {
+  const { subnets, ipMasq = false, runtimeConfig, chained = [] } = network
+  const isOurs = keys.type === 'bowline'
+  const ipam = {
+    type: isOurs ? 'bowline-ipam' : 'host-local',
+    dataDir: `${DATA_DIR}/${name}`,
+    ranges: subnets.map((subnet) => [{ subnet }]),
+    routes: subnets.map((subnet) => ({ dst: subnet.includes(':') ? '::/0' : '0.0.0.0/0' })),
+  }
+  const plugin = (program: string, more: object): Plugin => ({
+    program,
+    config: { cniVersion: '1.0.0', name, ...more, ...(runtimeConfig && { runtimeConfig }) },
+  })
+  const others = isOurs ? [] : chained.map((more) => plugin(join(PLUGINS, more.type), more))
+  return [plugin(join(directory, keys.type), { ...keys, ipMasq, ipam }), ...others]
 }
 
-function uplink(node: string, own: number, other: number): string {
-  return `ip -n ${node} address add 192.0.2.${own}/24 dev up0
-    ip -n ${node} -6 address add 2001:db8::${own}/64 dev up0 nodad
-    ip -n ${node} link set up0 up
-    ip -n ${node} route add default via 192.0.2.${other}
-    ip -n ${node} -6 route add default via 2001:db8::${other}`
-}
+/** The directory of a network's leases. */
+export const leaseDirOf = ({ name }: Place): string => `${DATA_DIR}/${name}/${name}`
 
 /** Returns a container with a new id. */
-export function unattached(pod: Netns): Added {
-  return { pod, containerId: (++serial).toString(16).padStart(64, 'c') }
-}
+export const containerIn = (pod: Netns): Container => ({ id: `${++serial}`.padStart(64, 'c'), pod })
 
-/** Attaches a pod. Returns the time that it took. */
-export function addPod(network: Network, pod: Netns): { readonly ms: number; readonly added: Added } {
-  const added = unattached(pod)
-  const { ms, output } = call(network, 'ADD', added)
-  return { ms, added: { ...added, prevResult: output } }
-}
+type Command = 'ADD' | 'DEL' | 'VERSION'
 
-/** Calls the plugin on its node and waits for its end. Throws an error with its answer if it fails. */
+/** Calls the plugins of a network in turn. Returns the time of their processes, and the container with its result. */
 export function call(
-  network: Network,
-  verb: Verb,
-  pod?: Added,
-): { readonly ms: number; readonly output: PluginOutput } {
-  const { command, env, input } = commandOf(network, verb, pod)
-  Bun.sleepSync(SETTLE_MS)
-  const started = Bun.nanoseconds()
-  const { exitCode, stdout, stderr } = network.node.enter(() =>
-    Bun.spawnSync(command, { env, stdin: input, stdout: 'pipe', stderr: 'pipe', timeout: TIMEOUT_MS }),
-  )
-  const ms = (Bun.nanoseconds() - started) / 1e6
-  return { ms, output: outputOf(network, verb, { exitCode, text: `${stdout}`, errors: `${stderr}` }) }
+  place: Place,
+  command: Command,
+  container: Container,
+): { ms: number; container: Container } {
+  let [ms, prevResult] = [0, container.prevResult]
+  for (const plugin of command === 'DEL' ? place.plugins.toReversed() : place.plugins) {
+    const request = requestOf(plugin, command, { ...container, ...(prevResult && { prevResult }) })
+    const [env, stdin] = [environmentOf(request), inputOf(request)]
+    Bun.sleepSync(SETTLE_MS)
+    const started = Bun.nanoseconds()
+    const { exitCode, stdout, stderr } = within(place.node, () =>
+      Bun.spawnSync([request.program], { env, stdin, stdout: 'pipe', stderr: 'pipe', timeout: 60_000 }),
+    )
+    ms += (Bun.nanoseconds() - started) / 1e6
+    const output = outputOf(request, exitCode, `${stdout}`, `${stderr}`)
+    if (command === 'ADD') prevResult = output
+  }
+  return { ms, container: { ...container, ...(prevResult && { prevResult }) } }
 }
 
-/** Returns the command, environment and input of a call, as from a runtime. */
-export function commandOf({ subject, name, shape }: Network, verb: Verb, pod?: Added) {
-  const config = {
-    cniVersion: '1.0.0',
-    name,
-    ...subject.configOf(shape, `${DATA_DIRS}/${name}`),
-    ...(pod?.prevResult && { prevResult: pod.prevResult }),
-  }
-  const env = {
-    PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin',
-    CNI_COMMAND: verb,
-    CNI_CONTAINERID: pod?.containerId ?? '',
-    CNI_NETNS: pod?.pod.path ?? '',
-    CNI_IFNAME: 'eth0',
-    CNI_ARGS: '',
-    CNI_PATH: subject.cniPath,
-  }
-  return { command: [subject.programs[0]], env, input: new TextEncoder().encode(JSON.stringify(config)) }
+/** Returns the call of a plugin, as from a runtime. */
+export function requestOf({ program, config }: Plugin, command: Command, container: Container) {
+  const { id: containerId, pod, prevResult } = container
+  const cniPath = `${program.replace(/\/[^/]*$/, '')}:${PLUGINS}`
+  return {
+    command,
+    program,
+    config: { ...config, prevResult },
+    containerId,
+    netns: pod.path,
+    cniPath,
+  } satisfies PluginCall
 }
 
 /** Returns the result of a call. Throws if it failed: a failed call would count as a fast one. */
 export function outputOf(
-  { subject, name }: Network,
-  verb: Verb,
-  { exitCode, text, errors = '' }: { exitCode: number | null; text: string; errors?: string },
+  { command, program }: PluginCall,
+  exitCode: number | null | undefined,
+  stdout: string,
+  stderr: string,
 ): PluginOutput {
-  if (exitCode === 0) return JSON.parse(text.trim() || '{}') as PluginOutput
-  throw new Error(
-    `${subject.name}: ${verb} on network ${name} failed with exit code ${exitCode}: ${text} ${errors}`,
-  )
-}
-
-/** Returns the directory of a network's leases. */
-export function leaseDirOf({ name }: Network): string {
-  return `${DATA_DIRS}/${name}/${name}`
+  if (exitCode === 0) return JSON.parse(stdout || '{}') as PluginOutput
+  throw new Error(`${command} of ${program} failed with exit code ${exitCode}: ${stdout} ${stderr}`)
 }
