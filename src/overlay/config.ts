@@ -1,4 +1,5 @@
-import { Code, Fault } from '../core/errors.ts'
+import { type Cidr, parseCidr } from '../core/address.ts'
+import { Code, Fault, toFault } from '../core/errors.ts'
 import { isObject } from '../core/json.ts'
 
 /** How nodes reach the pods of other nodes. */
@@ -14,6 +15,8 @@ export type OverlayConfig = {
   readonly probePort: number
   /** In this time a node measures one other node; 0: it measures none. */
   readonly probeIntervalMs: number
+  /** Destinations beside the pods of the cluster that see a pod's own address. */
+  readonly nonMasqueradeCIDRs: readonly Cidr[]
 }
 
 const BACKEND_NAMES = ['vxlan', 'direct', 'host-gw'] as const
@@ -25,6 +28,7 @@ const DEFAULTS: OverlayConfig = {
   port: 4789,
   probePort: 19475,
   probeIntervalMs: 5000,
+  nonMasqueradeCIDRs: [],
 }
 
 /** IPv6 in VXLAN over IPv6 needs 70 bytes more than its own least MTU, which is 1280. */
@@ -35,7 +39,7 @@ const NUMBERS = {
   probePort: [1, 65535],
   probeIntervalMs: [0, 600_000],
 } as const
-const KEYS = ['backend', ...Object.keys(NUMBERS)]
+const KEYS = ['backend', 'nonMasqueradeCIDRs', ...Object.keys(NUMBERS)]
 
 /**
  * Reads the configuration: a JSON object, in which every key may be left out. Throws a Fault (invalid config) that names the first mistake.
@@ -56,7 +60,19 @@ export function readOverlayConfig(text: string): OverlayConfig {
       throw invalid(key, `is no whole number from ${least} to ${most}`)
     }
   }
-  return { ...DEFAULTS, ...given } as OverlayConfig
+  const nonMasqueradeCIDRs = parseCidrs('nonMasqueradeCIDRs', given['nonMasqueradeCIDRs'] ?? [])
+  return { ...DEFAULTS, ...given, nonMasqueradeCIDRs } as OverlayConfig
+}
+
+function parseCidrs(key: string, given: unknown): Cidr[] {
+  if (!Array.isArray(given)) throw invalid(key, 'is no list')
+  return given.map((text) => {
+    try {
+      return parseCidr(String(text))
+    } catch (error) {
+      throw invalid(key, `has an invalid item: ${toFault(error).message}`)
+    }
+  })
 }
 
 function parse(text: string): Readonly<Record<string, unknown>> {

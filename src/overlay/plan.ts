@@ -7,10 +7,11 @@ import {
   overlaps,
   sameAddress,
 } from '../core/address.ts'
-import type { Desired, DesiredRoute } from '../state/desired.ts'
+import type { Desired, DesiredPrefixSet, DesiredRoute } from '../state/desired.ts'
 import type { Transition } from '../state/transition.ts'
 import type { LocalNode, PeerEntry, Reach } from './backend.ts'
 import type { ClusterNode } from './cluster.ts'
+import { planClusterSets } from './cluster_sets.ts'
 import { BACKENDS } from './registry.ts'
 
 export type OverlayPlan = {
@@ -19,6 +20,8 @@ export type OverlayPlan = {
   readonly links: readonly Desired[]
   /** By the name of the node. */
   readonly peers: ReadonlyMap<string, PeerPlan>
+  /** They grow before a packet could go to what they get, and shrink after the last one could. */
+  readonly sets: readonly DesiredPrefixSet[]
   readonly problems: readonly PeerProblem[]
 }
 
@@ -75,6 +78,7 @@ export function planOverlay(
     node,
     links: [...needed].sort().flatMap((name) => backend.link(name, node)),
     peers,
+    sets: planClusterSets(cluster, node),
     problems: all.flatMap(({ problems }) => problems),
   }
 }

@@ -1,9 +1,11 @@
 import { collectFaults, type Fault } from '../core/errors.ts'
 import type { Kernel, Netns } from '../kernel/kernel.ts'
 import { apply } from '../state/apply.ts'
+import type { DesiredPrefixSet } from '../state/desired.ts'
 import type { Difference } from '../state/explain.ts'
 import { newState, type Observed } from '../state/observe.ts'
 import { differenceOwned, observeOwned } from '../state/owned.ts'
+import { differenceOfPrefixes, type PrefixDifferences } from '../state/prefix_set.ts'
 import { differenceBetween } from '../state/transition.ts'
 import type { UnderlayLink } from './cluster.ts'
 import { desiredOf, type OverlayPlan, transitionsBetween } from './plan.ts'
@@ -26,7 +28,7 @@ type Ports = Pick<Kernel, 'nftables'>
 
 /** Compares the node with the plan and ends the differences. */
 export function reconcileOverlay(kernel: Ports, plan: OverlayPlan, mode: Mode = 'whole'): Reconciled {
-  const { found, observed } = compare(plan, mode)
+  const { found, observed } = compareOverlay(kernel, plan, mode)
   const changes = found.map(({ what }) => what)
   try {
     apply(kernel, found, observed)
@@ -47,7 +49,8 @@ export function proceed(kernel: Ports, before: OverlayPlan, after: OverlayPlan):
     return reconcileOverlay(kernel, after)
   const linkOf = (name: string): number => links.get(name) ?? place.netns.link({ name })?.index ?? -1
   const { additions, removals } = differenceBetween(place, transitionsBetween(before, after), linkOf)
-  const found = [...additions, ...removals]
+  const sets = differenceOfSets(after, (_, i) => before.sets[i]?.elements ?? [])
+  const found = [...sets.growth, ...additions, ...removals, ...sets.shrinkage]
   try {
     apply(kernel, found, { places: new Map([[place, newState()]]), nft: new Map() })
     return { changes: found.map(({ what }) => what), failures: [], isWhole: false }
@@ -83,13 +86,27 @@ function isSameLinks(before: OverlayPlan, after: OverlayPlan): boolean {
   return names(before) === names(after)
 }
 
+/** Compares the sets of a plan with what each has. */
+function differenceOfSets(
+  { sets }: OverlayPlan,
+  elementsOf: (one: DesiredPrefixSet, i: number) => DesiredPrefixSet['elements'],
+): PrefixDifferences {
+  const found = sets.map((one, i) => differenceOfPrefixes(one, elementsOf(one, i)))
+  return {
+    growth: found.flatMap(({ growth }) => growth),
+    shrinkage: found.flatMap(({ shrinkage }) => shrinkage),
+  }
+}
+
 /** Looks again after a refusal, and applies what is left one by one: a refusal concerns one object and stops no other. */
 function mendEach(kernel: Ports, plan: OverlayPlan, mode: Mode): Fault[] {
-  const { found, observed } = compare(plan, mode)
+  const { found, observed } = compareOverlay(kernel, plan, mode)
   return collectFaults(found.map((one) => () => apply(kernel, [one], observed)))
 }
 
-function compare(
+/** Returns what is not as planned, in the order of mending. */
+export function compareOverlay(
+  { nftables }: Ports,
   plan: OverlayPlan,
   mode: Mode,
 ): { readonly found: readonly Difference[]; readonly observed: Observed } {
@@ -98,6 +115,8 @@ function compare(
   const ownership = { place, links: OVERLAY_LINKS, protocol: ROUTE_PROTOCOL }
   const owned = observeOwned(ownership, desired)
   const { additions, removals } = differenceOwned(desired, ownership, owned)
-  const found = mode === 'addOnly' ? additions : [...additions, ...removals]
+  const sets = differenceOfSets(plan, ({ set }) => nftables.elements(set))
+  const grown = [...sets.growth, ...additions]
+  const found = mode === 'addOnly' ? grown : [...grown, ...removals, ...sets.shrinkage]
   return { found, observed: owned.observed }
 }

@@ -16,8 +16,10 @@ export type Desired =
   | DesiredNeighbour
   | DesiredFdbEntry
   | DesiredRoute
-  | DesiredNftChain
-  | DesiredNftElement
+  | NftObject
+
+/** What lies in nftables of the host, and on no link. */
+export type NftObject = DesiredNftChain | DesiredNftElement | DesiredPrefixSet
 
 /** A network namespace, and how a person reaches it. */
 export type Place = {
@@ -128,6 +130,15 @@ export type DesiredNftElement = {
   readonly otherwise: string
   /** The removal of what stands in the way when it is missing: of elements of an interval map that overlap with it. */
   readonly obstacles?: readonly NftCommand[]
+}
+
+/** A set of the host with these prefixes, of which no two overlap: see `widest`. Its comments say whose each is. */
+export type DesiredPrefixSet = {
+  readonly kind: 'prefixSet'
+  readonly set: NftSet<Cidr>
+  readonly elements: readonly NftElement<Cidr>[]
+  /** What is said before `lacks 10.1.0.0/24`. */
+  readonly words: string
 }
 
 /** Returns the objects that each of these routes is. */

@@ -9,16 +9,25 @@ import {
 import { AddressFlag, type Link, type PortVlan } from '../kernel/kernel.ts'
 import { removeElements } from '../kernel/nftables/objects.ts'
 import { createOn } from './create.ts'
-import type { Desired, DesiredLink, DesiredNftChain, DesiredNftElement, LinkType } from './desired.ts'
+import type {
+  Desired,
+  DesiredLink,
+  DesiredNftChain,
+  DesiredNftElement,
+  DesiredPrefixSet,
+  LinkType,
+  NftObject,
+} from './desired.ts'
 import { changeStep, type Difference, nftStep, type StateChange, type Step, sysctlStep } from './explain.ts'
 import { createNft } from './nft.ts'
 import { indexIn, nameIn, type Observed, type PlaceState, sysctlKeys } from './observe.ts'
+import { differenceOfPrefixes } from './prefix_set.ts'
 import { hasNumbers, isRival, isSameWay } from './route.ts'
 
 const DEFAULT_VLAN = 1
 
 type Of<K extends Desired['kind']> = Extract<Desired, { kind: K }>
-type LinkObject = Exclude<Desired, { kind: 'nftChain' | 'nftElement' }>
+type LinkObject = Exclude<Desired, NftObject>
 type Settings = Omit<Extract<StateChange, { op: 'setLink' }>, 'op' | 'link'>
 
 /** What there is of a desired object's link. */
@@ -40,9 +49,10 @@ export function difference(
   observed: Observed,
   judged: readonly Desired[] = desired,
 ): Difference[] {
-  return judged.flatMap((object) => {
+  return judged.flatMap((object): readonly Difference[] => {
     if (object.kind === 'nftChain') return judgeChain(object, observed)
     if (object.kind === 'nftElement') return judgeElement(object, observed)
+    if (object.kind === 'prefixSet') return judgePrefixes(object, observed)
     const state = observed.places.get(object.place)
     if (!state) return []
     return judge(object, {
@@ -249,6 +259,11 @@ function judgeOnLink(
 function judgeChain(object: DesiredNftChain, { nft }: Observed): Difference[] {
   if (nft.get(object) === 'present') return []
   return [{ what: object.otherwise, steps: [nftStep(createNft([object]))] }]
+}
+
+/** What somebody has added is not judged. */
+function judgePrefixes(object: DesiredPrefixSet, { prefixes }: Observed): readonly Difference[] {
+  return differenceOfPrefixes(object, prefixes?.get(object) ?? []).growth
 }
 
 function judgeElement(object: DesiredNftElement, { nft }: Observed): Difference[] {

@@ -1,13 +1,16 @@
-import { sameAddress } from '../core/address.ts'
+import { type Cidr, sameAddress } from '../core/address.ts'
 import type { FdbEntry, Kernel, Link, LinkAddress, Neighbour, PortVlan, Route } from '../kernel/kernel.ts'
+import type { NftElement } from '../kernel/nftables/objects.ts'
 import type { Nftables } from '../kernel/nftables.ts'
-import type { Desired, DesiredNftElement, DesiredSysctl, LinkType, Place } from './desired.ts'
+import type { Desired, DesiredNftElement, DesiredSysctl, LinkType, NftObject, Place } from './desired.ts'
 
 /** What there is of the desired objects. */
 export type Observed = {
   readonly places: ReadonlyMap<Place, PlaceState>
   /** Whether a chain, or an element, is as desired. Of an element: `other` leads elsewhere. */
   readonly nft: ReadonlyMap<Desired, NftState>
+  /** Of each set of prefixes what it has. */
+  readonly prefixes?: ReadonlyMap<Desired, readonly NftElement<Cidr>[]>
 }
 
 export type NftState = 'present' | 'missing' | 'other'
@@ -34,16 +37,18 @@ export function observe(
 ): Observed {
   const places = new Map<Place, PlaceState>()
   const nft = new Map<Desired, NftState>()
+  const prefixes = new Map<Desired, readonly NftElement<Cidr>[]>()
   for (const object of desired) {
     if (object.kind === 'nftChain') nft.set(object, nftables.hasChain(object.chain) ? 'present' : 'missing')
     else if (object.kind === 'nftElement') nft.set(object, elementState(nftables, object))
+    else if (object.kind === 'prefixSet') prefixes.set(object, nftables.elements(object.set))
     else {
       const state = places.get(object.place) ?? newState(known.get(object.place))
       places.set(object.place, state)
       look(object, state)
     }
   }
-  return { places, nft }
+  return { places, nft, prefixes }
 }
 
 /** Returns the key of a setting, and that of the default which a new link begins with. */
@@ -75,7 +80,7 @@ export function newState(links: readonly Link[] = []): PlaceState {
   }
 }
 
-function look(object: Exclude<Desired, { kind: 'nftChain' | 'nftElement' }>, state: PlaceState): void {
+function look(object: Exclude<Desired, NftObject>, state: PlaceState): void {
   const { place, link: name } = object
   const { netns } = place
   const named = (one: string): Link | undefined => once(state.links, one, () => netns.link({ name: one }))

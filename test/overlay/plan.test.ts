@@ -195,6 +195,20 @@ describe('a peer that cannot be reached', () => {
   })
 })
 
+describe('the sets of what is not masqueraded', () => {
+  it('have the ranges of all nodes, and what the configuration adds, each once and with its owner', () => {
+    const nonMasqueradeCIDRs = ['10.244.2.0/23', '192.168.0.0/16'].map(parseCidr)
+    const setsOf = ({ sets }: OverlayPlan) =>
+      sets.map(({ elements }) => elements.map(({ key, comment }) => `${formatCidr(key)} ${comment}`))
+    expect(setsOf(plan([FAR, NEAR], { nonMasqueradeCIDRs }))).toEqual([
+      ['10.244.1.0/24 node a', '10.244.2.0/23 overlay.json', '192.168.0.0/16 overlay.json'],
+      ['fd00:244:1::/64 node a', 'fd00:244:2::/64 node b', 'fd00:244:3::/64 node c'],
+    ])
+    const wrong = clusterNode('d', [], ['192.0.2.0/24'])
+    expect(setsOf(plan([wrong]))).toEqual([['10.244.1.0/24 node a'], ['fd00:244:1::/64 node a']])
+  })
+})
+
 describe('the configuration', () => {
   it('has a default for every key', () => {
     expect(readOverlayConfig('{}')).toEqual({
@@ -203,6 +217,7 @@ describe('the configuration', () => {
       port: 4789,
       probePort: 19475,
       probeIntervalMs: 5000,
+      nonMasqueradeCIDRs: [],
     })
     expect(readOverlayConfig('{"port":8472,"underlayMtu":9000}')).toMatchObject({
       port: 8472,
@@ -215,9 +230,11 @@ describe('the configuration', () => {
     ['[]', 'the text is no JSON object'],
     [
       '{"backent":"vxlan"}',
-      'backent is no key; there are backend, vni, port, underlayMtu, probePort, probeIntervalMs',
+      'backent is no key; there are backend, nonMasqueradeCIDRs, vni, port, underlayMtu, probePort, probeIntervalMs',
     ],
     ['{"backend":"wireguard"}', 'backend is none of vxlan, direct, host-gw'],
+    ['{"nonMasqueradeCIDRs":"10.0.0.0/8"}', 'nonMasqueradeCIDRs is no list'],
+    ['{"nonMasqueradeCIDRs":["10.0.0.0"]}', '"10.0.0.0" is not an address with a prefix length'],
     ['{"vni":0}', 'vni is no whole number from 1 to 16777215'],
     ['{"port":"4789"}', 'port is no whole number from 1 to 65535'],
     ['{"underlayMtu":1280}', 'underlayMtu is no whole number from 1350'],

@@ -187,13 +187,14 @@ describe('a keeper', () => {
     const { outcome } = keeper.run(know(CLUSTER))
     expect(outcome.isWhole).toBe(false)
     expect(outcome.changes).toEqual([
+      'the nftables set cluster4 of what is not masqueraded lacks 10.244.3.0/24',
       'neighbour 10.244.3.0 on bowline-vxlan is missing on the host',
       expect.stringMatching(/^forwarding entry .* on bowline-vxlan is missing on the host$/),
       'route 10.244.3.0/24 is missing on the host',
     ])
     expect(asked.filter((what) => /list|routes|neighbours/.test(what))).toEqual([])
     expect(routes()).toEqual(['10.244.2.0', '10.244.3.0'])
-    expect(keeper.run(know(CLUSTER.slice(0, 2))).outcome.changes).toHaveLength(3)
+    expect(keeper.run(know(CLUSTER.slice(0, 2))).outcome.changes).toHaveLength(4)
     expect(routes()).toEqual(['10.244.2.0'])
     expect(reconcile(CLUSTER.slice(0, 2)).changes).toEqual([])
   })

@@ -1,9 +1,9 @@
 import { ignoreErrnos, withAction } from '../../core/errors.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
-import type { NftTable } from '../../kernel/nftables/objects.ts'
+import { TABLE } from '../../state/own_table.ts'
 
 /** The table in which all features have what they do to packets of IP. */
-export const POD_TABLE: NftTable = { family: 'inet', name: 'bowline' }
+export const POD_TABLE = TABLE
 
 /** Throws a Fault if the kernel has no nftables, or refuses it to this process. `key` is what needs it. */
 export function assertNftables(kernel: Kernel, key: string): void {

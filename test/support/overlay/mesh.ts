@@ -3,11 +3,13 @@ import { createLinuxKernel } from '../../../src/kernel/linux/kernel.ts'
 import type { LocalNode } from '../../../src/overlay/backend.ts'
 import type { ClusterNode } from '../../../src/overlay/cluster.ts'
 import { type OverlayConfig, readOverlayConfig } from '../../../src/overlay/config.ts'
-import { desiredOf, type OverlayPlan, planOverlay } from '../../../src/overlay/plan.ts'
-import { type Reconciled, readUnderlay, reconcileOverlay } from '../../../src/overlay/reconcile.ts'
-import { OVERLAY_LINKS } from '../../../src/overlay/registry.ts'
-import { ROUTE_PROTOCOL } from '../../../src/overlay/route.ts'
-import { differenceOwned, observeOwned } from '../../../src/state/owned.ts'
+import { type OverlayPlan, planOverlay } from '../../../src/overlay/plan.ts'
+import {
+  compareOverlay,
+  type Reconciled,
+  readUnderlay,
+  reconcileOverlay,
+} from '../../../src/overlay/reconcile.ts'
 import { run } from '../node/private_namespaces.ts'
 
 /*
@@ -97,10 +99,8 @@ export function reconcile(
 /** Returns the commands with which a person would do what `reconcile` does. */
 export function commandsFor(n: NodeNumber, cluster: ClusterNode[]): string[] {
   return onNode(n, (place) => {
-    const desired = desiredOf(planOverlay(cluster, localNode(n, cluster, place, {})))
-    const ownership = { place, links: OVERLAY_LINKS, protocol: ROUTE_PROTOCOL }
-    const { additions, removals } = differenceOwned(desired, ownership, observeOwned(ownership, desired))
-    return [...additions, ...removals].flatMap(({ steps }) => steps.map(({ command }) => command))
+    const { found } = compareOverlay(kernel, planOverlay(cluster, localNode(n, cluster, place, {})), 'whole')
+    return found.flatMap(({ steps }) => steps.map(({ command }) => command))
   })
 }
 
