@@ -116,7 +116,9 @@ static void *take_part(size_t size) {
   return NULL;
 }
 
-static void *allocate(size_t wanted) {
+/* A new block is zero and stays untouched: a page that a call never writes to costs neither a fault nor memory. */
+static void *allocate(size_t wanted, bool *is_new) {
+  *is_new = false;
   if (wanted > PTRDIFF_MAX / 4) return NULL;
   size_t size = rounded(wanted), header = image_sizes ? 0 : HEADER;
   void **list = &heap.free_blocks[class_of(size)];
@@ -128,6 +130,7 @@ static void *allocate(size_t wanted) {
   if (image_sizes && (block = take_part(size))) return block;
   Area *area = current_area();
   if ((size_t)(area->end - area->next) < header + size && (image_sizes || !add_chunk(size))) return NULL;
+  *is_new = true;
   block = area->next + header;
   area->next += header + size;
   set_size(block, size);
@@ -136,14 +139,16 @@ static void *allocate(size_t wanted) {
 
 static void *heap_malloc(void *opaque, size_t size) {
   (void)opaque;
-  return allocate(size);
+  bool is_new;
+  return allocate(size, &is_new);
 }
 
 static void *heap_calloc(void *opaque, size_t count, size_t size) {
   (void)opaque;
   size_t bytes;
-  void *block = __builtin_mul_overflow(count, size, &bytes) ? NULL : allocate(bytes);
-  return block ? memset(block, 0, bytes) : NULL;
+  bool is_new;
+  void *block = __builtin_mul_overflow(count, size, &bytes) ? NULL : allocate(bytes, &is_new);
+  return block && !is_new ? memset(block, 0, bytes) : block;
 }
 
 static void heap_free(void *opaque, void *block) {
