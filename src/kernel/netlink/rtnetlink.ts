@@ -42,6 +42,8 @@ export const Ifla = {
   afSpec: 26,
   netNsFd: 28,
   extMask: 29,
+  txQueues: 31,
+  rxQueues: 32,
   linkNetnsId: 37,
 } as const
 

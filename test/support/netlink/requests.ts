@@ -15,12 +15,13 @@ const VETH = 7
 const BRIDGE = 9
 const SET = { op: 'setLink', link: { index: VETH } } as const
 const MACS = { near: parseMac('02:00:00:00:00:01'), far: parseMac('02:00:00:00:00:02') }
-const NAMES = 'address 02:00:00:00:00:01 mtu 1400 type veth peer name eth0 address 02:00:00:00:00:02'
+const QUEUES = 'numtxqueues 1 numrxqueues 1'
+const NAMES = `address 02:00:00:00:00:01 mtu 1400 ${QUEUES} type veth peer name eth0 address 02:00:00:00:00:02`
 
 /** Commands of iproute2, each with the change that means the same. */
 export const REQUESTS: readonly (readonly [ip: string, change: Change])[] = [
   [
-    `ip link add v1 ${NAMES} mtu 1400 netns pod`,
+    `ip link add v1 ${NAMES} mtu 1400 ${QUEUES} netns pod`,
     {
       op: 'createVeth',
       host: { name: 'v1', mac: MACS.near },
