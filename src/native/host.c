@@ -1,6 +1,6 @@
 /*
  * The host of the JavaScript engine. It offers one way to the kernel, host.syscall, one way to pass a structure that contains
- * pointers, host.addressOf, and a hash; everything else is TypeScript.
+ * pointers, host.addressOf, UTF-8, and a hash; everything else is TypeScript.
  *
  *   HOST                    with an image: calls `main` of the program in it
  *   HOST write FILE IMAGE   without: evaluates the program FILE, which compile.c has made, and writes the heap to IMAGE
@@ -158,14 +158,32 @@ static JSValue native_syscall(JSContext *context, JSValueConst this_value, int a
   return result;
 }
 
+/* Returns the UTF-8 of the first argument, or NULL and leaves an exception. */
+static const char *read_text(JSContext *context, int argc, JSValueConst *argv, size_t *length) {
+  if (argc > 0 && JS_IsString(argv[0])) return JS_ToCStringLen(context, length, argv[0]);
+  JS_ThrowTypeError(context, "only a string has UTF-8 and a hash");
+  return NULL;
+}
+
+/* utf8(text): its bytes. TypeScript takes 0.1 ms for those of an ADD. */
+static JSValue native_utf8(JSContext *context, JSValueConst this_value, int argc, JSValueConst *argv) {
+  (void)this_value;
+  size_t length;
+  const char *text = read_text(context, argc, argv, &length);
+  if (!text) return JS_EXCEPTION;
+  JSValue bytes = JS_NewUint8ArrayCopy(context, (const uint8_t *)text, length);
+  JS_FreeCString(context, text);
+  return bytes;
+}
+
 /* sha256(text): 64 hex digits, of its UTF-8. TypeScript takes 0.1 ms for what takes 0.001 ms here. */
 static JSValue native_sha256(JSContext *context, JSValueConst this_value, int argc, JSValueConst *argv) {
   (void)this_value;
   size_t length;
   uint32_t hash[8];
   char hex[65];
-  const char *text = argc > 0 && JS_IsString(argv[0]) ? JS_ToCStringLen(context, &length, argv[0]) : NULL;
-  if (!text) return JS_HasException(context) ? JS_EXCEPTION : JS_ThrowTypeError(context, "only a string has a hash");
+  const char *text = read_text(context, argc, argv, &length);
+  if (!text) return JS_EXCEPTION;
   sha256((const uint8_t *)text, length, hash);
   JS_FreeCString(context, text);
   for (int i = 0; i < 8; i++) snprintf(hex + 8 * i, 9, "%08x", hash[i]);
@@ -187,6 +205,7 @@ static JSValue native_load(JSContext *context, JSValueConst this_value, int argc
 static const JSCFunctionListEntry natives[] = {
   JS_CFUNC_DEF("syscall", 1, native_syscall),
   JS_CFUNC_DEF("addressOf", 1, native_address_of),
+  JS_CFUNC_DEF("utf8", 1, native_utf8),
   JS_CFUNC_DEF("sha256", 1, native_sha256),
   JS_CFUNC_DEF("load", 1, native_load),
 #ifdef __aarch64__

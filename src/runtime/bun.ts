@@ -13,6 +13,7 @@ export const runtime: Runtime = {
   arch: process.arch === 'arm64' ? 'arm64' : 'x64',
   syscall,
   addressOf: (bytes) => (bytes.length === 0 ? 0 : ptr(bytes)),
+  utf8: (text) => new TextEncoder().encode(text),
   sha256: (text) => new Bun.CryptoHasher('sha256').update(text).digest('hex'),
   spawn,
 }
@@ -39,7 +40,7 @@ function toWordOrBytes(value: unknown): number | Uint8Array {
     throw new TypeError('only a number, a string or a Uint8Array can be handed to the kernel')
   }
   if (value.includes('\0')) throw new TypeError('a text with a NUL byte cannot be handed to the kernel')
-  return new TextEncoder().encode(`${value}\0`)
+  return runtime.utf8(`${value}\0`)
 }
 
 function spawn({ path, env, stdin, timeoutMs, maxOutputBytes }: SpawnRequest): SpawnEnd {

@@ -6,13 +6,17 @@ declare const host: {
   readonly arch: Runtime['arch']
   readonly syscall: (number: number, ...args: Argument[]) => number
   readonly addressOf: (bytes: Uint8Array) => number
+  readonly utf8: Runtime['utf8']
   readonly sha256: (text: string) => string
 }
 
-export const runtime: Runtime = {
+const calls = {
   arch: host.arch,
   syscall: host.syscall,
   addressOf: host.addressOf,
+  // The engine encodes a lone surrogate as if it were a character.
+  utf8: (text: string) => host.utf8(text.toWellFormed()),
   sha256: host.sha256,
-  spawn: (request) => forkAndExecute(host, request),
 }
+
+export const runtime: Runtime = { ...calls, spawn: (request) => forkAndExecute(calls, request) }

@@ -14,6 +14,8 @@ export interface Runtime {
   syscall(number: number, ...args: Argument[]): number
   /** Returns the address of bytes, for a structure that contains pointers. Valid as long as the bytes are referenced. */
   addressOf(bytes: Uint8Array): number
+  /** Encodes as UTF-8. A surrogate without its partner becomes U+FFFD. */
+  utf8(text: string): Uint8Array<ArrayBuffer>
   /** 64 hex digits, of the text's UTF-8. */
   sha256(text: string): string
   /** Runs a program to its end. Its stderr is ours. */

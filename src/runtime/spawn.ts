@@ -1,10 +1,9 @@
 import { numbersOf } from './numbers.ts'
 import type { Runtime, SpawnEnd, SpawnRequest } from './runtime.ts'
-import { textBytes } from './utf8.ts'
 
 /* Starts and watches a program by system calls alone. Only for a process with one thread: the child goes on in our memory. */
 
-type Calls = Pick<Runtime, 'arch' | 'syscall' | 'addressOf'>
+type Calls = Pick<Runtime, 'arch' | 'syscall' | 'addressOf' | 'utf8'>
 type Pipe = { readonly reader: number; readonly writer: number }
 /** Arrays of pointers, and the texts that they lead to. */
 type Exec = {
@@ -74,7 +73,7 @@ class Child {
   #prepareExec(): Exec {
     const { path, env } = this.#request
     const texts = [path, ...Object.entries(env).map(([key, value]) => `${key}=${value}`)].map((text) =>
-      textBytes(`${text}\0`),
+      this.#calls.utf8(`${text}\0`),
     )
     const [program = new Uint8Array(), ...variables] = texts
     return { texts, program, argv: this.#pointers([program]), envp: this.#pointers(variables) }
@@ -117,7 +116,7 @@ class Child {
   #serve(child: number, stdin: number, stdout: number): SpawnEnd {
     const deadline = this.#now() + this.#request.timeoutMs
     const pieces: Uint8Array[] = []
-    let input: Uint8Array = textBytes(this.#request.stdin)
+    let input: Uint8Array = this.#calls.utf8(this.#request.stdin)
     let [length, ended] = [0, false]
     this.#calls.syscall(this.#number.fcntl, stdin, F_SETFL, O_NONBLOCK)
     while (!ended && length <= this.#request.maxOutputBytes) {

@@ -1,3 +1,5 @@
+import { runtime } from '#runtime'
+
 /** The number of arguments that a call takes without a danger for the stack. */
 const SPREAD_LIMIT = 8192
 const REPLACEMENT = 0xfffd
@@ -16,13 +18,7 @@ export function latin1(bytes: Uint8Array): string {
 
 /** Encodes as UTF-8. A surrogate without its partner becomes U+FFFD. */
 export function textBytes(text: string): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(text.length)
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if (code > 0x7f) return Uint8Array.from(encode(text))
-    bytes[i] = code
-  }
-  return bytes
+  return runtime.utf8(text)
 }
 
 /** Sequences by their first byte: what it contributes, how many bytes follow, and what the second one may be. */
@@ -54,24 +50,6 @@ function decode(bytes: Uint8Array): string {
     codes.push(follow > 0 ? REPLACEMENT : code)
   }
   return fromCodes(codes, String.fromCodePoint)
-}
-
-function encode(text: string): number[] {
-  const bytes: number[] = []
-  // Iterating a string gives whole code points; a lone surrogate comes as it is.
-  for (const char of text) {
-    const given = char.codePointAt(0) ?? 0
-    const code = given >= 0xd800 && given <= 0xdfff ? REPLACEMENT : given
-    if (code < 0x80) bytes.push(code)
-    else if (code < 0x800) bytes.push(0xc0 | (code >> 6), tail(code))
-    else if (code < 0x10000) bytes.push(0xe0 | (code >> 12), tail(code >> 6), tail(code))
-    else bytes.push(0xf0 | (code >> 18), tail(code >> 12), tail(code >> 6), tail(code))
-  }
-  return bytes
-}
-
-function tail(code: number): number {
-  return 0x80 | (code & 0x3f)
 }
 
 /** Joins the codes in pieces, as each code is an argument of a call. */
