@@ -103,7 +103,10 @@ export class MessageWriter {
   }
 
   attributeU32(type: number, value: number): this {
-    return this.#head(type, 4).u32(value)
+    const at = this.#grow(8)
+    this.#view.setUint32(at, (type << 16) | 8, true)
+    this.#view.setUint32(at + 4, value, true)
+    return this
   }
 
   attributeU32be(type: number, value: number): this {
@@ -139,7 +142,9 @@ export class MessageWriter {
 
   /** Two 16-bit values in one go. */
   #pair(first: number, second: number): this {
-    return this.u32((second << 16) | first)
+    const at = this.#grow(4)
+    this.#view.setUint32(at, (second << 16) | first, true)
+    return this
   }
 
   #pad(): this {
@@ -149,14 +154,17 @@ export class MessageWriter {
 
   #grow(count: number): number {
     const at = this.#length
-    this.#length += count
-    if (this.#length > this.#bytes.length) {
-      const larger = new Uint8Array(new ArrayBuffer(Math.max(2 * this.#bytes.length, this.#length)))
-      larger.set(this.#bytes)
-      this.#bytes = larger
-      this.#view = new DataView(larger.buffer)
-    }
+    const end = at + count
+    if (end > this.#bytes.length) this.#enlarge(end)
+    this.#length = end
     return at
+  }
+
+  #enlarge(least: number): void {
+    const larger = new Uint8Array(new ArrayBuffer(Math.max(2 * this.#bytes.length, least)))
+    larger.set(this.#bytes)
+    this.#bytes = larger
+    this.#view = new DataView(larger.buffer)
   }
 }
 
@@ -189,21 +197,57 @@ export function readMessages(bytes: Uint8Array): Message[] {
 
 /** Lists the attributes from `offset` on as [type, value], without the flags of the type. A malformed one ends the list. */
 export function listAttributes(bytes: Uint8Array, offset = 0): [type: number, value: Uint8Array][] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const attributes: [number, Uint8Array][] = []
-  let at = offset
-  while (at + 4 <= bytes.length) {
-    const length = view.getUint16(at, true)
-    if (length < 4 || at + length > bytes.length) break
-    attributes.push([view.getUint16(at + 2, true) & NLA_TYPE_MASK, bytes.subarray(at + 4, at + length)])
-    at += (length + 3) & ~3
-  }
+  eachAttribute(bytes, offset, (type, at, end) => attributes.push([type, bytes.subarray(at + 4, end)]))
   return attributes
 }
 
 /** Returns the attributes by type; the last of one type counts, as in the kernel. */
-export function readAttributes(bytes: Uint8Array, offset = 0): Map<number, Uint8Array> {
-  return new Map(listAttributes(bytes, offset))
+export function readAttributes(bytes: Uint8Array, offset = 0): Attributes {
+  return new Attributes(bytes, offset)
+}
+
+/** Attributes by type. A value becomes an object when it is asked for: the kernel tells 50 of a link, and we want 10. */
+export class Attributes {
+  readonly #bytes: Uint8Array
+  readonly #places = new Map<number, number>()
+
+  constructor(bytes: Uint8Array, offset: number) {
+    this.#bytes = bytes
+    eachAttribute(bytes, offset, (type, at) => this.#places.set(type, at))
+  }
+
+  get(type: number): Uint8Array | undefined {
+    const at = this.#places.get(type)
+    if (at === undefined) return undefined
+    const [low = 0, high = 0] = [this.#bytes[at], this.#bytes[at + 1]]
+    return this.#bytes.subarray(at + 4, at + low + 256 * high)
+  }
+
+  has(type: number): boolean {
+    return this.#places.has(type)
+  }
+
+  types(): number[] {
+    return [...this.#places.keys()]
+  }
+}
+
+/** Calls `visit` with the type, the place of the header, and the end of each attribute. */
+function eachAttribute(
+  bytes: Uint8Array,
+  offset: number,
+  visit: (type: number, at: number, end: number) => void,
+): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const size = bytes.length
+  for (let at = offset; at + 4 <= size; ) {
+    const head = view.getUint32(at, true)
+    const length = head & 0xffff
+    if (length < 4 || at + length > size) break
+    visit((head >>> 16) & NLA_TYPE_MASK, at, at + length)
+    at += (length + 3) & ~3
+  }
 }
 
 export type Ack = {

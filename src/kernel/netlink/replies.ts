@@ -19,7 +19,7 @@ import {
   Table,
   type VxlanOptions,
 } from '../kernel.ts'
-import { listAttributes, readAttributes, readString, readU32 } from './message.ts'
+import { type Attributes, listAttributes, readAttributes, readString, readU32 } from './message.ts'
 import {
   Bridge,
   BridgeVlan,
@@ -46,8 +46,6 @@ import {
   VlanFlag,
   Vxlan,
 } from './rtnetlink.ts'
-
-type Attributes = Map<number, Uint8Array>
 
 /** FR_ACT_TO_TBL: look into a table. Source: linux/fib_rules.h. */
 const RULE_TO_TABLE = 1
@@ -220,7 +218,7 @@ export function decodePolicyRule(body: Uint8Array): PolicyRule | undefined {
   const flags = readU32(body.subarray(8)) ?? 0
   const attributes = readAttributes(body, 12)
   if (action !== RULE_TO_TABLE || destinationBits || tos || flags & RULE_INVERT) return undefined
-  if ([...attributes.keys()].some((type) => !PLAIN_RULE.includes(type))) return undefined
+  if (attributes.types().some((type) => !PLAIN_RULE.includes(type))) return undefined
   for (const type of [Fra.suppressGroup, Fra.suppressPrefix]) {
     if ((readU32(attributes.get(type)) ?? NO_SUPPRESSION) !== NO_SUPPRESSION) return undefined
   }
@@ -375,8 +373,7 @@ function addressOf(bytes: Uint8Array | undefined): Address {
 }
 
 function nested(attributes: Attributes, type: number): Attributes {
-  const bytes = attributes.get(type)
-  return bytes ? readAttributes(bytes) : new Map()
+  return readAttributes(attributes.get(type) ?? new Uint8Array())
 }
 
 function text(bytes: Uint8Array | undefined): string {

@@ -5,7 +5,7 @@ import {
   type PacketField,
   UNKNOWN_TEST,
 } from '../firewall/chain.ts'
-import { listAttributes, readAttributes, readString, readU32be } from '../netlink/message.ts'
+import { type Attributes, listAttributes, readAttributes, readString, readU32be } from '../netlink/message.ts'
 import { matchTest, targetVerdict } from '../xtables/extensions.ts'
 import {
   BitwiseAttr,
@@ -20,8 +20,6 @@ import {
 } from './protocol.ts'
 import type { SetElement } from './set_elements.ts'
 import { readVerdict } from './verdict.ts'
-
-type Attributes = Map<number, Uint8Array>
 
 /** Returns the elements of a set of the rule's table; undefined if it can't be read. */
 export type ElementsOf = (set: string) => readonly SetElement[] | undefined

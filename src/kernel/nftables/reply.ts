@@ -1,4 +1,11 @@
-import { readAck, readAttributes, readMessages, readString, readU32be } from '../netlink/message.ts'
+import {
+  type Attributes,
+  readAck,
+  readAttributes,
+  readMessages,
+  readString,
+  readU32be,
+} from '../netlink/message.ts'
 import type { NftHook } from './objects.ts'
 import { ChainAttr, HOOK_NUMBERS, HookAttr, Msg, NFNL_SUBSYS_NFTABLES, TableAttr } from './protocol.ts'
 
@@ -68,7 +75,7 @@ function readChain(body: Uint8Array): NftAnswer {
   return { ...(chainUse !== undefined && { chainUse }), ...(hook && { hook }) }
 }
 
-function readHook(chain: Map<number, Uint8Array>): NftHook | undefined {
+function readHook(chain: Attributes): NftHook | undefined {
   const attributes = readAttributes(chain.get(ChainAttr.hook) ?? new Uint8Array())
   const number = readU32be(attributes.get(HookAttr.number))
   const priority = readU32be(attributes.get(HookAttr.priority))

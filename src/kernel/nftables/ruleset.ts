@@ -1,5 +1,11 @@
 import type { FirewallChain, FirewallFamily, Hook } from '../firewall/chain.ts'
-import { type MessageWriter, readAttributes, readString, readU32be } from '../netlink/message.ts'
+import {
+  type Attributes,
+  type MessageWriter,
+  readAttributes,
+  readString,
+  readU32be,
+} from '../netlink/message.ts'
 import {
   ChainAttr,
   ElementListAttr,
@@ -15,7 +21,6 @@ import {
 import { decodeRule } from './read_rule.ts'
 import type { SetElement } from './set_elements.ts'
 
-type Attributes = Map<number, Uint8Array>
 type Dump = { request: number; reply: number; body: (writer: MessageWriter) => unknown }
 
 /** The family header of every nfnetlink message, before its attributes: bytes. */
