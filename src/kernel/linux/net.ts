@@ -1,4 +1,5 @@
 import { runtime } from '#runtime'
+import { type Address, addressBytes } from '../../core/address.ts'
 import { Fault } from '../../core/errors.ts'
 import { numbersOf } from '../../runtime/numbers.ts'
 import { Errno, errnoName } from './errno.ts'
@@ -8,6 +9,8 @@ const { syscall } = runtime
 const number = numbersOf(runtime.arch)
 const AT_FDCWD = -100
 const NSFS_MAGIC = 0x6e736673
+const AF_INET = 2
+const AF_INET6 = 10
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000
 const IPPROTO_RAW = 255
@@ -88,6 +91,17 @@ export function receiveInto(fd: number, buffer: Uint8Array): Uint8Array {
   )
   if (length <= buffer.length) return buffer.subarray(0, length)
   throw new Fault(`the kernel sent ${length} bytes at once`, { errno: 'EMSGSIZE' })
+}
+
+/** Returns struct sockaddr_in or sockaddr_in6. */
+export function socketAddress(address: Address, port: number): Uint8Array {
+  const is4 = address.family === 4
+  const bytes = new Uint8Array(new ArrayBuffer(is4 ? 16 : 28))
+  const view = new DataView(bytes.buffer)
+  view.setUint16(0, is4 ? AF_INET : AF_INET6, true)
+  view.setUint16(2, port)
+  bytes.set(addressBytes(address), is4 ? 4 : 8)
+  return bytes
 }
 
 function checked(returned: number, action: string): number {
