@@ -1,17 +1,21 @@
+import { randomBytes } from 'node:crypto'
 import { existsSync, read, watch } from 'node:fs'
 import { dirname } from 'node:path'
 import pino from 'pino'
 import { type AgentPorts, type InstallReport, startAgent } from './agent/agent.ts'
 import type { GcReport } from './agent/collect.ts'
 import type { AgentLog } from './agent/log.ts'
+import { type Mesh, startMesh } from './agent/mesh/mesh.ts'
+import page from './agent/mesh/page.html' with { type: 'text' }
 import { createMetrics, type Metrics } from './agent/metrics.ts'
 import { type Overlay, startOverlay } from './agent/overlay.ts'
-import { answer } from './agent/serve.ts'
+import { answer, type Site } from './agent/serve.ts'
 import { Fault } from './core/errors.ts'
 import { VERSION } from './core/version.ts'
 import { createLinuxFiles } from './kernel/linux/files.ts'
 import { createLinuxKernel } from './kernel/linux/kernel.ts'
 import { openMonitor } from './kernel/linux/monitor.ts'
+import { openProbeSender } from './kernel/linux/probe_socket.ts'
 import { readEvents } from './kernel/netlink/events.ts'
 import { createKubeClient } from './kube/client.ts'
 import type { KernelNews } from './overlay/keeper.ts'
@@ -55,10 +59,16 @@ async function main(env: Environment): Promise<void> {
   if (!nodeName) log.error('NODE_NAME is not set: take it from spec.nodeName, as conf/bowline.yaml does')
   const stop = new AbortController()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())
-  const overlay = startOverlayIfConfigured(env, nodeName, log, metrics, stop.signal)
+  const { overlay, mesh } = startOverlayIfConfigured(env, nodeName, log, metrics, stop.signal)
   const agent = startAgent({ ...portsOf(env, nodeName, log, metrics), overlay }, stop.signal)
-  serve(Number(env['BOWLINE_AGENT_PORT'] ?? DEFAULT_PORT), agent.isReady, metrics, log)
-  await Promise.all([agent.ended, overlay?.ended])
+  // An HTML file that is imported as text is a text, whatever the types of Bun say.
+  const site = {
+    isReady: agent.isReady,
+    metrics,
+    mesh: { mesh, page: page as unknown as string, streams: 0 },
+  }
+  serve(Number(env['BOWLINE_AGENT_PORT'] ?? DEFAULT_PORT), site, log)
+  await Promise.all([agent.ended, overlay?.ended, mesh?.ended])
   log.info('bowline-agent ends; the plugin goes on without it')
   process.exit(0)
 }
@@ -97,10 +107,23 @@ function startOverlayIfConfigured(
   log: AgentLog,
   metrics: Metrics,
   signal: AbortSignal,
-): Overlay | undefined {
+): { readonly overlay?: Overlay; readonly mesh?: Mesh } {
   const path = env['OVERLAY_CONFIG'] ?? '/etc/bowline/overlay.json'
-  if (!existsSync(path)) return undefined
-  return startOverlay(
+  if (!existsSync(path)) return {}
+  const mesh = startMesh(
+    {
+      log,
+      metrics,
+      nodeName,
+      listen: listenForProbes,
+      openSender: openProbeSender,
+      nowMs: () => performance.now(),
+      nonce: () => randomBytes(8).toString('hex'),
+      random: Math.random,
+    },
+    signal,
+  )
+  const overlay = startOverlay(
     {
       kernel: createLinuxKernel({ isContainer: true }),
       files: createLinuxFiles(),
@@ -112,9 +135,25 @@ function startOverlayIfConfigured(
       clusterFile: env['CLUSTER_FILE'] ?? '/var/lib/cni/bowline-agent/cluster.json',
       watchKernel,
       random: Math.random,
+      mesh,
     },
     signal,
   )
+  return { overlay, mesh }
+}
+
+/** Takes both families by one socket; a node without IPv6 has that of IPv4 alone. */
+async function listenForProbes(
+  port: number,
+  onPacket: (bytes: Uint8Array) => void,
+): Promise<{ close(): void }> {
+  const socket = { data: (_: unknown, bytes: Uint8Array) => onPacket(bytes) }
+  try {
+    return await Bun.udpSocket({ hostname: '::', port, socket })
+  } catch (error) {
+    if ((error as { code?: string }).code === 'EADDRINUSE') throw error
+    return await Bun.udpSocket({ hostname: '0.0.0.0', port, socket })
+  }
 }
 
 /** The kubelet replaces a ConfigMap by a link in its directory, `..data`, through which all files of the mount lead. */
@@ -232,22 +271,23 @@ function createClockWatch(log: AgentLog, metrics: Metrics): (skewMs: number) => 
 }
 
 /** Listens on loopback alone: the kubelet's probes come from the node itself. */
-function serve(port: number, isReady: () => boolean, metrics: Metrics, log: AgentLog): void {
+function serve(port: number, site: Site, log: AgentLog): void {
+  const { metrics } = site
   try {
     Bun.serve({
       hostname: LOOPBACK,
       port,
-      fetch({ url }) {
+      fetch(request) {
         const { user, system } = process.cpuUsage()
         metrics.set('process_resident_memory_bytes', process.memoryUsage.rss())
         metrics.set('process_cpu_seconds_total', (user + system) / 1e6)
-        return answer(new URL(url).pathname, isReady(), metrics)
+        return answer(request, site)
       },
     })
   } catch (error) {
     const hint = 'Free the port, or set BOWLINE_AGENT_PORT and the probes of the DaemonSet to another one.'
     log.warn({ hint, retryMs: PORT_RETRY_MS }, `listen on ${LOOPBACK}:${port}: ${(error as Error).message}`)
-    setTimeout(() => serve(port, isReady, metrics, log), PORT_RETRY_MS)
+    setTimeout(() => serve(port, site, log), PORT_RETRY_MS)
   }
 }
 

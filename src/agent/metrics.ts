@@ -4,13 +4,23 @@
 
 type Kind = 'counter' | 'gauge'
 type Labels = Readonly<Record<string, string>>
-type Family = { readonly kind: Kind; readonly help: string; readonly values: Map<string, number> }
+type Family = {
+  readonly kind: Kind
+  readonly help: string
+  readonly values: Map<string, number>
+  read?: () => readonly Sample[]
+}
+
+/** A value, and which one of its family it is. */
+export type Sample = readonly [labels: Labels, value: number]
 
 export type Metrics = {
   /** Adds to a counter. */
   count(name: CounterName, labels?: Labels, by?: number): void
   /** Sets a gauge, or a counter that is kept elsewhere. */
   set(name: GaugeName | CounterName, value: number, labels?: Labels): void
+  /** Lets a gauge be read anew whenever the metrics are printed. */
+  observe(name: GaugeName, read: () => readonly Sample[]): void
   print(): string
 }
 
@@ -21,6 +31,8 @@ const COUNTERS = {
   bowline_agent_gc_removed_total: 'Leftovers of pods that were removed.',
   bowline_agent_overlay_changes_total: 'Objects of the overlay that were missing, wrong or stale.',
   bowline_agent_overlay_failures_total: 'Objects of the overlay that the kernel has refused.',
+  bowline_mesh_packets_total:
+    'Packets at the port of the probes: answers to this node, requests it has answered, and what was ignored.',
   process_cpu_seconds_total: 'Processor time of the agent.',
 } as const
 
@@ -32,6 +44,12 @@ const GAUGES = {
   bowline_agent_clock_skew_seconds: "How far the API server's clock is ahead of this node's.",
   bowline_agent_overlay_routes: 'Ranges of pods of other nodes that this node has a route to.',
   bowline_agent_overlay_unreachable: 'Ranges of pods of other nodes that this node cannot reach.',
+  bowline_mesh_peers: 'Other nodes, by what this one has measured of them.',
+  bowline_mesh_peer_reachable:
+    'Whether probes are answered: 1, or 0 for silence and for a node without an agent.',
+  bowline_mesh_peer_rtt_seconds: 'Round trip of probes, smoothed.',
+  bowline_mesh_peer_loss_ratio: 'Share of the last 16 probes that got no answer.',
+  bowline_mesh_peer_mtu_bytes: 'The largest packet that has arrived.',
   process_resident_memory_bytes: 'Memory of the agent, with the shared pages of its program.',
   process_start_time_seconds: 'When the agent was started, in Unix time.',
 } as const
@@ -51,6 +69,10 @@ export function createMetrics(): Metrics {
       values.set(key, (values.get(key) ?? 0) + by)
     },
     set: (name, value, labels = {}) => void valuesOf(name).set(labelText(labels), value),
+    observe(name, read) {
+      const one = families.get(name)
+      if (one) one.read = read
+    },
     print: () => [...families].map(([name, one]) => printFamily(name, one)).join(''),
   }
 }
@@ -59,7 +81,11 @@ function family(name: string, kind: Kind, help: string): [string, Family] {
   return [name, { kind, help, values: new Map() }]
 }
 
-function printFamily(name: string, { kind, help, values }: Family): string {
+function printFamily(name: string, { kind, help, values, read }: Family): string {
+  if (read) {
+    values.clear()
+    for (const [labels, value] of read()) values.set(labelText(labels), value)
+  }
   if (values.size === 0) return ''
   const lines = [...values].map(([labels, value]) => `${name}${labels} ${value}\n`)
   return `# HELP ${name} ${help}\n# TYPE ${name} ${kind}\n${lines.join('')}`

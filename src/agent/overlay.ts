@@ -9,6 +9,7 @@ import { createKeeper, type Keeper, type KernelNews } from '../overlay/keeper.ts
 import type { OverlayPlan, PeerProblem } from '../overlay/plan.ts'
 import type { Reconciled } from '../overlay/reconcile.ts'
 import { type AgentLog, createWarner, type Warning } from './log.ts'
+import type { Mesh } from './mesh/mesh.ts'
 import type { Metrics } from './metrics.ts'
 import { createWakeup, sleep, type Wakeup } from './wakeup.ts'
 
@@ -36,6 +37,8 @@ export type OverlayPorts = {
   /** Calls back with all changes in the kernel from now on. */
   readonly watchKernel: (onNews: (news: KernelNews) => void) => void
   readonly random: () => number
+  /** Measures the ways that the overlay makes. */
+  readonly mesh: Pick<Mesh, 'setPlan'>
 }
 
 export type Overlay = {
@@ -112,8 +115,9 @@ async function keepReconciled(
     if (Date.now() - audited >= AUDIT_MS) keeper.distrust()
     const isWhole = !keeper.isTrusting
     if (isWhole || state.isConfigDue) mistakes = await readConfig(ports, state)
-    const { isDone, complaints } = reconcile(ports, state)
+    const { isDone, complaints, plan } = reconcile(ports, state)
     warn([...mistakes, ...complaints])
+    if (plan) ports.mesh.setPlan(plan, [...mistakes, ...complaints])
     if (isDone) backoff.reset()
     store(ports, state)
     if (isWhole) {
@@ -150,7 +154,7 @@ async function readConfig(ports: OverlayPorts, state: State): Promise<Warning[]>
   }
 }
 
-type Run = { readonly isDone: boolean; readonly complaints: readonly Warning[] }
+type Run = { readonly isDone: boolean; readonly complaints: readonly Warning[]; readonly plan?: OverlayPlan }
 
 function reconcile(ports: OverlayPorts, { keeper, parsed, config, isCertain }: State): Run {
   const cluster = [...parsed.values()]
@@ -161,6 +165,7 @@ function reconcile(ports: OverlayPorts, { keeper, parsed, config, isCertain }: S
     const { plan, outcome } = keeper.run({ cluster, own, config, mode: isCertain ? 'whole' : 'addOnly' })
     count(ports, plan, outcome)
     return {
+      plan,
       isDone: outcome.failures.length === 0,
       complaints: [...plan.problems.map(complaintOf), ...outcome.failures],
     }

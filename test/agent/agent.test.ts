@@ -78,7 +78,15 @@ function start(template = TEMPLATE, patienceMs = 60_000, overlay?: AgentPorts['o
 }
 
 const said = (text: string) => log.some(({ message }) => message.includes(text))
-const status = (path: string) => answer(path, agent.isReady(), metrics).status
+const ask = (path: string, headers: Record<string, string> = { host: '127.0.0.1:19474' }, method = 'GET') => {
+  const site = {
+    isReady: () => agent.isReady(),
+    metrics,
+    mesh: { mesh: undefined, page: '<html>', streams: 0 },
+  }
+  return answer(new Request(`http://127.0.0.1${path}`, { headers, method }), site)
+}
+const status = (path: string) => ask(path).status
 
 describe('the agent', () => {
   it('installs what fits its node, and lets the scheduler use it', async () => {
@@ -257,7 +265,7 @@ describe('what the agent answers over HTTP', () => {
     server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
     start()
     await until('the installation', () => agent.isReady())
-    const text = await answer('/metrics', true, metrics).text()
+    const text = await ask('/metrics').text()
     expect(text).toContain('# TYPE bowline_agent_ready gauge\nbowline_agent_ready 1\n')
     expect(text).toContain('bowline_agent_pod_cidrs 1\n')
     for (const line of text.trimEnd().split('\n'))
@@ -268,6 +276,6 @@ describe('what the agent answers over HTTP', () => {
 
   it('is a hint for any other path', () => {
     start()
-    expect(status('/')).toBe(404)
+    expect(status('/nowhere')).toBe(404)
   })
 })

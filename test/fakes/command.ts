@@ -1,6 +1,7 @@
 import type { PluginAnswer, PluginCall } from '../../src/cli/command.ts'
 import { runCommandLine } from '../../src/cli/command_line.ts'
 import type { PluginRunner } from '../../src/cni/delegate.ts'
+import { Fault } from '../../src/core/errors.ts'
 import { openPorts } from '../../src/plugin/ports.ts'
 import { createFakeFiles, type FakeFiles } from './files.ts'
 import { createFakeKernel } from './kernel.ts'
@@ -16,6 +17,8 @@ export type FakeCommandLine = {
   /** How many pods are attached. */
   attachments: number
   stdin: string
+  /** What bowline-agent answers, by path; undefined: it does not run. */
+  agent: Readonly<Record<string, unknown>> | undefined
   run(...args: string[]): { exitCode: number; stdout: string; stderr: string; json: Record<string, unknown> }
   /** Puts a file there, with its directories. */
   put(path: string, content: unknown, mode?: number): void
@@ -37,6 +40,7 @@ export function createFakeCommandLine(program = 'the program'): FakeCommandLine 
     answer: { exitCode: 0, stdout: '' },
     attachments: 0,
     stdin: '',
+    agent: undefined,
     put,
     get(path) {
       const text = files.readForeign(path)
@@ -60,6 +64,10 @@ export function createFakeCommandLine(program = 'the program'): FakeCommandLine 
         readStdin: () => node.stdin,
         print: (line) => out.push(line),
         warn: (line) => err.push(line),
+        getFromLoopback(_, path) {
+          if (!node.agent) throw new Fault('connect: ECONNREFUSED', { errno: 'ECONNREFUSED' })
+          return JSON.stringify(node.agent[path])
+        },
         callPlugin(call) {
           node.calls.push(call)
           return node.answer

@@ -7,13 +7,17 @@ export const TEMPLATE = new URL('../../../conf/10-bowline.conflist', import.meta
 
 export type AgentProcess = Bun.Subprocess<'ignore', 'pipe', 'inherit'>
 
-/** Starts bowline-agent as node n1, against this server. Its service account and what it installs are below `work`. */
+/**
+ * Starts bowline-agent as node n1, against this server. Its service account and what it installs are below `work`. `prefix` is a command
+ * that starts it somewhere else.
+ */
 export function startAgentProcess(
   server: FakeApiServer,
   work: string,
   env: Readonly<Record<string, string>> = {},
+  prefix: readonly string[] = [],
 ): AgentProcess {
-  return Bun.spawn([AGENT], {
+  return Bun.spawn([...prefix, AGENT], {
     stdin: 'ignore',
     stdout: 'pipe',
     stderr: 'inherit',
