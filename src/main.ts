@@ -4,6 +4,7 @@ import { Fault, isErrno } from './core/errors.ts'
 import type { Kernel } from './kernel/kernel.ts'
 import { createLinuxFiles } from './kernel/linux/files.ts'
 import { createLinuxKernel } from './kernel/linux/kernel.ts'
+import { getFromLoopback } from './kernel/linux/loopback.ts'
 import { createMachine } from './kernel/linux/machine.ts'
 import { createPluginRunner } from './kernel/linux/spawn.ts'
 import { readStandardInput, writeStandardError, writeStandardOutput } from './kernel/linux/stdio.ts'
@@ -78,6 +79,7 @@ function commandContext(env: Record<string, string>): CommandContext {
     readStdin: readStandardInput,
     print: writeStandardOutput,
     warn: writeStandardError,
+    getFromLoopback,
     callPlugin({ command, config, cniPath, mayRemove }) {
       const printed: string[] = []
       const exitCode = runPlugin({

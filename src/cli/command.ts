@@ -47,6 +47,8 @@ export type CommandContext = {
   readonly print: (line: string) => void
   /** Writes a line to stderr. */
   readonly warn: (line: string) => void
+  /** Asks a server on loopback by HTTP, and returns what it answers. Throws a Fault: ECONNREFUSED if there is none. */
+  readonly getFromLoopback: (port: number, path: string) => string
   /** Lets this very program serve one call of the plugin, in this process. */
   readonly callPlugin: (call: PluginCall) => PluginAnswer
 }

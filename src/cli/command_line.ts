@@ -9,6 +9,7 @@ import { GC } from './gc.ts'
 import { INSTALL } from './install.ts'
 import { IPAM } from './ipam.ts'
 import { LOGS } from './logs.ts'
+import { NODES } from './nodes.ts'
 import { allOptions, parseOptions, UsageFault, unknownWord } from './options.ts'
 import { PODS } from './pods.ts'
 import { REPAIR } from './repair.ts'
@@ -20,6 +21,7 @@ import { UNINSTALL } from './uninstall.ts'
 const COMMANDS: Readonly<Record<string, Command>> = {
   status: STATUS,
   pods: PODS,
+  nodes: NODES,
   ipam: IPAM,
   doctor: DOCTOR,
   repair: REPAIR,

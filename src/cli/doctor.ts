@@ -1,4 +1,5 @@
 import { checkInstallation } from './check_installation.ts'
+import { checkMesh } from './check_mesh.ts'
 import { checked, checkNetwork } from './check_networks.ts'
 import { checkAttachments, checkNode } from './check_node.ts'
 import type { Command, CommandContext, Options } from './command.ts'
@@ -27,6 +28,10 @@ const CHECKS = [
   'port',
   'attachment',
   'stale',
+  'agent',
+  'overlay',
+  'mesh',
+  'path-mtu',
 ]
 
 export const DOCTOR: Command = {
@@ -50,6 +55,7 @@ function doctor(options: Options, context: CommandContext): number {
       checked('status', () => checkNetwork(context, network, view, places.binDir)),
     ),
     ...checked('attachment', () => checkAttachments(context, view)),
+    ...checked('agent', () => checkMesh(context)),
   ])
   const exitCode = found.some(({ level }) => level === 'error') ? 1 : 0
   if (options['json'] !== undefined) {

@@ -32,6 +32,7 @@ function containersAfterGc(meanwhile: (add: (containerId: string) => void) => vo
     readStdin: () => '',
     print: () => {},
     warn: (line) => expect.fail(line),
+    getFromLoopback: () => expect.fail('gc asks nobody'),
     callPlugin({ command, config, mayRemove }) {
       meanwhile(add)
       const env = { CNI_COMMAND: command, CNI_PATH: '/opt/cni/bin' }

@@ -1,0 +1,40 @@
+import { Fault, isErrno } from '../core/errors.ts'
+import { parseJson } from '../core/json.ts'
+import type { MeshView, NoMesh } from '../overlay/mesh/view.ts'
+import type { CommandContext } from './command.ts'
+
+/** Where bowline-agent answers, on loopback. */
+const DEFAULT_PORT = 19474
+
+export function agentPort({ env }: Pick<CommandContext, 'env'>): number {
+  return Number(env['BOWLINE_AGENT_PORT'] ?? DEFAULT_PORT)
+}
+
+/** Asks the agent of this node for the mesh. Undefined where no overlay is configured. Throws a Fault if it does not answer. */
+export function askForMesh(context: CommandContext): MeshView | undefined {
+  const view = parseJson(askAgent(context, '/mesh')) as MeshView | NoMesh | undefined
+  if (view === undefined)
+    throw new Fault('bowline-agent has answered, but not with a mesh', { hint: LOG_HINT })
+  return 'overlay' in view ? undefined : view
+}
+
+/** Asks the agent of this node. Throws a Fault with the command that leads further if it does not answer. */
+export function askAgent(context: CommandContext, path: string): string {
+  const port = agentPort(context)
+  try {
+    return context.getFromLoopback(port, path)
+  } catch (error) {
+    if (!isErrno(error, 'ECONNREFUSED')) throw error
+    throw new Fault(`bowline-agent does not answer at 127.0.0.1:${port}`, {
+      hint: agentHint(context),
+      cause: error,
+    })
+  }
+}
+
+const LOG_HINT = 'kubectl -n kube-system logs ds/bowline'
+
+/** Returns the command that shows why the agent of this node does not run. */
+export function agentHint({ machine }: Pick<CommandContext, 'machine'>): string {
+  return `kubectl -n kube-system describe pods -l k8s-app=bowline --field-selector spec.nodeName=${machine.hostname()}`
+}

@@ -1,0 +1,138 @@
+import { decodeCell, type WayState } from '../overlay/mesh/cell.ts'
+import { WAYS } from '../overlay/mesh/packet.ts'
+import type { MeshView, NodeSummary, PeerView, WayView } from '../overlay/mesh/view.ts'
+import type { Command, CommandContext, Options } from './command.ts'
+import { printFindings } from './finding.ts'
+import { agentPort, askAgent, askForMesh } from './mesh_view.ts'
+import { drawMatrix, rttText } from './nodes_matrix.ts'
+import { age, counted, type Paint, painter, table } from './screen.ts'
+
+export const NODES: Command = {
+  summary: 'show the mesh: who reaches whom, how fast, by which path, and what is wrong',
+  options: { web: { help: 'print the address of a page for the browser that shows the same, live' } },
+  examples: [
+    ['bowline nodes', 'what this node measures, and the matrix of all nodes'],
+    ['bowline nodes --web', 'the address of the page'],
+    ['bowline nodes --json | jq -r ".findings[].hint"', 'for programs: what to do'],
+  ],
+  run: nodes,
+}
+
+function nodes(options: Options, context: CommandContext): number {
+  const isJson = options['json'] !== undefined
+  if (options['web'] !== undefined) return printAddress(isJson, context)
+  const view = askForMesh(context)
+  if (isJson) context.print(JSON.stringify(view ? forPrograms(view) : { overlay: false }))
+  else context.print(view ? screenOf(view, context).join('\n') : NO_OVERLAY)
+  return 0
+}
+
+const NO_OVERLAY =
+  'No overlay is configured: the routes of your own network lead to the pods of other nodes.\nAn overlay is on where the ConfigMap bowline has a key overlay.json: kubectl -n kube-system edit configmap bowline'
+
+function printAddress(isJson: boolean, context: CommandContext): number {
+  askAgent(context, '/livez')
+  const port = agentPort(context)
+  const url = `http://127.0.0.1:${port}/`
+  if (isJson) context.print(JSON.stringify({ url }))
+  else
+    context.print(
+      `${url}\nFrom elsewhere: ssh -L ${port}:127.0.0.1:${port} ${context.machine.hostname()} # and open the same address there`,
+    )
+  return 0
+}
+
+function screenOf(view: MeshView, context: CommandContext): string[] {
+  const paint = painter(context)
+  const { node, backend, size, nodes: all, findings, isWhole } = view
+  const head = `${paint('bold', node)}: ${counted(size, 'node')}, backend ${backend}, ${rateText(view)}`
+  const peers = peerTable(view, paint)
+  return [
+    head,
+    ...(peers.length > 0 ? ['', ...peers] : []),
+    ...(isWhole
+      ? []
+      : ['', `Of ${size} nodes those are shown with which something is wrong, as measured from here.`]),
+    ...(isWhole && all.length > 1 ? ['', ...drawMatrix(view, paint, context.machine.columns())] : []),
+    '',
+    ...(findings.length > 0
+      ? printFindings(findings, paint)
+      : [
+          `${paint('green', '✓')} ${size === 1 ? 'no other node yet' : 'nothing is wrong, as far as has been measured'}`,
+        ]),
+  ]
+}
+
+function rateText({ intervalMs, size }: MeshView): string {
+  if (intervalMs === 0) return 'probes are turned off ("probeIntervalMs": 0)'
+  const each = intervalMs * Math.max(1, size - 1)
+  return `each measured every ${each < 1000 ? `${each} ms` : age(each)}`
+}
+
+function peerTable({ peers, nodes: all, now }: MeshView, paint: Paint): string[] {
+  const rows = peers.map((peer) => {
+    const pods = peer.ways.filter(({ network }) => network === 'pods')
+    const shown = pods.find(({ rttMs }) => rttMs !== null) ?? pods[0] ?? peer.ways[0]
+    const seen = Math.max(...peer.ways.map(({ lastSeen }) => lastSeen ?? 0))
+    return [
+      paint('bold', peer.name),
+      addressOf(peer.name, all),
+      [...new Set(pods.map(({ path }) => path))].join(' ') || '–',
+      shown?.rttMs == null ? '–' : `${rttText(shown.rttMs)} ms`,
+      `${Math.round(100 * Math.max(0, ...peer.ways.map(({ loss }) => loss)))} %`,
+      shown ? String(shown.carries ?? shown.mtu) : '–',
+      seen > 0 ? age(now - seen) : 'never',
+      stateText(peer, paint),
+    ]
+  })
+  if (rows.length === 0) return []
+  return table(paint, ['NODE', 'ADDRESS', 'PATH', '>ROUND TRIP', '>LOSS', '>MTU', '>SEEN', 'STATE'], rows)
+}
+
+function addressOf(name: string, all: readonly NodeSummary[]): string {
+  return all.find((one) => one.name === name)?.addresses[0] ?? '–'
+}
+
+const STATE_WORDS: Readonly<Record<WayState, string>> = {
+  ok: 'ok',
+  unmeasured: 'not measured yet',
+  lossy: 'loses packets',
+  small: 'only small packets',
+  silent: 'silent',
+  noAgent: 'no agent',
+}
+
+function stateText({ ways }: PeerView, paint: Paint): string {
+  const bad = ways.filter(({ state }) => state !== 'ok' && state !== 'unmeasured')
+  if (bad.length === 0) {
+    return ways.some(({ state }) => state === 'ok')
+      ? paint('green', 'ok')
+      : paint('dim', STATE_WORDS.unmeasured)
+  }
+  const states = [...new Set(bad.map(({ state }) => state))]
+  return states.map((state) => wrongText(state, bad, ways, paint)).join('; ')
+}
+
+/** Names the ways only if not all are like that. */
+function wrongText(state: WayState, bad: readonly WayView[], ways: readonly WayView[], paint: Paint): string {
+  const like = bad.filter((one) => one.state === state)
+  const names = like.map(({ network, family }) => `${network} IPv${family}`)
+  const where = like.length === ways.length ? '' : ` (${names.join(', ')})`
+  const isError = state === 'silent' || state === 'small'
+  return paint(isError ? 'red' : 'yellow', `${isError ? '✗' : '!'} ${STATE_WORDS[state]}${where}`)
+}
+
+/** Returns the view with each cell of the matrix spelled out. */
+function forPrograms({ rows, ...view }: MeshView): object {
+  const names = view.nodes.map(({ name }) => name)
+  const matrix = rows.flatMap((row, from) =>
+    row.flatMap((cell, i) => {
+      const [to, { network, family }] = [Math.floor(i / WAYS.length), WAYS[i % WAYS.length] ?? WAYS[0]]
+      const { state, isTunnelled, rttUs } = decodeCell(cell)
+      if (state === 'unmeasured') return []
+      const rttMs = rttUs === undefined ? null : Math.round(rttUs) / 1000
+      return [{ from: names[from], to: names[to], network, family, state, isTunnelled, rttMs }]
+    }),
+  )
+  return { ...view, matrix }
+}
