@@ -27,6 +27,15 @@ export type AttachmentRecord = AttachmentId & {
   readonly masquerade?: readonly string[]
   /** Frames from the pod are checked for its hardware address. */
   readonly macspoofchk?: true
+  /** What the pod is held to: rates in bits a second, bursts in bits, subnets as text. */
+  readonly bandwidth?: {
+    readonly ingressRate?: number
+    readonly ingressBurst?: number
+    readonly egressRate?: number
+    readonly egressBurst?: number
+    readonly shapedSubnets?: readonly string[]
+    readonly unshapedSubnets?: readonly string[]
+  }
   /** The routes that `delegate` gave. Of our own addresses the config says them. */
   readonly routes?: readonly RecordedRoute[]
   /** Routes to single addresses of the pod, over the link that carries its gateway (mode l2). */

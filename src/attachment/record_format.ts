@@ -58,6 +58,7 @@ const OPTIONAL: Readonly<Record<string, Rule>> = {
   bridge: isIfName,
   masquerade: (value) => isListOf(isCidr)(value),
   macspoofchk: (value) => value === true,
+  bandwidth: isBandwidth,
   routes: (value) => Array.isArray(value) && value.every(isRoute),
   hostRoutes: (value) =>
     isObject(value) && isIfName(value['link']) && isListOf(isAddress)(value['addresses']),
@@ -68,6 +69,8 @@ const OPTIONAL: Readonly<Record<string, Rule>> = {
     isListOf(isAddress)(value['addresses']),
 }
 
+const BANDWIDTH_NUMBERS = ['ingressRate', 'ingressBurst', 'egressRate', 'egressBurst']
+const BANDWIDTH_SUBNETS = ['shapedSubnets', 'unshapedSubnets']
 const ROUTE_NUMBERS = ['mtu', 'advmss', 'priority', 'table', 'scope']
 
 function hasForm(value: Record<string, unknown>): boolean {
@@ -97,6 +100,13 @@ function isAddress(text: string): boolean {
 function isCidr(text: string): boolean {
   parseCidr(text)
   return true
+}
+
+function isBandwidth(value: unknown): boolean {
+  if (!isObject(value)) return false
+  const has = (keys: readonly string[], rule: Rule) =>
+    keys.every((key) => value[key] === undefined || rule(value[key]))
+  return has(BANDWIDTH_NUMBERS, isCount) && has(BANDWIDTH_SUBNETS, isListOf(isCidr))
 }
 
 function isRoute(value: unknown): boolean {

@@ -93,17 +93,27 @@ function assertVlans({
   }
 }
 
-function assertBandwidth({ runtimeConfig }: NetworkConfig): void {
-  const { ingressRate, ingressBurst, egressRate, egressBurst } = runtimeConfig?.bandwidth ?? {}
-  assertRate('ingress', ingressRate, ingressBurst)
-  assertRate('egress', egressRate, egressBurst)
+function assertBandwidth(config: NetworkConfig): void {
+  const { bandwidth } = config.runtimeConfig ?? {}
+  for (const [keys, path] of [
+    [config, ''] as const,
+    [bandwidth ?? {}, 'runtimeConfig.bandwidth.'] as const,
+  ]) {
+    const { ingressRate, ingressBurst, egressRate, egressBurst, shapedSubnets, unshapedSubnets } = keys
+    assertRate(`${path}ingress`, ingressRate, ingressBurst)
+    assertRate(`${path}egress`, egressRate, egressBurst)
+    if (!shapedSubnets?.length || !unshapedSubnets?.length) continue
+    refuse(
+      `keys "${path}shapedSubnets" and "${path}unshapedSubnets" are both set`,
+      'Keep one: the first limits only what it names, the second all else.',
+    )
+  }
 }
 
 /** Source: the reference bandwidth plugin; a bucket without a rate, or a rate without a bucket, lets nothing pass. */
-function assertRate(direction: string, rate: number | undefined, burst: number | undefined): void {
+function assertRate(path: string, rate: number | undefined, burst: number | undefined): void {
   if (Boolean(rate) === Boolean(burst)) return
   const [set, unset] = rate ? ['Rate', 'Burst'] : ['Burst', 'Rate']
-  const path = `runtimeConfig.bandwidth.${direction}`
   refuse(`key "${path}${set}" is set without "${path}${unset}"`, `Set both, or neither.`)
 }
 

@@ -4,52 +4,53 @@ import type { Rule } from './validate.ts'
 const r0: Rule = { type: "string" }
 const r1: Rule = { type: "boolean" }
 const r2: Rule = { type: "integer", min: 1, max: 4094 }
-const r3: Rule = { type: "string", format: "cidr" }
-const r4: Rule = { type: "string", format: "address" }
-const r5: Rule = { type: "object", required: ["subnet"], keys: {
-  "subnet": r3,
-  "rangeStart": r4,
-  "rangeEnd": r4,
-  "gateway": r4,
-} }
+const r3: Rule = { type: "integer", min: 0, max: 9007199254740991 }
+const r4: Rule = { type: "integer", min: 0, max: 34359738359 }
+const r5: Rule = { type: "string", format: "cidr" }
 const r6: Rule = { type: "array", items: r5 }
-const r7: Rule = { type: "array", items: r6 }
-const r8: Rule = { type: "integer", min: 0, max: 4294967295 }
-const r9: Rule = { type: "integer", min: 0, max: 255 }
-const r10: Rule = { type: "object", required: ["dst"], keys: {
-  "dst": r3,
-  "gw": r4,
-  "mtu": r8,
-  "advmss": r8,
-  "priority": r8,
-  "table": r8,
-  "scope": r9,
+const r7: Rule = { type: "string", format: "address" }
+const r8: Rule = { type: "object", required: ["subnet"], keys: {
+  "subnet": r5,
+  "rangeStart": r7,
+  "rangeEnd": r7,
+  "gateway": r7,
 } }
-const r11: Rule = { type: "array", items: r10 }
-const r12: Rule = { type: "string", format: "path" }
-const r13: Rule = { type: "array", items: r0 }
-const r14: Rule = { type: "object", keys: {
-  "nameservers": r13,
+const r9: Rule = { type: "array", items: r8 }
+const r10: Rule = { type: "array", items: r9 }
+const r11: Rule = { type: "integer", min: 0, max: 4294967295 }
+const r12: Rule = { type: "integer", min: 0, max: 255 }
+const r13: Rule = { type: "object", required: ["dst"], keys: {
+  "dst": r5,
+  "gw": r7,
+  "mtu": r11,
+  "advmss": r11,
+  "priority": r11,
+  "table": r11,
+  "scope": r12,
+} }
+const r14: Rule = { type: "array", items: r13 }
+const r15: Rule = { type: "string", format: "path" }
+const r16: Rule = { type: "array", items: r0 }
+const r17: Rule = { type: "object", keys: {
+  "nameservers": r16,
   "domain": r0,
-  "search": r13,
-  "options": r13,
+  "search": r16,
+  "options": r16,
 } }
-const r15: Rule = { type: "string", format: "mac" }
-const r16: Rule = { type: "string", format: "addressOrCidr" }
-const r17: Rule = { type: "array", items: r16 }
-const r18: Rule = { type: "integer", min: 1, max: 65535 }
-const r19: Rule = { type: "integer", min: 0, max: 9007199254740991 }
-const r20: Rule = { type: "integer", min: 0, max: 34359738359 }
-const r21: Rule = { type: "object" }
-const r22: Rule = { type: "object", required: ["containerID","ifname"], keys: {
+const r18: Rule = { type: "string", format: "mac" }
+const r19: Rule = { type: "string", format: "addressOrCidr" }
+const r20: Rule = { type: "array", items: r19 }
+const r21: Rule = { type: "integer", min: 1, max: 65535 }
+const r22: Rule = { type: "object" }
+const r23: Rule = { type: "object", required: ["containerID","ifname"], keys: {
   "containerID": r0,
   "ifname": r0,
 } }
-const r23: Rule = { type: "array", nullable: true, items: r22 }
-const r24: Rule = { type: "object", required: ["ip"], keys: {
-  "ip": r3,
-  "gateway": r4,
-  "routes": r11,
+const r24: Rule = { type: "array", nullable: true, items: r23 }
+const r25: Rule = { type: "object", required: ["ip"], keys: {
+  "ip": r5,
+  "gateway": r7,
+  "routes": r14,
 } }
 export const CONFIG_RULE: Rule = { type: "object", required: ["name"], keys: {
   "cniVersion": { type: "string", values: ["0.1.0","0.2.0","0.3.0","0.3.1","0.4.0","1.0.0","1.1.0"] },
@@ -77,73 +78,81 @@ export const CONFIG_RULE: Rule = { type: "object", required: ["name"], keys: {
   "enabledad": r1,
   "disableContainerInterface": r1,
   "portIsolation": r1,
+  "ingressRate": r3,
+  "ingressBurst": r4,
+  "egressRate": r3,
+  "egressBurst": r4,
+  "shapedSubnets": r6,
+  "unshapedSubnets": r6,
   "ipam": { type: "object", keys: {
   "type": { type: "string", format: "pluginName" },
-  "ranges": r7,
-  "subnet": r3,
-  "rangeStart": r4,
-  "rangeEnd": r4,
-  "gateway": r4,
-  "routes": r11,
-  "dataDir": r12,
-  "resolvConf": r12,
+  "ranges": r10,
+  "subnet": r5,
+  "rangeStart": r7,
+  "rangeEnd": r7,
+  "gateway": r7,
+  "routes": r14,
+  "dataDir": r15,
+  "resolvConf": r15,
 } },
-  "dns": r14,
-  "logFile": r12,
+  "dns": r17,
+  "logFile": r15,
   "logLevel": { type: "string", values: ["error","info","debug","trace"] },
   "args": { type: "object", keys: {
   "cni": { type: "object", keys: {
-  "mac": r15,
-  "ips": r17,
+  "mac": r18,
+  "ips": r20,
 } },
 } },
   "runtimeConfig": { type: "object", keys: {
-  "mac": r15,
-  "ips": r17,
-  "ipRanges": r7,
+  "mac": r18,
+  "ips": r20,
+  "ipRanges": r10,
   "dns": { type: "object", keys: {
-  "servers": r13,
-  "searches": r13,
-  "options": r13,
-  "nameservers": r13,
+  "servers": r16,
+  "searches": r16,
+  "options": r16,
+  "nameservers": r16,
   "domain": r0,
-  "search": r13,
+  "search": r16,
 } },
   "portMappings": { type: "array", items: { type: "object", required: ["hostPort","containerPort"], keys: {
-  "hostPort": r18,
-  "containerPort": r18,
+  "hostPort": r21,
+  "containerPort": r21,
   "protocol": { type: "string", values: ["tcp","udp","sctp"] },
-  "hostIP": r4,
+  "hostIP": r7,
 } } },
   "bandwidth": { type: "object", keys: {
-  "ingressRate": r19,
-  "ingressBurst": r20,
-  "egressRate": r19,
-  "egressBurst": r20,
+  "ingressRate": r3,
+  "ingressBurst": r4,
+  "egressRate": r3,
+  "egressBurst": r4,
+  "shapedSubnets": r6,
+  "unshapedSubnets": r6,
 } },
 } },
-  "capabilities": r21,
-  "prevResult": r21,
-  "cni.dev/valid-attachments": r23,
-  "cni.dev/attachments": r23,
+  "capabilities": r22,
+  "prevResult": r22,
+  "cni.dev/valid-attachments": r24,
+  "cni.dev/attachments": r24,
 } }
 export const RESULT_RULE: Rule = { type: "object", keys: {
   "cniVersion": r0,
   "interfaces": { type: "array", items: { type: "object", keys: {
   "name": r0,
   "mac": r0,
-  "mtu": r8,
+  "mtu": r11,
   "sandbox": r0,
   "socketPath": r0,
   "pciID": r0,
 } } },
   "ips": { type: "array", items: { type: "object", required: ["address"], keys: {
-  "address": r3,
-  "gateway": r4,
-  "interface": r8,
+  "address": r5,
+  "gateway": r7,
+  "interface": r11,
 } } },
-  "routes": r11,
-  "ip4": r24,
-  "ip6": r24,
-  "dns": r14,
+  "routes": r14,
+  "ip4": r25,
+  "ip6": r25,
+  "dns": r17,
 } }

@@ -123,12 +123,20 @@ const rate = integer(0, Number.MAX_SAFE_INTEGER)
 // The reference refuses a bucket of 2^32 - 1 bytes and more.
 const burst = integer(0, MAX_U32 * 8 - 1)
 
-const bandwidth = z.object({
-  ingressRate: optional(rate, 'To the pod, in bits a second; 0 is no limit.'),
-  ingressBurst: optional(burst, 'To the pod, in bits.'),
-  egressRate: optional(rate, 'From the pod, in bits a second; 0 is no limit.'),
-  egressBurst: optional(burst, 'From the pod, in bits.'),
-})
+const bandwidthKeys = {
+  ingressRate: optional(rate, 'What the pod may receive, in bits a second; 0 is no limit.'),
+  ingressBurst: optional(
+    burst,
+    'What the pod may receive at once after a pause, in bits. 4294967295, which runtimes send, is 10 ms of the rate.',
+  ),
+  egressRate: optional(rate, 'What the pod may send, in bits a second; 0 is no limit.'),
+  egressBurst: optional(burst, 'What the pod may send at once after a pause, in bits; see "ingressBurst".'),
+  shapedSubnets: optional(
+    z.array(formatted('cidr')),
+    'Only traffic with these subnets is limited. Excludes "unshapedSubnets".',
+  ),
+  unshapedSubnets: optional(z.array(formatted('cidr')), 'Traffic with these subnets is not limited.'),
+}
 
 const runtimeConfig = z
   .object({
@@ -147,7 +155,7 @@ const runtimeConfig = z
       })
       .exactOptional(),
     portMappings: z.array(portMapping).exactOptional(),
-    bandwidth: bandwidth.exactOptional(),
+    bandwidth: z.object(bandwidthKeys).exactOptional(),
   })
   .meta({
     description: 'What the runtime says of one pod, for each capability that the configuration declares.',
@@ -211,6 +219,7 @@ export const networkConfig = z.object({
   ),
   disableContainerInterface: flag('Leave the pod\'s interface down. Excludes "ipam". Mode l2.'),
   portIsolation: flag('Keep pods of the bridge from reaching each other. Mode l2.'),
+  ...bandwidthKeys,
   ipam: ipam.exactOptional(),
   dns: dns.exactOptional(),
   logFile: optional(
@@ -228,7 +237,7 @@ export const networkConfig = z.object({
   capabilities: optional(
     z.record(z.string(), z.unknown()),
     'The capabilities that the runtime is to fill "runtimeConfig" for.',
-    { examples: [{ ips: true, mac: true, ipRanges: true, dns: true }] },
+    { examples: [{ bandwidth: true, ips: true, mac: true, ipRanges: true, dns: true }] },
   ),
   prevResult: optional(
     z.record(z.string(), z.unknown()),

@@ -1,5 +1,5 @@
 import { formatAddress, formatCidr } from '../core/address.ts'
-import type { Change, FdbEntry, LinkRef, PortVlan, Route } from './kernel.ts'
+import type { Change, FdbEntry, LinkRef, PacketFilter, PortVlan, Route } from './kernel.ts'
 
 /** Settings of a link that are one value each: the words for people, and the option of `ip link set`. */
 export const LINK_SETTINGS = {
@@ -22,6 +22,16 @@ export function describeChange(change: Change): string {
       return `create VLAN link ${change.name} for VLAN ${change.vlan}`
     case 'createVxlan':
       return `create VXLAN link ${change.name} for VNI ${change.vxlan.vni}`
+    case 'createIfb':
+      return `create ifb link ${change.name}`
+    case 'setQdisc':
+      return `set queueing discipline ${change.qdisc.kind} on link ${change.linkIndex}`
+    case 'removeQdisc':
+      return `remove queueing discipline ${change.qdisc.kind} from link ${change.linkIndex}`
+    case 'addPacketFilter':
+      return `add filter for ${describePacketFilter(change.filter)} to link ${change.linkIndex}`
+    case 'removePacketFilter':
+      return `remove filter for ${describePacketFilter(change.filter)} from link ${change.linkIndex}`
     case 'setLink':
       return `set link ${nameOf(change.link)}`
     case 'removeLink':
@@ -63,6 +73,15 @@ export function describeRoute({ dst, gateway }: Pick<Route, 'dst' | 'gateway'>):
 /** Returns a forwarding entry as `bridge fdb` has its two ends. */
 export function describeFdbEntry({ mac, destination }: Pick<FdbEntry, 'mac' | 'destination'>): string {
   return `${mac} dst ${formatAddress(destination)}`
+}
+
+/** Returns which packets a filter is for, such as `ingress packets to 10.0.0.0/8`. */
+export function describePacketFilter({
+  direction,
+  match,
+}: Pick<PacketFilter, 'direction' | 'match'>): string {
+  const end = match && `${match.end === 'source' ? 'from' : 'to'} ${formatCidr(match.cidr)}`
+  return `${direction} packets${end ? ` ${end}` : ''}`
 }
 
 /** Returns one number, or the first and the last. */

@@ -55,6 +55,10 @@ export interface Netns {
    * Returns the indexes of the links with a route, a network prefix or an address from a router advertisement. Family 6.
    */
   advertisedLinks(): number[]
+  /** Returns the queueing disciplines that are set on this link: those that send, and the place of its filters. */
+  qdiscs(linkIndex: number): Qdisc[]
+  /** Returns the filters of this link that have the form of ours, in their order. */
+  packetFilters(linkIndex: number): PacketFilter[]
   /** Returns the VLANs of a bridge port, or of a bridge itself. None for any other link, and where the kernel has no VLANs. */
   portVlans(linkIndex: number): PortVlan[]
   /**
@@ -240,6 +244,25 @@ export type FibEntry = {
 
 export type Neighbour = { readonly address: Address; readonly mac: Mac; readonly linkIndex: number }
 
+/**
+ * What is set on a link for its packets. `tbf` holds what the link sends to `rate` bytes a second; so many bytes may go at once
+ * after a pause (`burst`), and wait (`limit`). `clsact` is the place of filters.
+ */
+export type Qdisc =
+  | { readonly kind: 'tbf'; readonly rate: number; readonly burst: number; readonly limit: number }
+  | { readonly kind: 'clsact' }
+
+/** A decision about packets that a link receives (`ingress`) or sends (`egress`). The first that matches counts. */
+export type PacketFilter = {
+  readonly direction: 'ingress' | 'egress'
+  /** From 1; none is used twice on a link: the kernel lists the filters of u32 that share one for both directions. */
+  readonly order: number
+  /** Left out: any packet. */
+  readonly match?: { readonly end: 'source' | 'destination'; readonly cidr: Cidr }
+  /** The index of the link that sends the packet in place of this one. Left out: the packet passes. */
+  readonly redirect?: number
+}
+
 /** One end of a veth pair. */
 export type VethEnd = { readonly name: string; readonly mac: Mac }
 
@@ -275,6 +298,14 @@ export type Change =
       readonly mac: Mac
       readonly mtu: number
       readonly vxlan: VxlanOptions
+    }
+  /** A link that puts what is redirected to it through its queueing discipline, and then back on its way. */
+  | { readonly op: 'createIfb'; readonly name: string }
+  | { readonly op: 'setQdisc' | 'removeQdisc'; readonly linkIndex: number; readonly qdisc: Qdisc }
+  | {
+      readonly op: 'addPacketFilter' | 'removePacketFilter'
+      readonly linkIndex: number
+      readonly filter: PacketFilter
     }
   | {
       readonly op: 'setLink'

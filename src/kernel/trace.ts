@@ -26,6 +26,8 @@ const NETNS_REQUESTS = [
   'neighbours',
   'advertisedLinks',
   'portVlans',
+  'qdiscs',
+  'packetFilters',
   'routeTo',
   'routing',
   'defaultRoutes',

@@ -62,7 +62,8 @@ function addLocked(request: Request, ports: Ports, netns: Netns, previous: CniRe
     const spec = podSpecOf(kernel, id, request.config, args, acquired)
     const others = nodeStateOf(ports, id, pools.ownersIn(request.config.ipam?.dataDir))
     const attached = attachPod(kernel, netns, spec, others, undo, acquired.lookup)
-    const result = appended(previous, resultOf(request, spec, attached, acquired))
+    const links = ports.features.flatMap((feature) => feature.hostLinks?.(spec) ?? [])
+    const result = appended(previous, resultOf(request, spec, attached, acquired, links))
     store.complete(acquired.record)
     request.deliver(result)
   } catch (error) {
@@ -118,7 +119,13 @@ function recordOf(
   }
 }
 
-function resultOf(request: Request, spec: PodSpec, attached: Attached, acquired: Acquired): CniResult {
+function resultOf(
+  request: Request,
+  spec: PodSpec,
+  attached: Attached,
+  acquired: Acquired,
+  links: readonly CniInterface[],
+): CniResult {
   const { bridge, host, pod, gatewayVlan } = attached
   const sandbox = request.invocation.netns
   const interfaces: CniInterface[] = [
@@ -126,6 +133,7 @@ function resultOf(request: Request, spec: PodSpec, attached: Attached, acquired:
     interfaceOf(host),
     { ...interfaceOf(pod), sandbox },
     ...(gatewayVlan ? [interfaceOf(gatewayVlan)] : []),
+    ...links,
   ]
   const podIndex = interfaces.findIndex((one) => one.sandbox !== undefined)
   const dns = chooseDns(request.config, acquired.dns)

@@ -34,7 +34,7 @@ export function apply(
     const indexes = created.get(place) ?? new Map<number, number>()
     const change = withIndexes(action.change, (index) => indexes.get(index) ?? index)
     batch ??= { place, changes: [] }
-    if (change.op !== 'createBridge' && change.op !== 'createVlan' && change.op !== 'createVxlan') {
+    if (!isCreation(change)) {
       batch.changes.push(change)
       return
     }
@@ -46,6 +46,10 @@ export function apply(
   }
   for (const { steps } of differences) for (const { action } of steps) if (action) run(action)
   flush()
+}
+
+function isCreation(change: Change): change is Extract<Change, { name: string; op: `create${string}` }> {
+  return ['createBridge', 'createIfb', 'createVlan', 'createVxlan'].includes(change.op)
 }
 
 /** Returns the change with the indexes of links that an earlier change has created. */
@@ -66,6 +70,12 @@ function withIndexes(change: StateChange, indexOf: (index: number) => number): S
       return { ...change, neighbour: { ...change.neighbour, linkIndex: indexOf(change.neighbour.linkIndex) } }
     case 'setFdbEntry':
       return { ...change, entry: { ...change.entry, linkIndex: indexOf(change.entry.linkIndex) } }
+    case 'addPacketFilter': {
+      const { redirect, ...filter } = change.filter
+      const to = redirect === undefined ? {} : { redirect: indexOf(redirect) }
+      return { ...change, linkIndex: indexOf(change.linkIndex), filter: { ...filter, ...to } }
+    }
+    case 'setQdisc':
     case 'addAddress':
     case 'addPortVlan':
     case 'removePortVlan':

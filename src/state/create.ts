@@ -10,6 +10,7 @@ import type {
   DesiredRoute,
 } from './desired.ts'
 import type { StateChange } from './explain.ts'
+import { createTraffic } from './traffic.ts'
 
 /** Returns the index of a link by its name. */
 export type IndexOf = (link: string) => number
@@ -41,6 +42,9 @@ export function createChanges(desired: readonly Desired[], indexOf: IndexOf): Ch
       case 'portVlans':
       case 'route':
         return createOn(object, indexOf(object.link))
+      case 'packetFilter':
+      case 'qdisc':
+        return [createTraffic(object, indexOf)]
       default:
         return []
     }
@@ -78,7 +82,8 @@ export function createOn(object: OnLinkObject, linkIndex: number): StateChange[]
 }
 
 function setLink(object: DesiredLink, indexOf: IndexOf): Change {
-  const { link, up, master, port, alias, ipv4 } = object
+  const { link, up, master, port, create, ipv4 } = object
+  const { alias = create?.type === 'ifb' ? create.alias : undefined } = object
   const later = ALL_LINK_SETTINGS.filter((setting) => setting in object && !MADE_WITH.includes(setting))
   return {
     op: 'setLink',

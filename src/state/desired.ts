@@ -1,7 +1,16 @@
 import type { Address, Cidr } from '../core/address.ts'
 import type { Mac } from '../core/mac.ts'
 import type { LinkSetting } from '../kernel/describe.ts'
-import type { Change, Netns, PortOptions, PortVlan, Route, VxlanOptions } from '../kernel/kernel.ts'
+import type {
+  Change,
+  Netns,
+  PacketFilter,
+  PortOptions,
+  PortVlan,
+  Qdisc,
+  Route,
+  VxlanOptions,
+} from '../kernel/kernel.ts'
 import type { NftChain, NftCommand, NftElement, NftSet } from '../kernel/nftables/objects.ts'
 
 /*
@@ -16,6 +25,8 @@ export type Desired =
   | DesiredNeighbour
   | DesiredFdbEntry
   | DesiredRoute
+  | DesiredQdisc
+  | DesiredPacketFilter
   | NftObject
 
 /** What lies in nftables of the host, and on no link. */
@@ -56,6 +67,7 @@ export type DesiredLink = OnLink &
  */
 export type LinkType =
   | { readonly type: 'bridge'; readonly mac: Mac; readonly vlanFiltering: boolean }
+  | { readonly type: 'ifb'; readonly alias: string }
   | { readonly type: 'vlan'; readonly parent: string; readonly id: number }
   | { readonly type: 'vxlan'; readonly mac: Mac; readonly mtu: number; readonly options: VxlanOptions }
 
@@ -98,6 +110,15 @@ export type DesiredFdbEntry = OnLink & {
   readonly kind: 'fdbEntry'
   readonly mac: Mac
   readonly destination: Address
+}
+
+/** A queueing discipline. Filters are on a `clsact`, which comes before them. */
+export type DesiredQdisc = OnLink & { readonly kind: 'qdisc'; readonly qdisc: Qdisc }
+
+/** A filter, which may name the link that it redirects to. */
+export type DesiredPacketFilter = OnLink & {
+  readonly kind: 'packetFilter'
+  readonly filter: Omit<PacketFilter, 'redirect'> & { readonly redirect?: string }
 }
 
 /** What a route leaves open may be anything, but for the table. */

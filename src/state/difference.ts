@@ -23,6 +23,7 @@ import { createNft } from './nft.ts'
 import { indexIn, nameIn, type Observed, type PlaceState, sysctlKeys } from './observe.ts'
 import { differenceOfPrefixes } from './prefix_set.ts'
 import { hasNumbers, isRival, isSameWay } from './route.ts'
+import { judgeTraffic } from './traffic.ts'
 
 const DEFAULT_VLAN = 1
 
@@ -75,6 +76,9 @@ function judge(object: LinkObject, context: Context): Difference[] {
     }
     case 'portVlans':
       return judgePortVlans(object, context)
+    case 'qdisc':
+    case 'packetFilter':
+      return judgeTraffic(object, context.state, context.step)
     default:
       return judgeOnLink(object, context)
   }
@@ -107,6 +111,11 @@ function creation(name: string, create: LinkType, state: PlaceState): StateChang
   switch (create.type) {
     case 'bridge':
       return [{ op: 'createBridge', name, mac: create.mac, vlanFiltering: create.vlanFiltering }]
+    case 'ifb':
+      return [
+        { op: 'createIfb', name },
+        { op: 'setLink', link: { name }, alias: create.alias },
+      ]
     case 'vlan':
       return [{ op: 'createVlan', name, parent: indexIn(state, create.parent), vlan: create.id }]
     case 'vxlan':

@@ -11,6 +11,7 @@ import { type Change, type FdbEntry, type LinkRef, type Route, Scope, Table } fr
 import { describeNftCommand } from '../kernel/nftables/describe.ts'
 import type { NftCommand } from '../kernel/nftables/objects.ts'
 import type { Place } from './desired.ts'
+import { trafficCommand } from './traffic_command.ts'
 
 /** Something that is not as it should be, in words, with the steps that end it, in order; none where no step can. */
 export type Difference = { readonly what: string; readonly steps: readonly Step[] }
@@ -30,7 +31,16 @@ export type StateChange =
   | Exclude<Change, SetLink | { op: 'createVeth' | 'restoreRoute' }>
   | Pick<
       SetLink,
-      LinkSetting | 'op' | 'link' | 'name' | 'up' | 'master' | 'port' | 'vlanFiltering' | 'ipv6LinkLocal'
+      | LinkSetting
+      | 'op'
+      | 'link'
+      | 'name'
+      | 'up'
+      | 'alias'
+      | 'master'
+      | 'port'
+      | 'vlanFiltering'
+      | 'ipv6LinkLocal'
     >
 
 /** Returns the name of a link by its index; of one that a step creates, by the index that stands for it. */
@@ -72,6 +82,13 @@ export function commandsOf(change: StateChange, nameOf: NameOf): string[] {
     }
     case 'createVxlan':
       return [createVxlanCommand(change)]
+    case 'createIfb':
+      return [`ip link add name ${quote(change.name)} type ifb`]
+    case 'setQdisc':
+    case 'removeQdisc':
+    case 'addPacketFilter':
+    case 'removePacketFilter':
+      return [trafficCommand(change, nameOf)]
     case 'setLink':
       return setLinkCommands(change, nameOf)
     case 'removeLink':
@@ -123,7 +140,7 @@ function fdbWords({ mac, destination, linkIndex }: FdbEntry, nameOf: NameOf): st
 }
 
 function setLinkCommands(change: Extract<StateChange, { op: 'setLink' }>, nameOf: NameOf): string[] {
-  const { link, name, master, up, vlanFiltering, ipv6LinkLocal, port = {} } = change
+  const { link, name, master, up, alias, vlanFiltering, ipv6LinkLocal, port = {} } = change
   const dev = `dev ${quote(refName(link, nameOf))}`
   const options = [
     ...ALL_LINK_SETTINGS.map(
@@ -132,6 +149,7 @@ function setLinkCommands(change: Extract<StateChange, { op: 'setLink' }>, nameOf
     master !== undefined && (master === 0 ? 'nomaster' : `master ${quote(nameOf(master))}`),
     ipv6LinkLocal !== undefined && `addrgenmode ${ipv6LinkLocal ? 'eui64' : 'none'}`,
     up !== undefined && (up ? 'up' : 'down'),
+    alias !== undefined && `alias ${quote(alias)}`,
     name !== undefined && `name ${quote(name)}`,
     vlanFiltering !== undefined && `type bridge vlan_filtering ${Number(vlanFiltering)}`,
   ].filter(Boolean)

@@ -1,5 +1,15 @@
 import { type Cidr, sameAddress } from '../core/address.ts'
-import type { FdbEntry, Kernel, Link, LinkAddress, Neighbour, PortVlan, Route } from '../kernel/kernel.ts'
+import type {
+  FdbEntry,
+  Kernel,
+  Link,
+  LinkAddress,
+  Neighbour,
+  PacketFilter,
+  PortVlan,
+  Qdisc,
+  Route,
+} from '../kernel/kernel.ts'
 import type { NftElement } from '../kernel/nftables/objects.ts'
 import type { Nftables } from '../kernel/nftables.ts'
 import type { Desired, DesiredNftElement, DesiredSysctl, LinkType, NftObject, Place } from './desired.ts'
@@ -25,6 +35,8 @@ export type PlaceState = {
   readonly neighbours: Map<string, readonly Neighbour[]>
   readonly fdbEntries: Map<string, readonly FdbEntry[]>
   readonly portVlans: Map<string, readonly PortVlan[]>
+  readonly qdiscs: Map<string, readonly Qdisc[]>
+  readonly packetFilters: Map<string, readonly PacketFilter[]>
   /** By the key. */
   readonly sysctls: Map<string, string | undefined>
 }
@@ -76,6 +88,8 @@ export function newState(links: readonly Link[] = []): PlaceState {
     neighbours: new Map(),
     fdbEntries: new Map(),
     portVlans: new Map(),
+    qdiscs: new Map(),
+    packetFilters: new Map(),
     sysctls: new Map(),
   }
 }
@@ -101,6 +115,7 @@ function look(object: Exclude<Desired, NftObject>, state: PlaceState): void {
     }
     return
   }
+  if (object.kind === 'packetFilter' && object.filter.redirect !== undefined) named(object.filter.redirect)
   if (!link) return
   const question = QUESTIONS[object.kind]
   once<string, unknown>(state[question], name, () => netns[question](link.index))
@@ -111,7 +126,9 @@ const QUESTIONS = {
   fdbEntry: 'fdbEntries',
   address: 'addresses',
   neighbour: 'neighbours',
+  packetFilter: 'packetFilters',
   portVlans: 'portVlans',
+  qdisc: 'qdiscs',
   route: 'routes',
 } as const
 
@@ -131,6 +148,7 @@ export function isAsCreated(
   create: LinkType,
   linkOf: (name: string) => Link | undefined,
 ): boolean {
+  if (create.type === 'ifb') return link.kind === 'ifb'
   if (create.type === 'vlan') return isVlanOf(linkOf(create.parent), create.id, link)
   if (create.type !== 'vxlan') return true
   const { vni, port, learning, local } = create.options

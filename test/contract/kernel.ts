@@ -9,6 +9,7 @@ import { neighbourSentences } from './kernel/neighbours.ts'
 import { nftSentences } from './kernel/nft.ts'
 import { routeSentences } from './kernel/routes.ts'
 import { sysctlSentences } from './kernel/sysctls.ts'
+import { trafficSentences } from './kernel/traffic.ts'
 import { vxlanSentences } from './kernel/vxlan.ts'
 
 export type { KernelUnderTest } from './kernel/fixture.ts'
@@ -30,6 +31,7 @@ export function describeKernelContract(name: string, makeSubject: () => KernelUn
     describe('routes', () => routeSentences(it))
     describe('neighbours', () => neighbourSentences(it))
     describe('VXLAN links', () => vxlanSentences(it))
+    describe('traffic control', () => trafficSentences(it))
     describe('sysctls', () => sysctlSentences(it))
     describe('batches', () => batchSentences(it))
     describe('nftables', () => nftSentences(() => current))

@@ -100,6 +100,11 @@ export const L2_FULL = {
   forceAddress: true,
   enabledad: true,
   portIsolation: true,
+  ingressRate: 8e6,
+  ingressBurst: 1e6,
+  egressRate: 8e6,
+  egressBurst: 1e6,
+  unshapedSubnets: ['10.0.0.0/8', 'fd00::/8'],
   vlan: 100,
   vlanTrunk: [{ id: 200 }, { minID: 300, maxID: 310 }],
 }

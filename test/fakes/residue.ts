@@ -36,7 +36,7 @@ export function snapshotOf(kernel: FakeKernel, files: FakeFiles, delegate: FakeD
 export function residueOf(kernel: FakeKernel, files: FakeFiles, delegate: FakeDelegate): string[] {
   const { host, nft, files: left, delegate: leases } = snapshotOf(kernel, files, delegate)
   return [
-    ...host.links.filter(({ kind }) => kind === 'veth').map(({ name }) => `link ${name}`),
+    ...host.links.filter(({ kind }) => kind === 'veth' || kind === 'ifb').map(({ name }) => `link ${name}`),
     ...Object.keys(nft).map((table) => `nftables table ${table}`),
     ...Object.keys(left),
     ...Object.entries(leases).map(([address, owner]) => `${address} of ${owner}`),

@@ -10,9 +10,11 @@ import {
   type LinkRef,
   type Neighbour,
   type Netns,
+  type PacketFilter,
   type PlacedAddress,
   type PolicyRule,
   type PortVlan,
+  type Qdisc,
   type Route,
   Table,
 } from '../kernel.ts'
@@ -32,6 +34,7 @@ import {
 } from '../netlink/replies.ts'
 import { decodeLookup, refusedLookup, writeLookup } from '../netlink/route_lookup.ts'
 import { ExtMask, Family, Ifla, Nda, Rta, Rtm } from '../netlink/rtnetlink.ts'
+import { decodePacketFilter, decodeQdisc, writeTrafficQuestion } from '../netlink/traffic.ts'
 import { errnoName } from './errno.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
@@ -49,6 +52,8 @@ const LISTS = {
   addresses: { request: Rtm.getAddr, reply: Rtm.newAddr },
   routes: { request: Rtm.getRoute, reply: Rtm.newRoute },
   neighbours: { request: Rtm.getNeigh, reply: Rtm.newNeigh },
+  qdiscs: { request: Rtm.getQdisc, reply: Rtm.newQdisc },
+  filters: { request: Rtm.getFilter, reply: Rtm.newFilter },
 }
 
 /** Requests that only read. */
@@ -139,6 +144,22 @@ export class LinuxNetns implements Netns {
     return this.#dump('neighbours', ofLink)
       .flatMap((reply) => decodeFdbEntry(reply) ?? [])
       .filter((entry) => entry.linkIndex === linkIndex)
+  }
+
+  /** The kernel lists those of all links. */
+  qdiscs(linkIndex: number): Qdisc[] {
+    return this.#dump('qdiscs', (writer) => writeTrafficQuestion(writer, linkIndex))
+      .flatMap((reply) => decodeQdisc(reply) ?? [])
+      .filter((one) => one.linkIndex === linkIndex)
+      .map(({ qdisc }) => qdisc)
+  }
+
+  packetFilters(linkIndex: number): PacketFilter[] {
+    return (['ingress', 'egress'] as const).flatMap((direction) =>
+      this.#dump('filters', (writer) => writeTrafficQuestion(writer, linkIndex, direction)).flatMap(
+        (reply) => decodePacketFilter(reply, direction) ?? [],
+      ),
+    )
   }
 
   advertisedLinks(): number[] {

@@ -35,6 +35,7 @@ import {
   VlanFlag,
   Vxlan,
 } from './rtnetlink.ts'
+import { writeTraffic } from './traffic.ts'
 
 type SetLink = Extract<Change, { op: 'setLink' }>
 type AddAddress = Extract<Change, { op: 'addAddress' }>
@@ -79,16 +80,17 @@ export function writeChange(writer: MessageWriter, change: Change, seq: number, 
     writer.begin(type, Nlm.request | Nlm.ack | flags, seq)
   switch (change.op) {
     case 'createVeth':
-      writeVeth(begin(Rtm.newLink, MAKE), change, netnsFd)
-      break
     case 'createBridge':
-      writeBridge(begin(Rtm.newLink, MAKE), change)
-      break
     case 'createVlan':
-      writeVlan(begin(Rtm.newLink, MAKE), change)
-      break
     case 'createVxlan':
-      writeVxlan(begin(Rtm.newLink, MAKE), change)
+    case 'createIfb':
+      writeCreation(begin(Rtm.newLink, MAKE), change, netnsFd)
+      break
+    case 'setQdisc':
+    case 'removeQdisc':
+    case 'addPacketFilter':
+    case 'removePacketFilter':
+      writeTraffic(begin, change)
       break
     case 'setLink':
       // NEWLINK without CREATE: the only request that takes a port's attributes along with all others.
@@ -158,6 +160,28 @@ export function writeLinkHead(writer: MessageWriter, ref: LinkRef): void {
   else writeIfInfo(writer, Family.unspec).attributeString(Ifla.ifName, ref.name)
 }
 
+type Creation = Extract<Change, { op: `create${string}` }>
+
+function writeCreation(writer: MessageWriter, change: Creation, netnsFd: number): void {
+  switch (change.op) {
+    case 'createVeth':
+      writeVeth(writer, change, netnsFd)
+      break
+    case 'createBridge':
+      writeBridge(writer, change)
+      break
+    case 'createVlan':
+      writeVlan(writer, change)
+      break
+    case 'createVxlan':
+      writeVxlan(writer, change)
+      break
+    case 'createIfb':
+      writeIfb(writer, change.name)
+      break
+  }
+}
+
 /**
  * Each end has one queue. The kernel makes one for each processor otherwise and then drops all but one, which waits for RCU twice and
  * creates and removes two files of sysfs a queue. Source: veth_init_queues in drivers/net/veth.c.
@@ -195,6 +219,12 @@ function writeBridge(writer: MessageWriter, change: Extract<Change, { op: 'creat
     writer.attributeString(Info.kind, 'bridge')
     if (change.vlanFiltering) writer.nest(Info.data, () => writer.attributeU8(Bridge.vlanFiltering, 1))
   })
+}
+
+function writeIfb(writer: MessageWriter, name: string): void {
+  writeIfInfo(writer, Family.unspec)
+    .attributeString(Ifla.ifName, name)
+    .nest(Ifla.linkInfo, () => writer.attributeString(Info.kind, 'ifb'))
 }
 
 function writeVlan(writer: MessageWriter, change: Extract<Change, { op: 'createVlan' }>): void {

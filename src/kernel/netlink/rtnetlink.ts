@@ -15,6 +15,12 @@ export const Rtm = {
   getNeigh: 30,
   newRule: 32,
   getRule: 34,
+  newQdisc: 36,
+  delQdisc: 37,
+  getQdisc: 38,
+  newFilter: 44,
+  delFilter: 45,
+  getFilter: 46,
 } as const
 
 /** RTNLGRP_*: multicast groups. */

@@ -3,6 +3,7 @@ import type { Locks } from '../../attachment/locks.ts'
 import type { AttachmentRecord } from '../../attachment/record.ts'
 import type { AttachmentStore } from '../../attachment/store.ts'
 import type { NetworkConfig } from '../../cni/config.ts'
+import type { CniInterface } from '../../cni/result.ts'
 import type { Cidr, Family } from '../../core/address.ts'
 import type { AttachmentId } from '../../core/names.ts'
 import type { UndoStack } from '../../core/undo.ts'
@@ -43,6 +44,8 @@ export interface PodFeature extends AttachedFeature {
   podEnd?(spec: PodSpec, objects: readonly Desired[]): readonly Desired[]
   /** Finishes when the pod is connected. `pod` is absent where an earlier plugin has made the pod's interface. */
   afterLink?(spec: PodSpec, undo: UndoStack, pod?: PodEnd): void
+  /** Returns the links that the feature has made on the node, for the result. */
+  hostLinks?(spec: PodSpec): CniInterface[]
   /** Returns what the node needs, for CHECK. */
   nodeObjects?(spec: PodSpec): Desired[]
   /**

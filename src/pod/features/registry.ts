@@ -1,3 +1,4 @@
+import { bandwidth } from './bandwidth/bandwidth.ts'
 import { duplicateDetection } from './duplicate_detection.ts'
 import type { NodePorts, PodFeature } from './feature.ts'
 import { forwarding } from './forwarding.ts'
@@ -12,7 +13,14 @@ import { vlans } from './vlans.ts'
  * before anything is made, and at no time can a pod send unchecked.
  */
 export function podFeatures(node: NodePorts): PodFeature[] {
-  return [forwarding, hostRoutes, macCheck, vlans, duplicateDetection, txQueueLength, masquerade].map(
-    (create) => create(node),
-  )
+  return [
+    forwarding,
+    hostRoutes,
+    macCheck,
+    vlans,
+    duplicateDetection,
+    txQueueLength,
+    masquerade,
+    bandwidth,
+  ].map((create) => create(node))
 }

@@ -1,4 +1,4 @@
-import type { Mac } from '../../../src/core/mac.ts'
+import { type Mac, parseMac } from '../../../src/core/mac.ts'
 import type { Change, PortOptions } from '../../../src/kernel/kernel.ts'
 import { addressesOnDown, addressesOnUp, dropAllAddresses, makeLinkLocals } from './addresses.ts'
 import { dropRoutesOf } from './routes.ts'
@@ -52,6 +52,12 @@ export function createVlan(namespace: Namespace, { name, parent, vlan }: Of<'cre
 export function createVxlan(namespace: Namespace, { name, mac, mtu, vxlan }: Of<'createVxlan'>): void {
   checkName(namespace, name)
   register(namespace, { name, mac, mtu, kind: 'vxlan' }).vxlan = { options: vxlan, fdb: [] }
+}
+
+/** Refusal: EEXIST for a name that is taken. */
+export function createIfb(namespace: Namespace, { name }: Of<'createIfb'>): void {
+  checkName(namespace, name)
+  register(namespace, { name, mac: parseMac('02:00:00:00:1f:b0'), mtu: DEFAULT_MTU, kind: 'ifb' })
 }
 
 /** Applies one thing after another, as the kernel does: what came before a refusal stays done. */

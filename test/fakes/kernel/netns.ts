@@ -10,15 +10,17 @@ import type {
   LinkRef,
   Neighbour,
   Netns,
+  PacketFilter,
   PlacedAddress,
   PolicyRule,
   PortVlan,
+  Qdisc,
   Route,
 } from '../../../src/kernel/kernel.ts'
 import { Killed } from '../files.ts'
 import { addAddress, makeLinkLocals, removeAddress } from './addresses.ts'
 import { removeFdbEntry, setFdbEntry } from './fdb.ts'
-import { createBridge, createVeth, createVlan, createVxlan, removeLink, setLink } from './links.ts'
+import { createBridge, createIfb, createVeth, createVlan, createVxlan, removeLink, setLink } from './links.ts'
 import { removeNeighbour, setNeighbour } from './neighbours.ts'
 import { addPortVlan, portVlansOf, removePortVlan } from './port_vlans.ts'
 import {
@@ -35,6 +37,7 @@ import {
 import { findLink, type Namespace, showLink } from './state.ts'
 import { refusal, type Steps } from './steps.ts'
 import { readSysctl, writeSysctl } from './sysctls.ts'
+import { changePacketFilter, changeQdisc, trafficOf } from './traffic.ts'
 
 /** The device number of nsfs: the same for all namespaces. */
 const NSFS_DEVICE = 4
@@ -121,6 +124,20 @@ export class FakeNetns implements Netns {
   fdbEntries(linkIndex: number): FdbEntry[] {
     return this.#run(`list forwarding entries of link ${linkIndex}`, ({ links }) =>
       (links.get(linkIndex)?.vxlan?.fdb ?? []).map((one) => ({ ...one, linkIndex })),
+    )
+  }
+
+  qdiscs(linkIndex: number): Qdisc[] {
+    return this.#run(
+      `list qdiscs of link ${linkIndex}`,
+      ({ links }) => trafficOf(links.get(linkIndex)).qdiscs,
+    )
+  }
+
+  packetFilters(linkIndex: number): PacketFilter[] {
+    return this.#run(
+      `list filters of link ${linkIndex}`,
+      ({ links }) => trafficOf(links.get(linkIndex)).filters,
     )
   }
 
@@ -223,6 +240,17 @@ export class FakeNetns implements Netns {
         break
       case 'createVxlan':
         createVxlan(namespace, change)
+        break
+      case 'createIfb':
+        createIfb(namespace, change)
+        break
+      case 'setQdisc':
+      case 'removeQdisc':
+        changeQdisc(namespace, change)
+        break
+      case 'addPacketFilter':
+      case 'removePacketFilter':
+        changePacketFilter(namespace, change)
         break
       case 'setLink':
         setLink(namespace, change)

@@ -35,7 +35,7 @@ export type FakeLink = {
   readonly namespace: Namespace
   readonly index: number
   name: string
-  readonly kind: '' | 'veth' | 'bridge' | 'vlan' | 'vxlan'
+  readonly kind: '' | 'veth' | 'bridge' | 'ifb' | 'vlan' | 'vxlan'
   mac: Mac
   mtu: number
   txQueueLength: number

@@ -1,6 +1,14 @@
 import { parseAddress, parseCidr } from '../../../src/core/address.ts'
 import { parseMac } from '../../../src/core/mac.ts'
-import type { Change, FdbEntry, Netns, PortVlan, Route, VxlanOptions } from '../../../src/kernel/kernel.ts'
+import type {
+  Change,
+  FdbEntry,
+  Netns,
+  PacketFilter,
+  PortVlan,
+  Route,
+  VxlanOptions,
+} from '../../../src/kernel/kernel.ts'
 import { stepsOf, writeChange } from '../../../src/kernel/netlink/changes.ts'
 import { MessageWriter } from '../../../src/kernel/netlink/message.ts'
 
@@ -9,10 +17,14 @@ export const REQUEST_SETUP = [
   'ip netns add pod',
   'ip link add v0 index 7 type veth peer name p0 netns pod',
   'ip link add br0 index 9 type bridge',
+  'ip link add i0 index 11 type ifb',
+  'tc qdisc add dev i0 clsact',
 ]
 
 const VETH = 7
 const BRIDGE = 9
+const IFB = 11
+const NO_RATE = { rate: 0, burst: 0, limit: 0 }
 const SET = { op: 'setLink', link: { index: VETH } } as const
 const MACS = { near: parseMac('02:00:00:00:00:01'), far: parseMac('02:00:00:00:00:02') }
 const QUEUES = 'numtxqueues 1 numrxqueues 1'
@@ -127,6 +139,50 @@ export const REQUESTS: readonly (readonly [ip: string, change: Change])[] = [
       route: routeOf({ dst: 'fd02::/64', gateway: 'fd00::1' }, { priority: 5, table: 1000 }),
     },
   ],
+  ['ip link add i1 type ifb', { op: 'createIfb', name: 'i1' }],
+  [
+    'tc qdisc add dev v0 root handle 1: tbf rate 125000bps burst 15140 limit 18265',
+    {
+      op: 'setQdisc',
+      linkIndex: VETH,
+      qdisc: { kind: 'tbf', rate: 125_000, burst: 15_140, limit: 18_265 },
+    },
+  ],
+  [
+    'tc qdisc add dev v0 root handle 1: tbf rate 10000000000bps burst 100000000 limit 350000000',
+    {
+      op: 'setQdisc',
+      linkIndex: VETH,
+      qdisc: { kind: 'tbf', rate: 1e10, burst: 1e8, limit: 3.5e8 },
+    },
+  ],
+  ['tc qdisc del dev i0 root', { op: 'removeQdisc', linkIndex: IFB, qdisc: { kind: 'tbf', ...NO_RATE } }],
+  ['tc qdisc add dev v0 clsact', { op: 'setQdisc', linkIndex: VETH, qdisc: { kind: 'clsact' } }],
+  ['tc qdisc del dev i0 clsact', { op: 'removeQdisc', linkIndex: IFB, qdisc: { kind: 'clsact' } }],
+  [
+    'tc filter add dev i0 ingress protocol all prio 1 u32 match u32 0 0 action mirred egress redirect dev v0',
+    { op: 'addPacketFilter', linkIndex: IFB, filter: { direction: 'ingress', order: 1, redirect: VETH } },
+  ],
+  [
+    'tc filter add dev i0 egress protocol ip prio 2 u32 match ip src 10.128.0.0/9 classid 1:1',
+    { op: 'addPacketFilter', linkIndex: IFB, filter: packetFilter('egress', 2, 'source', '10.128.0.0/9') },
+  ],
+  [
+    'tc filter add dev i0 ingress protocol ipv6 prio 3 u32 match ip6 dst fd00:1:2::/48 classid 1:1',
+    {
+      op: 'addPacketFilter',
+      linkIndex: IFB,
+      filter: packetFilter('ingress', 3, 'destination', 'fd00:1:2::/48'),
+    },
+  ],
+  [
+    'tc filter del dev i0 ingress protocol ipv6 prio 3',
+    {
+      op: 'removePacketFilter',
+      linkIndex: IFB,
+      filter: packetFilter('ingress', 3, 'destination', 'fd00:1:2::/48'),
+    },
+  ],
   ['ip neigh replace 10.1.0.9 lladdr 02:00:00:00:00:02 nud permanent dev v0', setNeighbour('10.1.0.9')],
   ['ip neigh replace fd00::9 lladdr 02:00:00:00:00:02 nud permanent dev v0', setNeighbour('fd00::9')],
   [
@@ -208,6 +264,15 @@ function createVxlan(vxlan: Pick<VxlanOptions, 'local' | 'learning'>): Change {
 
 function fdbEntry(destination: string): FdbEntry {
   return { mac: MACS.far, destination: parseAddress(destination), linkIndex: VETH }
+}
+
+function packetFilter(
+  direction: PacketFilter['direction'],
+  order: number,
+  end: 'source' | 'destination',
+  cidr: string,
+): PacketFilter {
+  return { direction, order, match: { end, cidr: parseCidr(cidr) } }
 }
 
 function vlans(from: number, to: number, flags: Partial<PortVlan> = {}): PortVlan {

@@ -171,7 +171,7 @@ export async function ping(
 
 /** What of ours is on a node: interfaces, leases, records, nftables. Everything empty but `other` is a clean node. */
 export type Residue = {
-  /** veth pairs and bridges, without the uplink of `createOutside`. */
+  /** veth pairs, bridges and what limits the bandwidth of pods, without the uplink of `createOutside`. */
   readonly links: string[]
   readonly leases: string[]
   readonly records: string[]
@@ -194,7 +194,7 @@ export function residueOf(
   ruleset: readonly Record<string, NftObject>[],
   files: readonly string[],
 ): Residue {
-  const kinds = ['veth', 'bridge', 'vlan']
+  const kinds = ['veth', 'bridge', 'vlan', 'ifb']
   const tables = ruleset.flatMap((object) => object['table'] ?? [])
   return {
     links: found

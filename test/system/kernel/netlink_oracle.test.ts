@@ -17,7 +17,7 @@ beforeEach(() => {
 
 afterEach(() => {
   run('ip netns del pod')
-  run('for link in v0 v1 br0 br1; do ip link del $link 2>/dev/null || true; done')
+  run('for link in v0 v1 br0 br1 i0 i1; do ip link del $link 2>/dev/null || true; done')
 })
 
 describe('a change says the same to the kernel as iproute2 here and now with', () => {
