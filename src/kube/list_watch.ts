@@ -29,6 +29,10 @@ export type ListWatch<T> = {
 }
 
 type Meta = { readonly name?: string; readonly namespace?: string; readonly resourceVersion?: string }
+type Page = { readonly items?: unknown[]; readonly metadata?: Meta & { readonly continue?: string } }
+
+/** Objects in one answer: a Node with its images takes 20 kB, and what a large answer has used of the heap is not given back. */
+const PAGE = 200
 
 /**
  * Keeps a copy of some objects up to date until the signal ends it: a list, then watches that resume where the one before ended. It lists
@@ -43,9 +47,9 @@ export async function listWatch<T>(api: KubeApi, options: ListWatch<T>, signal: 
     const begun = Date.now()
     try {
       if (version === undefined) {
-        const { items, metadata } = (await api.get(path, query)) as { items?: unknown[]; metadata?: Meta }
-        objects = new Map((items ?? []).map((item) => [keyOf(item), kept(objects, item, decode)]))
-        version = metadata?.resourceVersion ?? '0'
+        const list = await listAll(api, options, objects)
+        objects = list.objects
+        version = list.version
         onChange([...objects.values()])
       }
       const end = AbortSignal.any([signal, AbortSignal.timeout(1000 * WATCH_SECONDS + GRACE_MS)])
@@ -66,6 +70,22 @@ export async function listWatch<T>(api: KubeApi, options: ListWatch<T>, signal: 
       if (!isErrno(error, 'expired')) onFailure(toFault(error), retryMs)
       await sleep(retryMs, signal)
     }
+  }
+}
+
+/** Reads all objects, page by page, as they are at one version. */
+async function listAll<T>(
+  api: KubeApi,
+  { path, query, decode }: ListWatch<T>,
+  before: ReadonlyMap<string, T>,
+): Promise<{ readonly objects: Map<string, T>; readonly version: string }> {
+  const objects = new Map<string, T>()
+  for (let next = ''; ; ) {
+    const paging = { limit: String(PAGE), ...(next && { continue: next }) }
+    const { items = [], metadata } = (await api.get(path, { ...query, ...paging })) as Page
+    for (const item of items) objects.set(keyOf(item), kept(before, item, decode))
+    next = metadata?.continue ?? ''
+    if (!next) return { objects, version: metadata?.resourceVersion ?? '0' }
   }
 }
 

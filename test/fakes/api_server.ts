@@ -164,12 +164,19 @@ class ApiServer implements FakeApiServer {
       return this.#status(401, 'Unauthorized')
     if (request.method === 'PATCH') return this.#patch(pathname, await request.json())
     const name = searchParams.get('fieldSelector')?.split('=')[1]
-    return isWatch ? this.#watch(name, Number(searchParams.get('resourceVersion'))) : this.#list(name)
+    if (isWatch) return this.#watch(name, Number(searchParams.get('resourceVersion')))
+    return this.#list(name, Number(searchParams.get('limit')), Number(searchParams.get('continue')))
   }
 
-  #list(name: string | undefined): Response {
-    const items = [...this.#nodes].filter(([one]) => !name || one === name).map(([, object]) => object)
-    return this.#json(200, { kind: 'NodeList', metadata: { resourceVersion: `${this.#version}` }, items })
+  #list(name: string | undefined, limit: number, from: number): Response {
+    const all = [...this.#nodes].filter(([one]) => !name || one === name).map(([, object]) => object)
+    const items = all.slice(from, from + (limit || all.length))
+    const next = from + items.length
+    const metadata = {
+      resourceVersion: `${this.#version}`,
+      ...(next < all.length && { continue: `${next}` }),
+    }
+    return this.#json(200, { kind: 'NodeList', metadata, items })
   }
 
   #watch(name: string | undefined, from: number): Response {

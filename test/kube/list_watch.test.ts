@@ -29,7 +29,10 @@ afterEach(async () => {
   await server.stop()
 })
 
-function start(): void {
+function start(
+  query = { fieldSelector: 'metadata.name=n1' } as Record<string, string>,
+  onNames = (_: readonly string[]) => {},
+): void {
   const api = createKubeClient({
     server: server.url,
     readToken: async () => 'first',
@@ -39,9 +42,12 @@ function start(): void {
     api,
     {
       path: '/api/v1/nodes',
-      query: { fieldSelector: 'metadata.name=n1' },
+      query,
       decode: nodeView,
-      onChange: ([node]) => changes.push(node?.podCidrs.join()),
+      onChange: (nodes) => {
+        onNames(nodes.map(({ name }) => name))
+        changes.push(nodes[0]?.podCidrs.join())
+      },
       onFailure: (fault) => faults.push(fault),
       sleep: async (ms) => {
         waits.push(ms)
@@ -76,6 +82,18 @@ it.each([
     expect(server.timeouts).toEqual([seconds])
   },
 )
+
+it('reads a long list page by page, and tells of it once', async () => {
+  for (let n = 1; n <= 450; n++) server.setNode(`n${n}`, { podCIDRs: [`10.${n >> 8}.${n & 255}.0/24`] })
+  let told: readonly string[] = []
+  start({}, (names) => {
+    told = names
+  })
+  await until('the watch', () => server.watches() === 1)
+  expect(told).toHaveLength(450)
+  expect(changes).toHaveLength(1)
+  expect(server.requests.filter((one) => one.startsWith('GET'))).toHaveLength(3)
+})
 
 it('resumes where the watch before ended, without a new list', async () => {
   server.setNode('n1', {})

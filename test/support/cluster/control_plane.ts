@@ -35,6 +35,8 @@ const CONTROLLERS = [
 
 export type ControlPlane = {
   readonly api: Api
+  /** PEM: the authority of the API server's certificate. */
+  readonly ca: string
   /** Returns a kubeconfig with the credentials of the node's kubelet. */
   kubeletConfig(node: string): string
   stop(): Promise<void>
@@ -43,7 +45,11 @@ export type ControlPlane = {
 type Process = PromiseLike<unknown> & { kill(signal: 'SIGKILL'): boolean; readonly exitCode: number | null }
 
 /** Starts the control plane with its files in `home`; ready when the promise is fulfilled. */
-export async function startControlPlane(home: string, nodes: readonly string[]): Promise<ControlPlane> {
+export async function startControlPlane(
+  home: string,
+  nodes: readonly string[],
+  { withControllers = true }: { readonly withControllers?: boolean } = {},
+): Promise<ControlPlane> {
   mkdirSync(home, { recursive: true })
   writeCredentials(home, nodes)
   const processes: Process[] = [
@@ -60,9 +66,11 @@ export async function startControlPlane(home: string, nodes: readonly string[]):
     const api = createApi(`https://${CONTROL_PLANE}`, ca, ADMIN_TOKEN)
     await api.until('the API server is ready', () => api.request('GET', '/readyz'), READY_TIMEOUT_MS)
     writeFileSync(`${home}/admin.kubeconfig`, kubeconfig(ca, ADMIN_TOKEN))
-    processes.push(start(home, join(CACHE, 'bin/kube-controller-manager'), controllerFlags(home)))
-    processes.push(start(home, join(CACHE, 'bin/kube-scheduler'), clientFlags(home)))
-    return { api, kubeletConfig: (node) => kubeconfig(ca, node), stop }
+    if (withControllers) {
+      processes.push(start(home, join(CACHE, 'bin/kube-controller-manager'), controllerFlags(home)))
+      processes.push(start(home, join(CACHE, 'bin/kube-scheduler'), clientFlags(home)))
+    }
+    return { api, ca, kubeletConfig: (node) => kubeconfig(ca, node), stop }
   } catch (error) {
     await stop()
     throw new Error(`the control plane has not started: ${error}\n${logsOf(home)}`)
