@@ -25,6 +25,10 @@ export type AttachmentRecord = AttachmentId & {
   readonly bridge?: string
   /** The addresses that have an element in the masquerade map, each as text with its subnet's prefix length. */
   readonly masquerade?: readonly string[]
+  /** What of the network's config says how: prefixes that are not masqueraded, and whether source ports are kept. */
+  readonly masqueradeSettings?: { readonly direct?: readonly string[]; readonly keepsPorts?: boolean }
+  /** The pod itself has asked not to be masqueraded: its addresses have elements in the set of such pods. */
+  readonly masqueradeExempt?: true
   /** Frames from the pod are checked for its hardware address. */
   readonly macspoofchk?: true
   /** What the pod is held to: rates in bits a second, bursts in bits, subnets as text. */

@@ -57,6 +57,8 @@ const OPTIONAL: Readonly<Record<string, Rule>> = {
   mode: (value) => value === 'l2' || value === 'l3',
   bridge: isIfName,
   masquerade: (value) => isListOf(isCidr)(value),
+  masqueradeSettings: (value) => isObject(value) && isMasqueradeSettings(value),
+  masqueradeExempt: (value) => value === true,
   macspoofchk: (value) => value === true,
   bandwidth: isBandwidth,
   routes: (value) => Array.isArray(value) && value.every(isRoute),
@@ -78,6 +80,10 @@ function hasForm(value: Record<string, unknown>): boolean {
   return (
     required && Object.entries(OPTIONAL).every(([field, rule]) => !(field in value) || rule(value[field]))
   )
+}
+
+function isMasqueradeSettings({ direct = [], keepsPorts = false }: Record<string, unknown>): boolean {
+  return isListOf(isCidr)(direct) && typeof keepsPorts === 'boolean'
 }
 
 function isIfName(value: unknown): boolean {

@@ -3,14 +3,14 @@ import type { Rule } from './validate.ts'
 
 const r0: Rule = { type: "string" }
 const r1: Rule = { type: "boolean" }
-const r2: Rule = { type: "integer", min: 1, max: 4094 }
-const r3: Rule = { type: "integer", min: 0, max: 9007199254740991 }
-const r4: Rule = { type: "integer", min: 0, max: 34359738359 }
-const r5: Rule = { type: "string", format: "cidr" }
-const r6: Rule = { type: "array", items: r5 }
+const r2: Rule = { type: "string", format: "cidr" }
+const r3: Rule = { type: "array", items: r2 }
+const r4: Rule = { type: "integer", min: 1, max: 4094 }
+const r5: Rule = { type: "integer", min: 0, max: 9007199254740991 }
+const r6: Rule = { type: "integer", min: 0, max: 34359738359 }
 const r7: Rule = { type: "string", format: "address" }
 const r8: Rule = { type: "object", required: ["subnet"], keys: {
-  "subnet": r5,
+  "subnet": r2,
   "rangeStart": r7,
   "rangeEnd": r7,
   "gateway": r7,
@@ -20,7 +20,7 @@ const r10: Rule = { type: "array", items: r9 }
 const r11: Rule = { type: "integer", min: 0, max: 4294967295 }
 const r12: Rule = { type: "integer", min: 0, max: 255 }
 const r13: Rule = { type: "object", required: ["dst"], keys: {
-  "dst": r5,
+  "dst": r2,
   "gw": r7,
   "mtu": r11,
   "advmss": r11,
@@ -48,7 +48,7 @@ const r23: Rule = { type: "object", required: ["containerID","ifname"], keys: {
 } }
 const r24: Rule = { type: "array", nullable: true, items: r23 }
 const r25: Rule = { type: "object", required: ["ip"], keys: {
-  "ip": r5,
+  "ip": r2,
   "gateway": r7,
   "routes": r14,
 } }
@@ -63,31 +63,33 @@ export const CONFIG_RULE: Rule = { type: "object", required: ["name"], keys: {
   "forceAddress": r1,
   "ipMasq": r1,
   "ipMasqBackend": { type: "string", values: ["iptables","nftables"] },
+  "nonMasqueradeCIDRs": r3,
+  "ipMasqFullyRandom": r1,
   "mtu": { type: "integer", min: 0, max: 65535 },
   "txQueueLen": { type: "integer", min: 1, max: 1000000 },
   "hairpinMode": r1,
   "promiscMode": r1,
   "vlan": { type: "integer", min: 0, max: 4094 },
   "vlanTrunk": { type: "array", items: { type: "object", keys: {
-  "id": r2,
-  "minID": r2,
-  "maxID": r2,
+  "id": r4,
+  "minID": r4,
+  "maxID": r4,
 } } },
   "preserveDefaultVlan": r1,
   "macspoofchk": r1,
   "enabledad": r1,
   "disableContainerInterface": r1,
   "portIsolation": r1,
-  "ingressRate": r3,
-  "ingressBurst": r4,
-  "egressRate": r3,
-  "egressBurst": r4,
-  "shapedSubnets": r6,
-  "unshapedSubnets": r6,
+  "ingressRate": r5,
+  "ingressBurst": r6,
+  "egressRate": r5,
+  "egressBurst": r6,
+  "shapedSubnets": r3,
+  "unshapedSubnets": r3,
   "ipam": { type: "object", keys: {
   "type": { type: "string", format: "pluginName" },
   "ranges": r10,
-  "subnet": r5,
+  "subnet": r2,
   "rangeStart": r7,
   "rangeEnd": r7,
   "gateway": r7,
@@ -102,6 +104,7 @@ export const CONFIG_RULE: Rule = { type: "object", required: ["name"], keys: {
   "cni": { type: "object", keys: {
   "mac": r18,
   "ips": r20,
+  "masquerade": r1,
 } },
 } },
   "runtimeConfig": { type: "object", keys: {
@@ -123,12 +126,15 @@ export const CONFIG_RULE: Rule = { type: "object", required: ["name"], keys: {
   "hostIP": r7,
 } } },
   "bandwidth": { type: "object", keys: {
-  "ingressRate": r3,
-  "ingressBurst": r4,
-  "egressRate": r3,
-  "egressBurst": r4,
-  "shapedSubnets": r6,
-  "unshapedSubnets": r6,
+  "ingressRate": r5,
+  "ingressBurst": r6,
+  "egressRate": r5,
+  "egressBurst": r6,
+  "shapedSubnets": r3,
+  "unshapedSubnets": r3,
+} },
+  "io.kubernetes.cri.pod-annotations": { type: "object", keys: {
+  "bowline.io/masquerade": { type: "string", values: ["true","false"] },
 } },
 } },
   "capabilities": r22,
@@ -147,7 +153,7 @@ export const RESULT_RULE: Rule = { type: "object", keys: {
   "pciID": r0,
 } } },
   "ips": { type: "array", items: { type: "object", required: ["address"], keys: {
-  "address": r5,
+  "address": r2,
   "gateway": r7,
   "interface": r11,
 } } },

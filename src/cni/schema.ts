@@ -107,6 +107,7 @@ const args = z
       .object({
         mac: optional(mac, 'The hardware address for the pod. "runtimeConfig.mac" beats it.'),
         ips: optional(z.array(formatted('addressOrCidr')), 'Addresses that the pod must get.'),
+        masquerade: optional(z.boolean(), 'false: as the annotation "bowline.io/masquerade".'),
       })
       .exactOptional(),
   })
@@ -138,6 +139,13 @@ const bandwidthKeys = {
   unshapedSubnets: optional(z.array(formatted('cidr')), 'Traffic with these subnets is not limited.'),
 }
 
+const annotations = z.object({
+  'bowline.io/masquerade': optional(
+    z.enum(['true', 'false']),
+    '"false": the pod speaks to everybody with its own address, although the network is masqueraded.',
+  ),
+})
+
 const runtimeConfig = z
   .object({
     mac: optional(mac, 'The hardware address for the pod.'),
@@ -156,6 +164,7 @@ const runtimeConfig = z
       .exactOptional(),
     portMappings: z.array(portMapping).exactOptional(),
     bandwidth: z.object(bandwidthKeys).exactOptional(),
+    'io.kubernetes.cri.pod-annotations': annotations.exactOptional(),
   })
   .meta({
     description: 'What the runtime says of one pod, for each capability that the configuration declares.',
@@ -190,6 +199,16 @@ export const networkConfig = z.object({
   ipMasqBackend: optional(
     z.enum(['iptables', 'nftables']),
     'Accepted from configurations of the reference plugin. Bowline always uses its own nftables table.',
+  ),
+  nonMasqueradeCIDRs: optional(
+    z.array(formatted('cidr')),
+    'Destinations that see the address of a pod itself, with "ipMasq". The subnet of the pod, multicast, and the pods of other nodes of an overlay are always among them. Default: link-local addresses.',
+    { examples: [['10.0.0.0/8', '169.254.0.0/16', 'fe80::/10']] },
+  ),
+  ipMasqFullyRandom: optional(
+    z.boolean(),
+    'With "ipMasq", choose the source port of each connection at random: two that begin at once never ask for the same. false keeps the port of the pod where it is free.',
+    { default: true },
   ),
   mtu: optional(
     integer(0, 65535),

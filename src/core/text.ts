@@ -7,6 +7,9 @@ export function isBlank(text: string): boolean {
 
 /** Returns each value once. Values are equal if their texts are. */
 export function distinct<T>(values: readonly T[], textOf: (value: T) => string): T[] {
-  const texts = values.map((value) => textOf(value))
-  return values.filter((_, i) => texts.indexOf(texts[i] as string) === i)
+  const seen = new Set<string>()
+  return values.filter((value) => {
+    const text = textOf(value)
+    return !seen.has(text) && seen.add(text)
+  })
 }

@@ -3,9 +3,9 @@ import { parseCidr } from '../../src/core/address.ts'
 import { parseMac } from '../../src/core/mac.ts'
 import { ifname, ipAddress } from '../../src/kernel/nftables/datatypes.ts'
 import { vmap } from '../../src/kernel/nftables/expressions/lookup.ts'
-import { masquerade as masqueradeAll } from '../../src/kernel/nftables/expressions/masquerade.ts'
 import { equals, within } from '../../src/kernel/nftables/expressions/match.ts'
 import { iifname } from '../../src/kernel/nftables/expressions/meta.ts'
+import { masqueradeTo } from '../../src/kernel/nftables/expressions/nat.ts'
 import { daddr, etherSaddr, saddr } from '../../src/kernel/nftables/expressions/payload.ts'
 import { accept, back, drop } from '../../src/kernel/nftables/expressions/verdicts.ts'
 import type { NftRule } from '../../src/kernel/nftables/objects.ts'
@@ -20,7 +20,7 @@ const table = { family: 'bridge', name: 'bowline' } as const
 const ports = { table, name: 'macspoofchk', key: ifname, data: verdict }
 const subnet: NftRule = [to('10.1.4.0/22'), back]
 const multicast: NftRule = [to('224.0.0.0/4'), back]
-const masquerade: NftRule = [masqueradeAll]
+const masquerade: NftRule = [masqueradeTo({})]
 
 function shows(chain: keyof typeof chains, ...rules: NftRule[]): boolean {
   return holdsRules(chains[chain].rules.map(bytesOf), rules)

@@ -17,7 +17,6 @@ import { iif, iifgroup, oif, oifgroup, oifname } from '../../src/kernel/nftables
 import { inSet, notInSet, vmap } from '../../src/kernel/nftables/expressions/lookup.ts'
 import { inlineVmap, mapped } from '../../src/kernel/nftables/expressions/maps.ts'
 import { addMark, metaMark, setMark, toggleMark } from '../../src/kernel/nftables/expressions/marks.ts'
-import { masquerade } from '../../src/kernel/nftables/expressions/masquerade.ts'
 import { differs, equals, outside, within } from '../../src/kernel/nftables/expressions/match.ts'
 import { iifname, isFamily } from '../../src/kernel/nftables/expressions/meta.ts'
 import { dnat, dnatBy, masqueradeTo, snat } from '../../src/kernel/nftables/expressions/nat.ts'
@@ -141,7 +140,7 @@ export const nftCommands: readonly NftCommand[] = [
   removeElements(masquerade4, { key: address('10.1.0.9') }),
   rule('postrouting', vmap(saddr(4), masquerade4)),
   rule('postrouting', vmap(saddr(6), masquerade6)),
-  net1(masquerade),
+  net1(masqueradeTo({})),
   net1(accept),
   net1(back),
   ...['10.1.0.0/24', '224.0.0.0/4', '10.1.2.3/32'].map((text) => net1(within(daddr(4), cidr(text)), back)),
@@ -150,7 +149,7 @@ export const nftCommands: readonly NftCommand[] = [
   ...['fd00:1:2:3::/64', 'ff00::/8', 'fd00:1:2:8::/61'].map((text) =>
     net1(within(daddr(6), cidr(text)), back),
   ),
-  net1(within(daddr(6), cidr('fd00::5/128')), masquerade),
+  net1(within(daddr(6), cidr('fd00::5/128')), masqueradeTo({})),
   ensureChain({ table: BRIDGE, name: 'mac-1' }),
   ensureChain(hooked('prerouting', { type: 'filter', hook: 'prerouting', priority: -300 }, BRIDGE)),
   { op: 'flushChain', chain: { table: BRIDGE, name: 'mac-1' } },

@@ -4,6 +4,7 @@ import type { NodePorts, PodFeature } from './feature.ts'
 import { forwarding } from './forwarding.ts'
 import { hostRoutes } from './host_routes.ts'
 import { macCheck } from './mac_check.ts'
+import { masqueradeExemption } from './masquerade/exempt.ts'
 import { masquerade } from './masquerade/masquerade.ts'
 import { txQueueLength } from './tx_queue_length.ts'
 import { vlans } from './vlans.ts'
@@ -21,6 +22,7 @@ export function podFeatures(node: NodePorts): PodFeature[] {
     duplicateDetection,
     txQueueLength,
     masquerade,
+    masqueradeExemption,
     bandwidth,
   ].map((create) => create(node))
 }

@@ -141,14 +141,14 @@ export type NftObject = {
   readonly elem?: readonly unknown[]
 }
 
-/** The keys of all maps and sets of our table: one for each masqueraded subnet. */
+/** The keys of all maps of our table: one for each masqueraded subnet. */
 export async function nftElements(netns?: Netns): Promise<string[]> {
-  return elementsIn(await nftRuleset(netns))
+  return elementsIn(await nftRuleset(netns), ['map'])
 }
 
-function elementsIn(ruleset: readonly Record<string, NftObject>[]): string[] {
+function elementsIn(ruleset: readonly Record<string, NftObject>[], kinds = ['map', 'set']): string[] {
   return ruleset
-    .flatMap((object) => object['map'] ?? object['set'] ?? [])
+    .flatMap((object) => kinds.flatMap((kind) => object[kind] ?? []))
     .filter(({ table }) => table === 'bowline')
     .flatMap(({ elem }) => elem ?? [])
     .map(keyOfElement)

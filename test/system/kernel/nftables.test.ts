@@ -5,8 +5,8 @@ import { LinuxNftables } from '../../../src/kernel/linux/nft.ts'
 import { ipAddress } from '../../../src/kernel/nftables/datatypes.ts'
 import { describeNftCommand } from '../../../src/kernel/nftables/describe.ts'
 import { vmap } from '../../../src/kernel/nftables/expressions/lookup.ts'
-import { masquerade } from '../../../src/kernel/nftables/expressions/masquerade.ts'
 import { within } from '../../../src/kernel/nftables/expressions/match.ts'
+import { masqueradeTo } from '../../../src/kernel/nftables/expressions/nat.ts'
 import { daddr, saddr } from '../../../src/kernel/nftables/expressions/payload.ts'
 import { back } from '../../../src/kernel/nftables/expressions/verdicts.ts'
 import {
@@ -71,7 +71,7 @@ const frame: NftCommand[] = [
           [within(destination, parseCidr(MULTICAST[subnet.address.family])), back],
         ]
       }),
-      [masquerade],
+      [masqueradeTo({})],
     ],
   }),
   ...replaceChain({

@@ -5,23 +5,41 @@ import type { NetworkConfig } from '../../../cni/config.ts'
 import { type Cidr, contains, formatCidr, networkOf, parseCidr, sameCidr } from '../../../core/address.ts'
 import { withAction } from '../../../core/errors.ts'
 import { type AttachmentId, deriveNames, isSameAttachment } from '../../../core/names.ts'
+import { distinct } from '../../../core/text.ts'
 import type { UndoStack } from '../../../core/undo.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
 import type { Desired } from '../../../state/desired.ts'
 import type { PodSpec } from '../../spec.ts'
 import type { NodePorts, PodFeature } from '../feature.ts'
-import { assertNftables } from '../nftables.ts'
+import { assertNftables, removeUnusedTable } from '../nftables.ts'
 import { listFormer, removalOfFormer, removeFormerMaps } from './former.ts'
 import {
-  hasMasquerade,
-  holdsMasquerade,
-  isMasqueraded,
-  listMasquerade,
+  type Contribution,
   type MasqueradedSubnet,
+  type MasqueradeSettings,
+  recordedSettings,
+  rememberedSettings,
+  rulesFor,
+  rulesOf,
+  settingsOf,
+  USUAL,
+} from './settings.ts'
+import { baseObject, hasMasquerade } from './shared.ts'
+import {
+  digestOf,
+  holdsMasquerade,
+  isInMap,
+  isMasqueraded,
+  isSameSubnet,
+  listMasquerade,
   masqueradedSubnet,
-  masqueradeObjects,
+  outermost,
+  type PresentSubnet,
   removeUnusedMasquerade,
   replaceMasquerade,
+  subnetObjects,
+  type WantedSubnet,
+  withRules,
 } from './subnets.ts'
 
 /*
@@ -49,21 +67,31 @@ class Masquerading implements PodFeature {
     this.#locks = locks
   }
 
-  remember({ ipMasq }: NetworkConfig, addresses: readonly Cidr[]): Partial<AttachmentRecord> {
-    return ipMasq && addresses.length > 0 ? { masquerade: addresses.map(formatCidr) } : {}
+  remember(config: NetworkConfig, addresses: readonly Cidr[]): Partial<AttachmentRecord> {
+    if (!config.ipMasq || addresses.length === 0) return {}
+    return { masquerade: addresses.map(formatCidr), ...rememberedSettings(settingsOf(config)) }
   }
 
   /** Last: the record names the subnets by then. A change of the config holds for the older pods of a subnet as well. */
   afterLink({ id, config, ips }: PodSpec, undo: UndoStack): void {
     const cidrs = ips.map(({ cidr }) => cidr)
     if (cidrs.length === 0) return
-    if (config.ipMasq) withAction('masquerade the pod', () => this.#ensure(id, cidrs, undo))
+    if (config.ipMasq) withAction('masquerade the pod', () => this.#ensure(ownOf(id, cidrs, config), undo))
     else withAction('end the masquerading of the subnet', () => this.#end(id, cidrs, undo))
   }
 
   nodeObjects({ id, config, ips }: PodSpec): Desired[] {
     const cidrs = ips.map(({ cidr }) => cidr)
-    return config.ipMasq && cidrs.length > 0 ? masqueradeObjects(this.#kernel, id.network, cidrs) : []
+    if (!config.ipMasq || cidrs.length === 0) return []
+    const present = listMasquerade(this.#kernel)
+    const own = ownOf(id, cidrs, config)
+    const outer = outermost([...present, ...own.subnets])
+    const used = outer.filter(({ subnet }) => cidrs.some(({ address }) => contains(subnet, address)))
+    const alone = used.map((one) => withRules(one, rulesOf(one, [own])))
+    const wanted = isMasqueraded(this.#kernel, alone)
+      ? alone
+      : this.#settle(used, present, this.#recorded(), own)
+    return [baseObject(), ...wanted.flatMap((one) => subnetObjects(one, present))]
   }
 
   /** Removes nothing where a valid attachment has no record that this release can read: its subnet is not known. */
@@ -76,11 +104,14 @@ class Masquerading implements PodFeature {
     if (ipMasq) assertNftables(this.#kernel, 'ipMasq')
   }
 
-  /** Masquerades the subnets of these addresses for an attachment whose record names them. */
-  #ensure(id: AttachmentId, cidrs: readonly Cidr[], undo: UndoStack): void {
-    if (!this.#locks.isMasqueradeRemovalAnnounced() && isMasqueraded(this.#kernel, cidrs)) return
-    undo.push(() => this.#removeUnneeded(id.network, { counts: (record) => !isSameAttachment(record, id) }))
-    this.#add(cidrs.map((cidr) => masqueradedSubnet(cidr, id.network)))
+  /** Masquerades the subnets of an attachment whose record names them. */
+  #ensure(own: Own, undo: UndoStack): void {
+    const alone = own.subnets.map((one) => withRules(one, rulesOf(one, [own])))
+    if (!this.#locks.isMasqueradeRemovalAnnounced() && isMasqueraded(this.#kernel, alone)) return
+    undo.push(() =>
+      this.#removeUnneeded(own.id.network, { counts: (record) => !isSameAttachment(record, own.id) }),
+    )
+    this.#add(own.subnets, own)
   }
 
   /**
@@ -89,10 +120,10 @@ class Masquerading implements PodFeature {
    */
   #end({ network }: AttachmentId, cidrs: readonly Cidr[], undo: UndoStack): void {
     if (!this.#locks.wasMasqueradeLocked()) return
-    const ended = cidrs.filter((cidr) => isMasqueraded(this.#kernel, [cidr]))
+    const ended = cidrs.filter((cidr) => isInMap(this.#kernel, networkOf(cidr)))
     if (ended.length === 0) return
     const own = ended.map((cidr) => masqueradedSubnet(cidr, network))
-    const before = listMasquerade(this.#kernel).filter((one) => own.some((other) => isSame(one, other)))
+    const before = listMasquerade(this.#kernel).filter((one) => own.some((other) => isSameSubnet(one, other)))
     undo.push(() => this.#add(before))
     this.#removeUnneeded(network, { counts: (record) => record.network !== network, only: ended })
   }
@@ -103,7 +134,10 @@ class Masquerading implements PodFeature {
    */
   removeShared({ network }: AttachmentId, record?: AttachmentRecord): void {
     if (record && !record.masquerade && !this.#locks.wasMasqueradeLocked()) return
-    this.#removeUnneeded(network, { emptied: (record?.masquerade ?? []).map(parseCidr) })
+    const emptied = (record ? recordedSubnets(record) : []).flatMap(({ one, settings }) =>
+      [settings, {}].map((each) => withRules(one, rulesOf(one, [{ network, settings: each }]))),
+    )
+    this.#removeUnneeded(network, { emptied })
   }
 
   /**
@@ -112,17 +146,24 @@ class Masquerading implements PodFeature {
    */
   #removeUnneeded(network: string, { counts = () => true, only, emptied = [] }: RemovalOptions = {}): void {
     const isMeant = (one: MasqueradedSubnet) =>
-      (one.network === '' || isSame(one, masqueradedSubnet(one.subnet, network))) &&
+      (one.network === '' || isSameSubnet(one, masqueradedSubnet(one.subnet, network))) &&
       (only === undefined || only.some((cidr) => sameCidr(networkOf(cidr), one.subnet)))
+    // A network that does not name the subnet may have added to its rules.
+    const isConcerned = (one: PresentSubnet) => isMeant(one) || digestOf(one) !== USUAL
     const look = () => {
       const present = listMasquerade(this.#kernel)
-      const recorded = present.some(isMeant) ? this.#recorded(counts) : []
-      return { present, left: present.flatMap((one) => (isMeant(one) ? heirsOf(one, recorded) : [one])) }
+      const recorded = present.some(isConcerned) ? this.#recorded(counts) : []
+      const named = present.flatMap((one) => (isMeant(one) ? heirsOf(one, recorded) : [one]))
+      return { present, left: this.#settle(named, present, recorded) }
     }
     const seen = look()
     const isUnused = seen.present.length === 0 && (emptied.length > 0 || hasMasquerade(this.#kernel))
     const isDone = () => holdsMasquerade(seen.present, seen.left) && listFormer(this.#kernel).length === 0
-    if ((!isUnused && isDone()) || this.#store.hasNewer()) return
+    if ((!isUnused && isDone()) || this.#store.hasNewer()) {
+      // A call that was killed may have left the table alone.
+      if (seen.present.length === 0) removeUnusedTable(this.#kernel)
+      return
+    }
     this.#locks.withMasquerade(() =>
       this.#locks.announceMasqueradeRemoval(() => {
         const { present, left } = look()
@@ -131,50 +172,98 @@ class Masquerading implements PodFeature {
     )
   }
 
-  #add(subnets: readonly MasqueradedSubnet[]): void {
+  #add(subnets: readonly MasqueradedSubnet[], own?: Own): void {
     this.#locks.withMasquerade(() => {
       const present = listMasquerade(this.#kernel)
-      this.#replace(present, [...present, ...subnets])
+      this.#replace(present, this.#settle([...present, ...subnets], present, this.#recorded(), own))
     })
   }
 
   /** Replaces what an older version made as well, by the subnets of all records. Returns what is masqueraded then. */
-  #replace(present: readonly MasqueradedSubnet[], wanted: readonly MasqueradedSubnet[]): MasqueradedSubnet[] {
+  #replace(present: readonly PresentSubnet[], wanted: readonly WantedSubnet[]): readonly WantedSubnet[] {
     const former = listFormer(this.#kernel)
-    const all = [...wanted, ...(former.length > 0 ? this.#recorded() : [])]
+    const recorded = former.length > 0 ? this.#recorded() : []
+    const all =
+      recorded.length > 0
+        ? this.#settle([...wanted, ...recorded.map(({ one }) => one)], present, recorded)
+        : wanted
     replaceMasquerade(this.#kernel, present, all, removalOfFormer(this.#kernel, former))
     if (former.length > 0) removeFormerMaps(this.#kernel)
     return all
   }
 
-  #recorded(counts: (record: AttachmentRecord) => boolean = () => true): MasqueradedSubnet[] {
+  /** Returns the outermost of these subnets, each with the rules that the networks in it ask for. One that no record names stays as it is. */
+  #settle(
+    named: readonly MasqueradedSubnet[],
+    present: readonly PresentSubnet[],
+    recorded: readonly RecordedSubnet[],
+    own?: Own,
+  ): WantedSubnet[] {
+    return outermost(named).map((one) => {
+      const there = present.find(({ subnet }) => sameCidr(subnet, one.subnet))
+      const contributions = contributionsTo(one, recorded, own)
+      if (contributions.length === 0 && there && isSameSubnet(there, one)) return there
+      const before = there ?? ('chain' in one ? (one as PresentSubnet) : undefined)
+      return withRules(one, rulesFor(one, contributions, before && digestOf(before)))
+    })
+  }
+
+  #recorded(counts: (record: AttachmentRecord) => boolean = () => true): RecordedSubnet[] {
     const bootId = this.#kernel.bootId()
     return this.#store
       .list()
       .filter((record) => record.bootId === bootId && counts(record))
-      .flatMap(({ network, masquerade = [] }) =>
-        masquerade.map((text) => masqueradedSubnet(parseCidr(text), network)),
-      )
+      .flatMap(recordedSubnets)
   }
 }
+
+/** The attachment of a call: its network says what its config says now, whatever older records say. */
+type Own = Contribution & { readonly id: AttachmentId; readonly subnets: readonly MasqueradedSubnet[] }
+
+type RecordedSubnet = { readonly one: MasqueradedSubnet; readonly settings: MasqueradeSettings }
 
 /** Which records a removal counts, and which subnets it touches; all by default. */
 type RemovalOptions = {
   readonly counts?: (record: AttachmentRecord) => boolean
   readonly only?: readonly Cidr[]
   /** Subnets whose chains may have lost their elements. */
-  readonly emptied?: readonly Cidr[]
+  readonly emptied?: readonly PresentSubnet[]
+}
+
+function ownOf(id: AttachmentId, cidrs: readonly Cidr[], config: NetworkConfig): Own {
+  const subnets = cidrs.map((cidr) => masqueradedSubnet(cidr, id.network))
+  return { id, subnets, network: subnets[0]?.network ?? '', settings: settingsOf(config) }
+}
+
+function recordedSubnets(record: AttachmentRecord): RecordedSubnet[] {
+  const { network, masquerade = [] } = record
+  const settings = recordedSettings(record)
+  return masquerade.map((text) => ({ one: masqueradedSubnet(parseCidr(text), network), settings }))
+}
+
+/** Returns what the networks in a subnet say of it, each once, that of the subnet's own network first. */
+function contributionsTo(
+  { subnet, network }: MasqueradedSubnet,
+  recorded: readonly RecordedSubnet[],
+  own: Own | undefined,
+): Contribution[] {
+  const isWithin = (one: MasqueradedSubnet) => contains(subnet, one.subnet.address)
+  const others = recorded
+    .filter(({ one }) => isWithin(one) && one.network !== own?.network)
+    .map(({ one, settings }) => ({ network: one.network, settings }))
+  const all = [...(own?.subnets.some(isWithin) ? [own] : []), ...others]
+  const first = all.filter((one) => one.network === network)
+  const ordered = [...first, ...all.filter((one) => one.network !== network)]
+  return distinct(ordered, (one) => `${one.network} ${JSON.stringify(rememberedSettings(one.settings))}`)
 }
 
 /** Returns what is recorded within a subnet, of its own network first. */
-function heirsOf(one: MasqueradedSubnet, recorded: readonly MasqueradedSubnet[]): MasqueradedSubnet[] {
-  const within = recorded.filter(({ subnet }) => contains(one.subnet, subnet.address))
+function heirsOf(one: MasqueradedSubnet, recorded: readonly RecordedSubnet[]): MasqueradedSubnet[] {
+  const within = recorded
+    .map((record) => record.one)
+    .filter(({ subnet }) => contains(one.subnet, subnet.address))
   return [
     ...within.filter(({ network }) => network === one.network),
     ...within.filter(({ network }) => network !== one.network),
   ]
-}
-
-function isSame(a: MasqueradedSubnet, b: MasqueradedSubnet): boolean {
-  return a.network === b.network && sameCidr(a.subnet, b.subnet)
 }

@@ -1,19 +1,10 @@
-import {
-  type Cidr,
-  contains,
-  FAMILIES,
-  type Family,
-  formatCidr,
-  networkOf,
-  sameCidr,
-} from '../../../core/address.ts'
+import { type Cidr, contains, FAMILIES, formatCidr, networkOf, sameCidr } from '../../../core/address.ts'
 import { ignoreErrnos } from '../../../core/errors.ts'
 import { distinct } from '../../../core/text.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
 import { ipPrefix } from '../../../kernel/nftables/datatypes.ts'
-import { vmap } from '../../../kernel/nftables/expressions/lookup.ts'
-import { masquerade } from '../../../kernel/nftables/expressions/masquerade.ts'
-import { within } from '../../../kernel/nftables/expressions/match.ts'
+import { inSet } from '../../../kernel/nftables/expressions/lookup.ts'
+import { masqueradeTo } from '../../../kernel/nftables/expressions/nat.ts'
 import { daddr, saddr } from '../../../kernel/nftables/expressions/payload.ts'
 import { back } from '../../../kernel/nftables/expressions/verdicts.ts'
 import {
@@ -24,53 +15,69 @@ import {
   removeChain,
   removeElements,
 } from '../../../kernel/nftables/objects.ts'
-import { type NftVerdict, verdict } from '../../../kernel/nftables/verdict.ts'
+import type { NftVerdict } from '../../../kernel/nftables/verdict.ts'
 import type { Desired } from '../../../state/desired.ts'
 import { createNft } from '../../../state/nft.ts'
-import { POD_TABLE, removeUnusedTable } from '../nftables.ts'
+import { CLUSTER_SETS } from '../../../state/own_table.ts'
+import { POD_TABLE } from '../nftables.ts'
+import { type MasqueradedSubnet, ownerOf, type SubnetRules } from './settings.ts'
+import { baseObject, EXEMPT_SETS, removeBase, SUBNET_MAPS } from './shared.ts'
 
 /*
  * Masquerading is written once a subnet, however many pods are in it:
- *   masquerade-pods:    ip saddr vmap @subnets4      one look-up a packet (and the same for family 6)
- *   subnets4:           10.1.0.0/24 : goto subnet-10.1.0.0/24
- *   subnet-10.1.0.0/24: ip daddr 10.1.0.0/24 return; ip daddr 224.0.0.0/4 return; masquerade
- * An ADD asks for the element of its subnet, and writes only if it is missing. The kernel takes no prefix that overlaps
- * another one: of two subnets, one within the other, the map has the wider.
+ *   masquerade-pods: ip saddr vmap @subnets4         one look-up a connection (and the same for family 6)
+ *   subnets4:        10.1.0.0/24 : goto subnet-10.1.0.0/24-default
+ *   subnet-…:        ip daddr @subnet-… return       what the networks of the subnet reach by the pods' own addresses
+ *                    ip daddr @cluster4 return       the same of the cluster; the agent fills it
+ *                    ip saddr @exempt4 return        pods that have asked for it
+ *                    masquerade fully-random
+ * The kernel asks chains of type nat about the first packet of a connection only, so whatever changes here, a connection keeps what it has.
+ * The name of the chain says what is in it: an ADD asks for the element of its subnet, and writes only if that leads elsewhere. Of two
+ * subnets, one within the other, the map has the wider.
  */
-const SOURCE_NAT = 100
-const MAPS: Record<Family, NftSet<Cidr, NftVerdict>> = {
-  4: { table: POD_TABLE, name: 'subnets4', key: ipPrefix(4), data: verdict },
-  6: { table: POD_TABLE, name: 'subnets6', key: ipPrefix(6), data: verdict },
-}
-/** 224.0.0.0/4 and ff00::/8. Not parsed: that would cost every call of the plugin, also one without masquerading. */
-const MULTICAST: Record<Family, Cidr> = {
-  4: { address: { family: 4, value: 0xe0n << 24n }, prefix: 4 },
-  6: { address: { family: 6, value: 0xffn << 120n }, prefix: 8 },
-}
 const CHAIN_PREFIX = 'subnet-'
-const COMMENT_PREFIX = 'network '
 /** Characters of a network's name in a comment: the kernel keeps no more than 127 bytes. */
 const MAX_NAME = 119
 
-/** A subnet that is masqueraded, and the network that it was made for; other networks may share it. */
-export type MasqueradedSubnet = { readonly subnet: Cidr; readonly network: string }
+/** As it is in the kernel. */
+export type PresentSubnet = MasqueradedSubnet & { readonly chain: string }
+
+/** As it is to be. */
+export type WantedSubnet = PresentSubnet & { readonly rules?: SubnetRules }
 
 /** Returns the subnet of an address, with the name of its network as far as the kernel keeps it. */
 export function masqueradedSubnet(cidr: Cidr, network: string): MasqueradedSubnet {
   return { subnet: networkOf(cidr), network: network.slice(0, MAX_NAME) }
 }
 
-/** Returns whether each of these addresses (with the prefix of its subnet) has an element for its very subnet. */
-export function isMasqueraded({ nftables }: Kernel, cidrs: readonly Cidr[]): boolean {
-  return cidrs.every((cidr) => nftables.hasElement(MAPS[cidr.address.family], elementOf(networkOf(cidr))))
+/** Returns a subnet with these rules. */
+export function withRules({ subnet, network }: MasqueradedSubnet, rules: SubnetRules): WantedSubnet {
+  return { subnet, network, chain: chainName(subnet, rules.digest), rules }
+}
+
+/** Returns what the rules of a subnet in the kernel were made from. */
+export function digestOf({ subnet, chain }: PresentSubnet): string {
+  return chain.slice(chainName(subnet, '').length)
+}
+
+/** Returns whether the map leads from each of these subnets to its very chain. */
+export function isMasqueraded({ nftables }: Kernel, subnets: readonly PresentSubnet[]): boolean {
+  return subnets.every((one) => nftables.hasElement(mapOf(one), elementOf(one)))
+}
+
+/** Returns whether pods of this subnet are masqueraded, in whatever way. */
+export function isInMap({ nftables }: Kernel, subnet: Cidr): boolean {
+  return nftables.hasElement(SUBNET_MAPS[subnet.address.family], { key: subnet })
 }
 
 /** Returns all subnets that are masqueraded on the node. */
-export function listMasquerade({ nftables }: Kernel): MasqueradedSubnet[] {
-  return FAMILIES.flatMap((family) => nftables.elements(MAPS[family])).flatMap(
+export function listMasquerade({ nftables }: Kernel): PresentSubnet[] {
+  return FAMILIES.flatMap((family) => nftables.elements(SUBNET_MAPS[family])).flatMap(
     ({ key: subnet, data, comment = '' }) => {
-      const isOurs = typeof data === 'object' && 'goto' in data && data.goto.startsWith(CHAIN_PREFIX)
-      return isOurs ? [{ subnet, network: comment.slice(COMMENT_PREFIX.length) }] : []
+      const chain = typeof data === 'object' && 'goto' in data ? data.goto : ''
+      return chain.startsWith(CHAIN_PREFIX)
+        ? [{ subnet, network: comment.slice(ownerOf('').length), chain }]
+        : []
     },
   )
 }
@@ -81,63 +88,71 @@ export function listMasquerade({ nftables }: Kernel): MasqueradedSubnet[] {
  */
 export function replaceMasquerade(
   { nftables }: Kernel,
-  present: readonly MasqueradedSubnet[],
-  wanted: readonly MasqueradedSubnet[],
+  present: readonly PresentSubnet[],
+  wanted: readonly WantedSubnet[],
   more: readonly NftCommand[] = [],
 ): void {
   const { outer, gone, missing } = compareSubnets(present, wanted)
-  const unused = gone.filter(({ subnet }) => !outer.some((other) => sameCidr(other.subnet, subnet)))
+  const unused = gone.filter(({ chain }) => !outer.some((other) => other.chain === chain))
   nftables.apply([
     ...gone.map(removeElement),
     ...(missing.length > 0 ? createNft([baseObject()]) : []),
-    ...createNft(missing.flatMap((one) => subnetObjects(one, []))),
-    ...unused.flatMap(({ subnet }) => removeChain(subnetChain(subnet))),
+    ...missing.flatMap((one) => [...emptySubnet(one), ...createNft(subnetObjects(one, []))]),
+    ...unused.flatMap(removeSubnet),
     ...more,
   ])
 }
 
 /** Returns whether the present subnets are just those that the wanted ones need. */
-export function holdsMasquerade(
-  present: readonly MasqueradedSubnet[],
-  wanted: readonly MasqueradedSubnet[],
-): boolean {
+export function holdsMasquerade(present: readonly PresentSubnet[], wanted: readonly WantedSubnet[]): boolean {
   const { gone, missing } = compareSubnets(present, wanted)
   return gone.length + missing.length === 0
 }
 
-/** Returns whether the node has what all subnets have in common. */
-export function hasMasquerade({ nftables }: Kernel): boolean {
-  return nftables.hasChain(baseChain())
-}
-
 /**
- * Removes what all subnets have in common, and the table unless another feature is in it; before that the chains of these
- * subnets, in case that somebody has removed their elements. The caller holds the lock of masquerading.
+ * Removes what all subnets have in common; before that the chains of these subnets, in case that somebody has removed their elements.
+ * The caller holds the lock of masquerading.
  */
-export function removeUnusedMasquerade(kernel: Kernel, subnets: readonly Cidr[]): void {
-  const { nftables } = kernel
-  for (const subnet of distinct(subnets.map(networkOf), formatCidr)) {
-    ignoreErrnos(['ENOENT', 'EBUSY'], () => nftables.apply(removeChain(subnetChain(subnet))))
+export function removeUnusedMasquerade(kernel: Kernel, subnets: readonly PresentSubnet[]): void {
+  for (const one of distinct(subnets, ({ chain }) => chain)) {
+    ignoreErrnos(['ENOENT', 'EBUSY'], () => kernel.nftables.apply(removeSubnet(one)))
   }
-  ignoreErrnos(['ENOENT', 'EBUSY'], () =>
-    nftables.apply([
-      ...removeChain(baseChain()),
-      ...FAMILIES.map((family): NftCommand => ({ op: 'removeSet', set: MAPS[family], elements: true })),
-    ]),
-  )
-  removeUnusedTable(kernel)
+  removeBase(kernel)
 }
 
-/** Returns the nftables objects of the masquerading of these addresses. */
-export function masqueradeObjects(kernel: Kernel, network: string, cidrs: readonly Cidr[]): Desired[] {
-  const present = listMasquerade(kernel)
-  const subnets = outermost([...present, ...cidrs.map((cidr) => masqueradedSubnet(cidr, network))])
-  const used = subnets.filter(({ subnet }) => cidrs.some(({ address }) => contains(subnet, address)))
-  return [baseObject(), ...used.flatMap((one) => subnetObjects(one, present))]
+/** Returns the nftables objects of a subnet. `present`: all that are masqueraded, as they may be in its way. */
+export function subnetObjects(one: WantedSubnet, present: readonly PresentSubnet[]): Desired[] {
+  const { subnet, network, rules } = one
+  if (!rules) return []
+  const text = formatCidr(subnet)
+  const overlapping = present.filter((other) => contains(subnet, other.subnet.address))
+  return [
+    {
+      kind: 'prefixSet',
+      set: setOf(one),
+      elements: rules.direct,
+      words: `what pods of ${text} reach by their own addresses`,
+    },
+    {
+      kind: 'nftChain',
+      chain: subnetChain(one, rules),
+      otherwise: `the rules that masquerade ${text} are missing in nftables chain ${one.chain}`,
+    },
+    {
+      kind: 'nftElement',
+      set: mapOf(one),
+      element: { ...elementOf(one), comment: ownerOf(network) },
+      obstacles: [
+        ...overlapping.map(removeElement),
+        ...overlapping.filter(({ chain }) => chain !== one.chain).flatMap(removeSubnet),
+      ],
+      otherwise: `${text} is not masqueraded: its nftables element`,
+    },
+  ]
 }
 
 /** Prefixes are disjoint, or one holds the other: the widest of each hold all of them. The first of two equal ones counts. */
-function outermost(all: readonly MasqueradedSubnet[]): MasqueradedSubnet[] {
+export function outermost<T extends MasqueradedSubnet>(all: readonly T[]): T[] {
   const unique = distinct(all, ({ subnet }) => formatCidr(subnet))
   return unique.filter(
     ({ subnet }) =>
@@ -145,8 +160,13 @@ function outermost(all: readonly MasqueradedSubnet[]): MasqueradedSubnet[] {
   )
 }
 
-function compareSubnets(present: readonly MasqueradedSubnet[], wanted: readonly MasqueradedSubnet[]) {
+export function isSameSubnet(a: MasqueradedSubnet, b: MasqueradedSubnet): boolean {
+  return a.network === b.network && sameCidr(a.subnet, b.subnet)
+}
+
+function compareSubnets(present: readonly PresentSubnet[], wanted: readonly WantedSubnet[]) {
   const outer = outermost(wanted)
+  const isSame = (a: PresentSubnet, b: PresentSubnet) => isSameSubnet(a, b) && a.chain === b.chain
   return {
     outer,
     gone: present.filter((one) => !outer.some((other) => isSame(one, other))),
@@ -154,77 +174,55 @@ function compareSubnets(present: readonly MasqueradedSubnet[], wanted: readonly 
   }
 }
 
-function isSame(a: MasqueradedSubnet, b: MasqueradedSubnet): boolean {
-  return a.network === b.network && sameCidr(a.subnet, b.subnet)
-}
-
-function baseObject(): Desired {
-  return {
-    kind: 'nftChain',
-    chain: baseChain(),
-    base: [
-      { op: 'ensureTable', table: POD_TABLE },
-      ...FAMILIES.map((family): NftCommand => ({ op: 'ensureSet', set: MAPS[family] })),
-    ],
-    otherwise: 'the rules that masquerade pods are missing in table inet bowline',
-  }
-}
-
-function subnetObjects(
-  { subnet, network }: MasqueradedSubnet,
-  present: readonly MasqueradedSubnet[],
-): Desired[] {
-  const chain = subnetChain(subnet)
-  const text = formatCidr(subnet)
+/** Whatever is there of the set and the chain, it begins anew. */
+function emptySubnet(one: PresentSubnet): NftCommand[] {
+  const set = setOf(one)
   return [
-    {
-      kind: 'nftChain',
-      chain,
-      otherwise: `the rules that masquerade ${text} are missing in nftables chain ${chain.name}`,
-    },
-    {
-      kind: 'nftElement',
-      set: MAPS[subnet.address.family],
-      element: { ...elementOf(subnet), comment: `${COMMENT_PREFIX}${network}` },
-      obstacles: present.filter((one) => contains(subnet, one.subnet.address)).map(removeElement),
-      otherwise: `${text} is not masqueraded: its nftables element`,
-    },
+    { op: 'ensureSet', set },
+    { op: 'ensureChain', chain: { table: POD_TABLE, name: one.chain } },
+    { op: 'flushChain', chain: { table: POD_TABLE, name: one.chain } },
+    { op: 'removeSet', set, elements: true },
   ]
 }
 
-function baseChain(): NftChain {
-  return {
-    table: POD_TABLE,
-    name: 'masquerade-pods',
-    hook: { type: 'nat', hook: 'postrouting', priority: SOURCE_NAT },
-    rules: FAMILIES.map((family) => [vmap(saddr(family), MAPS[family])]),
-  }
+/** Before a chain's name said its rules, it had no set. */
+function removeSubnet(one: PresentSubnet): NftCommand[] {
+  const chain = removeChain({ table: POD_TABLE, name: one.chain })
+  return digestOf(one) === '' ? chain : [...chain, { op: 'removeSet', set: setOf(one), elements: true }]
 }
 
-/** What stays in the subnet, and multicast, keeps its source. */
-function subnetChain(subnet: Cidr): NftChain {
-  const { family } = subnet.address
-  const destination = daddr(family)
+function subnetChain(one: PresentSubnet, { keepsPorts }: SubnetRules): NftChain {
+  const { family } = one.subnet.address
   return {
     table: POD_TABLE,
-    name: chainName(subnet),
+    name: one.chain,
     rules: [
-      [within(destination, subnet), back],
-      [within(destination, MULTICAST[family]), back],
-      [masquerade],
+      [inSet(daddr(family), setOf(one)), back],
+      [inSet(daddr(family), CLUSTER_SETS[family]), back],
+      [inSet(saddr(family), EXEMPT_SETS[family]), back],
+      [masqueradeTo({ flags: keepsPorts ? [] : ['fully-random'] })],
     ],
   }
 }
 
+/** It has the name of the chain that looks into it. */
+function setOf({ subnet, chain }: PresentSubnet): NftSet<Cidr> {
+  return { table: POD_TABLE, name: chain, key: ipPrefix(subnet.address.family) }
+}
+
 /** nft reads no name with colons. */
-function chainName(subnet: Cidr): string {
-  return `${CHAIN_PREFIX}${formatCidr(subnet).replaceAll(':', '-')}`
+function chainName(subnet: Cidr, digest: string): string {
+  return `${CHAIN_PREFIX}${formatCidr(subnet).replaceAll(':', '-')}-${digest}`
 }
 
-function removeElement({ subnet }: MasqueradedSubnet): NftCommand {
-  return removeElements(MAPS[subnet.address.family], { key: subnet })
+function mapOf({ subnet }: MasqueradedSubnet): NftSet<Cidr, NftVerdict> {
+  return SUBNET_MAPS[subnet.address.family]
 }
 
-function elementOf(subnet: Cidr): NftElement<Cidr, NftVerdict> {
-  return { key: subnet, data: { goto: chainName(subnet) } }
+function removeElement(one: MasqueradedSubnet): NftCommand {
+  return removeElements(mapOf(one), { key: one.subnet })
+}
+
+function elementOf({ subnet, chain }: PresentSubnet): NftElement<Cidr, NftVerdict> {
+  return { key: subnet, data: { goto: chain } }
 }
