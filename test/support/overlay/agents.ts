@@ -93,7 +93,7 @@ function setNode(server: FakeApiServer, n: number): void {
 }
 
 /** A socket belongs to the namespace in which it was made, wherever its process goes afterwards. */
-function inNamespace<T>(n: NodeNumber, work: () => T): T {
+export function inNamespace<T>(n: NodeNumber, work: () => T): T {
   const [there, here] = [openNamespace(`/run/netns/n${n}`), openNamespace('/proc/thread-self/ns/net')]
   enterNamespace(there)
   try {
