@@ -4,12 +4,15 @@ import type { MeshView, NodeSummary, PeerView, WayView } from '../overlay/mesh/v
 import type { Command, CommandContext, Options } from './command.ts'
 import { printFindings } from './finding.ts'
 import { agentPort, askAgent, askForMesh } from './mesh_view.ts'
-import { drawMatrix, rttText } from './nodes_matrix.ts'
+import { drawMatrix, rttText, shortNames } from './nodes_matrix.ts'
 import { age, counted, type Paint, painter, table } from './screen.ts'
 
 export const NODES: Command = {
   summary: 'show the mesh: who reaches whom, how fast, by which path, and what is wrong',
-  options: { web: { help: 'print the address of a page for the browser that shows the same, live' } },
+  options: {
+    all: { help: 'list all nodes of a large cluster, also those that are as they should be' },
+    web: { help: 'print the address of a page for the browser that shows the same, live' },
+  },
   examples: [
     ['bowline nodes', 'what this node measures, and the matrix of all nodes'],
     ['bowline nodes --web', 'the address of the page'],
@@ -23,9 +26,12 @@ function nodes(options: Options, context: CommandContext): number {
   if (options['web'] !== undefined) return printAddress(isJson, context)
   const view = askForMesh(context)
   if (isJson) context.print(JSON.stringify(view ? forPrograms(view) : { overlay: false }))
-  else context.print(view ? screenOf(view, context).join('\n') : NO_OVERLAY)
+  else context.print(view ? screenOf(view, options['all'] !== undefined, context).join('\n') : NO_OVERLAY)
   return 0
 }
+
+/** More nodes than this are listed only where something is wrong. */
+const MAX_LISTED = 24
 
 const NO_OVERLAY =
   'No overlay is configured: the routes of your own network lead to the pods of other nodes.\nAn overlay is on where the ConfigMap bowline has a key overlay.json: kubectl -n kube-system edit configmap bowline'
@@ -42,11 +48,11 @@ function printAddress(isJson: boolean, context: CommandContext): number {
   return 0
 }
 
-function screenOf(view: MeshView, context: CommandContext): string[] {
+function screenOf(view: MeshView, isAll: boolean, context: CommandContext): string[] {
   const paint = painter(context)
   const { node, backend, size, nodes: all, findings, isWhole } = view
   const head = `${paint('bold', node)}: ${counted(size, 'node')}, backend ${backend}, ${rateText(view)}`
-  const peers = peerTable(view, paint)
+  const peers = peerTable(view, isAll, paint)
   return [
     head,
     ...(peers.length > 0 ? ['', ...peers] : []),
@@ -65,28 +71,39 @@ function screenOf(view: MeshView, context: CommandContext): string[] {
 
 function rateText({ intervalMs, size }: MeshView): string {
   if (intervalMs === 0) return 'probes are turned off ("probeIntervalMs": 0)'
+  if (size === 1) return 'alone so far'
   const each = intervalMs * Math.max(1, size - 1)
   return `each measured every ${each < 1000 ? `${each} ms` : age(each)}`
 }
 
-function peerTable({ peers, nodes: all, now }: MeshView, paint: Paint): string[] {
-  const rows = peers.map((peer) => {
+function peerTable({ peers, nodes: all, now }: MeshView, isAll: boolean, paint: Paint): string[] {
+  const isLong = !isAll && peers.length > MAX_LISTED
+  const shown = isLong ? peers.filter(({ ways }) => ways.some(({ state }) => state !== 'ok')) : peers
+  const short = shortNames(all.map(({ name }) => name))
+  const nameOf = (name: string) => short[all.findIndex((one) => one.name === name)] ?? name
+  const rows = shown.map((peer) => {
     const pods = peer.ways.filter(({ network }) => network === 'pods')
-    const shown = pods.find(({ rttMs }) => rttMs !== null) ?? pods[0] ?? peer.ways[0]
+    const way = pods.find(({ rttMs }) => rttMs !== null) ?? pods[0] ?? peer.ways[0]
     const seen = Math.max(...peer.ways.map(({ lastSeen }) => lastSeen ?? 0))
     return [
-      paint('bold', peer.name),
+      paint('bold', nameOf(peer.name)),
       addressOf(peer.name, all),
       [...new Set(pods.map(({ path }) => path))].join(' ') || '–',
-      shown?.rttMs == null ? '–' : `${rttText(shown.rttMs)} ms`,
+      way?.rttMs == null ? '–' : `${rttText(way.rttMs)} ms`,
       `${Math.round(100 * Math.max(0, ...peer.ways.map(({ loss }) => loss)))} %`,
-      shown ? String(shown.carries ?? shown.mtu) : '–',
+      way ? String(way.carries ?? way.mtu) : '–',
       seen > 0 ? age(now - seen) : 'never',
       stateText(peer, paint),
     ]
   })
-  if (rows.length === 0) return []
-  return table(paint, ['NODE', 'ADDRESS', 'PATH', '>ROUND TRIP', '>LOSS', '>MTU', '>SEEN', 'STATE'], rows)
+  const headings = ['NODE', 'ADDRESS', 'PATH', '>ROUND TRIP', '>LOSS', '>MTU', '>SEEN', 'STATE']
+  const rest = peers.length - shown.length
+  return [
+    ...(rows.length > 0 ? table(paint, headings, rows) : []),
+    ...(rest > 0
+      ? [`${rows.length > 0 ? 'The other ' : ''}${rest} nodes are ok: bowline nodes --all lists them.`]
+      : []),
+  ]
 }
 
 function addressOf(name: string, all: readonly NodeSummary[]): string {

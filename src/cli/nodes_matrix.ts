@@ -21,17 +21,16 @@ const SIGNS: Readonly<Record<WayState, readonly [sign: string, style: Style, mea
 /** The worse, the later. */
 const BADNESS: readonly WayState[] = ['unmeasured', 'ok', 'lossy', 'small', 'noAgent', 'silent']
 const SELF: Shown = { text: '·', sign: '·', style: 'dim' }
-const CELL_WIDTH = 5
-const GAP = 2
 
 /** Returns the lines of the matrix for a terminal of so many columns. */
 export function drawMatrix({ nodes, rows }: MeshView, paint: Paint, columns: number): string[] {
-  const names = nodes.map(({ name }) => name)
+  const names = shortNames(nodes.map(({ name }) => name))
   const cells = names.map((_, from) => names.map((_, to) => cellAt(rows[from] ?? [], from, to)))
   const states = cells.flat().flatMap((one) => (one ? [one.state] : []))
   const isMixed = new Set(measuredIn(cells).map(({ isTunnelled }) => isTunnelled)).size > 1
   const shown = cells.map((row) => row.map((one) => (one ? show(one, isMixed) : SELF)))
-  const form = formFor(names, columns)
+  const widest = Math.max(...shown.flat().map(({ text }) => [...text].length))
+  const form = formFor(names, widest, columns)
   if (!form) {
     return [
       `The matrix of ${names.length} nodes has no room in ${columns} columns: see it with bowline nodes --web`,
@@ -43,7 +42,7 @@ export function drawMatrix({ nodes, rows }: MeshView, paint: Paint, columns: num
     ...shown.map((row, from) => {
       const line = row.map(({ text, sign, style = 'green' }) => {
         const word = form.isSigns ? sign : text
-        return ' '.repeat(form.gap + Math.max(0, form.width - [...word].length)) + paint(style, word)
+        return ' '.repeat(1 + Math.max(0, form.width - [...word].length)) + paint(style, word)
       })
       return `${form.labels[from]}${line.join('')}`
     }),
@@ -55,27 +54,30 @@ type Form = {
   readonly heading: string
   readonly labels: readonly string[]
   readonly width: number
-  readonly gap: number
   readonly isSigns: boolean
 }
 
-function formFor(names: readonly string[], columns: number): Form | undefined {
+function formFor(names: readonly string[], widest: number, columns: number): Form | undefined {
   const longest = Math.max(...names.map((name) => name.length))
   const labels = names.map((name) => name.padEnd(longest))
   const numbers = names.map((_, i) => String(i + 1))
   const digits = String(names.length).length
   const numbered = names.map((name, i) => `${(numbers[i] ?? '').padStart(digits)} ${name.padEnd(longest)}`)
-  const headed = (words: readonly string[], labels: readonly string[], width: number, gap: number): Form => ({
-    heading: `${' '.repeat(labels[0]?.length ?? 0)}${words.map((word) => ' '.repeat(gap) + word.padStart(width)).join('')}`,
+  const headed = (
+    words: readonly string[],
+    labels: readonly string[],
+    width: number,
+    isSigns = false,
+  ): Form => ({
+    heading: `${' '.repeat(labels[0]?.length ?? 0)}${words.map((word) => ` ${word.padStart(width)}`).join('')}`,
     labels,
     width,
-    gap,
-    isSigns: width < CELL_WIDTH,
+    isSigns,
   })
   const forms = [
-    headed(names, labels, Math.max(longest, CELL_WIDTH), GAP),
-    headed(numbers, numbered, CELL_WIDTH, 1),
-    headed(numbers, numbered, digits, 1),
+    headed(names, labels, Math.max(longest, widest) + 1),
+    headed(numbers, numbered, Math.max(digits, widest)),
+    headed(numbers, numbered, digits, true),
   ]
   return forms.find(({ heading }) => heading.length <= columns)
 }
@@ -101,6 +103,16 @@ function show({ state, rttUs, isTunnelled }: CellParts, isMixed: boolean): Shown
   const mark = isMixed && isTunnelled ? '»' : ''
   const text = isTimed ? `${mark}${rttText(rttUs / 1000)}${state === 'ok' ? '' : sign}` : sign
   return { text, sign, style }
+}
+
+/** Returns names without the domain that all of them share: `ip-10-0-0-17` for `ip-10-0-0-17.eu-west-1.compute.internal`. */
+export function shortNames(names: readonly string[]): string[] {
+  const [first = '', ...others] = names
+  const isShared = (domain: string) =>
+    others.every((name) => name.endsWith(domain) && name.length > domain.length)
+  const domains = [...first.matchAll(/\./g)].map(({ index }) => first.slice(index))
+  const domain = others.length > 0 ? (domains.find((one) => one !== first && isShared(one)) ?? '') : ''
+  return names.map((name) => name.slice(0, name.length - domain.length))
 }
 
 /** Returns a time with three digits at most: `0.59`, `12.3`, `140`. */
