@@ -237,10 +237,6 @@ function questionsAbout(command: NftCommand, isFirst: boolean): Precondition[] {
   switch (command.op) {
     case 'ensureChain':
       return isFirst ? [{ ask: (seq) => encodeGetTable(command.chain.table, seq), errnoOf: () => 0 }] : []
-    case 'removeTable': {
-      const errnoOf = ({ tableUse = 0 }: NftAnswer) => (tableUse > 0 ? Errno.EBUSY : 0)
-      return isFirst ? [{ ask: (seq) => encodeGetTable(command.table, seq), errnoOf }] : []
-    }
     case 'flushChain':
     case 'removeChain': {
       const mustBeFree = command.op === 'removeChain'

@@ -28,7 +28,7 @@ export const Msg = {
 /** On a removal: refuse with EBUSY rather than take along what is inside. */
 export const NLM_F_NONREC = 0x100
 
-export const TableAttr = { name: 1, flags: 2, use: 3 } as const
+export const TableAttr = { name: 1, flags: 2 } as const
 /** A flag of a table whose chains are not at their hooks. */
 export const TABLE_DORMANT = 1
 export const ChainAttr = { table: 1, name: 3, hook: 4, policy: 5, use: 6, type: 7 } as const

@@ -7,7 +7,7 @@ import {
   readU32be,
 } from '../netlink/message.ts'
 import type { NftHook } from './objects.ts'
-import { ChainAttr, HOOK_NUMBERS, HookAttr, Msg, NFNL_SUBSYS_NFTABLES, TableAttr } from './protocol.ts'
+import { ChainAttr, HOOK_NUMBERS, HookAttr, Msg, NFNL_SUBSYS_NFTABLES } from './protocol.ts'
 
 export type NftRefusal = {
   /** Of the message in its batch; undefined when the kernel refused the batch as a whole, or a question. */
@@ -41,8 +41,6 @@ export type NftAnswer = {
   readonly element?: Uint8Array
   /** How many rules, jumps and elements hold the chain that was asked for. */
   readonly chainUse?: number
-  /** How many chains and sets are in the table that was asked for. */
-  readonly tableUse?: number
   /** Where that chain hangs, if it is a base chain at a hook that we know. */
   readonly hook?: NftHook
 }
@@ -60,7 +58,6 @@ export function readAnswer(datagram: Uint8Array, seq: number): NftAnswer | undef
       case Msg.newChain:
         return readChain(message.body)
       case Msg.newTable:
-        return { tableUse: readU32be(readAttributes(message.body, 4).get(TableAttr.use)) ?? 0 }
       case Msg.newGeneration:
         return {}
     }

@@ -1,5 +1,6 @@
-import { ignoreErrnos, withAction } from '../../core/errors.ts'
+import { isErrno, withAction } from '../../core/errors.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
+import type { NftCommand } from '../../kernel/nftables/objects.ts'
 import { TABLE } from '../../state/own_table.ts'
 
 /** The table in which all features have what they do to packets of IP. */
@@ -12,7 +13,15 @@ export function assertNftables(kernel: Kernel, key: string): void {
   })
 }
 
-/** Removes the table of the features once none of them has a chain or a set in it. */
-export function removeUnusedTable({ nftables }: Kernel): void {
-  ignoreErrnos(['ENOENT', 'EBUSY'], () => nftables.apply([{ op: 'removeTable', table: POD_TABLE }]))
+/**
+ * Applies removals that leave nothing of a feature in the table, and removes the table with them unless another feature is in it: in one
+ * transaction, since nobody would look for an empty table again.
+ */
+export function removeFromTable({ nftables }: Kernel, removals: readonly NftCommand[]): void {
+  try {
+    nftables.apply([...removals, { op: 'removeTable', table: POD_TABLE }])
+  } catch (error) {
+    if (!isErrno(error, 'EBUSY')) throw error
+    nftables.apply(removals)
+  }
 }

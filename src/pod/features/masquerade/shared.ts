@@ -8,7 +8,7 @@ import { type NftChain, type NftCommand, type NftSet, removeChain } from '../../
 import { type NftVerdict, verdict } from '../../../kernel/nftables/verdict.ts'
 import type { Desired } from '../../../state/desired.ts'
 import { CLUSTER_SETS } from '../../../state/own_table.ts'
-import { POD_TABLE, removeUnusedTable } from '../nftables.ts'
+import { POD_TABLE, removeFromTable } from '../nftables.ts'
 
 /* What all masqueraded subnets of a node have in common. */
 
@@ -56,12 +56,11 @@ export function removeBase(kernel: Kernel): void {
   )
   const own = FAMILIES.flatMap((family) => [SUBNET_MAPS[family], EXEMPT_SETS[family]])
   ignoreErrnos(['ENOENT', 'EBUSY'], () =>
-    nftables.apply([
+    removeFromTable(kernel, [
       ...removeChain(baseChain()),
       ...[...own, ...unused].map((set): NftCommand => ({ op: 'removeSet', set, elements: true })),
     ]),
   )
-  removeUnusedTable(kernel)
 }
 
 function baseChain(): NftChain {
