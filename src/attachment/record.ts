@@ -21,7 +21,7 @@ export type AttachmentRecord = AttachmentId & {
   /** The MAC of the pod's end, where one was asked for: else it is the one that is derived. */
   readonly podMac?: string
   /** Absent when another plugin made the interface and only its addresses are from us. */
-  readonly mode?: 'l2' | 'l3'
+  readonly mode?: 'l2' | 'l3' | 'chained'
   readonly bridge?: string
   /** The addresses that have an element in the masquerade map, each as text with its subnet's prefix length. */
   readonly masquerade?: readonly string[]
@@ -40,11 +40,13 @@ export type AttachmentRecord = AttachmentId & {
     readonly shapedSubnets?: readonly string[]
     readonly unshapedSubnets?: readonly string[]
   }
+  /** Ports of the node that lead to the pod, such as `192.0.2.1:8080:80/tcp`, and its addresses with the prefix of their subnets. */
+  readonly hostPorts?: { readonly ports: readonly string[]; readonly pods: readonly string[] }
   /** The routes that `delegate` gave. Of our own addresses the config says them. */
   readonly routes?: readonly RecordedRoute[]
   /** Routes to single addresses of the pod, over the link that carries its gateway (mode l2). */
   readonly hostRoutes?: { readonly link: string; readonly addresses: readonly string[] }
-  /** The interface is an earlier plugin's: `hostIfName` was made a port of `bridge`, and is never removed. */
+  /** The interface is an earlier plugin's, and never removed: in mode l2 `hostIfName` was made a port of `bridge`. */
   readonly chained?: {
     readonly ifIndex: number
     /** False if it was a port of that bridge before. */

@@ -54,13 +54,15 @@ const OPTIONAL: Readonly<Record<string, Rule>> = {
     isObject(value) && isNetnsPath(value['path']) && isCount(value['device']) && isCount(value['inode']),
   hostIfName: isIfName,
   podMac: (value) => typeof value === 'string' && /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(value),
-  mode: (value) => value === 'l2' || value === 'l3',
+  mode: (value) => value === 'l2' || value === 'l3' || value === 'chained',
   bridge: isIfName,
   masquerade: (value) => isListOf(isCidr)(value),
   masqueradeSettings: (value) => isObject(value) && isMasqueradeSettings(value),
   masqueradeExempt: (value) => value === true,
   macspoofchk: (value) => value === true,
   bandwidth: isBandwidth,
+  hostPorts: (value) =>
+    isObject(value) && isListOf(isHostPort)(value['ports']) && isListOf(isCidr)(value['pods']),
   routes: (value) => Array.isArray(value) && value.every(isRoute),
   hostRoutes: (value) =>
     isObject(value) && isIfName(value['link']) && isListOf(isAddress)(value['addresses']),
@@ -113,6 +115,12 @@ function isBandwidth(value: unknown): boolean {
   const has = (keys: readonly string[], rule: Rule) =>
     keys.every((key) => value[key] === undefined || rule(value[key]))
   return has(BANDWIDTH_NUMBERS, isCount) && has(BANDWIDTH_SUBNETS, isListOf(isCidr))
+}
+
+function isHostPort(text: string): boolean {
+  const [whole, address = '0.0.0.0'] =
+    /^(?:\[?([\da-f.:]+?)\]?:)?\d{1,5}:\d{1,5}\/(?:tcp|udp|sctp)$/.exec(text) ?? []
+  return whole !== undefined && isAddress(address)
 }
 
 function isRoute(value: unknown): boolean {

@@ -33,7 +33,7 @@ export function checkNode(
   view: NodeView,
 ): Finding[] {
   const configs = networks.flatMap(({ config }) => config ?? [])
-  const bridges = configs.filter(({ mode }) => mode !== 'l3').map(({ bridge = 'cni0' }) => bridge)
+  const bridges = configs.filter(({ mode = 'l2' }) => mode === 'l2').map(({ bridge = 'cni0' }) => bridge)
   const own = view.links.filter(({ alias, name }) => isOwnAlias(alias) || bridges.includes(name))
   const features = kernelFeatures(context)
   const wantsNft = configs.some(({ ipMasq, macspoofchk }) => ipMasq || macspoofchk)

@@ -27,6 +27,7 @@ export function assertCoherent(config: NetworkConfig): void {
   if (ipam && !ipam.type && (ipam.ranges || ipam.subnet || ipam.routes))
     refuse('key "ipam.type" is missing', 'Set "ipam.type" to "bowline-ipam", or leave "ipam" out.')
   if (config.mode === 'l3') assertRouted(config)
+  if (config.mode === 'chained') assertChained(config)
   if (config.mtu && config.mtu < MIN_MTU) {
     refuse(
       `key "mtu": ${config.mtu} is less than ${MIN_MTU} bytes`,
@@ -63,6 +64,17 @@ function assertRouted(config: NetworkConfig): void {
       'Set "ipam.type" to "bowline-ipam".',
     )
   }
+}
+
+/** What an earlier plugin has made, with its addresses and routes, is not changed. */
+function assertChained(config: NetworkConfig): void {
+  const present = [...L2_ONLY, 'mtu', 'txQueueLen'].filter((key) => config[key as keyof NetworkConfig])
+  const foreign = [...present.filter((key) => key !== 'macspoofchk'), ...(config.ipam?.type ? ['ipam'] : [])]
+  if (foreign[0] === undefined) return
+  refuse(
+    `key "${foreign[0]}" has no meaning in mode "chained": an earlier plugin makes the interface`,
+    'Remove it here, or set it in that plugin.',
+  )
 }
 
 function assertVlans({

@@ -13,6 +13,8 @@ export type RuntimeArgs = {
   readonly mac?: Mac
   /** All of them are requested, in this order, without repetition. */
   readonly ips: readonly Address[]
+  /** `NAMESPACE/NAME` of the Kubernetes pod. */
+  readonly podName?: string
 }
 
 const FROM_ENVIRONMENT = { code: Code.invalidEnvironment }
@@ -25,7 +27,12 @@ export function runtimeArgsOf({ args }: Pick<Invocation, 'args'>, config: Networ
   const { runtimeConfig, args: { cni } = {} } = config
   const mac = runtimeConfig?.mac ?? cni?.mac ?? parseMacArg(args['MAC'])
   const ips = [...parseIpArg(args['IP']), ...(cni?.ips ?? []), ...(runtimeConfig?.ips ?? [])]
-  return { ...(mac && { mac }), ips: distinct(ips, formatAddress) }
+  const { K8S_POD_NAMESPACE: namespace = 'default', K8S_POD_NAME: name } = args
+  return {
+    ...(mac && { mac }),
+    ips: distinct(ips, formatAddress),
+    ...(name && { podName: `${namespace}/${name}` }),
+  }
 }
 
 /**

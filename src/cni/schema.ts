@@ -185,8 +185,8 @@ export const networkConfig = z.object({
   name: networkName,
   type: optional(z.string(), 'The file name of the plugin.'),
   mode: optional(
-    z.enum(['l2', 'l3']),
-    '"l2": pods are ports of a bridge, as with the reference bridge plugin. "l3": no bridge; each pod has a link of its own, and the node routes.',
+    z.enum(['l2', 'l3', 'chained']),
+    '"l2": pods are ports of a bridge, as with the reference bridge plugin. "l3": no bridge; each pod has a link of its own, and the node routes. "chained": an earlier plugin of the list makes the interface; it gets host ports and the like.',
     { default: 'l2' },
   ),
   bridge: optional(formatted('interfaceName'), 'The bridge; made if it is not there. Mode l2.', {
@@ -210,6 +210,12 @@ export const networkConfig = z.object({
     'With "ipMasq", choose the source port of each connection at random: two that begin at once never ask for the same. false keeps the port of the pod where it is free.',
     { default: true },
   ),
+  snat: optional(
+    z.boolean(),
+    'For host ports. false: the source of no client changes, and some get no answer: the pod itself, 127.0.0.1, and on a bridge the other pods of the subnet.',
+    { default: true },
+  ),
+  masqAll: flag("For host ports. Hide all their clients behind the node's address."),
   mtu: optional(
     integer(0, 65535),
     'The MTU of the pod and its link, in bytes. 0 or absent: that of the bridge, at most what the uplink has.',

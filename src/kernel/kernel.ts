@@ -2,6 +2,7 @@ import type { Address, Cidr, Family } from '../core/address.ts'
 import type { Mac } from '../core/mac.ts'
 import type { FirewallChain } from './firewall/chain.ts'
 import type { Nftables } from './nftables.ts'
+import type { Traffic } from './traffic.ts'
 
 /**
  * The kernel port: two synchronous interfaces, a kernel and a network namespace, with value types for links, addresses,
@@ -18,6 +19,7 @@ export interface Kernel {
   openNetns(path: string): Netns
   /** The packet filter of the host. */
   readonly nftables: Nftables
+  readonly traffic: Traffic
   /** Waits for a number of milliseconds. */
   pause(ms: number): void
   /** All packet filters of the host, of every program: those of nftables, and those of the older iptables. */
@@ -326,6 +328,7 @@ export type Change =
       readonly ipv4?: {
         readonly sendRedirects?: boolean
         readonly arpNotify?: boolean
+        readonly routeLocalnet?: boolean
         readonly forwarding?: boolean
       }
       /** False: the kernel makes no link-local address of its own (IN6_ADDR_GEN_MODE_NONE). */

@@ -4,6 +4,7 @@ import type { Change, Kernel, Netns } from './kernel.ts'
 import { describeNftCommand } from './nftables/describe.ts'
 import type { NftCommand } from './nftables/objects.ts'
 import type { Nftables } from './nftables.ts'
+import type { Traffic } from './traffic.ts'
 
 const KERNEL_REQUESTS = ['firewall', 'bootId', 'pause'] as const satisfies readonly (keyof Kernel)[]
 
@@ -15,6 +16,8 @@ const NFTABLES_REQUESTS = [
   'elements',
   'probe',
 ] as const satisfies readonly (keyof Nftables)[]
+
+const TRAFFIC_REQUESTS = ['listeners', 'connections', 'forget'] as const satisfies readonly (keyof Traffic)[]
 
 const NETNS_REQUESTS = [
   'apply',
@@ -74,6 +77,7 @@ export function traceKernel(kernel: Kernel, now: () => number, tell: TraceReques
   }
   shadow(kernel, KERNEL_REQUESTS, 'kernel')
   shadow(kernel.nftables, NFTABLES_REQUESTS, 'nftables')
+  shadow(kernel.traffic, TRAFFIC_REQUESTS, 'traffic')
   const [host, openNetns] = [kernel.host, kernel.openNetns]
   return Object.assign(kernel, {
     host: () => trace(host.call(kernel), 'host'),

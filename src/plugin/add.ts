@@ -16,7 +16,7 @@ import { nodeStateOf } from '../pod/node_state.ts'
 import { wantedRoutes } from '../pod/plan.ts'
 import type { PodSpec } from '../pod/spec.ts'
 import { type Acquired, acquireAddresses } from './addresses.ts'
-import { addChained } from './chained.ts'
+import { addChained, nothingToChainTo } from './chained.ts'
 import { withPodNetns } from './pod_netns.ts'
 import { bridgeNameOf, podSpecOf } from './pod_spec.ts'
 import type { Ports } from './ports.ts'
@@ -32,10 +32,11 @@ export function add(request: Request, ports: Ports): void {
   const { invocation, config } = request
   const previous = config.prevResult && parseResult(config.prevResult, config.cniVersion)
   if (!config.ipam?.type) assertPrintable({ ips: previous?.ips ?? [] }, config.cniVersion)
-  const isChained = previous !== undefined && podInterfaceOf(previous, invocation.ifName) >= 0
+  const isMade = previous !== undefined && podInterfaceOf(previous, invocation.ifName) >= 0
+  if (config.mode === 'chained' && !isMade) throw nothingToChainTo(invocation.ifName, previous !== undefined)
   withPodNetns(request, ports.kernel, (netns) =>
     ports.locks.withAttachment(attachmentIdOf(request), () =>
-      isChained ? addChained(request, ports, netns, previous) : addLocked(request, ports, netns, previous),
+      isMade ? addChained(request, ports, netns, previous) : addLocked(request, ports, netns, previous),
     ),
   )
 }

@@ -79,11 +79,11 @@ export function planSets({ ipam = {}, runtimeConfig, cniVersion }: NetworkConfig
 }
 
 /** Returns who is to use the addresses: without a mode it is another plugin, which has called us for its IPAM. */
-export function poolUseOf({ mode }: { readonly mode?: 'l2' | 'l3' | undefined }): PoolUse {
+export function poolUseOf({ mode }: Pick<AttachmentRecord, 'mode'>): PoolUse {
   return mode ? POOL_USE[mode] : 'unknown'
 }
 
-const POOL_USE = { l2: 'bridged', l3: 'routed' } as const
+const POOL_USE = { l2: 'bridged', l3: 'routed', chained: 'unknown' } as const
 
 function acquireFromPool(
   request: Request,

@@ -3,24 +3,24 @@ import type { AttachmentStore } from '../attachment/store.ts'
 import { forget, teardown } from '../attachment/teardown.ts'
 import type { NetworkConfig } from '../cni/config.ts'
 import { type CniResult, podInterfaceOf } from '../cni/result.ts'
-import { chooseDns } from '../cni/runtime_args.ts'
+import { chooseDns, runtimeArgsOf } from '../cni/runtime_args.ts'
 import { formatAddress } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { Mac } from '../core/mac.ts'
 import { UndoStack, withUnwound } from '../core/undo.ts'
 import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
-import type { ReadyBridge } from '../pod/bridge.ts'
 import { attachChained } from '../pod/chained.ts'
 import { type PodFeature, remembered } from '../pod/features/feature.ts'
 import { nodeStateOf } from '../pod/node_state.ts'
-import type { BridgedSpec, PodIp } from '../pod/spec.ts'
-import { bridgeNameOf, bridgeSpecOf, podSpecOf } from './pod_spec.ts'
+import type { PodIp, PodSpec } from '../pod/spec.ts'
+import { bridgeSpecOf, podSpecOf } from './pod_spec.ts'
 import type { Ports } from './ports.ts'
 import { attachmentIdOf, type Request } from './request.ts'
 
 /**
- * ADD behind a plugin that has made the interface: its host side becomes a port of our bridge. What the container has
- * stays as it is, and so does the result, but for our bridge at its end. Source: CNI CONVENTIONS, "Chained plugins".
+ * ADD behind a plugin that has made the interface. In mode l2 its host side becomes a port of our bridge; in mode chained it only gets
+ * what the features give. What the container has stays as it is, and so does the result, but for our bridge at its end. Source: CNI
+ * CONVENTIONS, "Chained plugins".
  */
 export function addChained(request: Request, ports: Ports, netns: Netns, previous: CniResult): void {
   const { kernel, store, pools, features } = ports
@@ -35,9 +35,8 @@ export function addChained(request: Request, ports: Ports, netns: Netns, previou
   }
   const pod = podLinkOf(request, netns)
   const port = hostSideOf(request, kernel.host(), pod, previous)
-  const bridge = bridgeNameOf(request.config)
-  refuseStolenPort(port, bridge, kernel.host())
   const spec = chainedSpec(request, kernel, previous, port, pod.mac)
+  if (spec.bridge) refuseStolenPort(port, spec.bridge.name, kernel.host())
   const record: AttachmentRecord = {
     ...shared,
     ...id,
@@ -46,11 +45,11 @@ export function addChained(request: Request, ports: Ports, netns: Netns, previou
     complete: false,
     netns: { path: request.invocation.netns, ...netns.identity },
     hostIfName: port.name,
-    mode: 'l2',
-    bridge,
+    mode: spec.mode,
+    ...(spec.bridge && { bridge: spec.bridge.name }),
     chained: {
       ifIndex: port.index,
-      joined: port.master === undefined,
+      joined: spec.bridge !== undefined && port.master === undefined,
       addresses: spec.ips.map(({ cidr }) => formatAddress(cidr.address)),
     },
     ...remembered(
@@ -64,8 +63,8 @@ export function addChained(request: Request, ports: Ports, netns: Netns, previou
     undo.pushForgetting(() => (shared ? restoreShared(store, shared) : forget(ports, id, record)))
     store.write(record)
     const others = nodeStateOf(ports, id, pools.ownersIn(undefined))
-    const attached = attachChained(kernel, spec, port, others, undo)
-    const result = withLinks(request, previous, attached)
+    const links = attachChained(kernel, spec, port, others, undo)
+    const result = withLinks(request, previous, links)
     store.complete(record)
     request.deliver(result)
   } catch (error) {
@@ -80,20 +79,26 @@ export function ipamPartOf(record: AttachmentRecord): AttachmentRecord | undefin
   return { network, containerId, ifName, version, bootId, complete: true, ...(netns && { netns }), leases }
 }
 
-/** Returns what the bridge is to know of a pod that an earlier plugin made. */
+/** Returns what is to be known of a pod that an earlier plugin made. */
 export function chainedSpec(
   request: Request,
   kernel: Kernel,
   previous: CniResult,
   port: Pick<Link, 'name' | 'mtu'>,
   podMac: Mac,
-): BridgedSpec {
+): PodSpec {
   const { config } = request
   const id = attachmentIdOf(request)
   const ips = ipsOf(previous, id.ifName)
-  const spec = podSpecOf(kernel, id, config, { mac: podMac, ips: [] }, { ips, routes: [] })
-  const bridge = bridgeSpecOf(kernel, config)
-  return { ...spec, hostIfName: port.name, mtu: config.mtu || port.mtu, bridge }
+  const requests = { ...runtimeArgsOf(request.invocation, config), mac: podMac }
+  const { bridge, ...spec } = podSpecOf(kernel, id, config, requests, { ips, routes: [] })
+  return {
+    ...spec,
+    hostIfName: port.name,
+    ips,
+    mtu: config.mtu || port.mtu,
+    ...(bridge && { bridge: bridgeSpecOf(kernel, config) }),
+  }
 }
 
 /** Returns the addresses of our interface; those that name no interface count only where none does. */
@@ -127,6 +132,14 @@ function refuseUnchainable(config: NetworkConfig, features: readonly PodFeature[
         : 'Remove it here.',
     )
   }
+}
+
+export function nothingToChainTo(ifName: string, hasPrevious: boolean): Fault {
+  const what = hasPrevious ? `"prevResult" has no interface ${ifName} in the pod` : 'there is no "prevResult"'
+  return refuse(
+    `mode "chained" needs an interface that an earlier plugin has made, and ${what}`,
+    'Put this plugin behind the one that makes the interface, in the same list.',
+  )
 }
 
 function podLinkOf({ invocation: { ifName, netns: path } }: Request, netns: Netns): Link {
@@ -194,11 +207,9 @@ function refuseStolenPort(port: Link, bridge: string, host: Netns): void {
   )
 }
 
-function withLinks(request: Request, previous: CniResult, { bridge, gatewayVlan }: ReadyBridge): CniResult {
+function withLinks(request: Request, previous: CniResult, links: readonly Link[]): CniResult {
   const isNew = ({ name }: Link) => !previous.interfaces.some((one) => one.name === name && !one.sandbox)
-  const own = [bridge, ...(gatewayVlan ? [gatewayVlan] : [])]
-    .filter(isNew)
-    .map(({ name, mac, mtu }) => ({ name, mac, mtu }))
+  const own = links.filter(isNew).map(({ name, mac, mtu }) => ({ name, mac, mtu }))
   const dns = chooseDns(request.config, previous.dns)
   return { ...previous, interfaces: [...previous.interfaces, ...own], ...(dns && { dns }) }
 }

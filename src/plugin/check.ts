@@ -68,7 +68,7 @@ function compare(
     const port = { name: record.hostIfName ?? '', mtu: 0 }
     const podMac = mac ?? netns.link({ name: ifName })?.mac ?? deriveNames(record).podMac
     const spec = chainedSpec(request, kernel, previous, port, podMac)
-    return checkChained(kernel, spec, record.chained.ifIndex, features)
+    return checkChained(kernel, spec, features, record.chained.ifIndex)
   }
   const requests = { ...runtimeArgsOf(request.invocation, request.config), ...(mac && { mac }) }
   const addresses = { ips: ipsOf(previous, ifName), routes: routesOf(request, previous, record) }

@@ -1,10 +1,11 @@
 import { rangeOf } from '../../ipam/range_set.ts'
 import type { AttachmentRecord } from '../attachment/record.ts'
 import type { NetworkConfig } from '../cni/config.ts'
-import { formatAddress, parseAddress, parseCidr } from '../core/address.ts'
+import { formatAddress, hostCidr, parseAddress, parseCidr } from '../core/address.ts'
 import { parseMac } from '../core/mac.ts'
+import { deriveNames } from '../core/names.ts'
 import type { Netns } from '../kernel/kernel.ts'
-import { checkPod } from '../pod/check.ts'
+import { checkChained, checkPod } from '../pod/check.ts'
 import { recalled } from '../pod/features/feature.ts'
 import type { PodIp, PodSpec } from '../pod/spec.ts'
 import type { Difference } from '../state/explain.ts'
@@ -21,9 +22,10 @@ export type Judgement = { readonly spec: PodSpec } | { readonly unknown: string 
  */
 export function specOfRecord(record: AttachmentRecord, config: NetworkConfig, ports: Ports): Judgement {
   const { mode, delegate, chained, podMac, routes } = record
-  if (chained) return { unknown: 'its interface is another plugin’s' }
   if (mode !== (config.mode ?? 'l2'))
     return { unknown: `it was made in mode ${mode}, and the config has another` }
+  if (mode === 'chained') return chainedSpecOf(record, config, ports)
+  if (chained) return { unknown: 'its interface is another plugin’s' }
   const ips = delegate ? delegatedIps(record) : ownIps(record, config)
   if (!Array.isArray(ips)) return ips
   const requests = { ips: [], ...(podMac && { mac: parseMac(podMac) }) }
@@ -39,7 +41,21 @@ export function driftOf(
   path: string,
   { kernel, features }: Ports,
 ): Difference[] {
-  return checkPod(kernel, netns, spec, path, features)
+  return spec.mode === 'chained'
+    ? checkChained(kernel, spec, features)
+    : checkPod(kernel, netns, spec, path, features)
+}
+
+/** What an earlier plugin has made is not judged. */
+function chainedSpecOf(record: AttachmentRecord, config: NetworkConfig, ports: Ports): Judgement {
+  const { hostIfName = '', chained, masquerade, hostPorts } = record
+  // With the prefix of their subnets only where a feature needs it.
+  const cidrs = masquerade ?? hostPorts?.pods
+  const ips = cidrs?.map(parseCidr) ?? (chained?.addresses ?? []).map((text) => hostCidr(parseAddress(text)))
+  const requests = { mac: deriveNames(record).podMac, ips: [] }
+  const addresses = { ips: ips.map((cidr) => ({ cidr })), routes: [] }
+  const asked = recalled(ports.features, config, record)
+  return { spec: { ...podSpecOf(ports.kernel, record, asked, requests, addresses), hostIfName } }
 }
 
 function ownIps({ leases }: AttachmentRecord, config: NetworkConfig): PodIp[] | { unknown: string } {

@@ -27,6 +27,7 @@ export function podSpecOf(
     hostMac: bridge ? highestMac(names.hostMac) : names.hostMac,
     podMac: requests.mac ?? names.podMac,
     ...(config.mtu && { mtu: config.mtu }),
+    ...(requests.podName && { podName: requests.podName }),
     // A pod has no way to a family that it has no address of, and the kernel would invent one.
     routes: addresses.routes.filter(({ dst }) => families.includes(dst.address.family)),
     ips: bridge?.isGateway ? addresses.ips.map(withGateway) : addresses.ips,

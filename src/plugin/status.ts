@@ -33,8 +33,8 @@ export function status(request: Request, ports: Ports): void {
   const use = poolUseOf({ mode: config.mode ?? 'l2' })
   const families = config.ipam?.type === OWN_IPAM ? planSets(config, use).map(({ family }) => family) : []
   for (const feature of features) feature.precheck?.(config, families)
-  probeSettings(config, families, kernel.host())
-  if (config.mode !== 'l3') refuseFullBridge(config, kernel.host())
+  if (config.mode !== 'chained') probeSettings(config, families, kernel.host())
+  if (config.mode !== 'l3' && config.mode !== 'chained') refuseFullBridge(config, kernel.host())
   if (config.ipam?.type === OWN_IPAM) {
     refuseFullPool(config, ports, use)
     refuseImpossiblePods(config, ports, use)

@@ -10,10 +10,24 @@ import { planPod } from './plan.ts'
 import type { BridgedSpec, PodSpec } from './spec.ts'
 
 /**
- * Connects the host's end of a pod's link to the bridge of the spec, with all that the bridge does for its pods. The
- * pod itself is not touched.
+ * Gives the pod of an earlier plugin what the features have for it, and connects the host's end of its link to the bridge of the spec, if
+ * it has one, with all that the bridge does for its pods. The pod itself is not touched. Returns the links of the bridge.
  */
 export function attachChained(
+  kernel: Kernel,
+  spec: PodSpec,
+  port: Link,
+  others: NodeState,
+  undo: UndoStack,
+): Link[] {
+  for (const feature of others.features) feature.beforeLink?.(spec, undo)
+  const { bridge } = spec
+  const ready = bridge && connect(kernel, { ...spec, bridge }, port, others, undo)
+  for (const feature of others.features) feature.afterLink?.(spec, undo)
+  return ready ? [ready.bridge, ...(ready.gatewayVlan ? [ready.gatewayVlan] : [])] : []
+}
+
+function connect(
   kernel: Kernel,
   spec: BridgedSpec,
   port: Link,
@@ -21,9 +35,8 @@ export function attachChained(
   undo: UndoStack,
 ): ReadyBridge {
   const host = kernel.host()
-  for (const feature of others.features) feature.beforeLink?.(spec, undo)
   const wanted = { spec: spec.bridge, plan: planPod(spec), ips: spec.ips, mtu: () => spec.mtu }
-  const ready = withBridge(kernel, wanted, others, undo, (there) => {
+  return withBridge(kernel, wanted, others, undo, (there) => {
     if (port.master === undefined) undo.push(() => leaveBridge(host, port.index, spec.bridge.name))
     const objects = chainedPortObjects(spec, { place: hostPlace(host), link: port.name }, others.features)
     const entries = joinBridge(host, spec, there.bridge, port, objects)
@@ -33,8 +46,6 @@ export function attachChained(
     ensureDelivery(host, spec, { link, byHostRoute: true }, now, others, undo)
     return there
   })
-  for (const feature of others.features) feature.afterLink?.(spec, undo)
-  return ready
 }
 
 /**

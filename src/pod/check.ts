@@ -16,7 +16,7 @@ import {
 import { diagnoseDelivery } from './diagnose_delivery.ts'
 import type { PodFeature } from './features/feature.ts'
 import { planPod } from './plan.ts'
-import type { BridgedSpec, PodSpec } from './spec.ts'
+import type { PodSpec } from './spec.ts'
 
 /**
  * Returns what of a pod's desired state is missing or wrong, and what makes the pod's traffic fail though nothing is, in the
@@ -49,14 +49,16 @@ export function checkPod(
 /** Checks what lies behind the host interface of a pod that an earlier plugin made, and nothing of the pod. */
 export function checkChained(
   kernel: Kernel,
-  spec: BridgedSpec,
-  ifIndex: number,
+  spec: PodSpec,
   features: readonly PodFeature[],
+  ifIndex?: number,
 ): Difference[] {
   const place = hostPlace(kernel.host())
-  const host = place.netns.link({ index: ifIndex }) ?? place.netns.link({ name: spec.hostIfName })
+  const indexed = ifIndex === undefined ? undefined : place.netns.link({ index: ifIndex })
+  const host = indexed ?? place.netns.link({ name: spec.hostIfName })
   if (!host) return [missingHostEnd(spec)]
-  const ofPort = chainedPortObjects(spec, { place, link: host.name }, features)
+  const { bridge } = spec
+  const ofPort = bridge ? chainedPortObjects({ ...spec, bridge }, { place, link: host.name }, features) : []
   return checkNode(kernel, place, spec, ofPort, host, features)
 }
 

@@ -10,7 +10,9 @@ export type PodSpec = {
   readonly id: AttachmentId
   /** Features read their own keys here. */
   readonly config: NetworkConfig
-  readonly mode: 'l2' | 'l3'
+  readonly mode: 'l2' | 'l3' | 'chained'
+  /** `NAMESPACE/NAME`, where the runtime says it. */
+  readonly podName?: string
   readonly hostIfName: string
   readonly hostMac: Mac
   readonly podMac: Mac
@@ -55,8 +57,15 @@ export function familiesOf(ips: readonly PodIp[]): Family[] {
 }
 
 /** Returns whether the node must forward what the pods of a network send. */
-export function needsForwarding({ mode, isGateway, isDefaultGateway, ipMasq }: NetworkConfig): boolean {
-  return mode === 'l3' || [isGateway, isDefaultGateway, ipMasq].includes(true)
+export function needsForwarding({
+  mode,
+  isGateway,
+  isDefaultGateway,
+  ipMasq,
+  runtimeConfig,
+}: NetworkConfig): boolean {
+  const hasHostPorts = (runtimeConfig?.portMappings ?? []).length > 0
+  return mode === 'l3' || hasHostPorts || [isGateway, isDefaultGateway, ipMasq].includes(true)
 }
 
 /** Returns the families that the node must forward for this pod. */

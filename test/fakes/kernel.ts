@@ -10,6 +10,7 @@ import type { Clock, Namespace } from './kernel/state.ts'
 import { type StepHook, Steps } from './kernel/steps.ts'
 import { freshConf } from './kernel/sysctls.ts'
 import { FakeNft, type NftDump } from './nft.ts'
+import { FakeTraffic } from './traffic.ts'
 
 export type FakeKernelOptions = {
   /** How long IPv6 looks for duplicates of an address, in milliseconds of the fake's own time. Default 0. */
@@ -40,6 +41,7 @@ export function createFakeKernel(options: FakeKernelOptions = {}): FakeKernel {
 export class FakeKernel implements Kernel {
   readonly steps: Steps
   readonly nftables: FakeNft
+  readonly traffic: FakeTraffic
   /** Handles of the running process, without that of the host. */
   readonly #handles = new Set<FakeNetns>()
   readonly #namespaces = new Set<Namespace>()
@@ -54,6 +56,7 @@ export class FakeKernel implements Kernel {
     this.#clock = { nowMs: 0, duplicateDetectionMs }
     this.steps = steps
     this.nftables = new FakeNft(steps)
+    this.traffic = new FakeTraffic(steps)
     this.#hostNamespace = this.#createNamespace(undefined)
     this.#host = this.#handleOf(this.#hostNamespace, () => {})
   }

@@ -41,6 +41,7 @@ export const EMPTY_NODE: readonly FaultScenario[] = [
   { what: 'l2, all keys', call: { config: L2_FULL } },
   { what: 'l2, no addresses', call: { config: { ...L2, isGateway: false, ipMasq: false, ipam: {} } } },
   { what: 'bowline-ipam', call: IPAM_PLUGIN },
+  { what: 'l3, host ports', call: { config: withHostPorts(L3) } },
 ]
 
 export const USED_NODE: readonly FaultScenario[] = [
@@ -54,6 +55,22 @@ export const USED_NODE: readonly FaultScenario[] = [
     what: 'l2, all keys, on a bridge of somebody else',
     call: { config: L2_FULL },
     makeNode: withForeignBridge,
+  },
+  {
+    what: 'l2, host ports, of which a pod that is gone has one',
+    call: { config: withHostPorts(L2_FULL) },
+    makeNode: withForeignBridge,
+    others: [{ config: L2_FULL, ...NEIGHBOUR }],
+    history(node) {
+      node.kernel.makeNetns(DEAD_NETNS)
+      node.call('ADD', { config: withHostPorts(L2_FULL), containerId: 'dead', netns: DEAD_NETNS })
+      node.kernel.removeNetns(DEAD_NETNS)
+    },
+  },
+  {
+    what: 'chained, host ports',
+    call: { config: withHostPorts({ ...BEHIND_ANOTHER, mode: 'chained', bridge: '', isGateway: false }) },
+    makeNode: withRoutedPod,
   },
   { what: 'l2, behind another plugin', call: { config: BEHIND_ANOTHER }, makeNode: withRoutedPod },
   {
@@ -103,6 +120,14 @@ export function gcConfig(config: object, ...valid: FakeCall[]): object {
     ifname: ifName,
   }))
   return { ...config, 'cni.dev/valid-attachments': attachments }
+}
+
+function withHostPorts(config: object): object {
+  const portMappings = [
+    { hostPort: 8080, containerPort: 80, protocol: 'tcp', hostIP: '' },
+    { hostPort: 8053, containerPort: 53, protocol: 'udp', hostIP: '192.168.7.1' },
+  ]
+  return { ...config, runtimeConfig: { portMappings } }
 }
 
 function rangeOf(rangeStart: string, rangeEnd: string) {

@@ -293,7 +293,7 @@ function writeFamilies(writer: MessageWriter, { ipv4, ipv6LinkLocal }: SetLink):
     if (ipv4) {
       writer.nest(Family.inet, () =>
         writer.nest(Inet.conf, () => {
-          for (const key of ['forwarding', 'sendRedirects', 'arpNotify'] as const) {
+          for (const key of ['forwarding', 'sendRedirects', 'arpNotify', 'routeLocalnet'] as const) {
             if (ipv4[key] !== undefined) writer.attributeU32(Ipv4Conf[key], Number(ipv4[key]))
           }
         }),

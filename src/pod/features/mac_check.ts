@@ -100,8 +100,8 @@ export function macCheck({ kernel, store, locks }: NodePorts): PodFeature {
   }
 }
 
-function isOn({ bridge, config }: PodSpec): boolean {
-  return bridge !== undefined && config.macspoofchk === true
+function isOn({ mode, config }: PodSpec): boolean {
+  return mode !== 'l3' && config.macspoofchk === true
 }
 
 /** Lets only frames from this address out of the pod's port. The port need not be there yet. Idempotent. */

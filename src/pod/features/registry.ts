@@ -2,6 +2,7 @@ import { bandwidth } from './bandwidth/bandwidth.ts'
 import { duplicateDetection } from './duplicate_detection.ts'
 import type { NodePorts, PodFeature } from './feature.ts'
 import { forwarding } from './forwarding.ts'
+import { hostPorts } from './host_ports/host_ports.ts'
 import { hostRoutes } from './host_routes.ts'
 import { macCheck } from './mac_check.ts'
 import { masqueradeExemption } from './masquerade/exempt.ts'
@@ -16,6 +17,7 @@ import { vlans } from './vlans.ts'
 export function podFeatures(node: NodePorts): PodFeature[] {
   return [
     forwarding,
+    hostPorts,
     hostRoutes,
     macCheck,
     vlans,

@@ -193,6 +193,7 @@ function setFamilies(link: FakeLink, { ipv4, ipv6LinkLocal }: Of<'setLink'>): vo
   set('ipv4/send_redirects', ipv4?.sendRedirects)
   set('ipv4/arp_notify', ipv4?.arpNotify)
   set('ipv4/forwarding', ipv4?.forwarding)
+  set('ipv4/route_localnet', ipv4?.routeLocalnet)
   // The mode counts the other way round: 0 makes an address from the MAC, 1 makes none.
   set('ipv6/addr_gen_mode', ipv6LinkLocal === undefined ? undefined : !ipv6LinkLocal)
 }

@@ -11,7 +11,7 @@ import type { Kernel } from '../../../kernel/kernel.ts'
 import type { Desired } from '../../../state/desired.ts'
 import type { PodSpec } from '../../spec.ts'
 import type { NodePorts, PodFeature } from '../feature.ts'
-import { assertNftables, removeUnusedTable } from '../nftables.ts'
+import { assertNftables } from '../nftables.ts'
 import { listFormer, removalOfFormer, removeFormerMaps } from './former.ts'
 import {
   type Contribution,
@@ -159,11 +159,7 @@ class Masquerading implements PodFeature {
     const seen = look()
     const isUnused = seen.present.length === 0 && (emptied.length > 0 || hasMasquerade(this.#kernel))
     const isDone = () => holdsMasquerade(seen.present, seen.left) && listFormer(this.#kernel).length === 0
-    if ((!isUnused && isDone()) || this.#store.hasNewer()) {
-      // A call that was killed may have left the table alone.
-      if (seen.present.length === 0) removeUnusedTable(this.#kernel)
-      return
-    }
+    if ((!isUnused && isDone()) || this.#store.hasNewer()) return
     this.#locks.withMasquerade(() =>
       this.#locks.announceMasqueradeRemoval(() => {
         const { present, left } = look()
