@@ -36,6 +36,15 @@ const CHANGES = [
    * 260, and a call that made the 257th touched 0.2 MB.
    */
   { from: 'rt->shape_hash_bits = 6;', to: 'rt->shape_hash_bits = 10;' },
+  // With its dumps, which only its developers read, the engine keeps a list of all strings: 80 kB of the image, and work for each new one.
+  { from: '#define ENABLE_DUMPS', to: '' },
+  // Threads that wait for each other are not among our needs.
+  { from: '#define CONFIG_ATOMICS', to: '' },
+  // Normal forms of Unicode take tables of 20 kB.
+  { from: 'JS_CFUNC_DEF("normalize", 0, js_string_normalize ),', to: '' },
+  { from: 'JS_CFUNC_DEF("localeCompare", 1, js_string_localeCompare ),', to: '' },
+  // Each `function` could be a constructor and has a property for that: 60 kB. We construct classes only.
+  { from: '} else if (b->has_prototype) {', to: '} else if (0) {' },
   // The names of local variables would add 20 kB to the image, and only a debugger needs them.
   { from: 'bc_put_atom(s, vd->var_name);', to: 'bc_put_atom(s, JS_ATOM_NULL);' },
   // So would those of variables that a closure has from the function around it; a global one is found by its name.
