@@ -4,9 +4,10 @@ import * as z from 'zod'
 import { FORMATS, type FormatName } from '../src/cni/formats.ts'
 import { jsonResult, networkConfig, networkConfigList } from '../src/cni/schema.ts'
 import type { Rule } from '../src/cni/validate.ts'
+import { overlayConfig } from '../src/overlay/schema.ts'
 
 /**
- * Generates files from src/cni/schema.ts: the JSON Schema for editors, and the rules by which the plugin checks a
+ * Generates files from the schemas: the JSON Schemas for editors, and the rules by which the plugin and the agent check a
  * configuration. With --check it writes nothing, and fails if a file on disk differs.
  */
 function main(check: boolean): void {
@@ -28,10 +29,18 @@ export function staleFiles(root: string): { path: string; text: string }[] {
 /** Returns the files by their paths from the root of the repository. */
 function generatedFiles(): { path: string; text: string }[] {
   return [
-    { path: 'conf/bowline.schema.json', text: editorSchema() },
+    { path: 'conf/bowline.schema.json', text: editorSchema(networkConfigList) },
     {
       path: 'src/cni/config_schema.gen.ts',
-      text: ruleModule({ CONFIG_RULE: networkConfig, RESULT_RULE: jsonResult }),
+      text: ruleModule('src/cni/schema.ts', './validate.ts', {
+        CONFIG_RULE: networkConfig,
+        RESULT_RULE: jsonResult,
+      }),
+    },
+    { path: 'conf/overlay.schema.json', text: editorSchema(overlayConfig) },
+    {
+      path: 'src/overlay/config_schema.gen.ts',
+      text: `${ruleModule('src/overlay/schema.ts', '../cni/validate.ts', { OVERLAY_RULE: overlayConfig })}${defaultsOf('OVERLAY_DEFAULTS', overlayConfig)}`,
     },
   ]
 }
@@ -40,6 +49,7 @@ type JsonSchema = {
   type?: string
   const?: unknown
   enum?: string[]
+  default?: unknown
   anyOf?: JsonSchema[]
   format?: string
   minimum?: number
@@ -54,20 +64,28 @@ function toJsonSchema(schema: z.ZodType): JsonSchema {
 }
 
 /** Leaves out our formats, which have no meaning outside this repository; editors use the patterns. */
-function editorSchema(): string {
-  const schema = toJsonSchema(networkConfigList)
+function editorSchema(of: z.ZodType): string {
+  const schema = toJsonSchema(of)
   return `${JSON.stringify(schema, (key, value) => (key === 'format' && value in FORMATS ? undefined : value), 2)}\n`
 }
 
-function ruleModule(schemas: Record<string, z.ZodType>): string {
+/** Returns the values that the keys of an object have where they are left out. */
+function defaultsOf(name: string, schema: z.ZodType): string {
+  const lines = Object.entries(toJsonSchema(schema).properties ?? {}).flatMap(([key, member]) =>
+    member.default === undefined ? [] : [`  ${key}: ${JSON.stringify(member.default)},\n`],
+  )
+  return `\nexport const ${name} = {\n${lines.join('')}} as const\n`
+}
+
+function ruleModule(source: string, validate: string, schemas: Record<string, z.ZodType>): string {
   const rules = Object.entries(schemas).map(([name, schema]) => [name, ruleOf(toJsonSchema(schema))] as const)
   const uses = new Map<string, number>()
   for (const [, rule] of rules) countUses(rule, uses)
   const shared = new Map<string, { name: string; line: string }>()
   const exported = rules.map(([name, rule]) => `export const ${name}: Rule = ${literal(rule, uses, shared)}`)
   return [
-    '// Made by scripts/generate.ts from src/cni/schema.ts. Do not edit.',
-    `import type { Rule } from './validate.ts'\n`,
+    `// Made by scripts/generate.ts from ${source}. Do not edit.`,
+    `import type { Rule } from '${validate}'\n`,
     ...[...shared.values()].map(({ line }) => line),
     ...exported,
     '',

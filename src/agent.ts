@@ -110,6 +110,7 @@ function startOverlayIfConfigured(
 ): { readonly overlay?: Overlay; readonly mesh?: Mesh } {
   const path = env['OVERLAY_CONFIG'] ?? '/etc/bowline/overlay.json'
   if (!existsSync(path)) return {}
+  const stateDir = env['AGENT_STATE_DIR'] ?? '/var/lib/cni/bowline-agent'
   const mesh = startMesh(
     {
       log,
@@ -132,7 +133,8 @@ function startOverlayIfConfigured(
       nodeName,
       readConfig: () => readText(path),
       watchConfig: (onChange) => watchDirectory(dirname(path), onChange, log),
-      clusterFile: env['CLUSTER_FILE'] ?? '/var/lib/cni/bowline-agent/cluster.json',
+      clusterFile: `${stateDir}/cluster.json`,
+      lastConfigFile: `${stateDir}/overlay.json`,
       watchKernel,
       random: Math.random,
       mesh,

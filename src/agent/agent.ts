@@ -2,7 +2,7 @@ import { type Fault, toFault } from '../core/errors.ts'
 import type { KubeApi, Query } from '../kube/api.ts'
 import { createBackoff } from '../kube/backoff.ts'
 import { listWatch } from '../kube/list_watch.ts'
-import { NODES, type NodeView, nodeView, setNetworkAvailable } from '../kube/node.ts'
+import { NODES, type NodeView, nodeView, saysAvailable, setNetworkAvailable } from '../kube/node.ts'
 import { type Collection, keepCollected } from './collect.ts'
 import { conflistFor } from './conflist.ts'
 import { type AgentLog, createWarner, type Warning } from './log.ts'
@@ -36,7 +36,7 @@ export type AgentPorts = {
   readonly readTemplate: () => Promise<string>
   readonly nodeName: string
   /** Undefined where the network itself brings packets to the pods of other nodes. */
-  readonly overlay?: Pick<Overlay, 'setCluster'> | undefined
+  readonly overlay?: Pick<Overlay, 'setCluster' | 'status' | 'onStatus'> | undefined
   /** How long a new node may lack its range before that is worth a warning: some seconds. */
   readonly patienceMs: number
   readonly random: () => number
@@ -67,6 +67,7 @@ export function startAgent(ports: AgentPorts, signal: AbortSignal): Agent {
   const state: State = { node: undefined, isReady: false, warn: createWarner(ports.log) }
   signal.addEventListener('abort', () => wakeup.wake())
   ports.metrics.set('bowline_agent_ready', 0)
+  ports.overlay?.onStatus(() => wakeup.wake())
   const watching = watchNode(ports, state, wakeup, signal)
   const installing = keepInstalled(ports, state, wakeup, signal)
   const collecting = keepCollected(ports.collection, ports, signal)
@@ -130,11 +131,13 @@ async function isInstalled(node: NodeView, ports: AgentPorts, state: State): Pro
   }
 }
 
-/** Lets the scheduler use the node. Returns false if the API server has refused. */
+/** Lets the scheduler use the node once it has joined the network between nodes. Returns false if the API server has refused. */
 async function isTold(node: NodeView, ports: AgentPorts): Promise<boolean> {
-  if (node.isNetworkAvailable) return true
+  const { isJoined = true, mistake } = ports.overlay?.status() ?? {}
+  // The overlay tells when that changes.
+  if (!isJoined || saysAvailable(node, mistake)) return true
   try {
-    await setNetworkAvailable(ports.api, node.name, new Date())
+    await setNetworkAvailable(ports.api, node, new Date(), mistake)
     ports.log.info({}, 'the condition NetworkUnavailable of this node is False now')
     return true
   } catch (error) {

@@ -1,9 +1,9 @@
 import { toFault } from '../core/errors.ts'
-import type { Files } from '../core/files.ts'
+import { ensuringDirectory, type Files } from '../core/files.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import { createBackoff } from '../kube/backoff.ts'
 import type { ClusterNode } from '../overlay/cluster.ts'
-import { clusterNode, type NodeTexts, readCluster, writeCluster } from '../overlay/cluster_file.ts'
+import { clusterNode, type NodeTexts, printCluster, readCluster } from '../overlay/cluster_file.ts'
 import { type OverlayConfig, readOverlayConfig } from '../overlay/config.ts'
 import { createKeeper, type Keeper, type KernelNews } from '../overlay/keeper.ts'
 import type { OverlayPlan, PeerProblem } from '../overlay/plan.ts'
@@ -32,8 +32,9 @@ export type OverlayPorts = {
   readonly readConfig: () => Promise<string>
   /** Calls back when the file may have changed. It is read with each comparison of everything as well. */
   readonly watchConfig: (onChange: () => void) => void
-  /** Where the last known cluster is kept. */
+  /** Where the last known cluster is kept, and the last valid configuration: for a start without either. */
   readonly clusterFile: string
+  readonly lastConfigFile: string
   /** Calls back with all changes in the kernel from now on. */
   readonly watchKernel: (onNews: (news: KernelNews) => void) => void
   readonly random: () => number
@@ -44,8 +45,18 @@ export type OverlayPorts = {
 export type Overlay = {
   /** Takes the whole cluster, as the API server has it now. A node that has not changed is the same value as before. */
   setCluster(nodes: readonly NodeTexts[]): void
+  status(): OverlayStatus
+  /** Calls back when the status is another one. */
+  onStatus(onChange: () => void): void
   /** Resolves when the loop has ended, which only the signal makes it. What is in the kernel stays. */
   readonly ended: Promise<void>
+}
+
+export type OverlayStatus = {
+  /** This node has had ways to all pods that can be reached, at least once. */
+  readonly isJoined: boolean
+  /** What is wrong with overlay.json. */
+  readonly mistake?: string
 }
 
 type State = {
@@ -60,6 +71,8 @@ type State = {
   config: OverlayConfig | undefined
   configText: string | undefined
   isConfigDue: boolean
+  status: OverlayStatus
+  tellStatus: () => void
 }
 
 /** Starts the loop that keeps the kernel as the cluster asks. No event has an effect of its own: each makes the desired state anew. */
@@ -74,6 +87,8 @@ export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay 
     config: undefined,
     configText: undefined,
     isConfigDue: true,
+    status: { isJoined: false },
+    tellStatus() {},
   }
   setNodes(state, readCluster(ports.files, ports.clusterFile) ?? [])
   signal.addEventListener('abort', () => wakeup.wake())
@@ -90,6 +105,10 @@ export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay 
       state.isCertain = true
       setNodes(state, nodes)
       wakeup.wake()
+    },
+    status: () => state.status,
+    onStatus(onChange) {
+      state.tellStatus = onChange
     },
     ended: keepReconciled(ports, state, wakeup, signal),
   }
@@ -118,6 +137,7 @@ async function keepReconciled(
     const { isDone, complaints, plan } = reconcile(ports, state)
     warn([...mistakes, ...complaints])
     if (plan) ports.mesh.setPlan(plan, [...mistakes, ...complaints])
+    setStatus(state, { isJoined: state.status.isJoined || (isDone && plan !== undefined), mistakes })
     if (isDone) backoff.reset()
     store(ports, state)
     if (isWhole) {
@@ -130,27 +150,53 @@ async function keepReconciled(
 }
 
 /** The first cluster is stored at once, later ones together. */
-function store({ files, log, clusterFile }: OverlayPorts, state: State): void {
+function store(ports: OverlayPorts, state: State): void {
   if (state.storeAt === undefined || Date.now() < state.storeAt) return
   state.storeAt = undefined
+  writeQuietly(ports, ports.clusterFile, printCluster(state.texts))
+}
+
+function writeQuietly({ files, log }: OverlayPorts, path: string, text: string): void {
+  const directory = path.slice(0, path.lastIndexOf('/'))
   try {
-    writeCluster(files, clusterFile, state.texts)
+    if (files.read(path) !== text) ensuringDirectory(files, directory, () => files.replace(path, text))
   } catch (error) {
     const { message, hint } = toFault(error)
-    log.warn({ hint }, `the cluster could not be stored for a start without the API server: ${message}`)
+    log.warn({ hint }, `not stored for a start without the API server: ${message}`)
   }
 }
 
-/** Returns the mistake in it, if there is one: the last valid configuration stays in force. */
+function setStatus(
+  state: State,
+  { isJoined, mistakes: [mistake] }: { isJoined: boolean; mistakes: readonly Warning[] },
+): void {
+  const before = state.status
+  state.status = { isJoined, ...(mistake && { mistake: mistake.message }) }
+  if (before.isJoined !== isJoined || before.mistake !== mistake?.message) state.tellStatus()
+}
+
+/** Returns the mistake in it, if there is one: the last valid configuration stays in force, also when the agent starts anew. */
 async function readConfig(ports: OverlayPorts, state: State): Promise<Warning[]> {
   state.isConfigDue = false
   try {
     const text = await ports.readConfig()
-    if (text !== state.configText) state.config = readOverlayConfig(text)
+    if (text === state.configText) return []
+    state.config = readOverlayConfig(text)
     state.configText = text
+    writeQuietly(ports, ports.lastConfigFile, text)
     return []
   } catch (error) {
+    state.config ??= lastConfig(ports)
     return [toFault(error)]
+  }
+}
+
+function lastConfig({ files, lastConfigFile }: OverlayPorts): OverlayConfig | undefined {
+  try {
+    const text = files.read(lastConfigFile)
+    return text === undefined ? undefined : readOverlayConfig(text)
+  } catch {
+    return undefined
   }
 }
 

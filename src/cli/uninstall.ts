@@ -1,6 +1,7 @@
 import { parseConflist, printConflist, readableConflist, withoutPlugins } from '../cni/conflist.ts'
 import { Code, Fault } from '../core/errors.ts'
 import { textBytes } from '../core/text.ts'
+import { removeOverlay } from '../overlay/reconcile.ts'
 import type { Command, CommandContext, Options } from './command.ts'
 import {
   INSTALL_OPTIONS,
@@ -13,7 +14,11 @@ import {
   withInstallLock,
 } from './installation.ts'
 
-/** Removes what `install` has written, and nothing else. */
+/** Where the agent keeps what it needs for a start without the API server. */
+const AGENT_DIR = '/var/lib/cni/bowline-agent'
+const AGENT_FILES = ['cluster.json', 'overlay.json'] as const
+
+/** Removes what `install` and the agent have made, and nothing else. */
 export const UNINSTALL: Command = {
   summary: 'take the plugin and its configuration off this node',
   options: {
@@ -36,11 +41,13 @@ function uninstall(options: Options, context: CommandContext): number {
       ? [PROGRAM]
       : parseConflist(readConf(source, context), source).plugins.map(({ type }) => type)
   if (options['force'] === undefined) assertUnused(context)
-  const [{ conflist, left }, program] = withInstallLock(context, () => [
+  const [{ conflist, left }, program, overlay] = withInstallLock(context, () => [
     removeConflist(types, places, context),
     removeProgram(places, context),
+    removeNetwork(context),
   ])
-  return report({ program, conflist, warnings: warningsFor(left, places) }, places, options, context)
+  const warnings = [...warningsFor(left, places), ...overlay]
+  return report({ program, conflist, warnings }, places, options, context)
 }
 
 /** Without the program no runtime can remove a pod, which would stay in the state "Terminating". */
@@ -75,6 +82,14 @@ function removeConflist(
 function removeProgram({ binDir }: Places, { files }: CommandContext): Removal {
   const removed = [IPAM_LINK, PROGRAM].map((name) => files.remove(`${binDir}/${name}`))
   return removed.some(Boolean) ? 'removed' : 'absent'
+}
+
+/** Removes what the agent has made between this node and the others: links, routes, elements of sets, and what it has stored. */
+function removeNetwork({ ports: { kernel }, files }: CommandContext): string[] {
+  const { failures } = removeOverlay(kernel)
+  for (const name of AGENT_FILES) files.remove(`${AGENT_DIR}/${name}`)
+  files.removeDirectory(AGENT_DIR)
+  return failures.map(({ message }) => message)
 }
 
 function warningsFor(left: readonly string[], { conflist }: Places): string[] {

@@ -358,13 +358,13 @@ export const jsonResult = z.object({
 })
 
 /** A text with a format. Its type is the value that `applyRule` makes of the text: zod only checks it. */
-function formatted<Name extends FormatName>(format: Name) {
+export function formatted<Name extends FormatName>(format: Name) {
   type Value = NonNullable<ReturnType<(typeof FORMATS)[Name]['read']>>
   const text = z.string().refine((given) => FORMATS[format].read(given) !== undefined)
   return text.meta({ format, pattern: PATTERNS[format] }) as unknown as z.ZodType<Value, string>
 }
 
-function integer(min: number, max: number) {
+export function integer(min: number, max: number) {
   return z.int().min(min).max(max)
 }
 

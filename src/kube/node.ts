@@ -10,6 +10,8 @@ export type NodeView = {
   readonly internalIps: readonly string[]
   /** Tells whether its condition NetworkUnavailable is False. */
   readonly isNetworkAvailable: boolean
+  /** The message of that condition. */
+  readonly networkMessage?: string
 }
 
 export const NODES = '/api/v1/nodes'
@@ -27,19 +29,43 @@ export function nodeView(object: unknown): NodeView {
       .filter(({ type }) => type === 'InternalIP')
       .map(({ address }) => address),
     isNetworkAvailable: condition?.status === 'False',
+    ...(condition?.message && { networkMessage: condition.message }),
   }
 }
 
-/** Sets the condition NetworkUnavailable to False. Kubernetes then removes the taint network-unavailable from the node. */
-export async function setNetworkAvailable(api: KubeApi, name: string, now: Date): Promise<void> {
+/**
+ * Sets the condition NetworkUnavailable to False. Kubernetes then removes the taint network-unavailable from the node. `problem` is what
+ * people should know all the same.
+ */
+export async function setNetworkAvailable(
+  api: KubeApi,
+  node: NodeView,
+  now: Date,
+  problem?: string,
+): Promise<void> {
   const time = now.toISOString()
   const condition = {
     type: CONDITION,
     status: 'False',
     reason: 'BowlineIsUp',
-    message: 'Bowline is installed on this node, and its STATUS passes',
+    message: messageWith(problem),
     lastHeartbeatTime: time,
-    lastTransitionTime: time,
+    ...(!node.isNetworkAvailable && { lastTransitionTime: time }),
   }
-  await api.patch(`${NODES}/${name}/status`, { status: { conditions: [condition] } })
+  await api.patch(`${NODES}/${node.name}/status`, { status: { conditions: [condition] } })
+}
+
+/** Reports whether the Node says already what `setNetworkAvailable` would say. One that another program has made available is left alone. */
+export function saysAvailable(
+  { isNetworkAvailable, networkMessage = '' }: NodeView,
+  problem?: string,
+): boolean {
+  if (!isNetworkAvailable) return false
+  return problem
+    ? networkMessage === messageWith(problem)
+    : !networkMessage.startsWith(messageWith(' ').trimEnd())
+}
+
+function messageWith(problem?: string): string {
+  return `Bowline is installed on this node, and its STATUS passes${problem ? `, but: ${problem}` : ''}`
 }

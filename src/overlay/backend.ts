@@ -36,7 +36,7 @@ export type Reach =
       readonly link?: string
       /** What must be there before the route, or packets would wait for it. The same entry may be named for two ranges of a peer. */
       readonly entries: readonly PeerEntry[]
-      readonly route: DesiredRoute
+      readonly route?: DesiredRoute
     }
   | {
       /** Why the range is out of reach, such as `it has no IPv4 address`. */

@@ -1,6 +1,6 @@
 import { parseAddress, parseCidr } from '../core/address.ts'
 import { toFault } from '../core/errors.ts'
-import { ensuringDirectory, type Files } from '../core/files.ts'
+import type { Files } from '../core/files.ts'
 import { isObject } from '../core/json.ts'
 import type { ClusterNode } from './cluster.ts'
 
@@ -28,11 +28,9 @@ export function readCluster(files: Pick<Files, 'read'>, path: string): NodeTexts
   }
 }
 
-/** Stores the nodes, whole or not at all. */
-export function writeCluster(files: Files, path: string, nodes: readonly NodeTexts[]): void {
-  const text = JSON.stringify(nodes, ['name', 'internalIps', 'podCidrs'])
-  const directory = path.slice(0, path.lastIndexOf('/'))
-  ensuringDirectory(files, directory, () => files.replace(path, text))
+/** Returns the text of the file. */
+export function printCluster(nodes: readonly NodeTexts[]): string {
+  return JSON.stringify(nodes, ['name', 'internalIps', 'podCidrs'])
 }
 
 /** Returns a node from its texts. One that is no address or range is a mistake of this node, and concerns no other. */

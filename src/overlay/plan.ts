@@ -126,7 +126,7 @@ function planPeer(
     if (way.link) links.add(way.link)
     // Ranges of two families have one forwarding entry for both.
     for (const entry of way.entries) entries.set(identityOf(entry), entry)
-    routes.push(way.route)
+    if (way.route) routes.push(way.route)
   }
   return { peer, claims, rivals, links: [...links], entries: [...entries.values()], routes, problems }
 }

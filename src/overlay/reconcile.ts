@@ -8,7 +8,9 @@ import { differenceOwned, observeOwned } from '../state/owned.ts'
 import { differenceOfPrefixes, type PrefixDifferences } from '../state/prefix_set.ts'
 import { differenceBetween } from '../state/transition.ts'
 import type { UnderlayLink } from './cluster.ts'
-import { desiredOf, type OverlayPlan, transitionsBetween } from './plan.ts'
+import type { OverlayConfig } from './config.ts'
+import { OVERLAY_DEFAULTS } from './config_schema.gen.ts'
+import { desiredOf, type OverlayPlan, planOverlay, transitionsBetween } from './plan.ts'
 import { OVERLAY_LINKS } from './registry.ts'
 import { ROUTE_PROTOCOL } from './route.ts'
 
@@ -57,6 +59,14 @@ export function proceed(kernel: Ports, before: OverlayPlan, after: OverlayPlan):
   } catch {
     return reconcileOverlay(kernel, after)
   }
+}
+
+/** Removes all that the overlay has made on this node, by whatever backend. Returns what there was. */
+export function removeOverlay(kernel: Pick<Kernel, 'host' | 'nftables'>): Reconciled {
+  const place = { netns: kernel.host(), words: 'on the host', prefix: '' }
+  const config: OverlayConfig = { ...OVERLAY_DEFAULTS, nonMasqueradeCIDRs: [] }
+  const nobody = { name: '', addresses: [], podCidrs: [] }
+  return reconcileOverlay(kernel, planOverlay([], { ...nobody, place, config, underlay: [] }))
 }
 
 /** Returns the links by which other nodes may be reached: all with an address, but the overlay's own. */

@@ -1,11 +1,9 @@
-import { describeNftCommand } from '../kernel/nftables/describe.ts'
-import { addElements, removeElements } from '../kernel/nftables/objects.ts'
-import type { Desired, DesiredNftElement, Place } from './desired.ts'
-import { type Difference, nftStep } from './explain.ts'
+import type { Desired, Place } from './desired.ts'
+import type { Difference } from './explain.ts'
 import { isKeyed, type KeyedObject, type OwnedObject, ownedOf, replacing } from './identity.ts'
 import { changed, type Differences } from './owned.ts'
 
-/** The objects of one source as they were and as they are to be. Links, chains and settings are not among them. */
+/** The objects of one source as they were and as they are to be: addresses, neighbours, forwarding entries and routes. */
 export type Transition = { readonly before: readonly Desired[]; readonly after: readonly Desired[] }
 
 /**
@@ -24,45 +22,27 @@ export function differenceBetween(
     return index
   }
   const nameOf = (index: number) => names.get(index) ?? String(index)
-  const known = (objects: readonly Desired[]) => new Map(objects.flatMap((one) => identified(one, indexOf)))
-  const [before, after] = [
-    known(transitions.flatMap((one) => one.before)),
-    known(transitions.flatMap((one) => one.after)),
-  ]
+  const known = (objects: readonly Desired[]) =>
+    new Map(objects.filter(isKeyed).map((object) => identified(object, indexOf(object.link))))
+  const before = known(transitions.flatMap((one) => one.before))
+  const after = known(transitions.flatMap((one) => one.after))
   const additions: Difference[] = []
-  for (const [key, { object, owned }] of after) {
+  for (const [key, { object, linkIndex, owned }] of after) {
     const old = before.get(key)
-    if (old && old.owned?.value === owned?.value) continue
-    if (!owned) additions.push(elementAdded(object as DesiredNftElement))
-    else {
-      const changes = replacing(object as KeyedObject, indexOf((object as KeyedObject).link))
-      additions.push(changed(owned, old ? 'wrong' : 'missing', place, changes, nameOf))
-    }
+    if (old?.owned.value === owned.value) continue
+    additions.push(changed(owned, old ? 'wrong' : 'missing', place, replacing(object, linkIndex), nameOf))
   }
   // Routes go first: what packets on their way need comes before them in a desired state.
-  const removals = [...before].reverse().flatMap(([key, { object, owned }]): Difference[] => {
-    if (after.has(key)) return []
-    if (!owned) return [elementRemoved(object as DesiredNftElement)]
-    return [changed(owned, 'stale', place, [owned.removal], nameOf)]
-  })
+  const removals = [...before]
+    .reverse()
+    .filter(([key]) => !after.has(key))
+    .map(([, { owned }]) => changed(owned, 'stale', place, [owned.removal], nameOf))
   return { additions, removals }
 }
 
-type Identified = { readonly object: Desired; readonly owned?: OwnedObject }
+type Identified = { readonly object: KeyedObject; readonly linkIndex: number; readonly owned: OwnedObject }
 
-function identified(object: Desired, indexOf: (name: string) => number): [string, Identified][] {
-  if (object.kind === 'nftElement') {
-    return [[describeNftCommand(addElements(object.set, object.element)), { object }]]
-  }
-  if (!isKeyed(object)) return []
-  const owned = ownedOf(object, indexOf(object.link))
-  return [[owned.key, { object, owned }]]
-}
-
-function elementAdded({ set, element, otherwise }: DesiredNftElement): Difference {
-  return { what: `${otherwise} is missing`, steps: [nftStep([addElements(set, element)])] }
-}
-
-function elementRemoved({ set, element, otherwise }: DesiredNftElement): Difference {
-  return { what: `${otherwise} is stale`, steps: [nftStep([removeElements(set, element)])] }
+function identified(object: KeyedObject, linkIndex: number): [string, Identified] {
+  const owned = ownedOf(object, linkIndex)
+  return [owned.key, { object, linkIndex, owned }]
 }

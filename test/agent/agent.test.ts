@@ -2,10 +2,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Agent, type AgentPorts, type InstallReport, startAgent } from '../../src/agent/agent.ts'
 import type { GcReport } from '../../src/agent/collect.ts'
 import { createMetrics, type Metrics } from '../../src/agent/metrics.ts'
+import type { OverlayStatus } from '../../src/agent/overlay.ts'
 import { answer } from '../../src/agent/serve.ts'
 import { Fault } from '../../src/core/errors.ts'
 import { createKubeClient } from '../../src/kube/client.ts'
-import type { NodeView } from '../../src/kube/node.ts'
+import type { NodeTexts } from '../../src/overlay/cluster_file.ts'
 import { authorityOf, createFakeApiServer, type FakeApiServer } from '../fakes/api_server.ts'
 import { until } from '../support/until.ts'
 
@@ -103,7 +104,8 @@ describe('the agent', () => {
 
   it('with an overlay watches all Nodes and hands on the whole list', async () => {
     const lists: string[][] = []
-    const overlay = { setCluster: (nodes: readonly NodeView[]) => lists.push(nodes.map(({ name }) => name)) }
+    const overlay = overlayWith({ isJoined: true })
+    overlay.setCluster = (nodes) => lists.push(nodes.map(({ name }) => name))
     server.setNode('n0', { podCIDRs: ['10.0.0.0/24'] })
     server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
     start(TEMPLATE, 60_000, overlay)
@@ -112,6 +114,27 @@ describe('the agent', () => {
     server.removeNode('n0')
     await until('the removal', () => lists.at(-1)?.length === 1)
     expect([lists[0], lists.at(-1)]).toEqual([['n0', 'n1'], ['n1']])
+  })
+
+  it('lets the scheduler use the node once it has joined the network between nodes', async () => {
+    const overlay = overlayWith({ isJoined: false })
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
+    start(TEMPLATE, 60_000, overlay)
+    await until('the installation', () => agent.isReady())
+    expect(server.patches).toEqual([])
+    overlay.set({ isJoined: true })
+    await until('the patch', () => server.patches.length === 1)
+  })
+
+  it('says a mistake in overlay.json in the condition of its Node, until it is mended', async () => {
+    const overlay = overlayWith({ isJoined: true, mistake: 'overlay.json is not valid: so' })
+    const messages = () => server.node('n1')?.status?.conditions?.map(({ message }) => message)
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
+    start(TEMPLATE, 60_000, overlay)
+    await until('the message', () => messages()?.[0]?.includes('but: overlay.json is not valid: so') === true)
+    overlay.set({ isJoined: true })
+    await until('the end of it', () => messages()?.[0]?.includes('but:') === false)
+    expect(server.patches).toHaveLength(2)
   })
 
   it('waits for podCIDRs that come late, and is alive but not ready until then', async () => {
@@ -226,6 +249,23 @@ describe('the agent', () => {
     expect(log.filter(({ message }) => message === 'another file sorts first')).toHaveLength(1)
   })
 })
+
+/** An overlay that does nothing, and whose status the test sets. */
+function overlayWith(first: OverlayStatus) {
+  let status = first
+  let tell = (): void => {}
+  return {
+    setCluster: (_: readonly NodeTexts[]): unknown => undefined,
+    status: () => status,
+    onStatus: (onChange: () => void) => {
+      tell = onChange
+    },
+    set(next: OverlayStatus) {
+      status = next
+      tell()
+    },
+  }
+}
 
 describe('the collection of leftovers', () => {
   const counted = (line: string) => until(line, () => metrics.print().includes(`bowline_agent_gc_${line}`))

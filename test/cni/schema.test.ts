@@ -20,7 +20,12 @@ describe('the generated files', () => {
 
   it('count as stale where they are missing', () => {
     const paths = staleFiles('/proc').map(({ path }) => path)
-    expect(paths).toEqual(['conf/bowline.schema.json', 'src/cni/config_schema.gen.ts'])
+    expect(paths).toEqual([
+      'conf/bowline.schema.json',
+      'src/cni/config_schema.gen.ts',
+      'conf/overlay.schema.json',
+      'src/overlay/config_schema.gen.ts',
+    ])
   })
 
   it('explain every key to an editor', () => {
@@ -34,7 +39,7 @@ describe('the generated files', () => {
       for (const member of [...(schema.anyOf ?? []), ...(schema.items ? [schema.items] : [])])
         walk(member, `${path}[]`)
     }
-    walk(JSON.parse(read('conf/bowline.schema.json')), '')
+    for (const name of ['bowline', 'overlay']) walk(JSON.parse(read(`conf/${name}.schema.json`)), name)
     expect(missing).toEqual([])
   })
 })

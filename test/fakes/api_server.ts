@@ -28,9 +28,13 @@ export type FakeApiServer = {
   /** Makes or changes a Node; watchers are told. */
   setNode(name: string, node: FakeNodeObject): void
   removeNode(name: string): void
-  node(
-    name: string,
-  ): { readonly status?: { readonly conditions?: readonly { type: string; status: string }[] } } | undefined
+  node(name: string):
+    | {
+        readonly status?: {
+          readonly conditions?: readonly { type: string; status: string; message?: string }[]
+        }
+      }
+    | undefined
   /** Ends all watches as the server does after a while. */
   endWatches(): void
   /** Forgets all versions before now: a watch from one of them gets 410. */
@@ -52,7 +56,7 @@ type Watch = {
 }
 type Stored = Record<string, unknown> & {
   status?: {
-    readonly conditions?: { readonly type: string; readonly status: string }[]
+    readonly conditions?: { readonly type: string; readonly status: string; readonly message?: string }[]
     readonly addresses?: readonly { readonly type: string; readonly address: string }[]
   }
 }

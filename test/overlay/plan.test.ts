@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
+import * as z from 'zod'
 import { formatAddress, formatCidr, parseAddress, parseCidr } from '../../src/core/address.ts'
 import type { LocalNode } from '../../src/overlay/backend.ts'
 import type { ClusterNode } from '../../src/overlay/cluster.ts'
@@ -12,6 +14,15 @@ const place = { netns: createFakeKernel().host(), words: 'on the host', prefix: 
 
 function clusterNode(name: string, addresses: string[], podCidrs: string[]): ClusterNode {
   return { name, addresses: addresses.map(parseAddress), podCidrs: podCidrs.map(parseCidr) }
+}
+
+const DEFAULTS = {
+  backend: 'vxlan',
+  vni: 4242,
+  port: 4789,
+  probePort: 19475,
+  probeIntervalMs: 5000,
+  nonMasqueradeCIDRs: [],
 }
 
 const OWN = clusterNode('a', ['192.0.2.1', '2001:db8::1'], ['10.244.1.0/24', 'fd00:244:1::/64'])
@@ -209,36 +220,62 @@ describe('the sets of what is not masqueraded', () => {
   })
 })
 
+describe('the backend none', () => {
+  it('makes nothing, but knows the cluster', () => {
+    const made = plan([NEAR, FAR], { backend: 'none' })
+    expect(shown(made)).toEqual([])
+    expect(made.problems).toEqual([])
+    expect(made.sets[0]?.elements).toHaveLength(3)
+  })
+})
+
 describe('the configuration', () => {
-  it('has a default for every key', () => {
-    expect(readOverlayConfig('{}')).toEqual({
-      backend: 'vxlan',
-      vni: 4242,
-      port: 4789,
-      probePort: 19475,
-      probeIntervalMs: 5000,
-      nonMasqueradeCIDRs: [],
-    })
-    expect(readOverlayConfig('{"port":8472,"underlayMtu":9000}')).toMatchObject({
+  it('has a default for every key but the MTU, which follows the uplink', () => {
+    expect(readOverlayConfig('{}')).toEqual(DEFAULTS)
+    const given = '{"$schema":"x","port":8472,"underlayMtu":9000,"nonMasqueradeCIDRs":["10.0.0.0/8"]}'
+    expect(readOverlayConfig(given)).toMatchObject({
       port: 8472,
       underlayMtu: 9000,
+      nonMasqueradeCIDRs: [parseCidr('10.0.0.0/8')],
     })
   })
 
-  it.each([
-    ['{', 'the text '],
-    ['[]', 'the text is no JSON object'],
+  it('is read as the schema for editors says', () => {
+    const schema = JSON.parse(
+      readFileSync(new URL('../../conf/overlay.schema.json', import.meta.url), 'utf8'),
+    )
+    const editors = z.fromJSONSchema(schema)
+    for (const text of ['{}', '{"backend":"direct"}', ...WRONG.map(([one]) => one)]) {
+      const isValid = (read: () => unknown) => {
+        try {
+          read()
+          return true
+        } catch {
+          return false
+        }
+      }
+      const [ours, theirs] = [() => readOverlayConfig(text), () => editors.parse(JSON.parse(text))].map(
+        isValid,
+      )
+      expect([text, ours]).toEqual([text, theirs])
+    }
+  })
+
+  const WRONG = [
+    ['{', 'overlay.json is not valid: '],
+    ['[]', 'it is no JSON object'],
+    ['{"backent":"vxlan"}', '"backent" is no key; there are $schema, backend, vni, port, underlayMtu'],
     [
-      '{"backent":"vxlan"}',
-      'backent is no key; there are backend, nonMasqueradeCIDRs, vni, port, underlayMtu, probePort, probeIntervalMs',
+      '{"backend":"wireguard"}',
+      'key "backend": "wireguard" is not one of "vxlan", "direct", "host-gw", "none"',
     ],
-    ['{"backend":"wireguard"}', 'backend is none of vxlan, direct, host-gw'],
-    ['{"nonMasqueradeCIDRs":"10.0.0.0/8"}', 'nonMasqueradeCIDRs is no list'],
-    ['{"nonMasqueradeCIDRs":["10.0.0.0"]}', '"10.0.0.0" is not an address with a prefix length'],
-    ['{"vni":0}', 'vni is no whole number from 1 to 16777215'],
-    ['{"port":"4789"}', 'port is no whole number from 1 to 65535'],
-    ['{"underlayMtu":1280}', 'underlayMtu is no whole number from 1350'],
-  ])('%s is refused by name', (text, why) => {
+    ['{"vni":0}', 'key "vni": 0 is not an integer from 1 to 16777215'],
+    ['{"port":"4789"}', 'key "port": "4789" is not an integer from 1 to 65535'],
+    ['{"underlayMtu":1280}', 'key "underlayMtu": 1280 is not an integer from 1350'],
+    ['{"nonMasqueradeCIDRs":["10.0.0.0"]}', 'key "nonMasqueradeCIDRs[0]": "10.0.0.0" is not an address'],
+  ] as const
+
+  it.each(WRONG)('%s is refused by name', (text, why) => {
     expect(() => readOverlayConfig(text)).toThrow(why)
   })
 })

@@ -3,7 +3,7 @@ import { formatAddress, parseAddress, parseCidr } from '../../src/core/address.t
 import type { FdbEntry, Link, Route } from '../../src/kernel/kernel.ts'
 import type { KernelEvent } from '../../src/kernel/netlink/events.ts'
 import type { ClusterNode } from '../../src/overlay/cluster.ts'
-import { readCluster, writeCluster } from '../../src/overlay/cluster_file.ts'
+import { printCluster, readCluster } from '../../src/overlay/cluster_file.ts'
 import { readOverlayConfig } from '../../src/overlay/config.ts'
 import { createDriftFilter } from '../../src/overlay/drift.ts'
 import { createKeeper } from '../../src/overlay/keeper.ts'
@@ -233,7 +233,8 @@ describe('the file of the last known cluster', () => {
   it('says the same as the cluster that was stored', () => {
     const files = createFakeFiles()
     expect(readCluster(files, '/var/lib/x/cluster.json')).toBeUndefined()
-    writeCluster(files, '/var/lib/x/cluster.json', NODES)
+    files.ensureDirectory('/var/lib/x')
+    files.replace('/var/lib/x/cluster.json', printCluster(NODES))
     expect(readCluster(files, '/var/lib/x/cluster.json')).toEqual(NODES)
   })
 

@@ -45,7 +45,7 @@ export function startAgent({ work, server, ca, token, config }: AgentOptions): R
       BOWLINE_PROGRAM: BOWLINE,
       CONFLIST_TEMPLATE: TEMPLATE,
       OVERLAY_CONFIG: join(work, 'overlay.json'),
-      CLUSTER_FILE: join(work, 'state/cluster.json'),
+      AGENT_STATE_DIR: join(work, 'state'),
     },
   })
   const read = (name: string) => readFileSync(`/proc/${child.pid}/${name}`, 'utf8')

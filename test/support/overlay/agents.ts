@@ -74,7 +74,7 @@ function startNode(n: NodeNumber, work: string, config: Readonly<Record<string, 
   const env = {
     NODE_NAME: `node${n}`,
     OVERLAY_CONFIG: join(work, 'overlay.json'),
-    CLUSTER_FILE: join(work, 'state/cluster.json'),
+    AGENT_STATE_DIR: join(work, 'state'),
   }
   const agent = startAgentProcess(server, work, env, ['nsenter', `--net=/run/netns/n${n}`, '--'])
   let text = ''

@@ -13,6 +13,7 @@ import { basename, join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { authorityOf, createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
 import { type AgentProcess, startAgentProcess } from '../../support/node/agent.ts'
+import { BOWLINE } from '../../support/node/plugin.ts'
 import { run } from '../../support/node/private_namespaces.ts'
 import { createOutside, enterSandbox } from '../../support/node/sandbox.ts'
 import { until } from '../../support/until.ts'
@@ -22,6 +23,12 @@ const work = mkdtempSync(join(tmpdir(), 'overlay-'))
 const mount = join(work, 'mount')
 const config = join(mount, 'overlay.json')
 const clusterFile = join(work, 'state/cluster.json')
+
+const MISTAKE = 'is not one of'
+const OTHERS = [
+  expect.stringMatching(/^10\.9\.0\.0\/16 via 192\.0\.2\.2/),
+  expect.stringMatching(/^10\.244\.9\.0\/24 via 192\.0\.2\.2/),
+]
 
 let server: FakeApiServer
 let child: AgentProcess | undefined
@@ -46,7 +53,7 @@ beforeEach(() => {
 afterEach(async () => {
   await end()
   await server.stop()
-  rmSync(clusterFile, { force: true })
+  rmSync(join(work, 'state'), { recursive: true, force: true })
   run('ip link del bowline-vxlan 2>/dev/null || true; ip route flush proto 98; ip -6 route flush proto 98')
 })
 afterAll(() => rmSync(work, { recursive: true }))
@@ -67,7 +74,7 @@ function setNode(n: number): void {
 }
 
 function start(): void {
-  child = startAgentProcess(server, work, { OVERLAY_CONFIG: config, CLUSTER_FILE: clusterFile })
+  child = startAgentProcess(server, work, { OVERLAY_CONFIG: config, AGENT_STATE_DIR: join(work, 'state') })
   void collect(child.stdout)
 }
 
@@ -93,6 +100,11 @@ function overlay(): string {
     .split('\n')
     .sort()
     .join('\n')
+}
+
+/** The lines with elements of the sets that follow the cluster. */
+function elements(): string {
+  return run('nft list table inet bowline 2>/dev/null | grep elements || true')
 }
 
 const hasPeer = (n: number): boolean =>
@@ -162,11 +174,44 @@ describe('bowline-agent with an overlay', () => {
     start()
     await until('both peers', () => hasPeer(2) && hasPeer(3))
     setConfig('{"backend":"vxlam"}')
-    await until('the complaint', () => output.includes('backend is none of'))
+    await until('the complaint', () => output.includes(MISTAKE))
     setNode(4)
     await until('the new peer', () => hasPeer(4))
     setConfig('{"backend":"direct"}')
     await until('plain routes', () => overlay().includes('10.244.4.0/24 via 192.0.2.4 dev up0'))
-    expect(output.split('backend is none of')).toHaveLength(2)
+    expect(output.split(MISTAKE)).toHaveLength(2)
+  })
+
+  it('starts by the last valid configuration, and tells what is wrong with this one', async () => {
+    setConfig('{"backend":"direct"}')
+    start()
+    const isDirect = () => overlay().includes('10.244.2.0/24 via 192.0.2.2 dev up0')
+    await until('plain routes', isDirect)
+    await end()
+    run('ip route flush proto 98')
+    setConfig('{"backend":"vxlam"}')
+    start()
+    await until('plain routes again', isDirect)
+    const messages = () => server.node('n1')?.status?.conditions?.map(({ message }) => message)
+    await until('the condition', () => `${messages()}`.includes('vxlam'))
+    const findings = JSON.parse(run('curl -sf http://127.0.0.1:19474/mesh')).findings
+    expect(JSON.stringify(findings)).toContain('vxlam')
+  })
+
+  it('removes what it has made, and nothing of others, when it is switched off; and so does bowline uninstall', async () => {
+    run('ip route add 10.9.0.0/16 via 192.0.2.2; ip route add 10.244.9.0/24 via 192.0.2.2 proto 80')
+    start()
+    await until('both peers', () => hasPeer(2) && hasPeer(3))
+    expect(elements()).toContain('10.244.2.0/24')
+    setConfig('{"backend":"none"}')
+    await until('the end of it', () => overlay().trim() === '')
+    expect(elements()).toContain('10.244.2.0/24')
+    setConfig('{}')
+    await until('both peers', () => hasPeer(2) && hasPeer(3))
+    await end()
+    run(`${BOWLINE} uninstall --bin-dir ${work}/bin --conf-dir ${work}/net.d`)
+    expect([overlay().trim(), elements()]).toEqual(['', ''])
+    expect(run('ip route').split('\n')).toEqual(expect.arrayContaining(OTHERS))
+    run('ip route del 10.9.0.0/16; ip route del 10.244.9.0/24')
   })
 })
