@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, read, watch } from 'node:fs'
+import { existsSync, watch } from 'node:fs'
 import { dirname } from 'node:path'
 import pino from 'pino'
 import { type AgentPorts, type InstallReport, startAgent } from './agent/agent.ts'
@@ -9,16 +9,23 @@ import { type Mesh, startMesh } from './agent/mesh/mesh.ts'
 import page from './agent/mesh/page.html' with { type: 'text' }
 import { createMetrics, type Metrics } from './agent/metrics.ts'
 import { type Overlay, startOverlay } from './agent/overlay.ts'
+import { startRestoration } from './agent/restoration.ts'
 import { answer, type Site } from './agent/serve.ts'
-import { Fault } from './core/errors.ts'
+import { openLocks } from './attachment/locks.ts'
+import { openStore } from './attachment/store.ts'
+import { type NetworkFile, readNetworks } from './cli/networks.ts'
+import { Fault, isErrno } from './core/errors.ts'
 import { VERSION } from './core/version.ts'
 import { createLinuxFiles } from './kernel/linux/files.ts'
 import { createLinuxKernel } from './kernel/linux/kernel.ts'
-import { openMonitor } from './kernel/linux/monitor.ts'
+import { openMonitor, openNftMonitor } from './kernel/linux/monitor.ts'
 import { openProbeSender } from './kernel/linux/probe_socket.ts'
 import { readEvents } from './kernel/netlink/events.ts'
+import { readNftEvents } from './kernel/nftables/events.ts'
 import { createKubeClient } from './kube/client.ts'
 import type { KernelNews } from './overlay/keeper.ts'
+import { DEFAULT_PATHS } from './plugin/ports.ts'
+import { podFeatures } from './pod/features/registry.ts'
 
 /*
  * The composition root of bowline-agent, which runs on each node as a pod of the DaemonSet in conf/bowline.yaml: the only file of the
@@ -26,6 +33,10 @@ import type { KernelNews } from './overlay/keeper.ts'
  */
 
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
+const BOOT_ID_FILE = '/run/bowline/boot_id'
+const CONF_DIR = '/etc/cni/net.d'
+/** No loop of the agent may hang for longer on a call of the plugin. */
+const LOCK_TIMEOUT_MS = 1000
 const LOOPBACK = '127.0.0.1'
 const DEFAULT_PORT = 19474
 const PROGRAM_TIMEOUT_MS = 120_000
@@ -33,8 +44,6 @@ const DEFAULT_GC_INTERVAL_S = 600
 /** Tokens and certificates have margins of about a minute. */
 const CLOCK_TOLERANCE_MS = 60_000
 const PORT_RETRY_MS = 30_000
-/** The kernel sends no larger message to subscribers. */
-const MONITOR_BYTES = 64 << 10
 const MONITOR_RETRY_MS = 1000
 /** The kubelet and the controller manager take a second or two for a new node. */
 const PATIENCE_MS = 20_000
@@ -59,7 +68,11 @@ async function main(env: Environment): Promise<void> {
   if (!nodeName) log.error('NODE_NAME is not set: take it from spec.nodeName, as conf/bowline.yaml does')
   const stop = new AbortController()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())
-  const { overlay, mesh } = startOverlayIfConfigured(env, nodeName, log, metrics, stop.signal)
+  const listeners: ((news: KernelNews) => void)[] = []
+  const { overlay, mesh } = startOverlayIfConfigured(env, nodeName, log, metrics, listeners, stop.signal)
+  const restore = createRestore(env)
+  const restoration = startRestoration({ log, metrics, restore, random: Math.random }, stop.signal)
+  watchNftables([...listeners, restoration.hear])
   const agent = startAgent({ ...portsOf(env, nodeName, log, metrics), overlay }, stop.signal)
   // An HTML file that is imported as text is a text, whatever the types of Bun say.
   const site = {
@@ -68,7 +81,7 @@ async function main(env: Environment): Promise<void> {
     mesh: { mesh, page: page as unknown as string, streams: 0 },
   }
   serve(Number(env['BOWLINE_AGENT_PORT'] ?? DEFAULT_PORT), site, log)
-  await Promise.all([agent.ended, overlay?.ended, mesh?.ended])
+  await Promise.all([agent.ended, overlay?.ended, mesh?.ended, restoration.ended])
   log.info('bowline-agent ends; the plugin goes on without it')
   process.exit(0)
 }
@@ -100,12 +113,33 @@ function portsOf(env: Environment, nodeName: string, log: AgentLog, metrics: Met
   }
 }
 
+/** Returns what makes again what pods share and somebody has removed: by their records, and by the conflists of their networks. */
+function createRestore(env: Environment): () => readonly string[] {
+  const { BOWLINE_BOOT_ID_FILE: given = BOOT_ID_FILE, CONF_DIR: confDir = CONF_DIR } = env
+  const files = createLinuxFiles()
+  const { recordsDir } = DEFAULT_PATHS
+  const features = podFeatures({
+    kernel: createLinuxKernel({ isContainer: true, ...(existsSync(given) && { bootIdFile: given }) }),
+    store: openStore(files, recordsDir),
+    locks: openLocks(files, recordsDir, LOCK_TIMEOUT_MS),
+  })
+  return () => {
+    let networks: readonly NetworkFile[] | undefined
+    const configOf = (network: string) => {
+      networks ??= readNetworks(confDir, files)
+      return networks.find(({ name, config }) => config && name === network)?.config
+    }
+    return features.flatMap((feature) => feature.restore?.(configOf) ?? [])
+  }
+}
+
 /** A node without overlay.json reaches the pods of other nodes by its own network. */
 function startOverlayIfConfigured(
   env: Environment,
   nodeName: string,
   log: AgentLog,
   metrics: Metrics,
+  listeners: ((news: KernelNews) => void)[],
   signal: AbortSignal,
 ): { readonly overlay?: Overlay; readonly mesh?: Mesh } {
   const path = env['OVERLAY_CONFIG'] ?? '/etc/bowline/overlay.json'
@@ -135,7 +169,10 @@ function startOverlayIfConfigured(
       watchConfig: (onChange) => watchDirectory(dirname(path), onChange, log),
       clusterFile: `${stateDir}/cluster.json`,
       lastConfigFile: `${stateDir}/overlay.json`,
-      watchKernel,
+      watchKernel(onNews) {
+        listeners.push(onNews)
+        void watchSocket(openMonitor(), readEvents, onNews)
+      },
       random: Math.random,
       mesh,
     },
@@ -168,26 +205,43 @@ function watchDirectory(path: string, onChange: () => void, log: AgentLog): void
   }
 }
 
-/** Reads on a thread of its own, which waits in the kernel: an idle node costs nothing. One read is one datagram. */
-function watchKernel(onNews: (news: KernelNews) => void): void {
-  const fd = openMonitor()
-  const buffer = new Uint8Array(MONITOR_BYTES)
-  const next = (): void =>
-    read(fd, buffer, 0, buffer.length, null, (error, length) => {
-      onNews(error ? 'lost' : newsIn(buffer.subarray(0, length)))
+/**
+ * Hands on what the kernel sends to the subscribers of a socket. No thread waits for it: Bun has as many as the node has processors, two
+ * at least, and every file that is read needs one.
+ */
+async function watchSocket(
+  fd: number,
+  decode: (bytes: Uint8Array) => KernelNews,
+  onNews: (news: KernelNews) => void,
+): Promise<void> {
+  for (;;) {
+    try {
+      for await (const bytes of Bun.file(fd).stream()) onNews(newsIn(bytes, decode))
+    } catch (error) {
+      onNews('lost')
       // ENOBUFS is told once. Any other error would be there again at once.
-      if (error && error.code !== 'ENOBUFS') setTimeout(next, MONITOR_RETRY_MS)
-      else next()
-    })
-  next()
+      if ((error as { code?: string }).code !== 'ENOBUFS') await Bun.sleep(MONITOR_RETRY_MS)
+    }
+  }
 }
 
 /** What cannot be read may have been anything. */
-function newsIn(bytes: Uint8Array): KernelNews {
+function newsIn(bytes: Uint8Array, decode: (bytes: Uint8Array) => KernelNews): KernelNews {
   try {
-    return readEvents(bytes)
+    return decode(bytes)
   } catch {
     return 'lost'
+  }
+}
+
+/** A kernel without nftables has nothing to report of it. */
+function watchNftables(listeners: readonly ((news: KernelNews) => void)[]): void {
+  try {
+    void watchSocket(openNftMonitor(), readNftEvents, (news) => {
+      for (const listener of listeners) listener(news)
+    })
+  } catch (error) {
+    if (!isErrno(error, 'EPROTONOSUPPORT')) throw error
   }
 }
 
@@ -204,13 +258,13 @@ async function readText(path: string): Promise<string> {
 }
 
 function placeFlags(env: Environment): string[] {
-  const { BIN_DIR = '/opt/cni/bin', CONF_DIR = '/etc/cni/net.d' } = env
-  return ['--bin-dir', BIN_DIR, '--conf-dir', CONF_DIR]
+  const { BIN_DIR: binDir = '/opt/cni/bin', CONF_DIR: confDir = CONF_DIR } = env
+  return ['--bin-dir', binDir, '--conf-dir', confDir]
 }
 
 /** Where conf/bowline.yaml mounts the boot id of the node: the commands take the variable for a sign that this is a container. */
 function bootIdOf(env: Environment): Record<string, string> {
-  return { BOWLINE_BOOT_ID_FILE: env['BOWLINE_BOOT_ID_FILE'] ?? '/run/bowline/boot_id' }
+  return { BOWLINE_BOOT_ID_FILE: env['BOWLINE_BOOT_ID_FILE'] ?? BOOT_ID_FILE }
 }
 
 function gcIntervalS({ GC_INTERVAL_SECONDS: given }: Environment, log: AgentLog): number {

@@ -29,6 +29,7 @@ const COUNTERS = {
   bowline_agent_api_failures_total: 'Requests to the API server that failed, by reason.',
   bowline_agent_gc_runs_total: 'Searches for what pods have left that are gone, by their result.',
   bowline_agent_gc_removed_total: 'Leftovers of pods that were removed.',
+  bowline_agent_restored_total: 'Rules that pods share and somebody had removed.',
   bowline_agent_overlay_changes_total: 'Objects of the overlay that were missing, wrong or stale.',
   bowline_agent_overlay_failures_total: 'Objects of the overlay that the kernel has refused.',
   bowline_mesh_packets_total:

@@ -1,5 +1,7 @@
 import { sameAddress } from '../core/address.ts'
 import type { KernelEvent } from '../kernel/netlink/events.ts'
+import { isIntervalEnd } from '../kernel/nftables/elements.ts'
+import type { NftEvent } from '../kernel/nftables/events.ts'
 import type { Desired, DesiredLink } from '../state/desired.ts'
 import {
   isKeyed,
@@ -12,6 +14,7 @@ import {
   ownedRoute,
 } from '../state/identity.ts'
 import { isAsCreated } from '../state/observe.ts'
+import { TABLE } from '../state/own_table.ts'
 import { desiredOf, type OverlayPlan, transitionsBetween } from './plan.ts'
 import { OVERLAY_LINKS } from './registry.ts'
 import { ROUTE_PROTOCOL } from './route.ts'
@@ -22,7 +25,7 @@ import { ROUTE_PROTOCOL } from './route.ts'
  */
 export type DriftFilter = {
   /** Decides whether an event may mean that the node is not as planned. */
-  concerns(event: KernelEvent): boolean
+  concerns(event: KernelEvent | NftEvent): boolean
   /** Follows to the next plan of the same node. */
   proceed(before: OverlayPlan, after: OverlayPlan): void
 }
@@ -44,6 +47,7 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
     for (const { key, value } of objects.flatMap(identify)) values.set(key, value)
   }
   expect(desiredOf(plan))
+  let sets = firstKeysOf(plan)
   const isExpected = ({ key, value }: OwnedObject, isGone: boolean) =>
     isGone ? !values.has(key) : values.get(key) === value
 
@@ -51,6 +55,8 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
     concerns(event) {
       const { isGone } = event
       switch (event.subject) {
+        case 'nftables':
+          return contradictsSets(event, sets)
         case 'link': {
           const { link } = event
           if (OVERLAY_LINKS.includes(link.name))
@@ -81,6 +87,7 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
       }
     },
     proceed(before, after) {
+      sets = firstKeysOf(after)
       const transitions = transitionsBetween(before, after)
       for (const { before: old } of transitions) {
         for (const { key } of old.flatMap(identify)) values.delete(key)
@@ -88,6 +95,29 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
       for (const { after: next } of transitions) expect(next)
     },
   }
+}
+
+/** Where the prefixes of each set begin, by the set's name. */
+function firstKeysOf({ sets }: OverlayPlan): ReadonlyMap<string, ReadonlySet<string>> {
+  return new Map(
+    sets.map(({ set, elements }) => [
+      set.name,
+      new Set(elements.map(({ key }) => String(set.key.encode(key)))),
+    ]),
+  )
+}
+
+/** The end of a prefix is an element of its own, and goes with the first. */
+function contradictsSets(
+  { isGone, table, name, elements }: NftEvent,
+  sets: ReadonlyMap<string, ReadonlySet<string>>,
+): boolean {
+  if (table !== `${TABLE.family} ${TABLE.name}`) return false
+  if (name === undefined) return isGone
+  const keys = sets.get(name)
+  if (!keys) return false
+  if (!elements) return isGone
+  return elements.some(({ key, flags }) => !isIntervalEnd(flags) && keys.has(String(key)) === isGone)
 }
 
 function isLike(

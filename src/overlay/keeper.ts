@@ -1,6 +1,7 @@
 import { sameAddress } from '../core/address.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { KernelEvent } from '../kernel/netlink/events.ts'
+import type { NftEvent } from '../kernel/nftables/events.ts'
 import type { LocalNode } from './backend.ts'
 import type { ClusterNode, UnderlayLink } from './cluster.ts'
 import type { OverlayConfig } from './config.ts'
@@ -9,7 +10,7 @@ import { type OverlayPlan, planOverlay } from './plan.ts'
 import { type Mode, proceed, type Reconciled, readUnderlay, reconcileOverlay } from './reconcile.ts'
 
 /** What the kernel has reported; `lost`: more than fitted into the buffer. */
-export type KernelNews = readonly KernelEvent[] | 'lost'
+export type KernelNews = readonly (KernelEvent | NftEvent)[] | 'lost'
 
 /** What there is to know of the cluster. */
 export type Knowledge = {

@@ -2,6 +2,8 @@ import { Group } from '../netlink/rtnetlink.ts'
 import { joinGroups, openSocket, setOption } from './net.ts'
 
 const NETLINK_ROUTE = 0
+const NETLINK_NETFILTER = 12
+const NFNLGRP_NFTABLES = 7
 const SOL_SOCKET = 1
 const SO_RCVBUFFORCE = 33
 /** Bytes: a burst of some thousand changes fits. When it does not, the kernel says so (ENOBUFS). */
@@ -12,13 +14,22 @@ const BUFFER = 4 << 20
  * this thread. Returns its descriptor: who waits for messages depends on the runtime.
  */
 export function openMonitor(): number {
-  const fd = openSocket(NETLINK_ROUTE)
+  return openSubscribed(NETLINK_ROUTE, Object.values(Group))
+}
+
+/** Opens the like for nftables. Throws a Fault (EPROTONOSUPPORT) on a kernel without it. */
+export function openNftMonitor(): number {
+  return openSubscribed(NETLINK_NETFILTER, [NFNLGRP_NFTABLES])
+}
+
+function openSubscribed(protocol: number, groups: readonly number[]): number {
+  const fd = openSocket(protocol)
   const size = new Uint8Array(4)
   new DataView(size.buffer).setUint32(0, BUFFER, true)
   setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, size)
   joinGroups(
     fd,
-    Object.values(Group).reduce((mask, group) => mask | (1 << (group - 1)), 0),
+    groups.reduce((mask, group) => mask | (1 << (group - 1)), 0),
   )
   return fd
 }

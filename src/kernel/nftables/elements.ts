@@ -130,10 +130,15 @@ export function targetOfElement(
 export function pairIntervals(raw: readonly RawElement[]): RawElement[] {
   const sorted = [...raw].sort((a, b) => compareKeys(a.key, b.key) || (b.flags & 1) - (a.flags & 1))
   return sorted.flatMap((start, i) => {
-    if (start.flags & NFT_SET_ELEM_INTERVAL_END) return []
+    if (isIntervalEnd(start.flags)) return []
     const next = sorted[i + 1]?.key
     return [{ ...start, keyEnd: next ? before(next) : start.key.map(() => 255) }]
   })
+}
+
+/** Decides by its flags whether an element only says where an interval ends. */
+export function isIntervalEnd(flags: number): boolean {
+  return (flags & NFT_SET_ELEM_INTERVAL_END) !== 0
 }
 
 function compareKeys(a: Uint8Array, b: Uint8Array): number {

@@ -19,6 +19,8 @@ export type NodePorts = {
   readonly locks: Locks
 }
 
+export type ConfigOf = (network: string) => NetworkConfig | undefined
+
 /** The pod's end of its link. */
 export type PodEnd = { readonly netns: Netns; readonly link: Link }
 
@@ -55,6 +57,11 @@ export interface PodFeature extends AttachedFeature {
   diagnose?(spec: PodSpec, onHost: Place, entry: Link | undefined): Difference[]
   /** Removes what no record knows and no valid attachment of this network can have, for GC. Goes on after a failure. */
   removeOrphans?(network: string, valid: readonly AttachmentId[]): void
+  /**
+   * Makes again what attachments of this boot share on the node and somebody has removed, for a process that stays. Returns what that
+   * was, in words. `configOf` returns the present config of a network, if it is known.
+   */
+  restore?(configOf: ConfigOf): readonly string[]
   /** Throws a Fault if an ADD for pods of these families would fail for it, for STATUS. Changes nothing. */
   precheck?(config: NetworkConfig, families: readonly Family[]): void
 }

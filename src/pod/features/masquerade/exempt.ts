@@ -1,11 +1,15 @@
+import type { AttachmentRecord } from '../../../attachment/record.ts'
 import type { NetworkConfig } from '../../../cni/config.ts'
-import { type Address, FAMILIES, formatAddress } from '../../../core/address.ts'
+import { type Address, FAMILIES, formatAddress, parseCidr } from '../../../core/address.ts'
 import { isErrno, withAction } from '../../../core/errors.ts'
 import { type AttachmentId, ownerText } from '../../../core/names.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
 import { type NftElement, removeElements } from '../../../kernel/nftables/objects.ts'
+import { apply } from '../../../state/apply.ts'
 import type { DesiredNftElement } from '../../../state/desired.ts'
+import { difference } from '../../../state/difference.ts'
 import { createNft } from '../../../state/nft.ts'
+import { observe } from '../../../state/observe.ts'
 import type { PodSpec } from '../../spec.ts'
 import type { NodePorts, PodFeature } from '../feature.ts'
 import { baseObject, EXEMPT_SETS } from './shared.ts'
@@ -30,6 +34,27 @@ export function masqueradeExemption({ kernel, store, locks }: NodePorts): PodFea
       withAction('keep the address of the pod', () => exempt(kernel, exemptObjects(spec)))
     },
     nodeObjects: (spec) => (isExempt(spec.config) ? exemptObjects(spec) : []),
+    restore(configOf) {
+      if (!locks.wasMasqueradeLocked()) return []
+      const bootId = kernel.bootId()
+      const isMeant = (record: AttachmentRecord) =>
+        record.bootId === bootId && record.masqueradeExempt && configOf(record.network)?.ipMasq !== false
+      const lossesOf = (record: AttachmentRecord | undefined) => {
+        const desired = record && isMeant(record) ? recordedObjects(record) : []
+        const observed = observe(kernel, desired)
+        return { losses: difference(desired, observed), observed }
+      }
+      return store.list().flatMap((record) => {
+        if (lossesOf(record).losses.length === 0) return []
+        // Its DEL removes the element before the record.
+        const restored = locks.whenIdle(record, () => {
+          const { losses, observed } = lossesOf(store.read(record))
+          apply(kernel, losses, observed)
+          return losses.map(({ what }) => what)
+        })
+        return restored ?? []
+      })
+    },
     remove(id, record) {
       if (record ? record.masqueradeExempt : locks.wasMasqueradeLocked()) removeExemptions(kernel, id)
     },
@@ -54,8 +79,23 @@ function isExempt({ ipMasq, runtimeConfig, args }: NetworkConfig): boolean {
   )
 }
 
+function recordedObjects(record: AttachmentRecord): DesiredNftElement[] {
+  const { masquerade = [] } = record
+  return objectsOf(
+    record,
+    masquerade.map((text) => parseCidr(text).address),
+  )
+}
+
 function exemptObjects({ id, ips }: PodSpec): DesiredNftElement[] {
-  return ips.map(({ cidr: { address } }) => ({
+  return objectsOf(
+    id,
+    ips.map(({ cidr }) => cidr.address),
+  )
+}
+
+function objectsOf(id: AttachmentId, addresses: readonly Address[]): DesiredNftElement[] {
+  return addresses.map((address) => ({
     kind: 'nftElement',
     set: EXEMPT_SETS[address.family],
     element: { key: address, comment: commentOf(id) },

@@ -8,9 +8,12 @@ import { type AttachmentId, deriveNames, isSameAttachment } from '../../../core/
 import { distinct } from '../../../core/text.ts'
 import type { UndoStack } from '../../../core/undo.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
+import { apply } from '../../../state/apply.ts'
 import type { Desired } from '../../../state/desired.ts'
+import { difference } from '../../../state/difference.ts'
+import { observe } from '../../../state/observe.ts'
 import type { PodSpec } from '../../spec.ts'
-import type { NodePorts, PodFeature } from '../feature.ts'
+import type { ConfigOf, NodePorts, PodFeature } from '../feature.ts'
 import { assertNftables } from '../nftables.ts'
 import { listFormer, removalOfFormer, removeFormerMaps } from './former.ts'
 import {
@@ -98,6 +101,23 @@ class Masquerading implements PodFeature {
   removeOrphans(network: string, valid: readonly AttachmentId[]): void {
     const recorded = new Set(this.#store.list(network).map((record) => deriveNames(record).key))
     if (valid.every((one) => recorded.has(deriveNames(one).key))) this.#removeUnneeded(network)
+  }
+
+  /** A network whose config no longer asks for it has ended it for its older pods, whatever their records say. */
+  restore(configOf: ConfigOf): readonly string[] {
+    if (!this.#locks.wasMasqueradeLocked()) return []
+    const seen = this.#lookForLosses(configOf)
+    if (seen.losses.length === 0) return []
+    let restored: readonly string[] = []
+    this.#locks.withMasquerade(() => {
+      const { present, wanted, losses } = this.#lookForLosses(configOf)
+      // All that is wholly lost comes back in one transaction.
+      this.#replace(present, wanted)
+      const { losses: left, observed } = this.#lookForLosses(configOf)
+      apply(this.#kernel, left, observed)
+      restored = losses.map(({ what }) => what)
+    })
+    return restored
   }
 
   precheck({ ipMasq }: NetworkConfig): void {
@@ -204,12 +224,27 @@ class Masquerading implements PodFeature {
     })
   }
 
-  #recorded(counts: (record: AttachmentRecord) => boolean = () => true): RecordedSubnet[] {
+  #lookForLosses(configOf: ConfigOf) {
+    const recorded = this.#recorded(({ network }) => configOf(network)?.ipMasq !== false, configOf)
+    const present = recorded.length > 0 ? listMasquerade(this.#kernel) : []
+    const named = [...present, ...recorded.map(({ one }) => one)]
+    const wanted = this.#settle(named, present, recorded)
+    const objects = wanted.flatMap((one) => subnetObjects(one, present))
+    const desired = objects.length > 0 ? [baseObject(), ...objects] : []
+    const observed = observe(this.#kernel, desired)
+    return { present, wanted, losses: difference(desired, observed), observed }
+  }
+
+  /** With `configOf`, a network has the settings of its config, if that is known. */
+  #recorded(
+    counts: (record: AttachmentRecord) => boolean = () => true,
+    configOf: ConfigOf = () => undefined,
+  ): RecordedSubnet[] {
     const bootId = this.#kernel.bootId()
     return this.#store
       .list()
       .filter((record) => record.bootId === bootId && counts(record))
-      .flatMap(recordedSubnets)
+      .flatMap((record) => recordedSubnets(record, configOf(record.network)))
   }
 }
 
@@ -231,9 +266,9 @@ function ownOf(id: AttachmentId, cidrs: readonly Cidr[], config: NetworkConfig):
   return { id, subnets, network: subnets[0]?.network ?? '', settings: settingsOf(config) }
 }
 
-function recordedSubnets(record: AttachmentRecord): RecordedSubnet[] {
+function recordedSubnets(record: AttachmentRecord, config?: NetworkConfig): RecordedSubnet[] {
   const { network, masquerade = [] } = record
-  const settings = recordedSettings(record)
+  const settings = config ? settingsOf(config) : recordedSettings(record)
   return masquerade.map((text) => ({ one: masqueradedSubnet(parseCidr(text), network), settings }))
 }
 

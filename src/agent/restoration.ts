@@ -1,0 +1,75 @@
+import { toFault } from '../core/errors.ts'
+import type { NftEvent } from '../kernel/nftables/events.ts'
+import { createBackoff } from '../kube/backoff.ts'
+import type { KernelNews } from '../overlay/keeper.ts'
+import { TABLE } from '../state/own_table.ts'
+import { type AgentLog, createWarner } from './log.ts'
+import type { Metrics } from './metrics.ts'
+import { createWakeup, sleep } from './wakeup.ts'
+
+/** How often everything is compared although no event has come: an event may be lost. */
+const AUDIT_MS = 30_000
+/** Between two comparisons. The first event of a burst is answered at once, the others together. */
+const PAUSE_MS = 10
+
+export type RestorationPorts = {
+  readonly log: AgentLog
+  readonly metrics: Metrics
+  /** Makes again what pods of this node share and somebody has removed. Returns what that was, in words. */
+  readonly restore: () => readonly string[]
+  readonly random: () => number
+}
+
+export type Restoration = {
+  /** Takes events of the kernel. */
+  hear(news: KernelNews): void
+  /** Resolves when the loop has ended, which only the signal makes it. */
+  readonly ended: Promise<void>
+}
+
+/**
+ * Starts the loop that makes again what somebody has removed of the nftables rules that pods of this node share: without it the next ADD
+ * and `bowline repair` would.
+ */
+export function startRestoration(ports: RestorationPorts, signal: AbortSignal): Restoration {
+  const wakeup = createWakeup()
+  signal.addEventListener('abort', () => wakeup.wake())
+  return {
+    hear(news) {
+      if (news === 'lost' || news.some((event) => event.subject === 'nftables' && isLoss(event)))
+        wakeup.wake()
+    },
+    ended: keepRestored(ports, wakeup, signal),
+  }
+}
+
+/** Removals by the plugin are among them: the look that follows finds nothing. */
+function isLoss({ isGone, table }: NftEvent): boolean {
+  return isGone && table === `${TABLE.family} ${TABLE.name}`
+}
+
+async function keepRestored(
+  { log, metrics, restore, random }: RestorationPorts,
+  wakeup: ReturnType<typeof createWakeup>,
+  signal: AbortSignal,
+): Promise<void> {
+  const backoff = createBackoff({ random })
+  const warn = createWarner(log)
+  while (!signal.aborted) {
+    let waitMs = AUDIT_MS
+    try {
+      const restored = restore()
+      if (restored.length > 0) {
+        metrics.count('bowline_agent_restored_total', {}, restored.length)
+        log.info({ restored }, 'made again what was missing of the rules that pods share')
+      }
+      warn([])
+      backoff.reset()
+    } catch (error) {
+      warn([toFault(error)])
+      waitMs = backoff.next()
+    }
+    await sleep(PAUSE_MS, signal)
+    await wakeup.wait(waitMs)
+  }
+}
