@@ -18,6 +18,6 @@ export const OVERLAY_DEFAULTS = {
   vni: 4242,
   port: 4789,
   probePort: 19475,
-  probeIntervalMs: 5000,
+  probeIntervalMs: 10000,
   nonMasqueradeCIDRs: [],
 } as const

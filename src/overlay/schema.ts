@@ -24,8 +24,9 @@ export const overlayConfig = z
     probePort: integer(1, 65535).default(19475).meta({
       description: 'The UDP port by which nodes measure each other.',
     }),
-    probeIntervalMs: integer(0, 600_000).default(5000).meta({
-      description: 'In this time, in ms, a node measures one other node. 0: it measures none.',
+    probeIntervalMs: integer(0, 600_000).default(10_000).meta({
+      description:
+        'In this time, in ms, a node measures one other node, however many there are. 0: it measures none.',
     }),
     nonMasqueradeCIDRs: z
       .array(formatted('cidr'))

@@ -21,7 +21,7 @@ const DEFAULTS = {
   vni: 4242,
   port: 4789,
   probePort: 19475,
-  probeIntervalMs: 5000,
+  probeIntervalMs: 10_000,
   nonMasqueradeCIDRs: [],
 }
 

@@ -55,10 +55,10 @@ export class Exchange {
   /** Resolves with the outcome of each probe, in their order: as soon as all are answered, or when the time is up. */
   async run(receiver: NodeId, probes: readonly Probe[], signal: AbortSignal): Promise<Outcome[]> {
     const { sender } = this.#ports
-    sender.refusals()
     const sent = probes.map((probe) => this.#send(receiver, probe))
     await this.#answers(signal)
-    for (const refusal of sender.refusals()) {
+    const isLost = sent.some(({ rttUs }) => rttUs === undefined)
+    for (const refusal of isLost ? sender.refusals() : []) {
       const pending = this.#pending.get(nonceOf(refusal.payload) ?? '')
       if (pending) pending.refusal = refusal
     }

@@ -6,7 +6,7 @@ import type { MeshFinding, MeshView, NoMesh } from '../../overlay/mesh/view.ts'
 import type { OverlayPlan } from '../../overlay/plan.ts'
 import type { AgentLog, Warning } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
-import { sleep } from '../wakeup.ts'
+import { createWakeup, sleep, type Wakeup } from '../wakeup.ts'
 import { Exchange } from './exchange.ts'
 import { keepMeshAddresses } from './mesh_addresses.ts'
 import { countPacket, observeMesh } from './mesh_metrics.ts'
@@ -40,8 +40,8 @@ export type Mesh = {
   readonly ended: Promise<void>
 }
 
-/** How often it is looked whether there is anything to measure: before the first plan, and where probes are turned off. */
-const IDLE_MS = 1000
+/** How long nothing happens before the first plan, and where probes are turned off. A plan ends it. */
+const IDLE_MS = 600_000
 /** How long an answer may take; less where probes are closer together than that. */
 const TIMEOUT_MS = 1000
 const LEAST_TIMEOUT_MS = 400
@@ -50,6 +50,8 @@ const RETRY_MS = 30_000
 /** So many peers that have never had a turn get it sooner: a small cluster is known within seconds. */
 const QUICK_TURNS = 16
 const QUICK_MS = 250
+/** While somebody looks at the page, turns are no further apart: it is to be live. */
+const WATCHED_MS = 2000
 
 type Loop = {
   readonly ports: MeshPorts
@@ -65,6 +67,8 @@ type Loop = {
 export function startMesh(ports: MeshPorts, signal: AbortSignal): Mesh {
   const state = new MeshState(ports.nodeName)
   const listeners: Loop['listeners'] = new Set()
+  const planned = createWakeup()
+  signal.addEventListener('abort', () => planned.wake())
   const loop: Loop = {
     ports,
     state,
@@ -77,6 +81,7 @@ export function startMesh(ports: MeshPorts, signal: AbortSignal): Mesh {
   observeMesh(ports.metrics, state)
   return {
     setPlan(plan, complaints) {
+      planned.wake()
       const isNews = state.setPlan(plan) || complaints.length !== state.complaints.length
       state.complaints = [...complaints, ...keepMeshAddresses(plan)]
       if (isNews) for (const tell of listeners) tell({ kind: 'view', view: viewOf(state, ports.nowMs()) })
@@ -86,11 +91,11 @@ export function startMesh(ports: MeshPorts, signal: AbortSignal): Mesh {
       listeners.add(onChange)
       return () => void listeners.delete(onChange)
     },
-    ended: keepMeasured(loop, signal),
+    ended: keepMeasured(loop, planned, signal),
   }
 }
 
-async function keepMeasured(loop: Loop, signal: AbortSignal): Promise<void> {
+async function keepMeasured(loop: Loop, planned: Wakeup, signal: AbortSignal): Promise<void> {
   const { state, ports } = loop
   const schedule = createSchedule(state.ownName)
   let open: { readonly port: number; close(): void } | undefined
@@ -101,7 +106,7 @@ async function keepMeasured(loop: Loop, signal: AbortSignal): Promise<void> {
       open = undefined
     }
     if (probeIntervalMs === 0) {
-      await sleep(IDLE_MS, signal)
+      await planned.wait(IDLE_MS)
       continue
     }
     open ??= await listen(loop, probePort)
@@ -178,7 +183,7 @@ function pauseAfter(peer: Peer | undefined, loop: Loop, intervalMs: number): num
     return Math.min(intervalMs, QUICK_MS)
   }
   loop.quickTurns = Math.min(QUICK_TURNS, loop.quickTurns + 1)
-  return intervalMs
+  return loop.listeners.size > 0 ? Math.min(intervalMs, WATCHED_MS) : intervalMs
 }
 
 function logNews(log: AgentLog, before: readonly MeshFinding[], now: readonly MeshFinding[]): void {

@@ -1,4 +1,4 @@
-import { PROBE_BYTES } from '../../overlay/mesh/packet.ts'
+import { PROBE_BYTES, WAYS } from '../../overlay/mesh/packet.ts'
 import {
   isSearching,
   isUndecided,
@@ -13,18 +13,23 @@ import { HEADER_BYTES, type Outcome, type Probe } from './exchange.ts'
 import type { Peer } from './peer.ts'
 
 /*
- * One turn of a peer: a small probe by each way, and a full-size one by each way that is due for it. What is not answered is asked again
- * within the turn, so that an outage is told from an accident in seconds, however long the peer's next turn is away.
+ * One turn of a peer: a small probe by each way of one family, and a full-size one by each way that is due for it. The families take turns,
+ * as few outages concern one alone; a way that is not as it should be has every turn. What is not answered is asked again within the turn,
+ * so that an outage is told from an accident in seconds, however long the peer's next turn is away.
  */
 
 /** A way that carried full packets does so for a while. */
-const TURNS_BETWEEN_SIZES = 12
+const TURNS_BETWEEN_SIZES = 6
 export const MAX_ATTEMPTS = 3
 
 /** Returns the probes of the first attempt. */
 export function firstProbes(peer: Peer): Probe[] {
-  const isDue = peer.turns % TURNS_BETWEEN_SIZES === 0
-  return peer.measured().flatMap(({ way: { destination, mtu }, health, index }): Probe[] => {
+  const isDue = (peer.turns >> 1) % TURNS_BETWEEN_SIZES === 0
+  const measured = peer.measured()
+  const families = new Set(measured.map(({ index }) => WAYS[index]?.family))
+  const family = families.size > 1 ? (peer.turns % 2 === 0 ? 4 : 6) : undefined
+  return measured.flatMap(({ way: { destination, mtu }, health, index }): Probe[] => {
+    if (family && WAYS[index]?.family !== family && stateOf(health) === 'ok') return []
     const small = { way: index, destination }
     const least = PROBE_BYTES + HEADER_BYTES[destination.family]
     const { size } = health

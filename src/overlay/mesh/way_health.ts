@@ -31,7 +31,7 @@ export type SizeSearch = {
 }
 
 const HISTORY = 16
-/** So many losses in a row, and a way is silent: one or two may be an accident. */
+/** So many losses in a row, and a way is silent: one or two may be an accident, or an agent that is replaced. */
 const SILENT_AFTER = 3
 /** Of the last 16. */
 const LOSSY_FROM = 3
@@ -86,16 +86,15 @@ export function lossOf({ history, known }: WayHealth): number {
 export function stateOf(health: WayHealth): WayState {
   const { known, isRefused, streak, size } = health
   if (known === 0) return 'unmeasured'
-  if (isRefused) return 'noAgent'
-  if (streak >= SILENT_AFTER) return 'silent'
+  if (streak >= SILENT_AFTER) return isRefused ? 'noAgent' : 'silent'
   if (streak === known) return 'unmeasured'
   if (isTooSmall(size)) return 'small'
   return bitCount(health.history) >= LOSSY_FROM ? 'lossy' : 'ok'
 }
 
 /** Decides whether another probe may tell an accident from an outage, or narrows the search for a size. */
-export function isUndecided({ streak, isRefused }: WayHealth): boolean {
-  return streak > 0 && streak < SILENT_AFTER && !isRefused
+export function isUndecided({ streak }: WayHealth): boolean {
+  return streak > 0 && streak < SILENT_AFTER
 }
 
 export function isTooSmall({ fails, failures }: SizeSearch): boolean {

@@ -5,7 +5,8 @@ import { type Page, startChromium } from '../../support/browser/chromium.ts'
 import { run } from '../../support/node/private_namespaces.ts'
 import { enterSandbox } from '../../support/node/sandbox.ts'
 import { inNamespace, type MeshOfAgents, startMeshOfAgents } from '../../support/overlay/agents.ts'
-import { type FakeSite, meshOf, serveMesh } from '../../support/overlay/site.ts'
+import { meshOf } from '../../support/overlay/mesh_view.ts'
+import { type FakeSite, serveMesh } from '../../support/overlay/site.ts'
 
 /* The page of the mesh in a real browser: of agents as they were built, and of meshes that are made up. */
 let page: Page
