@@ -7,6 +7,7 @@ import { contains, type Family, formatAddress, parseCidr } from '../core/address
 import type { Files } from '../core/files.ts'
 import { type AttachmentId, deriveNames, hostIfNameOf } from '../core/names.ts'
 import type { Link } from '../kernel/kernel.ts'
+import { missingPorts, presentPorts } from '../pod/features/host_ports/pod_ports.ts'
 import { listMacChecks } from '../pod/features/mac_check.ts'
 import { listMasquerade } from '../pod/features/masquerade/subnets.ts'
 import type { CommandContext } from './command.ts'
@@ -135,6 +136,7 @@ type Seen = {
   readonly routes: ReadonlySet<string>
   readonly masqueraded: ReturnType<typeof listMasquerade>
   readonly checked: ReadonlySet<string>
+  readonly ports: ReadonlySet<string>
 }
 
 /** Asks only for what some attachment has. */
@@ -158,6 +160,7 @@ function observe(
         ? listMacChecks(kernel).map(({ hostIfName }) => hostIfName)
         : [],
     ),
+    ports: records.some(({ hostPorts }) => hostPorts) ? presentPorts(kernel) : new Set(),
   }
 }
 
@@ -170,7 +173,7 @@ function hostRoutes(host: ReturnType<CommandContext['ports']['kernel']['host']>,
 }
 
 function driftOf(record: AttachmentRecord, link: Link | undefined, seen: Seen): string[] {
-  const { hostIfName = '', bridge, mode, leases, masquerade = [], macspoofchk } = record
+  const { hostIfName = '', bridge, mode, leases, masquerade = [], macspoofchk, hostPorts } = record
   if (!record.complete) return ['its ADD was not completed']
   if (!link) return [`host interface ${hostIfName} is missing`]
   const { name } = link
@@ -185,6 +188,9 @@ function driftOf(record: AttachmentRecord, link: Link | undefined, seen: Seen): 
       (address) => !seen.routes.has(`${address} ${link.index}`) && `route ${address} is missing on ${name}`,
     ),
     ...masquerade.map((cidr) => !isMasqueraded(cidr, seen) && `${cidr} is not masqueraded`),
+    ...(hostPorts ? missingPorts(hostPorts, seen.ports) : []).map(
+      (port) => `host port ${port} does not lead to the pod`,
+    ),
     macspoofchk && !seen.checked.has(hostIfName) && `the MAC of ${hostIfName} is not checked`,
   ].filter((one) => one !== false && one !== undefined)
 }

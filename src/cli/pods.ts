@@ -30,6 +30,7 @@ function pods(options: Options, context: CommandContext): number {
         container: record.containerId,
         ifName: record.ifName,
         addresses: addressesOf(record),
+        hostPorts: record.hostPorts?.ports ?? [],
         hostIfName: link?.name ?? record.hostIfName ?? '',
         ageMs: since === undefined ? undefined : Math.max(0, machine.now() - since),
         // What the host's end sends, the pod receives.
@@ -45,14 +46,16 @@ function pods(options: Options, context: CommandContext): number {
     return 0
   }
   const paint = painter(context)
-  const headings = ['POD', 'NETWORK', 'ADDRESS', 'INTERFACE', '>AGE', '>RECEIVED', '>SENT', 'STATE']
+  const havePorts = rows.some(({ hostPorts }) => hostPorts.length > 0)
+  const headings = ['POD', 'NETWORK', 'ADDRESS', ...(havePorts ? ['PORTS'] : []), 'INTERFACE']
   const lines = table(
     paint,
-    headings,
+    [...headings, '>AGE', '>RECEIVED', '>SENT', 'STATE'],
     rows.map((row) => [
       paint('bold', row.pod),
       row.network,
       row.addresses.join(' ') || '–',
+      ...(havePorts ? [row.hostPorts.join(' ') || '–'] : []),
       row.hostIfName,
       row.ageMs === undefined ? '–' : age(row.ageMs),
       bytes(row.received),

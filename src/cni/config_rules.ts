@@ -47,6 +47,7 @@ export function assertCoherent(config: NetworkConfig): void {
     )
   }
   assertVlans(config)
+  assertNoConditions(config)
   assertBandwidth(config)
 }
 
@@ -62,6 +63,17 @@ function assertRouted(config: NetworkConfig): void {
     refuse(
       'key "ipam" is missing: in mode "l3" a pod is reached by its address',
       'Set "ipam.type" to "bowline-ipam".',
+    )
+  }
+}
+
+/** They are words of another program: to leave them out would open ports to clients that must not reach them. */
+function assertNoConditions(config: NetworkConfig): void {
+  for (const key of ['conditionsV4', 'conditionsV6'] as const) {
+    if (!config[key]?.length) continue
+    refuse(
+      `key "${key}": conditions in the words of iptables or nft have no meaning in Bowline's rules`,
+      `Remove "${key}", and let a NetworkPolicy or the "hostIP" of the port say who may come; or keep the plugin portmap for it.`,
     )
   }
 }

@@ -120,6 +120,9 @@ const portMapping = z.object({
   hostIP: optional(address, 'The address on the node. Default: all.'),
 })
 
+const CONDITIONS =
+  'Refused unless it is empty: arguments of iptables by which the reference plugin portmap chooses clients. A NetworkPolicy does that.'
+
 const rate = integer(0, Number.MAX_SAFE_INTEGER)
 // The reference refuses a bucket of 2^32 - 1 bytes and more.
 const burst = integer(0, MAX_U32 * 8 - 1)
@@ -216,6 +219,20 @@ export const networkConfig = z.object({
     { default: true },
   ),
   masqAll: flag("For host ports. Hide all their clients behind the node's address."),
+  backend: optional(
+    z.enum(['iptables', 'nftables']),
+    'Accepted from configurations of the reference plugin portmap. Bowline always uses its own nftables table.',
+  ),
+  markMasqBit: optional(
+    integer(0, 31),
+    'Accepted from configurations of the reference plugin portmap. Bowline marks no packet.',
+  ),
+  externalSetMarkChain: optional(
+    z.string(),
+    'Accepted from configurations of the reference plugin portmap. Bowline marks no packet.',
+  ),
+  conditionsV4: optional(strings, CONDITIONS),
+  conditionsV6: optional(strings, CONDITIONS),
   mtu: optional(
     integer(0, 65535),
     'The MTU of the pod and its link, in bytes. 0 or absent: that of the bridge, at most what the uplink has.',

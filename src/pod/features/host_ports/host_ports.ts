@@ -1,7 +1,6 @@
 import type { AttachmentRecord } from '../../../attachment/record.ts'
 import type { NetworkConfig } from '../../../cni/config.ts'
 import { type Cidr, formatCidr } from '../../../core/address.ts'
-import { withAction } from '../../../core/errors.ts'
 import type { AttachmentId } from '../../../core/names.ts'
 import type { UndoStack } from '../../../core/undo.ts'
 import { addElements, type NftCommand, removeElements } from '../../../kernel/nftables/objects.ts'
@@ -55,21 +54,19 @@ class HostPorts implements PodFeature {
     const { kernel, locks } = this.#node
     const wanted = podPortsOf(kernel, spec)
     if (!wanted) return
-    withAction('give the pod its host ports', () =>
-      locks.withFeature(LOCK, () => {
-        const stale = reclaim(this.#node, spec.id, wanted.claims)
-        const former = wanted.clients.flatMap((one) => presentEntry(kernel, one) ?? [])
-        const isFirst = !hasFrame(kernel)
-        if (isFirst) assertNftables(kernel, 'runtimeConfig.portMappings')
-        undo.push(() => this.#removeUnused())
-        undo.push(() => this.remove(spec.id, this.#recordOf(spec)))
-        kernel.nftables.apply([
-          ...(isFirst ? createNft(frameObjects()) : []),
-          ...removals([...stale, ...former]),
-          ...additions(wanted.entries),
-        ])
-      }),
-    )
+    locks.withFeature(LOCK, () => {
+      const stale = reclaim(this.#node, spec.id, wanted.claims)
+      const former = wanted.clients.flatMap((one) => presentEntry(kernel, one) ?? [])
+      const isFirst = !hasFrame(kernel)
+      if (isFirst) assertNftables(kernel, 'runtimeConfig.portMappings')
+      undo.push(() => this.#removeUnused())
+      undo.push(() => this.remove(spec.id, this.#recordOf(spec)))
+      kernel.nftables.apply([
+        ...(isFirst ? createNft(frameObjects()) : []),
+        ...removals([...stale, ...former]),
+        ...additions(wanted.entries),
+      ])
+    })
   }
 
   /**

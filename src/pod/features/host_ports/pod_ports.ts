@@ -9,11 +9,12 @@ import {
 } from '../../../core/address.ts'
 import { distinct } from '../../../core/text.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
+import { describeElements } from '../../../kernel/nftables/describe.ts'
 import type { Desired } from '../../../state/desired.ts'
 import { gatewayLinkName } from '../../desired.ts'
 import type { PodSpec } from '../../spec.ts'
 import { type Claim, claimsOf } from './claims.ts'
-import { clientEntry, type Entry, localnetEntry } from './entries.ts'
+import { allEntries, clientEntry, type Entry, localnetEntry } from './entries.ts'
 import { frameObjects, loopbackOf } from './frame.ts'
 import { describePlace, type HostPort, hostPortsOf, parseHostPort } from './host_port.ts'
 import { commentOf } from './owners.ts'
@@ -131,4 +132,23 @@ function linkTo(kernel: Kernel, { bridge, mode, hostIfName, ips }: PodSpec): str
 
 function leadsFromLocalhost(at: Claim['at']): boolean {
   return at.family === 4 && (at.value === 0n || formatAddress(at).startsWith('127.'))
+}
+
+/** Returns the elements of all host ports of the node in words, for `missingPorts`. */
+export function presentPorts(kernel: Kernel): ReadonlySet<string> {
+  return new Set(allEntries(kernel).map(textOf))
+}
+
+/** Returns which of its ports do not lead to a recorded pod, such as `8080/tcp`. */
+export function missingPorts(
+  { ports, pods }: NonNullable<AttachmentRecord['hostPorts']>,
+  present: ReadonlySet<string>,
+): string[] {
+  const claims = claimsOf(ports.map(parseHostPort), pods.map(parseCidr))
+  const missing = claims.filter(({ entry }) => !present.has(textOf(entry)))
+  return [...new Set(missing.map(({ port }) => describePlace(port)))]
+}
+
+function textOf({ set, element: { key, data } }: Entry): string {
+  return describeElements(set, [{ key, data }])
 }
