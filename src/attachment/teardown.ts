@@ -127,14 +127,14 @@ function removeLinkOf(ports: AttachmentPorts, { id, record, runtime, leased, hos
     removeInterface(kernel, marks, links)
   } else if (!record.chained) removeInterface(kernel, recordedMarks(ports, record, runtime), links)
   else if (record.chained.joined && record.bridge && record.bootId === kernel.bootId()) {
-    leave(ports, record, record.chained, record.bridge)
+    detachPort(ports, record, record.chained, record.bridge)
   }
 }
 
 const NO_MARKS: RuntimeMarks = { netns: '', podMacs: [] }
 
 /** Routes to addresses that another attachment has by now are its own, and so is a port with the same index. */
-function leave(
+function detachPort(
   { kernel, store }: AttachmentPorts,
   record: AttachmentRecord,
   chained: Chained,

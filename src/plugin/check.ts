@@ -54,7 +54,7 @@ function previousResult(request: Request): CniResult {
 
 function compare(
   request: Request,
-  { kernel, features }: Ports,
+  { kernel, features }: Pick<Ports, 'kernel' | 'features'>,
   netns: Netns,
   previous: CniResult,
   record: AttachmentRecord | undefined,

@@ -13,6 +13,8 @@ import { decodeRoutes, planSets, poolUseOf } from './addresses.ts'
 import { podSpecOf } from './pod_spec.ts'
 import type { Ports } from './ports.ts'
 
+type JudgePorts = Pick<Ports, 'kernel' | 'features'>
+
 /** What a record and the present config together say of a pod, or why they say too little. */
 export type Judgement = { readonly spec: PodSpec } | { readonly unknown: string }
 
@@ -20,7 +22,7 @@ export type Judgement = { readonly spec: PodSpec } | { readonly unknown: string 
  * Returns the pod that a record and the config of its network describe. CHECK has the result of ADD as well; here what later
  * plugins have done is not known.
  */
-export function specOfRecord(record: AttachmentRecord, config: NetworkConfig, ports: Ports): Judgement {
+export function specOfRecord(record: AttachmentRecord, config: NetworkConfig, ports: JudgePorts): Judgement {
   const { mode, delegate, chained, podMac, routes } = record
   if (mode !== (config.mode ?? 'l2'))
     return { unknown: `it was made in mode ${mode}, and the config has another` }
@@ -39,7 +41,7 @@ export function driftOf(
   spec: PodSpec,
   netns: Netns,
   path: string,
-  { kernel, features }: Ports,
+  { kernel, features }: JudgePorts,
 ): Difference[] {
   return spec.mode === 'chained'
     ? checkChained(kernel, spec, features)
@@ -47,7 +49,7 @@ export function driftOf(
 }
 
 /** What an earlier plugin has made is not judged. */
-function chainedSpecOf(record: AttachmentRecord, config: NetworkConfig, ports: Ports): Judgement {
+function chainedSpecOf(record: AttachmentRecord, config: NetworkConfig, ports: JudgePorts): Judgement {
   const { hostIfName = '', chained, masquerade, hostPorts } = record
   // With the prefix of their subnets only where a feature needs it.
   const cidrs = masquerade ?? hostPorts?.pods

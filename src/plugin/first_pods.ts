@@ -6,7 +6,7 @@ import type { Netns } from '../kernel/kernel.ts'
 import { refuseForeignRouted } from '../pod/foreign.ts'
 import { refuseGateways } from '../pod/gateway.ts'
 import { assertSubnets } from '../pod/next_hop.ts'
-import { nodeStateOf } from '../pod/node_state.ts'
+import { type NodeSources, nodeStateOf } from '../pod/node_state.ts'
 import { planPod } from '../pod/plan.ts'
 import { lookupRoutes, type RouteLookup } from '../pod/route_lookup.ts'
 import { uplinkProbes } from '../pod/routers.ts'
@@ -27,7 +27,11 @@ const NO_INDEX = 0
 const MAX_TRIED = 8
 
 /** Throws the Fault of an ADD that would be refused whatever the pod is. */
-export function refuseImpossiblePods(config: NetworkConfig, ports: Ports, use: PoolUse): void {
+export function refuseImpossiblePods(
+  config: NetworkConfig,
+  ports: NodeSources & Pick<Ports, 'files' | 'pools'>,
+  use: PoolUse,
+): void {
   if (config.ipam?.resolvConf) readResolvConf(ports.files, config.ipam.resolvConf)
   const host = ports.kernel.host()
   const sets = planSets(config, use)

@@ -60,11 +60,12 @@ export function ensureDelivery(
     const ip = spec.ips.find(({ cidr }) => cidr.address === address)
     const entry = entries[i]
     if (!ip || !entry || leadsTo(entry, delivery.link)) continue
-    clearWay(host, spec.id, ip, delivery, entry, others, undo)
+    makePreferred(host, spec.id, ip, delivery, entry, others, undo)
   }
 }
 
-function clearWay(
+/** Makes ours the preferred route: removes or precedes the routes that are preferred to it, one after another. */
+function makePreferred(
   host: Netns,
   id: AttachmentId,
   ip: PodIp,
@@ -81,7 +82,7 @@ function clearWay(
     if (isOwn(entry)) throw ownAddressFault(host, address, entry)
     const holder = others.holderOf(address)
     if (holder) throw inUseFault(address, holder)
-    if (isNobodys(host, id, entry, others)) removeStale(host, entry, undo)
+    if (isStaleRoute(host, id, entry, others)) removeRoute(host, entry, undo)
     else if (!hasHostRoute && yieldsToHostRoute(host, ip, entry, others)) {
       addHostRoute(host, ip, delivery.link, others, undo)
       hasHostRoute = true
@@ -96,7 +97,7 @@ function clearWay(
  * Returns whether the route is of no use: its one link is down or has no carrier, or it is our bridge or a pod's link of this
  * network, where no pod has the address any more.
  */
-function isNobodys(host: Netns, { network }: AttachmentId, entry: FibEntry, others: NodeState): boolean {
+function isStaleRoute(host: Netns, { network }: AttachmentId, entry: FibEntry, others: NodeState): boolean {
   const [hop, second] = entry.hops
   if (entry.type !== 'unicast' || !isExact(entry) || entry.table !== Table.main) return false
   if (!hop || second || hop.gateway || entry.nextHopId !== undefined) return false
@@ -110,7 +111,7 @@ function hasLinks(host: Netns, { hops }: FibEntry): boolean {
   return hops.every(({ linkIndex }) => host.link({ index: linkIndex }) !== undefined)
 }
 
-function removeStale(host: Netns, { dst, hops, table, priority, entry }: FibEntry, undo: UndoStack): void {
+function removeRoute(host: Netns, { dst, hops, table, priority, entry }: FibEntry, undo: UndoStack): void {
   const [hop] = hops
   if (!dst || !hop) return
   const route: Route = {

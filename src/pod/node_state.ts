@@ -30,7 +30,7 @@ export type NodeState = {
 }
 
 /** Where the state of the node is. */
-type Sources = {
+export type NodeSources = {
   readonly kernel: Kernel
   readonly store: AttachmentStore
   readonly locks: Locks
@@ -39,7 +39,7 @@ type Sources = {
 
 /** Returns what an attachment must know of the others. `leaseOwner` returns who has an address in a network's pool. */
 export function nodeStateOf(
-  { kernel, store, locks, features }: Sources,
+  { kernel, store, locks, features }: NodeSources,
   id: AttachmentId,
   leaseOwner: (network: string, address: Address) => LeaseOwner | undefined,
 ): NodeState {
