@@ -41,13 +41,12 @@ function uninstall(options: Options, context: CommandContext): number {
       ? [PROGRAM]
       : parseConflist(readConf(source, context), source).plugins.map(({ type }) => type)
   if (options['force'] === undefined) assertUnused(context)
-  const [{ conflist, left }, program, overlay] = withInstallLock(context, () => [
+  const [{ conflist, warnings }, program, overlay] = withInstallLock(context, () => [
     removeConflist(types, places, context),
     removeProgram(places, context),
     removeNetwork(context),
   ])
-  const warnings = [...warningsFor(left, places), ...overlay]
-  return report({ program, conflist, warnings }, places, options, context)
+  return report({ program, conflist, warnings: [...warnings, ...overlay] }, places, options, context)
 }
 
 /** Without the program no runtime can remove a pod, which would stay in the state "Terminating". */
@@ -68,15 +67,28 @@ function removeConflist(
   types: readonly string[],
   { conflist }: Places,
   { files }: CommandContext,
-): { conflist: Removal; left: readonly string[] } {
+): { conflist: Removal; warnings: readonly string[] } {
   const text = files.readForeign(conflist)
+  if (text === undefined) return { conflist: 'absent', warnings: [] }
   const list = readableConflist(text)
-  const rest = list && withoutPlugins(list, types)
-  if (!rest) return { conflist: files.remove(conflist) ? 'removed' : 'absent', left: [] }
-  const left = rest.plugins.map(({ type }) => type)
-  if (left.length === list.plugins.length) return { conflist: 'absent', left }
+  if (!list)
+    return { conflist: 'absent', warnings: [staying(conflist, 'is no list of plugins, and was not touched')] }
+  const rest = withoutPlugins(list, types)
+  if (!rest) return { conflist: files.remove(conflist) ? 'removed' : 'absent', warnings: [] }
+  const others = rest.plugins.map(({ type }) => type)
+  const warnings = [
+    staying(
+      conflist,
+      `stays with plugins of others (${others.join(', ')}), which alone give pods no network`,
+    ),
+  ]
+  if (others.length === list.plugins.length) return { conflist: 'absent', warnings }
   files.publish(conflist, textBytes(printConflist(rest)), files.modeOf(conflist) ?? 0o644)
-  return { conflist: 'changed', left }
+  return { conflist: 'changed', warnings }
+}
+
+function staying(conflist: string, why: string): string {
+  return `${conflist} ${why}; if nobody needs it, run: rm ${conflist}`
 }
 
 function removeProgram({ binDir }: Places, { files }: CommandContext): Removal {
@@ -90,11 +102,4 @@ function removeNetwork({ ports: { kernel }, files }: CommandContext): string[] {
   for (const name of AGENT_FILES) files.remove(`${AGENT_DIR}/${name}`)
   files.removeDirectory(AGENT_DIR)
   return failures.map(({ message }) => message)
-}
-
-function warningsFor(left: readonly string[], { conflist }: Places): string[] {
-  if (left.length === 0) return []
-  return [
-    `${conflist} stays with plugins of others (${left.join(', ')}), which alone give pods no network; if nobody needs it, run: rm ${conflist}`,
-  ]
 }

@@ -131,6 +131,7 @@ function parseReadable(text: string): Record<string, unknown> {
 
 function tryParse(text: string): Record<string, unknown> | Fault {
   if (text.length > MAX_LENGTH) return broken(`more than ${MAX_LENGTH} characters, Bowline's own limit`)
+  if (text.startsWith('\uFEFF')) return broken('it begins with a byte order mark', BYTE_ORDER_MARK_HINT)
   if (text.trim() === '') return broken('nothing came on standard input')
   try {
     const value: unknown = JSON.parse(text)
@@ -143,9 +144,10 @@ function tryParse(text: string): Record<string, unknown> | Fault {
   }
 }
 
-function broken(why: string): Fault {
-  return new Fault(`read the network configuration: ${why}`, {
-    code: Code.decode,
-    hint: 'Look at the file in /etc/cni/net.d with a JSON checker, such as "jq .".',
-  })
+const JSON_HINT = 'Look at the file in /etc/cni/net.d with a JSON checker, such as "jq .".'
+/** JSON checkers accept it, and no editor shows it. */
+const BYTE_ORDER_MARK_HINT = String.raw`Remove it: sed -i '1s/^\xEF\xBB\xBF//' /etc/cni/net.d/FILE`
+
+function broken(why: string, hint = JSON_HINT): Fault {
+  return new Fault(`read the network configuration: ${why}`, { code: Code.decode, hint })
 }

@@ -62,11 +62,18 @@ describe('uninstall', () => {
     expect(node.run('uninstall', '--conf', '-', '--json').json).toMatchObject({ conflist: 'removed' })
   })
 
-  it('does not touch a file of our name that has no plugin of ours', () => {
-    node.put(FILE, { ...SHIPPED, plugins: [MESH] })
-    node.run('uninstall')
-    expect(node.get(FILE)).toEqual({ ...SHIPPED, plugins: [MESH] })
-  })
+  it.each([JSON.stringify({ ...SHIPPED, plugins: [MESH] }), '{"plugins": [{"type": "bowl'])(
+    'does not touch a file of our name that has no plugin of ours, and names it: %s',
+    (text) => {
+      node.put(FILE, text)
+      const { json } = node.run('uninstall', '--json')
+      expect(json).toMatchObject({
+        conflist: 'absent',
+        warnings: [expect.stringContaining(`run: rm ${FILE}`)],
+      })
+      expect(node.files.readForeign(FILE)).toBe(text)
+    },
+  )
 
   it('refuses while pods are attached, before anything is touched, unless it is forced', () => {
     node.attachments = 3

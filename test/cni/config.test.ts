@@ -19,6 +19,7 @@ describe('decodeConfig', () => {
   it.each([
     ['nothing', '', 'nothing came'],
     ['white space', ' \n', 'nothing came'],
+    ['a byte order mark', `\uFEFF${text({})}`, 'begins with a byte order mark'],
     ['half an object', '{"name": "x"', 'read the network configuration'],
     ['a list', '[]', 'not an object'],
     ['null', 'null', 'not an object'],

@@ -129,5 +129,6 @@ const HINTS: Record<string, string> = {
   EDQUOT: SPACE,
   EROFS: 'Mount the file system of PATH writable.',
   ELOOP: 'Replace the symbolic link PATH by what it points to; links are not followed there.',
+  ENOTDIR: 'Find the file that is in the place of a directory above PATH, and move it away.',
   ENXIO: 'Remove PATH, which is no regular file.',
 }

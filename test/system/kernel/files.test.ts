@@ -85,6 +85,12 @@ describe.each(MODES)('a full disk, with %o', (mode) => {
   })
 })
 
+it('a file in the place of a directory is refused with ENOTDIR, and the hint says what to do', () => {
+  writeFileSync(`${root}/file`, '')
+  const fault = faultOf(() => files.create(`${root}/file/new`, ''))
+  expect(fault).toMatchObject({ errno: 'ENOTDIR', hint: expect.stringContaining(`above ${root}/file/new`) })
+})
+
 describe('a disk that cannot be written', () => {
   it('is refused with EROFS, but read', () => {
     writeFileSync(`${root}/file`, 'text')
