@@ -89,23 +89,30 @@ const RUN: Readonly<Record<string, (call: Call, context: CommandContext) => unkn
   },
 }
 
-/** A runtime may keep its results elsewhere: then GC would take the network of all its pods. */
+/** A runtime may keep its results elsewhere: then GC would take the network of all its pods, also of those without a record. */
 function assertNoneLives(
-  { network: { name }, options }: Call,
+  { network: { name, config }, options }: Call,
   valid: readonly { readonly containerID: string; readonly ifname: string }[],
   context: CommandContext,
 ): void {
-  const lost = viewNode(context).attachments.filter(
-    ({ record: { network, containerId, ifName }, stale }) =>
-      network === name &&
-      !stale &&
-      !valid.some((one) => one.containerID === containerId && one.ifname === ifName),
+  const ours = viewNode(context).attachments.filter(({ record }) => record.network === name)
+  const lost = ours.filter(
+    ({ record: { containerId, ifName }, stale }) =>
+      !stale && !valid.some((one) => one.containerID === containerId && one.ifname === ifName),
   )
-  if (lost.length === 0 || options['yes'] !== undefined) return
-  throw new Fault(`running pods of which no result is kept in ${RESULTS_DIR}: ${lost.length}`, {
-    code: Code.tryLater,
-    hint: `Run bowline gc, which leaves them alone, or bowline cni gc ${name} --yes, which takes their network away.`,
-  })
+  const leases = context.ports.pools.view(name, config?.ipam?.dataDir).owners()
+  const unrecorded = leases.filter(
+    (one) => !ours.some(({ record }) => record.containerId === one.containerId),
+  )
+  const count = lost.length + (valid.length === 0 ? unrecorded.length : 0)
+  if (count === 0 || options['yes'] !== undefined) return
+  throw new Fault(
+    `running pods, or addresses in use, of which no result is kept in ${RESULTS_DIR}: ${count}`,
+    {
+      code: Code.tryLater,
+      hint: `Run bowline gc, which leaves them alone, or bowline cni gc ${name} --yes, which takes their network away.`,
+    },
+  )
 }
 
 function callOf(action: string, options: Options, places: Places, { files }: CommandContext): Call {

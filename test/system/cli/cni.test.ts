@@ -90,6 +90,14 @@ it('gc leaves a pod alone that lives, though its result is not cached', async ()
   expect((await bowline('pods', '--json')).json).toMatchObject({ pods: [{ state: 'ok' }] })
 })
 
+it('gc frees no address of a pod without a record when no result is kept', async () => {
+  run("mkdir -p /var/lib/cni/networks/lab; printf 'another\r\neth0' >/var/lib/cni/networks/lab/10.1.0.9")
+  expect(await cni('gc')).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('in use') })
+  expect(readdirSync('/var/lib/cni/networks/lab')).toContain('10.1.0.9')
+  expect(await cni('gc', '--yes')).toMatchObject({ exitCode: 0 })
+  expect(readdirSync('/var/lib/cni/networks/lab')).not.toContain('10.1.0.9')
+})
+
 it.each(['5', '[null]', '[["K8S_POD_NAME", "$(reboot)"]]'])(
   'pods shows the container where the cached arguments are %s',
   async (args) => {
