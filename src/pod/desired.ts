@@ -124,7 +124,11 @@ export function networkObjects(
 export type NetworkLinks = { readonly bridge: Link | undefined; readonly carrier: Link | undefined }
 
 /** Returns the name of the link that carries the gateway: the bridge, or a VLAN link on top of it. */
-export function gatewayLinkName({ name, isGateway, gatewayVlan }: BridgeSpec): string {
+export function gatewayLinkName({
+  name,
+  isGateway,
+  gatewayVlan,
+}: Pick<BridgeSpec, 'name' | 'isGateway' | 'gatewayVlan'>): string {
   return isGateway && gatewayVlan !== undefined ? gatewayVlanName(name, gatewayVlan) : name
 }
 

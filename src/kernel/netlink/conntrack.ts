@@ -19,6 +19,8 @@ const NFGEN_LENGTH = 4
 
 /** Asks for connections. The kernel filters by the family, from 5.8 on by the rest too; before, it ignores what it does not know. */
 export function connectionDump({ family, protocol, port, answeredBy }: ConnectionFilter) {
+  // Addresses of IPv6 are compared the wrong way round: the kernel leaves out those that are equal (ctnetlink_filter_match_tuple, 6.18).
+  const answering = family === 4 ? answeredBy : undefined
   const original =
     (port === undefined ? 0 : FilterFlag.destinationPort) | (protocol ? FilterFlag.protocol : 0)
   return {
@@ -34,14 +36,14 @@ export function connectionDump({ family, protocol, port, answeredBy }: Connectio
           }),
         )
       }
-      if (answeredBy) {
+      if (answering) {
         writer.nest(Cta.reply, () =>
-          writer.nest(CtaTuple.ip, () => writer.attribute(CtaIp[family].source, addressBytes(answeredBy))),
+          writer.nest(CtaTuple.ip, () => writer.attribute(CtaIp[family].source, addressBytes(answering))),
         )
       }
       writer.nest(Cta.filter, () => {
         if (original) writer.attributeU32(CtaFilter.original, original)
-        if (answeredBy) writer.attributeU32(CtaFilter.reply, FilterFlag.source)
+        if (answering) writer.attributeU32(CtaFilter.reply, FilterFlag.source)
       })
     },
   }

@@ -13,10 +13,12 @@ import { PROTOCOLS, parseHostPort } from './host_port.ts'
  */
 
 /** Forgets what was tracked of these ports before they led to the pod. Only what was for an address of this node. */
-export function forgetFormer({ traffic, host }: Kernel, claims: readonly Claim[]): void {
+export function forgetFormer(kernel: Kernel, claims: readonly Claim[]): void {
+  const { traffic } = kernel
   let own: readonly Address[] | undefined
   const isOwn = (address: Address): boolean => {
-    own ??= host()
+    own ??= kernel
+      .host()
       .allAddresses()
       .map(({ cidr }) => cidr.address)
     return (
@@ -44,7 +46,12 @@ export function forgetOfPod(
     !sameAddress(destination, answeredBy) &&
     all.some((one) => PROTOCOLS[one.protocol] === protocol && one.hostPort === port)
   for (const { address } of pods.map(parseCidr)) {
-    const filter = { family: address.family, answeredBy: address }
-    traffic.forget(traffic.connections(filter).filter(isMeant))
+    const ofPod = { family: address.family, answeredBy: address }
+    // The kernel cannot look for an address of IPv6: rather a question for each port than an answer for each connection.
+    const filters =
+      address.family === 4
+        ? [ofPod]
+        : all.map((one) => ({ ...ofPod, protocol: PROTOCOLS[one.protocol], port: one.hostPort }))
+    for (const filter of filters) traffic.forget(traffic.connections(filter).filter(isMeant))
   }
 }

@@ -8,7 +8,7 @@ import type { Desired, OnLink, Place } from '../../../state/desired.ts'
 import { type Difference, sysctlStep } from '../../../state/explain.ts'
 import { createNft } from '../../../state/nft.ts'
 import type { PodSpec } from '../../spec.ts'
-import type { NodePorts, PodFeature } from '../feature.ts'
+import type { ConfigOf, NodePorts, PodFeature } from '../feature.ts'
 import { assertNftables } from '../nftables.ts'
 import { reclaim } from './claims.ts'
 import { forgetFormer, forgetOfPod } from './connections.ts'
@@ -17,7 +17,7 @@ import { frameObjects, hasFrame, hasSomeOfFrame, removeFrame } from './frame.ts'
 import { formatHostPort, hostPortsOf, parseHostPort } from './host_port.ts'
 import { disableLocalnet, enableLocalnet, isLocalnet, localnetKey } from './localnet.ts'
 import { isComment, isCommentOf } from './owners.ts'
-import { podPortObjects, podPortsOf, possibleEntries } from './pod_ports.ts'
+import { ownerOf, podPortObjects, podPortsOf, possibleEntries } from './pod_ports.ts'
 
 /** The lock under which ports are given and taken. */
 const LOCK = 'host-ports'
@@ -114,6 +114,40 @@ class HostPorts implements PodFeature {
 
   removeShared(): void {
     if (this.#node.locks.wasFeatureLocked(LOCK)) this.#removeUnused()
+  }
+
+  /** Only what is missing: a port that another pod has got since stays with that pod. */
+  restore(configOf: ConfigOf): readonly string[] {
+    const { kernel, locks, store } = this.#node
+    if (!locks.wasFeatureLocked(LOCK)) return []
+    const bootId = kernel.bootId()
+    const recorded = store.list().filter((one) => one.hostPorts && one.bootId === bootId)
+    return recorded.flatMap((one) => {
+      if (this.#lossesOf(one, configOf).length === 0) return []
+      // Its DEL removes the elements before the record.
+      const restored = locks.whenIdle(one, () =>
+        locks.withFeature(LOCK, () => {
+          const now = store.read(one)
+          const losses = now ? this.#lossesOf(now, configOf) : []
+          if (losses.length === 0) return []
+          kernel.nftables.apply([
+            ...(hasFrame(kernel) ? [] : createNft(frameObjects())),
+            ...additions(losses),
+          ])
+          return [`host ports ${now?.hostPorts?.ports.join(' ')} of ${now?.containerId}`]
+        }),
+      )
+      return restored ?? []
+    })
+  }
+
+  #lossesOf(record: AttachmentRecord, configOf: ConfigOf): readonly Entry[] {
+    const { kernel } = this.#node
+    const config = configOf(record.network)
+    const wanted = config && podPortsOf(kernel, ownerOf(record, this.recall(config, record)))
+    const all = wanted?.entries ?? []
+    const isFrameLost = all.length > 0 && !hasFrame(kernel)
+    return isFrameLost ? all : all.filter(({ set, element }) => !kernel.nftables.element(set, element.key))
   }
 
   /** An element is an orphan if no record of any network is its owner's. An ADD writes its record first. */

@@ -1,4 +1,5 @@
 import type { AttachmentRecord } from '../../../attachment/record.ts'
+import type { NetworkConfig } from '../../../cni/config.ts'
 import {
   type Cidr,
   defaultRouteOf,
@@ -33,8 +34,29 @@ export type PodPorts = {
   readonly entries: readonly Entry[]
 }
 
+/** Who has ports: a pod that is described, or one that is recorded. */
+export type PortOwner = Pick<PodSpec, 'id' | 'config' | 'ips' | 'mode' | 'hostIfName' | 'podName'> & {
+  readonly bridge?: Parameters<typeof gatewayLinkName>[0]
+}
+
+/** Returns a recorded attachment as an owner, with the present config of its network. */
+export function ownerOf(record: AttachmentRecord, config: NetworkConfig): PortOwner {
+  const { mode = 'l2', bridge: name, hostIfName = '', hostPorts } = record
+  const { isGateway, isDefaultGateway, vlan } = config
+  return {
+    id: record,
+    config,
+    mode,
+    hostIfName,
+    ips: (hostPorts?.pods ?? []).map((text) => ({ cidr: parseCidr(text) })),
+    ...(name !== undefined && {
+      bridge: { name, isGateway: Boolean(isGateway || isDefaultGateway), ...(vlan && { gatewayVlan: vlan }) },
+    }),
+  }
+}
+
 /** Returns what the pod needs; undefined if the runtime asks for no port, or only for some of a family that the pod does not have. */
-export function podPortsOf(kernel: Kernel, spec: PodSpec): PodPorts | undefined {
+export function podPortsOf(kernel: Kernel, spec: PortOwner): PodPorts | undefined {
   const { id, config, ips, podName } = spec
   const ports = config.runtimeConfig?.portMappings ? hostPortsOf(config) : []
   const pods = ips.map(({ cidr }) => cidr)
@@ -62,7 +84,7 @@ export function podPortsOf(kernel: Kernel, spec: PodSpec): PodPorts | undefined 
 }
 
 /** The link of a pod goes with it, unless it is another plugin's. */
-function writtenLinks({ mode, hostIfName }: PodSpec, link: string, comment: string): Entry[] {
+function writtenLinks({ mode, hostIfName }: PortOwner, link: string, comment: string): Entry[] {
   if (link !== hostIfName) return [localnetEntry(link)]
   return mode === 'chained' ? [localnetEntry(link, comment)] : []
 }
@@ -106,14 +128,14 @@ export function possibleEntries({ hostPorts, hostIfName, chained }: AttachmentRe
  * Returns the clients whose source becomes the node's address. The pod itself would take an answer to itself for its own, and 127.0.0.1 is
  * an address of the pod too. On a bridge the other pods of the subnet are answered directly, past the node. Keys of the reference plugin.
  */
-function clientsOf(kernel: Kernel, spec: PodSpec, pod: Cidr): Cidr[] {
+function clientsOf(kernel: Kernel, spec: PortOwner, pod: Cidr): Cidr[] {
   const { family } = pod.address
   if (spec.config.snat === false) return []
   if (spec.config.masqAll) return [defaultRouteOf(family)]
   return [isBridged(kernel, spec) ? networkOf(pod) : hostCidr(pod.address), ...loopbackOf(family)]
 }
 
-function isBridged(kernel: Kernel, { bridge, mode, hostIfName }: PodSpec): boolean {
+function isBridged(kernel: Kernel, { bridge, mode, hostIfName }: PortOwner): boolean {
   return (
     bridge !== undefined ||
     (mode === 'chained' && kernel.host().link({ name: hostIfName })?.master !== undefined)
@@ -121,7 +143,7 @@ function isBridged(kernel: Kernel, { bridge, mode, hostIfName }: PodSpec): boole
 }
 
 /** Behind another plugin the link is the one that the node's route to the pod names. */
-function linkTo(kernel: Kernel, { bridge, mode, hostIfName, ips }: PodSpec): string {
+function linkTo(kernel: Kernel, { bridge, mode, hostIfName, ips }: PortOwner): string {
   if (bridge) return gatewayLinkName(bridge)
   if (mode !== 'chained') return hostIfName
   const host = kernel.host()
