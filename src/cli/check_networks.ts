@@ -14,7 +14,7 @@ import { observe } from '../state/observe.ts'
 import type { CommandContext } from './command.ts'
 import type { Finding } from './finding.ts'
 import type { NetworkFile } from './networks.ts'
-import type { AttachmentView, NodeView } from './node_view.ts'
+import { type AttachmentView, type NodeView, podName } from './node_view.ts'
 import { poolUsage } from './pool_usage.ts'
 
 /** Returns what stops the pods of a network, or will stop the next one. */
@@ -44,7 +44,7 @@ export function checkNetwork(
     }),
     ...(live.length > 0 ? sharedObjects(context, spec) : []),
     ...notForwarding(place.netns, spec, links),
-    ...wideLinks(place.netns, spec, live, entry),
+    ...wideLinks(context.files, place.netns, spec, live, entry),
     ...overlaps(place.netns, spec, [...links, ...(entry ? [entry] : [])], unrecorded(context, network, view)),
   ]
 }
@@ -130,8 +130,9 @@ function notForwarding(host: Netns, { bridge, ips }: PodSpec, links: readonly Li
   ]
 }
 
-/** Links of pods that take larger packets than the node's way out. */
+/** Pods that send larger packets than the node's way out takes: they are older than a change of its MTU. */
 function wideLinks(
+  files: CommandContext['files'],
   host: Netns,
   spec: PodSpec,
   live: readonly AttachmentView[],
@@ -146,12 +147,12 @@ function wideLinks(
   ])
   const bridge =
     spec.bridge && entry && entry.mtu > (mtu ?? 0) ? [`ip link set dev ${entry.name} mtu ${mtu}`] : []
-  const links = named(wide.flatMap(({ link }) => link ?? []))
+  const pods = listed(wide.map(({ record }) => podName(files, record)))
   return [
     {
       check: 'mtu',
       level: 'warning',
-      message: `${links} on network ${spec.id.network} have a larger MTU than the way out, which carries ${mtu} bytes`,
+      message: `pods of network ${spec.id.network} have a larger MTU than the way out, which carries ${mtu} bytes: ${pods}`,
       hint: [...commands, ...bridge].join(' && '),
     },
   ]
@@ -194,8 +195,12 @@ function overlaps(
 
 /** Returns the names of a few links, and how many more there are. */
 export function named(links: readonly Link[]): string {
-  const [names, more] = [links.slice(0, 3).map(({ name }) => name), links.length - 3]
-  return names.join(', ') + (more > 0 ? ` and ${more} more` : '')
+  return listed(links.map(({ name }) => name))
+}
+
+function listed(names: readonly string[]): string {
+  const more = names.length - 3
+  return names.slice(0, 3).join(', ') + (more > 0 ? ` and ${more} more` : '')
 }
 
 /** Runs a check. One that cannot be made is a finding itself. */

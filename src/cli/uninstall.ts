@@ -1,6 +1,8 @@
 import { parseConflist, printConflist, readableConflist, withoutPlugins } from '../cni/conflist.ts'
-import { Code, Fault } from '../core/errors.ts'
+import { Code, collectFaults, Fault } from '../core/errors.ts'
 import { textBytes } from '../core/text.ts'
+import { clusterNode, readCluster } from '../overlay/cluster_file.ts'
+import { removeMeshAddresses } from '../overlay/mesh/addresses.ts'
 import { removeOverlay } from '../overlay/reconcile.ts'
 import type { Command, CommandContext, Options } from './command.ts'
 import {
@@ -16,7 +18,8 @@ import {
 
 /** Where the agent keeps what it needs for a start without the API server. */
 const AGENT_DIR = '/var/lib/cni/bowline-agent'
-const AGENT_FILES = ['cluster.json', 'overlay.json'] as const
+const CLUSTER_FILE = 'cluster.json'
+const AGENT_FILES = [CLUSTER_FILE, 'overlay.json'] as const
 
 /** Removes what `install` and the agent have made, and nothing else. */
 export const UNINSTALL: Command = {
@@ -99,7 +102,15 @@ function removeProgram({ binDir }: Places, { files }: CommandContext): Removal {
 /** Removes what the agent has made between this node and the others: links, routes, elements of sets, and what it has stored. */
 function removeNetwork({ ports: { kernel }, files }: CommandContext): string[] {
   const { failures } = removeOverlay(kernel)
+  const cluster = readCluster(files, `${AGENT_DIR}/${CLUSTER_FILE}`) ?? []
+  const addresses = collectFaults([
+    () =>
+      removeMeshAddresses(
+        kernel.host(),
+        cluster.flatMap((node) => clusterNode(node).podCidrs),
+      ),
+  ])
   for (const name of AGENT_FILES) files.remove(`${AGENT_DIR}/${name}`)
   files.removeDirectory(AGENT_DIR)
-  return failures.map(({ message }) => message)
+  return [...failures, ...addresses].map(({ message }) => message)
 }

@@ -314,6 +314,45 @@ describe('what the agent answers over HTTP', () => {
       )
   })
 
+  it.each(['evil.example', 'evil.example:19474', '192.0.2.1:19474', '127.0.0.1.evil.example', ''])(
+    'is nothing for a page of another name that a resolver leads here: %j',
+    (host) => {
+      start()
+      for (const path of ['/', '/mesh', '/mesh/events', '/metrics'])
+        expect(ask(path, { host }).status).toBe(421)
+    },
+  )
+
+  it('is nothing but for GET', () => {
+    start()
+    for (const method of ['POST', 'PUT', 'DELETE']) {
+      expect(ask('/mesh', { host: 'localhost:1' }, method).status).toBe(405)
+    }
+  })
+
+  it('is a page and the mesh, which nothing may frame or read from elsewhere', async () => {
+    start()
+    const { status, headers } = ask('/', { host: '[::1]:19474' })
+    expect([status, headers.get('content-security-policy')]).toEqual([
+      200,
+      expect.stringMatching(/default-src 'none'.*frame-ancestors 'none'/),
+    ])
+    expect(headers.has('access-control-allow-origin')).toBe(false)
+    expect(await ask('/mesh').json()).toEqual({ overlay: false })
+  })
+
+  it('is a stream of changes for eight pages, and for another one when one of them is closed', async () => {
+    start()
+    const mesh = { mesh: undefined, page: '', streams: 0 }
+    const site = { isReady: () => true, metrics, mesh }
+    const open = () =>
+      answer(new Request('http://127.0.0.1/mesh/events', { headers: { host: '127.0.0.1' } }), site)
+    const streams = Array.from({ length: 9 }, open)
+    expect(streams.map(({ status }) => status)).toEqual([...Array(8).fill(200), 503])
+    await streams[0]?.body?.cancel()
+    expect(open().status).toBe(200)
+  })
+
   it('is a hint for any other path', () => {
     start()
     expect(status('/nowhere')).toBe(404)

@@ -1,5 +1,6 @@
 import { toFault } from '../../core/errors.ts'
 import type { ProbeSender } from '../../kernel/probes.ts'
+import { keepMeshAddresses } from '../../overlay/mesh/addresses.ts'
 import { decodePacket } from '../../overlay/mesh/packet.ts'
 import { createSchedule } from '../../overlay/mesh/schedule.ts'
 import type { MeshFinding, MeshView, NoMesh } from '../../overlay/mesh/view.ts'
@@ -8,7 +9,6 @@ import type { AgentLog, Warning } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import { createWakeup, sleep, type Wakeup } from '../wakeup.ts'
 import { Exchange } from './exchange.ts'
-import { keepMeshAddresses } from './mesh_addresses.ts'
 import { countPacket, observeMesh } from './mesh_metrics.ts'
 import { MeshState } from './mesh_state.ts'
 import type { Peer } from './peer.ts'
@@ -83,7 +83,7 @@ export function startMesh(ports: MeshPorts, signal: AbortSignal): Mesh {
     setPlan(plan, complaints) {
       planned.wake()
       const isNews = state.setPlan(plan) || complaints.length !== state.complaints.length
-      state.complaints = [...complaints, ...keepMeshAddresses(plan)]
+      state.complaints = [...complaints, ...refusedAddresses(plan)]
       if (isNews) for (const tell of listeners) tell({ kind: 'view', view: viewOf(state, ports.nowMs()) })
     },
     view: () => viewOf(state, ports.nowMs()),
@@ -92,6 +92,16 @@ export function startMesh(ports: MeshPorts, signal: AbortSignal): Mesh {
       return () => void listeners.delete(onChange)
     },
     ended: keepMeasured(loop, planned, signal),
+  }
+}
+
+function refusedAddresses(plan: OverlayPlan): Warning[] {
+  try {
+    keepMeshAddresses(plan)
+    return []
+  } catch (error) {
+    const { message, hint } = toFault(error)
+    return [{ message: `other nodes cannot measure the way to pods of this one: ${message}`, hint }]
   }
 }
 

@@ -22,7 +22,11 @@ export const hostGw: Backend = {
         hint: 'Use the backend direct, which encapsulates only what such nodes get.',
       }
     }
-    const route = overlayRoute({ place: node.place, link: link.name }, { dst: networkOf(range), gateway })
+    const { underlayMtu: mtu } = node.config
+    const route = overlayRoute(
+      { place: node.place, link: link.name },
+      { dst: networkOf(range), gateway, ...(mtu !== undefined && mtu < link.mtu && { mtu }) },
+    )
     return { entries: [], route }
   },
   link: () => [],

@@ -31,6 +31,8 @@ export type MeshOfAgents = {
   view(n: number): MeshView
   /** What a node measures of one way to another one. */
   way(from: number, to: number, network: WayView['network'], family: 4 | 6): WayView | undefined
+  /** Gives all nodes another configuration. */
+  configure(config: Readonly<Record<string, unknown>>): void
   /** Runs `bowline` on a node, and returns what it prints, whatever its exit code is. */
   bowline(n: number, words: string): string
   end(): Promise<void>
@@ -40,7 +42,12 @@ export type MeshOfAgents = {
 export function startMeshOfAgents(config: Readonly<Record<string, unknown>> = {}): MeshOfAgents {
   createMesh()
   const work = mkdtempSync(join(tmpdir(), 'mesh-'))
-  const nodes = NODES.map((n) => startNode(n, join(work, `n${n}`), { probeIntervalMs: 100, ...config }))
+  const configure = (given: Readonly<Record<string, unknown>>) => {
+    const text = JSON.stringify({ probeIntervalMs: 100, ...given })
+    for (const n of NODES) writeFileSync(join(work, `n${n}.json`), text)
+  }
+  configure(config)
+  const nodes = NODES.map((n) => startNode(n, join(work, `n${n}`), join(work, `n${n}.json`)))
   const on = (n: number) => ['nsenter', `--net=/run/netns/n${n}`, '--']
   const view = (n: number) =>
     JSON.parse(run(`${on(n).join(' ')} curl -sf -m 5 127.0.0.1:19474/mesh || echo '{}'`)) as MeshView
@@ -48,6 +55,7 @@ export function startMeshOfAgents(config: Readonly<Record<string, unknown>> = {}
     nodes,
     on,
     view,
+    configure,
     way: (from, to, network, family) =>
       view(from)
         .peers?.find(({ name }) => name === `node${to}`)
@@ -63,17 +71,16 @@ export function startMeshOfAgents(config: Readonly<Record<string, unknown>> = {}
   }
 }
 
-function startNode(n: NodeNumber, work: string, config: Readonly<Record<string, unknown>>): MeshNode {
+function startNode(n: NodeNumber, work: string, config: string): MeshNode {
   mkdirSync(join(work, 'account'), { recursive: true })
   writeFileSync(join(work, 'account/token'), 'first')
   writeFileSync(join(work, 'account/ca.crt'), authorityOf('old'))
-  writeFileSync(join(work, 'overlay.json'), JSON.stringify(config))
   run(`ip -n n${n} link set lo up`)
   const server = inNamespace(n, () => createFakeApiServer())
   for (const one of NODES) setNode(server, one)
   const env = {
     NODE_NAME: `node${n}`,
-    OVERLAY_CONFIG: join(work, 'overlay.json'),
+    OVERLAY_CONFIG: config,
     AGENT_STATE_DIR: join(work, 'state'),
   }
   const agent = startAgentProcess(server, work, env, ['nsenter', `--net=/run/netns/n${n}`, '--'])

@@ -12,6 +12,7 @@ export function meshOf(
   findings: readonly MeshFinding[] = [],
   nameOf = (i: number) => `node${i + 1}`,
 ): MeshView {
+  const now = Date.now()
   const indexes = Array.from({ length: count }, (_, i) => i)
   const rackOf = (i: number) => Math.floor(i / 4)
   const partsOf = (from: number, to: number): CellParts => {
@@ -29,7 +30,7 @@ export function meshOf(
   return {
     node: nameOf(0),
     version: '0.1.0',
-    now: Date.now(),
+    now,
     backend: 'direct',
     probePort: 19475,
     intervalMs: 5000,
@@ -56,7 +57,7 @@ export function meshOf(
           state: network === 'pods' ? state : 'ok',
           rttMs: isSilent ? null : rttUs / 1000,
           loss: isSilent ? 1 : 0,
-          lastSeen: isSilent ? null : Date.now() - 3000,
+          lastSeen: isSilent ? null : now - 3000,
           mtu: network === 'pods' && isTunnelled ? 1450 : 1500,
         }
       }),

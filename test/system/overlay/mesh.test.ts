@@ -7,6 +7,7 @@ import {
   NODES,
   ping,
   planFor,
+  podAddress,
   reconcile,
   reconcileAll,
   removeMesh,
@@ -40,6 +41,24 @@ describe('pods of all nodes reach each other', () => {
       ping(2, 1, family, 1500)
       ping(1, 3, family, 1450)
       ping(3, 2, family, 1450)
+    }
+  })
+
+  it('with direct, by packets of the size that the configuration names', () => {
+    reconcileAll(clusterOf(), { backend: 'direct', underlayMtu: 1400 })
+    for (const family of [4, 6] as const) {
+      ping(1, 2, family, 1400)
+      expect(() => ping(1, 2, family, 1401)).toThrow()
+      ping(1, 3, family, 1350)
+    }
+  })
+
+  it('and a pod learns from its own node that packets by a tunnel are smaller', () => {
+    reconcileAll(clusterOf(), { backend: 'direct' })
+    for (const family of [4, 6] as const) {
+      expect(() => ping(1, 3, family, 1500)).toThrow(/mtu( =|[ =]) ?1450/)
+      const [near, far] = [2, 3].map((n) => run(`ip netns exec p1 ip route get ${podAddress[family](n)}`))
+      expect([near?.includes('mtu'), far?.includes('mtu 1450')]).toEqual([false, true])
     }
   })
 

@@ -150,6 +150,29 @@ except TimeoutError: print("silence")
     expect(isSound(mesh.view(1))).toBe(true)
   })
 
+  it('are reached by the way of their pods whatever the backend is, and leave no address behind', async () => {
+    const addresses = () => run('ip -n n2 -br address show dev lo')
+    mesh.configure({ backend: 'host-gw' })
+    await until(
+      'plain routes',
+      () => mesh.way(1, 2, 'pods', 6)?.path === 'direct' && states(1, 2)['pods6'] === 'ok',
+    )
+    expect(addresses()).toMatch(/10\.244\.2\.0\/32 .*fd00:244:2::\/128/)
+    // The range is out of reach: doctor says why.
+    expect(mesh.bowline(1, 'doctor')).toMatch(
+      /overlay: pods 10\.244\.3\.0\/24 of node node3 cannot be reached: .* not on the same link/,
+    )
+    mesh.configure({ backend: 'direct' })
+    await until('the link', () => states(1, 3)['pods6'] === 'ok' && !addresses().includes('10.244.2.0'))
+  })
+
+  it('are shown with a mistake in their configuration', async () => {
+    mesh.configure({ backend: 'vxlam' })
+    await until('the finding', () => findingsOf(2).some(({ check }) => check === 'overlay'))
+    expect(mesh.bowline(2, 'doctor')).toMatch(/✗ overlay: .*vxlam/)
+    mesh.configure({ backend: 'direct' })
+  })
+
   it('publish metrics of each peer and way', () => {
     const text = run(`${mesh.on(1).join(' ')} curl -s 127.0.0.1:19474/metrics`)
     expect(text).toContain('bowline_mesh_peers{state="ok"} 2\n')
