@@ -143,12 +143,12 @@ export type NftObject = {
 
 /** The keys of all maps of our table: one for each masqueraded subnet. */
 export async function nftElements(netns?: Netns): Promise<string[]> {
-  return elementsIn(await nftRuleset(netns), ['map'])
+  return elementsIn(await nftRuleset(netns), 'map')
 }
 
-function elementsIn(ruleset: readonly Record<string, NftObject>[], kinds = ['map', 'set']): string[] {
+function elementsIn(ruleset: readonly Record<string, NftObject>[], kind: 'map' | 'set'): string[] {
   return ruleset
-    .flatMap((object) => kinds.flatMap((kind) => object[kind] ?? []))
+    .flatMap((object) => object[kind] ?? [])
     .filter(({ table }) => table === 'bowline')
     .flatMap(({ elem }) => elem ?? [])
     .map(keyOfElement)
@@ -177,10 +177,18 @@ export type Residue = {
   readonly records: string[]
   readonly nftTables: string[]
   readonly nftElements: string[]
+  readonly nftSetElements: string[]
 }
 
 /** A node without any pod. Mode l2 leaves its bridge: `{ ...NOTHING, links: ['cni0'] }`. */
-export const NOTHING: Residue = { links: [], leases: [], records: [], nftTables: [], nftElements: [] }
+export const NOTHING: Residue = {
+  links: [],
+  leases: [],
+  records: [],
+  nftTables: [],
+  nftElements: [],
+  nftSetElements: [],
+}
 
 /** Lists all of ours that is on this node now. Files are those of this process' mount namespace below `root`. */
 export async function residue({ netns, root = '' }: { netns?: Netns; root?: string } = {}): Promise<Residue> {
@@ -204,7 +212,8 @@ export function residueOf(
     // The locks of a network stay, since another process may be waiting for one.
     records: files.filter((path) => path.startsWith('bowline/') && !/(^|[./])locks?(\/|$)/.test(path)),
     nftTables: tables.map(({ family, name }) => `${family} ${name}`),
-    nftElements: elementsIn(ruleset),
+    nftElements: elementsIn(ruleset, 'map'),
+    nftSetElements: elementsIn(ruleset, 'set'),
   }
 }
 
