@@ -31,6 +31,8 @@ export type AttachmentRecord = AttachmentId & {
   readonly masqueradeExempt?: true
   /** Frames from the pod are checked for its hardware address. */
   readonly macspoofchk?: true
+  /** The sources of what the pod sends are checked; in mode l3 they are unless this is false. */
+  readonly ipspoofchk?: boolean
   /** What the pod is held to: rates in bits a second, bursts in bits, subnets as text. */
   readonly bandwidth?: {
     readonly ingressRate?: number

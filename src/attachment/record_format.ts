@@ -60,6 +60,7 @@ const OPTIONAL: Readonly<Record<string, Rule>> = {
   masqueradeSettings: (value) => isObject(value) && isMasqueradeSettings(value),
   masqueradeExempt: (value) => value === true,
   macspoofchk: (value) => value === true,
+  ipspoofchk: (value) => typeof value === 'boolean',
   bandwidth: isBandwidth,
   hostPorts: (value) =>
     isObject(value) && isListOf(isHostPort)(value['ports']) && isListOf(isCidr)(value['pods']),

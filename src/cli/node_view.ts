@@ -8,8 +8,9 @@ import type { Files } from '../core/files.ts'
 import { type AttachmentId, deriveNames, hostIfNameOf } from '../core/names.ts'
 import type { Link } from '../kernel/kernel.ts'
 import { missingPorts, presentPorts } from '../pod/features/host_ports/pod_ports.ts'
-import { listMacChecks } from '../pod/features/mac_check.ts'
+import { MAC_CHECK } from '../pod/features/mac_check.ts'
 import { listMasquerade } from '../pod/features/masquerade/subnets.ts'
+import { listChecks } from '../pod/features/port_check.ts'
 import type { CommandContext } from './command.ts'
 
 /** An attachment as it is written, and what there is of it. */
@@ -157,7 +158,7 @@ function observe(
     masqueraded: records.some(({ masquerade }) => masquerade) ? listMasquerade(kernel) : [],
     checked: new Set(
       records.some(({ macspoofchk }) => macspoofchk)
-        ? listMacChecks(kernel).map(({ hostIfName }) => hostIfName)
+        ? listChecks(kernel, MAC_CHECK).map(({ hostIfName }) => hostIfName)
         : [],
     ),
     ports: records.some(({ hostPorts }) => hostPorts) ? presentPorts(kernel) : new Set(),

@@ -85,6 +85,7 @@ export const CONFIG_RULE: Rule = { type: "object", required: ["name"], keys: {
 } } },
   "preserveDefaultVlan": r1,
   "macspoofchk": r1,
+  "ipspoofchk": r1,
   "enabledad": r1,
   "disableContainerInterface": r1,
   "portIsolation": r1,

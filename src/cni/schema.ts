@@ -256,6 +256,10 @@ export const networkConfig = z.object({
   ),
   preserveDefaultVlan: flag('Leave VLAN 1 on the bridge port beside "vlan" and "vlanTrunk". Mode l2.'),
   macspoofchk: flag('Drop what a pod sends with another hardware address than its own. Mode l2.'),
+  ipspoofchk: optional(
+    z.boolean(),
+    'Drop what a pod sends from another address than its own: IPv4 and IPv6; in mode l2 also in ARP and neighbour discovery. Default: true in mode l3, false in mode l2, as with the reference plugins.',
+  ),
   enabledad: flag(
     'Wait until IPv6 has looked for duplicates of the address (1 to 2 s), and fail if there is one. Mode l2.',
   ),

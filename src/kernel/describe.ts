@@ -6,6 +6,7 @@ export const LINK_SETTINGS = {
   mtu: { words: 'an MTU of', option: 'mtu' },
   txQueueLength: { words: 'a transmit queue of', option: 'txqueuelen' },
   mac: { words: 'the MAC', option: 'address' },
+  group: { words: 'the group', option: 'group' },
 } as const
 
 export type LinkSetting = keyof typeof LINK_SETTINGS

@@ -108,6 +108,8 @@ export type Link = {
   readonly mtu: number
   /** Packets; 0 is a link without a queue. */
   readonly txQueueLength: number
+  /** By which rules know a link among others; 0 is that of all links. */
+  readonly group: number
   /** The MTU of IPv6 if it differs: a router advertised it, or net.ipv6.conf.LINK.mtu was set. */
   readonly ipv6Mtu?: number
   /** Administratively up (IFF_UP). */
@@ -317,6 +319,7 @@ export type Change =
       readonly up?: boolean
       readonly mtu?: number
       readonly txQueueLength?: number
+      readonly group?: number
       readonly mac?: Mac
       /** Index of the bridge to join; 0 leaves it. */
       readonly master?: number
@@ -327,6 +330,8 @@ export type Change =
       /** net.ipv4.conf.LINK.*: sent with the link, no /proc needed. */
       readonly ipv4?: {
         readonly sendRedirects?: boolean
+        /** Strict: a source must be reached by this link. The larger of it and that of `all` counts. */
+        readonly rpFilter?: boolean
         readonly arpNotify?: boolean
         readonly routeLocalnet?: boolean
         readonly forwarding?: boolean

@@ -19,6 +19,13 @@ export interface Nftables {
    * others may stand between them.
    */
   hasChain(chain: NftChain): boolean
+  /**
+   * Asks about a base chain together with the next question, so that `isHooked` costs no round trip of its own. Changes nothing
+   * and throws nothing.
+   */
+  askAbout(chain: NftChain): void
+  /** Returns whether a base chain is at its hook and has as many rules at least, whatever they say. */
+  isHooked(chain: NftChain): boolean
   /** Returns all elements of a set, in no order. None as well when the set is missing. */
   elements<K, D>(set: NftSet<K, D>): NftElement<K, D>[]
   /** Asks a question that changes nothing. Throws the refusal: of a kernel without nftables, or for want of rights. */

@@ -13,6 +13,7 @@ const NFTABLES_REQUESTS = [
   'hasElement',
   'element',
   'hasChain',
+  'isHooked',
   'elements',
   'probe',
 ] as const satisfies readonly (keyof Nftables)[]

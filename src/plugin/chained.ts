@@ -2,7 +2,7 @@ import type { AttachmentRecord } from '../attachment/record.ts'
 import type { AttachmentStore } from '../attachment/store.ts'
 import { forget, teardown } from '../attachment/teardown.ts'
 import type { NetworkConfig } from '../cni/config.ts'
-import { type CniResult, podInterfaceOf } from '../cni/result.ts'
+import { type CniInterface, type CniResult, podInterfaceOf } from '../cni/result.ts'
 import { chooseDns, runtimeArgsOf } from '../cni/runtime_args.ts'
 import { formatAddress } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
@@ -64,7 +64,8 @@ export function addChained(request: Request, ports: Ports, netns: Netns, previou
     store.write(record)
     const others = nodeStateOf(ports, id, pools.ownersIn(undefined))
     const links = attachChained(kernel, spec, port, others, undo)
-    const result = withLinks(request, previous, links)
+    const made = features.flatMap((feature) => feature.hostLinks?.(spec) ?? [])
+    const result = withLinks(request, previous, links, made)
     store.complete(record)
     request.deliver(result)
   } catch (error) {
@@ -207,11 +208,16 @@ function refuseStolenPort(port: Link, bridge: string, host: Netns): void {
   )
 }
 
-function withLinks(request: Request, previous: CniResult, links: readonly Link[]): CniResult {
+function withLinks(
+  request: Request,
+  previous: CniResult,
+  links: readonly Link[],
+  made: readonly CniInterface[],
+): CniResult {
   const isNew = ({ name }: Link) => !previous.interfaces.some((one) => one.name === name && !one.sandbox)
   const own = links.filter(isNew).map(({ name, mac, mtu }) => ({ name, mac, mtu }))
   const dns = chooseDns(request.config, previous.dns)
-  return { ...previous, interfaces: [...previous.interfaces, ...own], ...(dns && { dns }) }
+  return { ...previous, interfaces: [...previous.interfaces, ...own, ...made], ...(dns && { dns }) }
 }
 
 function refuse(message: string, hint: string): Fault {

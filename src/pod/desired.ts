@@ -33,17 +33,21 @@ export function hostEndObjects(
   plan: EndPlan,
   { mtu, ...on }: End,
   features: readonly PodFeature[],
-): Desired[] {
+): readonly Desired[] {
   const link = { kind: 'link', ...on, up: true, alias: aliasOf(spec.id), ...(mtu && { mtu }) } as const
   if (spec.bridge) return [{ ...link, ...portOf(spec.bridge) }, ...portObjects(spec, on, features)]
   // A new link need not forward where the node does: net.ipv4.conf.default.forwarding may be 0.
   const ipv4 = { sendRedirects: false, ...(familiesOf(spec.ips).includes(4) && { forwarding: true }) }
-  return [
+  const plain: Desired[] = [
     { ...link, mac: spec.hostMac, ipv4 },
     ...ipv6Objects(on, plan.addresses),
     ...addressesOn(on, plan.addresses),
     ...reachability(plan, on, false),
   ]
+  return features.reduce<readonly Desired[]>(
+    (objects, feature) => feature.hostEnd?.(spec, objects) ?? objects,
+    plain,
+  )
 }
 
 /** Returns what a link that another plugin made needs as a port of the bridge. */

@@ -75,6 +75,16 @@ export class FakeNft implements Nftables {
     })
   }
 
+  askAbout(): void {}
+
+  isHooked(chain: NftChain): boolean {
+    return this.#steps.run(`read chain ${describeName(chain)}`, () => {
+      const found = this.#tables.get(nameOf(chain.table))?.chains.get(chain.name)
+      const isAtHook = found && showHook(found.hook) === showHook(chain.hook)
+      return isAtHook === true && found.rules.length >= chain.rules.length
+    })
+  }
+
   elements<K, D>(set: NftSet<K, D>): NftElement<K, D>[] {
     return this.#steps.run(`list map ${describeName(set)}`, () => {
       const elements = [...(this.#find(set)?.elements.values() ?? [])]

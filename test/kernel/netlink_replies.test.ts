@@ -60,6 +60,7 @@ describe('a dump of links', () => {
     expect(Object.keys(links[0] ?? {}).sort()).toEqual(
       [
         'acceptRa',
+        'group',
         'index',
         'kind',
         'mac',

@@ -62,12 +62,13 @@ describe('a change of a link', () => {
   })
 
   it('carries IPv4 settings as attributes numbered by their place in the kernel’s table', () => {
-    const ipv4 = { sendRedirects: false, arpNotify: true, forwarding: true }
+    const ipv4 = { sendRedirects: false, arpNotify: true, forwarding: true, rpFilter: true }
     const [message = new Uint8Array()] = requestsOf({ op: 'setLink', link, ipv4 })
-    // IFLA_AF_SPEC, AF_INET, IFLA_INET_CONF; IPV4_DEVCONF_FORWARDING 1, SEND_REDIRECTS 6, ARP_NOTIFY 22.
+    // IFLA_AF_SPEC, AF_INET, IFLA_INET_CONF; IPV4_DEVCONF_FORWARDING 1, SEND_REDIRECTS 6, RP_FILTER 8, ARP_NOTIFY 22.
     const settings = [
       [1, '01000000'],
       [6, '00000000'],
+      [8, '01000000'],
       [22, '01000000'],
     ]
     expect(treeOf(message).attributes).toEqual([[26, [[2, [[1, settings]]]]]])

@@ -5,6 +5,15 @@ import { type Datatype, etherAddr, ifname, ipAddress, ipPrefix } from '../../src
 import type { Expression } from '../../src/kernel/nftables/expression.ts'
 import { below, between, hasAny, hasBits } from '../../src/kernel/nftables/expressions/bits_and_ranges.ts'
 import {
+  arpDaddrIp,
+  arpSaddrEther,
+  arpSaddrIp,
+  bridgedIcmpv6Type,
+  bridgedSaddr,
+  icmpv6TypeWithin,
+  ndTarget,
+} from '../../src/kernel/nftables/expressions/bridge.ts'
+import {
   ctAddress,
   ctDirection,
   ctDport,
@@ -109,6 +118,8 @@ const CHAINS: readonly NftChain[] = [
 /** A table of all sets and chains that the rules and elements below name. */
 export const NFT_FRAME: readonly NftCommand[] = [
   { op: 'ensureTable', table: INET },
+  { op: 'ensureTable', table: BRIDGE },
+  ...['frames', 'one'].map((name): NftCommand => ({ op: 'ensureChain', chain: { table: BRIDGE, name } })),
   ...CHAINS.map((chain): NftCommand => ({ op: 'ensureChain', chain })),
   ...Object.values<NftSet<unknown, unknown>>(SETS).map((one): NftCommand => ({ op: 'ensureSet', set: one })),
 ]
@@ -118,6 +129,11 @@ const tcp80 = [address('10.96.0.1'), 6, 80] as const
 const keyFields = together(daddr(4), l4proto, anyDport)
 const ensureSet = (one: NftSet<unknown, unknown>): NftCommand => ({ op: 'ensureSet', set: one })
 const ensureChain = (chain: Omit<NftChain, 'rules'>): NftCommand => ({ op: 'ensureChain', chain })
+const frames = (...rule: readonly Expression[]): NftCommand => ({
+  op: 'addRule',
+  chain: { table: BRIDGE, name: 'frames' },
+  rule,
+})
 const net1 = (...expressions: readonly Expression[]) => rule('net-1', ...expressions)
 
 /** Our commands, whose words are what nft was told to get the bytes in fixtures/nftables.json. */
@@ -270,4 +286,21 @@ export const nftCommands: readonly NftCommand[] = [
   rule('prerouting', dnatBy(4, mapped(daddr(4), addresses))),
   rule('prerouting', isProtocol(6), dnatBy(4, mapped(daddr(4), endpoints))),
   net1(update(recent, saddr(4))),
+  rule('raw', equals(iifgroup, 98), isSpoofed(), drop),
+  frames(equals(bridgedSaddr(4), address('10.1.0.2')), back),
+  frames(equals(bridgedSaddr(6), address('fd00:1::2')), back),
+  frames(equals(arpSaddrEther, parseMac('02:00:00:00:00:05')), back),
+  frames(equals(arpSaddrIp, address('10.1.0.2')), back),
+  frames(equals(arpDaddrIp, address('10.1.0.2')), back),
+  frames(equals(bridgedIcmpv6Type, 136), jump('one')),
+  frames(equals(ndTarget, address('fd00:1::2')), back),
+  frames(equals(arpDaddrIp, address('10.1.0.2')), equals(arpSaddrIp, address('0.0.0.0')), back),
+  frames(equals(bridgedSaddr(4), address('0.0.0.0')), equals(dport('udp'), 67), back),
+  frames(
+    equals(bridgedSaddr(6), address('::')),
+    equals(icmpv6TypeWithin, 135),
+    equals(ndTarget, address('fd00:1::2')),
+    back,
+  ),
+  frames(differs(etherSaddr, parseMac('02:00:00:00:00:05')), drop),
 ]

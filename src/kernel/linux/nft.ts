@@ -6,6 +6,7 @@ import { readElements, showsElement, targetOfElement } from '../nftables/element
 import {
   isRemoval,
   type NftChain,
+  type NftChainRef,
   type NftCommand,
   type NftElement,
   type NftHook,
@@ -36,7 +37,7 @@ const MAX_ATTEMPTS = 10
 const MAX_DATAGRAMS = 1000
 const MAX_SEQ = 2 ** 31
 
-type Question = (seq: number) => Uint8Array
+type Question = (seq: number) => Uint8Array<ArrayBuffer>
 
 /**
  * nftables of the process's own network namespace. The socket is kept for the life of the process. To close it after a
@@ -46,6 +47,8 @@ type Question = (seq: number) => Uint8Array
 export class LinuxNftables implements Nftables {
   #idle: NetlinkSocket | undefined
   #lastSeq = 0
+  /** What is asked together with the next question, and what was answered. */
+  #early: { readonly chain: NftChainRef; answer: NftAnswer | undefined }[] = []
 
   apply(transaction: readonly NftCommand[]): void {
     if (transaction.length === 0) return
@@ -89,6 +92,28 @@ export class LinuxNftables implements Nftables {
         if (refusal) throw refusedFault(`get chain ${describeName(chain)}`, refusal)
         if (!sameHook(hook, chain.hook)) return false
         return holdsRules(this.#dump(ruleDump(chain), `list chain ${describeName(chain)}`), chain.rules)
+      },
+      () => false,
+    )
+  }
+
+  askAbout(chain: NftChain): void {
+    this.#early.push({ chain, answer: undefined })
+  }
+
+  isHooked(chain: NftChain): boolean {
+    return this.#unlessWithoutNft(
+      () => {
+        const early = this.#early.find((one) => sameChain(one.chain, chain))
+        this.#early = this.#early.filter((one) => one !== early)
+        const {
+          refusal,
+          hook,
+          chainUse = 0,
+        } = early?.answer ?? this.#ask((seq) => encodeGetChain(chain, seq))
+        if (refusal && refusal.errno !== Errno.ENOENT)
+          throw refusedFault(`get chain ${describeName(chain)}`, refusal)
+        return !refusal && sameHook(hook, chain.hook) && chainUse >= chain.rules.length
       },
       () => false,
     )
@@ -172,9 +197,16 @@ export class LinuxNftables implements Nftables {
     return undefined
   }
 
+  /** What is to be asked about goes before the question: the kernel answers in their order, each in a datagram. */
   #ask(question: Question): NftAnswer {
-    return this.#request((socket, seq) => {
-      socket.send(question(seq))
+    const early = this.#early.filter(({ answer }) => !answer)
+    return this.#request((socket, first) => {
+      const seq = first + early.length
+      this.#lastSeq = seq % MAX_SEQ
+      socket.send(joined([...early.map(({ chain }, i) => encodeGetChain(chain, first + i)), question(seq)]))
+      for (const [i, one] of early.entries()) {
+        one.answer = receiveUntil(socket, (datagram) => readAnswer(datagram, first + i))
+      }
       return receiveUntil(socket, (datagram) => {
         const answer = readAnswer(datagram, seq)
         return answer && { ...answer, over: true }
@@ -258,6 +290,22 @@ function questionsAbout(command: NftCommand, isFirst: boolean): Precondition[] {
     default:
       return []
   }
+}
+
+function sameChain(a: NftChainRef, b: NftChainRef): boolean {
+  return a.name === b.name && a.table.name === b.table.name && a.table.family === b.table.family
+}
+
+function joined(messages: readonly Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {
+  const [only, ...more] = messages
+  if (only && more.length === 0) return only
+  const bytes = new Uint8Array(messages.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const message of messages) {
+    bytes.set(message, at)
+    at += message.length
+  }
+  return bytes
 }
 
 function sameHook(a: NftHook | undefined, b: NftHook | undefined): boolean {

@@ -261,7 +261,7 @@ function writeSetLink(writer: MessageWriter, change: SetLink): void {
   const name = 'name' in link ? link.name : change.name
   if (name !== undefined) writer.attributeString(Ifla.ifName, name)
   if (change.mac) writer.attribute(Ifla.address, macBytes(change.mac))
-  for (const setting of ['mtu', 'txQueueLength'] as const) {
+  for (const setting of ['mtu', 'txQueueLength', 'group'] as const) {
     const value = change[setting]
     if (value !== undefined) writer.attributeU32(Ifla[setting], value)
   }
@@ -293,7 +293,13 @@ function writeFamilies(writer: MessageWriter, { ipv4, ipv6LinkLocal }: SetLink):
     if (ipv4) {
       writer.nest(Family.inet, () =>
         writer.nest(Inet.conf, () => {
-          for (const key of ['forwarding', 'sendRedirects', 'arpNotify', 'routeLocalnet'] as const) {
+          for (const key of [
+            'forwarding',
+            'sendRedirects',
+            'rpFilter',
+            'arpNotify',
+            'routeLocalnet',
+          ] as const) {
             if (ipv4[key] !== undefined) writer.attributeU32(Ipv4Conf[key], Number(ipv4[key]))
           }
         }),

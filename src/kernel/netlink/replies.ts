@@ -91,6 +91,7 @@ export function decodeLink(body: Uint8Array): Link {
     mac: macFromBytes(mac?.length === 6 ? mac : new Uint8Array(6)),
     mtu,
     txQueueLength: readU32(attributes.get(Ifla.txQueueLength)) ?? 0,
+    group: readU32(attributes.get(Ifla.group)) ?? 0,
     up: (flags & Iff.up) !== 0,
     running: operState === OperState.up || (operState === OperState.unknown && kind === ''),
     promiscuous: (flags & Iff.promiscuous) !== 0,

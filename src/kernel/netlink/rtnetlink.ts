@@ -46,6 +46,7 @@ export const Ifla = {
   linkInfo: 18,
   ifAlias: 20,
   afSpec: 26,
+  group: 27,
   netNsFd: 28,
   extMask: 29,
   txQueues: 31,
@@ -81,7 +82,13 @@ export const VlanFlag = { pvid: 2, untagged: 4, rangeBegin: 8, rangeEnd: 16 } as
 export const Inet = { conf: 1, genMode: 8 } as const
 export const Inet6 = { conf: 2 } as const
 /** Positions in the kernel's table of net.ipv4.conf settings. Source: linux/ip.h. */
-export const Ipv4Conf = { forwarding: 1, sendRedirects: 6, arpNotify: 22, routeLocalnet: 26 } as const
+export const Ipv4Conf = {
+  forwarding: 1,
+  sendRedirects: 6,
+  rpFilter: 8,
+  arpNotify: 22,
+  routeLocalnet: 26,
+} as const
 
 /** The same of net.ipv6.conf, counted from 0. Source: linux/ipv6.h. */
 export const Ipv6Conf = { forwarding: 0, mtu: 2, acceptRa: 3, disableIpv6: 26 } as const

@@ -35,6 +35,12 @@ export const mark: Datatype<number> = {
 /** A number of 32 bits, such as an index. */
 export const integer = numberType('integer', 4, 4, ByteOrder.host)
 
+/** What a frame carries. */
+export const etherType = namedType(
+  { name: 'ether_type', number: 10, length: 2, order: ByteOrder.network },
+  { ip: 0x0800, arp: 0x0806, ip6: 0x86dd },
+)
+
 export const icmpv6Type = numberType('icmpv6_type', 29, 1, ByteOrder.network)
 
 function numberType(name: string, number: number, length: number, order: number): Datatype<number> {

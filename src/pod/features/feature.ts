@@ -38,6 +38,8 @@ export interface PodFeature extends AttachedFeature {
   recall?(config: NetworkConfig, record: AttachmentRecord): NetworkConfig
   /** Makes what must be there before the pod has a link, or before its link joins the bridge. */
   beforeLink?(spec: PodSpec, undo: UndoStack): void
+  /** Returns what the host's end of a routed pod needs, from what it needs without the feature. */
+  hostEnd?(spec: PodSpec, objects: readonly Desired[]): readonly Desired[]
   /** Returns what the host's end needs as a port of the bridge. */
   port?(spec: PodSpec, on: OnLink): Desired[]
   /** Makes what must be there before the pod's end gets an address. */

@@ -1,6 +1,6 @@
-import { isErrno, withAction } from '../../core/errors.ts'
+import { ignoreErrnos, isErrno, withAction } from '../../core/errors.ts'
 import type { Kernel } from '../../kernel/kernel.ts'
-import type { NftCommand } from '../../kernel/nftables/objects.ts'
+import type { NftCommand, NftTable } from '../../kernel/nftables/objects.ts'
 import { TABLE } from '../../state/own_table.ts'
 
 /** The table in which all features have what they do to packets of IP. */
@@ -23,5 +23,18 @@ export function removeFromTable({ nftables }: Kernel, removals: readonly NftComm
   } catch (error) {
     if (!isErrno(error, 'EBUSY')) throw error
     nftables.apply(removals)
+  }
+}
+
+/**
+ * Removes what a feature's pods have in common, and the table with it, in one transaction: a table that a killed call left
+ * empty would be nobody's. While another feature is in the table, only the feature's own part goes.
+ */
+export function removeFrame({ nftables }: Kernel, table: NftTable, frame: readonly NftCommand[]): void {
+  try {
+    nftables.apply([...frame, { op: 'removeTable', table }])
+  } catch (error) {
+    if (!isErrno(error, 'EBUSY', 'ENOENT')) throw error
+    ignoreErrnos(['EBUSY', 'ENOENT'], () => nftables.apply(frame))
   }
 }

@@ -7,6 +7,7 @@ import { hostRoutes } from './host_routes.ts'
 import { macCheck } from './mac_check.ts'
 import { masqueradeExemption } from './masquerade/exempt.ts'
 import { masquerade } from './masquerade/masquerade.ts'
+import { bridgedSourceCheck, routedSourceCheck } from './source_check/source_check.ts'
 import { txQueueLength } from './tx_queue_length.ts'
 import { vlans } from './vlans.ts'
 
@@ -20,11 +21,14 @@ export function podFeatures(node: NodePorts): PodFeature[] {
     hostPorts,
     hostRoutes,
     macCheck,
+    bridgedSourceCheck,
     vlans,
     duplicateDetection,
     txQueueLength,
     masquerade,
     masqueradeExemption,
+    // Behind masquerading, with whose question to nftables its own goes.
+    routedSourceCheck,
     bandwidth,
   ].map((create) => create(node))
 }

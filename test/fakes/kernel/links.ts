@@ -67,6 +67,7 @@ export function setLink(namespace: Namespace, change: Of<'setLink'>): void {
   if (change.mac !== undefined) link.mac = change.mac
   if (change.mtu !== undefined) setMtu(link, change.mtu)
   if (change.txQueueLength !== undefined) link.txQueueLength = change.txQueueLength
+  if (change.group !== undefined) link.group = change.group
   if (change.name !== undefined) link.name = change.name
   if (change.alias !== undefined) setAlias(link, change.alias)
   if (change.master !== undefined) setMaster(link, change.master)
@@ -113,6 +114,7 @@ export function register(
     mac,
     mtu,
     txQueueLength: DEFAULT_TX_QUEUE,
+    group: 0,
     up: false,
     promiscuous: false,
     alias: '',
@@ -194,6 +196,7 @@ function setFamilies(link: FakeLink, { ipv4, ipv6LinkLocal }: Of<'setLink'>): vo
   set('ipv4/arp_notify', ipv4?.arpNotify)
   set('ipv4/forwarding', ipv4?.forwarding)
   set('ipv4/route_localnet', ipv4?.routeLocalnet)
+  set('ipv4/rp_filter', ipv4?.rpFilter)
   // The mode counts the other way round: 0 makes an address from the MAC, 1 makes none.
   set('ipv6/addr_gen_mode', ipv6LinkLocal === undefined ? undefined : !ipv6LinkLocal)
 }

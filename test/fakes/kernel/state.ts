@@ -39,6 +39,7 @@ export type FakeLink = {
   mac: Mac
   mtu: number
   txQueueLength: number
+  group: number
   up: boolean
   promiscuous: boolean
   alias: string
@@ -125,6 +126,7 @@ export function showLink(link: FakeLink): Link {
     mac: link.mac,
     mtu: link.mtu,
     txQueueLength: link.txQueueLength,
+    group: link.group,
     up: link.up,
     running: isRunning(link),
     promiscuous: link.promiscuous,

@@ -139,6 +139,7 @@ export const REQUESTS: readonly (readonly [ip: string, change: Change])[] = [
       route: routeOf({ dst: 'fd02::/64', gateway: 'fd00::1' }, { priority: 5, table: 1000 }),
     },
   ],
+  ['ip link set v0 group 98', { ...SET, group: 98 }],
   ['ip link add i1 type ifb', { op: 'createIfb', name: 'i1' }],
   [
     'tc qdisc add dev v0 root handle 1: tbf rate 125000bps burst 15140 limit 18265',

@@ -39,14 +39,15 @@ export async function sendRouterAdvertisement(
 }
 
 /** The Internet checksum (RFC 1071) of an even number of bytes. */
-function checksum(bytes: Buffer): number {
+export function checksum(bytes: Buffer): number {
   let sum = 0
   for (let at = 0; at < bytes.length; at += 2) sum += bytes.readUInt16BE(at)
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
   return ~sum & 0xffff
 }
 
-async function send(netns: Netns | undefined, ifName: string, frame: Buffer): Promise<void> {
+/** Sends a frame as it is. */
+export async function send(netns: Netns | undefined, ifName: string, frame: Buffer): Promise<void> {
   await runIn(netns, process.execPath, '-e', `${SOCKET}${SEND}`, ifName, frame.toString('hex'))
 }
 

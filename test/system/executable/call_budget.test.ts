@@ -19,7 +19,8 @@ import { beyond, type SystemCalls, tracePlugin } from '../../support/node/system
 const BUDGETS: Readonly<Record<string, SystemCalls>> = {
   // One of the round trips asks who has the address and the gateway before, and for the node's way out, one answer more of each
   // family: none of the node's own, or of its routers', is a pod's. One of the files would say that the masquerading of a
-  // subnet is being removed; one round trip asks whether the subnet has it.
+  // subnet is being removed; one round trip asks whether the subnet has it, and has one answer more: whether the rule is there that
+  // checks the sources of pods.
   'ADD l3': {
     read: 2,
     openat: 17,
@@ -32,7 +33,7 @@ const BUDGETS: Readonly<Record<string, SystemCalls>> = {
     socket: 3,
     setsockopt: 6,
     sendto: 9,
-    recvfrom: 12,
+    recvfrom: 13,
     pread64: 6,
     close: 14,
     pwrite64: 6,

@@ -51,9 +51,10 @@ export function bandwidth({ kernel, store, locks }: NodePorts): PodFeature {
       const end = limits && place.netns.link({ name: spec.hostIfName })
       return limits && end ? limitObjects(spec.id, limits, place, end) : []
     },
-    /** The disciplines and filters have gone with the host's end. */
+    /** The disciplines and filters have gone with the host's end, unless that is another plugin's. */
     remove(id, record) {
       if (record && !record.bandwidth) return
+      if (record?.chained) removeFromPort(kernel.host(), id, record, record.chained.ifIndex)
       for (const direction of DIRECTIONS) removeIfb(kernel.host(), id, ifbName(id, direction))
     },
     removeOrphans(network, valid) {
@@ -142,6 +143,20 @@ function ifbsOf(id: AttachmentId, limits: Limits) {
 
 function ifbName(id: AttachmentId, direction: Direction): string {
   return `bw${direction[0]}${deriveNames(id).key.slice(0, IFB_KEY)}`
+}
+
+/** An ADD refuses a link that has such a discipline already, so the ones that are there now are ours. */
+function removeFromPort(host: Netns, id: AttachmentId, record: AttachmentRecord, linkIndex: number): void {
+  const limits = limitsOf({ name: id.network, cniVersion: '1.1.0', ...readLimits(record.bandwidth ?? {}) })
+  const port = host.link({ index: linkIndex })
+  if (!limits || !port || port.name !== record.hostIfName || isOwnAlias(port.alias)) return
+  const place = hostPlace(host)
+  const wanted = limitObjects(id, limits, place, port)
+  const kinds = wanted.flatMap((one) =>
+    one.kind === 'qdisc' && one.link === port.name ? one.qdisc.kind : [],
+  )
+  const present = host.qdiscs(linkIndex).filter(({ kind }) => kinds.includes(kind))
+  host.apply(present.map((qdisc) => ({ op: 'removeQdisc', linkIndex, qdisc })))
 }
 
 /** An ADD that was killed may have left it without its alias. */

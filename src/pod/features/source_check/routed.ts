@@ -1,0 +1,91 @@
+import type { AttachmentRecord } from '../../../attachment/record.ts'
+import { isErrno, withAction } from '../../../core/errors.ts'
+import { type AttachmentId, isSameAttachment } from '../../../core/names.ts'
+import type { Kernel } from '../../../kernel/kernel.ts'
+import { isSpoofed } from '../../../kernel/nftables/expressions/fib.ts'
+import { iifgroup } from '../../../kernel/nftables/expressions/links.ts'
+import { equals } from '../../../kernel/nftables/expressions/match.ts'
+import { drop } from '../../../kernel/nftables/expressions/verdicts.ts'
+import { type NftChain, removeChain } from '../../../kernel/nftables/objects.ts'
+import type { Desired } from '../../../state/desired.ts'
+import { createNft } from '../../../state/nft.ts'
+import type { NodePorts } from '../feature.ts'
+import { POD_TABLE, removeFrame } from '../nftables.ts'
+
+/*
+ * One rule for all routed pods of the node: what comes in by a link of their group must have a source that the node would
+ * answer by the same link, which is true of a pod's own addresses alone. The pod costs nothing but its link's group.
+ * It holds for what goes to the node itself as well, and for ARP: the kernel looks at the route of its sender. What a host sends
+ * before it has an address passes (DHCP; duplicate detection, router solicitation, multicast groups of IPv6), and so does any
+ * link-local source, which the node never forwards.
+ * A packet within a packet is the payload of the outer one, whose source is checked.
+ * IPv4 has net.ipv4.conf.LINK.rp_filter in addition, which needs no rule. It can't do alone: the larger of it and that of
+ * `all` counts, and where `all` is 2 (Ubuntu) any source with a route passes.
+ */
+export const POD_GROUP = 98
+
+const CHAIN: NftChain = {
+  table: POD_TABLE,
+  name: 'pod-sources',
+  // Before connection tracking: a forged packet leaves no entry.
+  hook: { type: 'filter', hook: 'prerouting', priority: -300 },
+  rules: [[equals(iifgroup, POD_GROUP), isSpoofed(), drop]],
+}
+
+/** Returns the rule as an object of the engine. */
+export function sourceRule(): Desired {
+  const otherwise = 'the rule that checks the sources of pods is missing in table inet bowline'
+  return { kind: 'nftChain', chain: CHAIN, base: [{ op: 'ensureTable', table: POD_TABLE }], otherwise }
+}
+
+/** Asks whether the rule is there, together with the next question to nftables. */
+export function askForSourceRule({ nftables }: Kernel): void {
+  nftables.askAbout(CHAIN)
+}
+
+/** Makes the rule if it is not there. Returns whether it was made. `mayFail`: a kernel without nftables is no error. */
+export function ensureSourceRule({ nftables }: Kernel, mayFail: boolean): boolean {
+  if (nftables.isHooked(CHAIN)) return false
+  try {
+    withAction(
+      'check the source addresses of what pods send',
+      () => nftables.apply(createNft([sourceRule()])),
+      {
+        hint: 'Load the kernel modules nf_tables and nft_fib_inet (modprobe), or set "ipspoofchk" to false.',
+      },
+    )
+    return true
+  } catch (error) {
+    if (mayFail && isErrno(error, 'EOPNOTSUPP')) return false
+    throw error
+  }
+}
+
+/**
+ * Removes the rule if no record needs it. An ADD writes its record before it asks for the rule, so records are read once more after
+ * the removal: an ADD that has found the rule meanwhile gets it back.
+ */
+export function removeUnneededSourceRule({ kernel, store }: NodePorts, except?: AttachmentId): void {
+  const isNeeded = () =>
+    store.hasNewer() ||
+    store
+      .list()
+      .some(
+        (record) =>
+          record.bootId === kernel.bootId() &&
+          needsSourceRule(record) &&
+          !(except && isSameAttachment(record, except)),
+      )
+  if (isNeeded()) return
+  removeFrame(kernel, POD_TABLE, removeChain(CHAIN))
+  if (isNeeded()) kernel.nftables.apply(createNft([sourceRule()]))
+}
+
+export function needsSourceRule({ mode, ipspoofchk }: AttachmentRecord): boolean {
+  return mode === 'l3' && ipspoofchk !== false
+}
+
+/** Returns whether the node has the rule, whatever it says. */
+export function hasSourceRule({ nftables }: Kernel): boolean {
+  return nftables.isHooked(CHAIN)
+}
