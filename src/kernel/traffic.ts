@@ -25,6 +25,8 @@ export type ConnectionFilter = {
   readonly port?: number
   /** Who answers: after a translation of the destination another one than the client sends to. */
   readonly answeredBy?: Address
+  /** The source was translated, and no answer has come yet. */
+  readonly isUnansweredTranslation?: true
 }
 
 /** A connection that the kernel tracks, or what it takes for one. */

@@ -34,7 +34,7 @@ export type Keeper = {
   run(knowledge: Knowledge): { readonly plan: OverlayPlan; readonly outcome: Reconciled }
 }
 
-export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables'>): Keeper {
+export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic'>): Keeper {
   const place = { netns: kernel.host(), words: 'on the host', prefix: '' }
   let node: LocalNode | undefined
   let plan: OverlayPlan | undefined

@@ -1,3 +1,4 @@
+import { FAMILIES, hostCidr } from '../core/address.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
 import type { Kernel, Netns } from '../kernel/kernel.ts'
 import { apply } from '../state/apply.ts'
@@ -5,7 +6,7 @@ import type { DesiredPrefixSet } from '../state/desired.ts'
 import type { Difference } from '../state/explain.ts'
 import { newState, type Observed } from '../state/observe.ts'
 import { differenceOwned, observeOwned } from '../state/owned.ts'
-import { differenceOfPrefixes, type PrefixDifferences } from '../state/prefix_set.ts'
+import { differenceOfPrefixes, holderIn, type PrefixDifferences } from '../state/prefix_set.ts'
 import { differenceBetween } from '../state/transition.ts'
 import type { UnderlayLink } from './cluster.ts'
 import type { OverlayConfig } from './config.ts'
@@ -26,13 +27,14 @@ export type Reconciled = {
 /** What a run may do. `addOnly`: the cluster is not known for certain yet, so whatever is there may be right. */
 export type Mode = 'addOnly' | 'whole'
 
-type Ports = Pick<Kernel, 'nftables'>
+type Ports = Pick<Kernel, 'nftables' | 'traffic'>
 
 /** Compares the node with the plan and ends the differences. */
 export function reconcileOverlay(kernel: Ports, plan: OverlayPlan, mode: Mode = 'whole'): Reconciled {
-  const { found, observed } = compareOverlay(kernel, plan, mode)
-  const changes = found.map(({ what }) => what)
+  const { growth, found, observed } = compareOverlay(kernel, plan, mode)
+  const changes = [...growth, ...found].map(({ what }) => what)
   try {
+    grow(kernel, growth, plan)
     apply(kernel, found, observed)
     return { changes, failures: [], isWhole: true }
   } catch {
@@ -52,17 +54,19 @@ export function proceed(kernel: Ports, before: OverlayPlan, after: OverlayPlan):
   const linkOf = (name: string): number => links.get(name) ?? place.netns.link({ name })?.index ?? -1
   const { additions, removals } = differenceBetween(place, transitionsBetween(before, after), linkOf)
   const sets = differenceOfSets(after, (_, i) => before.sets[i]?.elements ?? [])
-  const found = [...sets.growth, ...additions, ...removals, ...sets.shrinkage]
+  const found = [...additions, ...removals, ...sets.shrinkage]
   try {
+    grow(kernel, sets.growth, after)
     apply(kernel, found, { places: new Map([[place, newState()]]), nft: new Map() })
-    return { changes: found.map(({ what }) => what), failures: [], isWhole: false }
+    const changes = [...sets.growth, ...found].map(({ what }) => what)
+    return { changes, failures: [], isWhole: false }
   } catch {
     return reconcileOverlay(kernel, after)
   }
 }
 
 /** Removes all that the overlay has made on this node, by whatever backend. Returns what there was. */
-export function removeOverlay(kernel: Pick<Kernel, 'host' | 'nftables'>): Reconciled {
+export function removeOverlay(kernel: Pick<Kernel, 'host'> & Ports): Reconciled {
   const place = { netns: kernel.host(), words: 'on the host', prefix: '' }
   const config: OverlayConfig = { ...OVERLAY_DEFAULTS, nonMasqueradeCIDRs: [] }
   const nobody = { name: '', addresses: [], podCidrs: [] }
@@ -108,10 +112,28 @@ function differenceOfSets(
   }
 }
 
+/**
+ * Lets the sets grow. A connection that was masqueraded before, and has found nobody, must be decided again: by plain routes its next
+ * packet would reach the pod with the node's address. Where it leaves by another link now, the kernel itself forgets it.
+ */
+function grow(kernel: Ports, growth: readonly Difference[], { node, sets }: OverlayPlan): void {
+  apply(kernel, growth, { places: new Map(), nft: new Map() })
+  if (growth.length === 0 || node.config.backend === 'vxlan') return
+  for (const family of FAMILIES) {
+    const own = sets.flatMap(({ elements }) => elements.filter(({ key }) => key.address.family === family))
+    const isDirect = holderIn(own)
+    const waiting = kernel.traffic.connections({ family, isUnansweredTranslation: true })
+    kernel.traffic.forget(waiting.filter(({ destination }) => isDirect({ key: hostCidr(destination) })))
+  }
+}
+
 /** Looks again after a refusal, and applies what is left one by one: a refusal concerns one object and stops no other. */
 function mendEach(kernel: Ports, plan: OverlayPlan, mode: Mode): Fault[] {
-  const { found, observed } = compareOverlay(kernel, plan, mode)
-  return collectFaults(found.map((one) => () => apply(kernel, [one], observed)))
+  const { growth, found, observed } = compareOverlay(kernel, plan, mode)
+  return collectFaults([
+    () => grow(kernel, growth, plan),
+    ...found.map((one) => () => apply(kernel, [one], observed)),
+  ])
 }
 
 /** Returns what is not as planned, in the order of mending. */
@@ -119,14 +141,18 @@ export function compareOverlay(
   { nftables }: Ports,
   plan: OverlayPlan,
   mode: Mode,
-): { readonly found: readonly Difference[]; readonly observed: Observed } {
+): {
+  /** Of the sets: must be over before the rest begins. */
+  readonly growth: readonly Difference[]
+  readonly found: readonly Difference[]
+  readonly observed: Observed
+} {
   const { place } = plan.node
   const desired = desiredOf(plan)
   const ownership = { place, links: OVERLAY_LINKS, protocol: ROUTE_PROTOCOL }
   const owned = observeOwned(ownership, desired)
   const { additions, removals } = differenceOwned(desired, ownership, owned)
   const sets = differenceOfSets(plan, ({ set }) => nftables.elements(set))
-  const grown = [...sets.growth, ...additions]
-  const found = mode === 'addOnly' ? grown : [...grown, ...removals, ...sets.shrinkage]
-  return { found, observed: owned.observed }
+  const found = mode === 'addOnly' ? additions : [...additions, ...removals, ...sets.shrinkage]
+  return { growth: sets.growth, found, observed: owned.observed }
 }

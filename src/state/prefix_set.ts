@@ -75,7 +75,7 @@ function sorted(elements: readonly Element[]): Element[] {
 }
 
 /** Returns a function that finds the one of these disjoint prefixes that contains another one. */
-function holderIn(elements: readonly Element[]): (inner: Element) => Element | undefined {
+export function holderIn(elements: readonly Element[]): (inner: Element) => Element | undefined {
   const all = sorted(elements)
   return ({ key: { address, prefix } }) => {
     let [low, high] = [0, all.length]

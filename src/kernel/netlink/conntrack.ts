@@ -1,12 +1,14 @@
 import { addressBytes, addressFromBytes, type Family } from '../../core/address.ts'
 import type { Connection, ConnectionFilter } from '../traffic.ts'
 import { familyNumber } from './changes.ts'
-import { MessageWriter, Nlm, readAttributes } from './message.ts'
+import { MessageWriter, Nlm, readAttributes, readU32be } from './message.ts'
 
 /* Connections that the kernel tracks. Source: linux/netfilter/nfnetlink_conntrack.h. */
 const NFNL_SUBSYS_CTNETLINK = 1 << 8
 const Msg = { new: 0, get: 1, delete: 2 } as const
-const Cta = { original: 1, reply: 2, id: 12, zone: 18, filter: 25 } as const
+const Cta = { original: 1, reply: 2, status: 3, id: 12, zone: 18, filter: 25, statusMask: 26 } as const
+/** IPS_*. Source: linux/netfilter/nf_conntrack_common.h. */
+const Status = { seenReply: 2, sourceTranslated: 16 } as const
 const CtaTuple = { ip: 1, protocol: 2 } as const
 const CtaIp = { 4: { source: 1, destination: 2 }, 6: { source: 3, destination: 4 } } as const
 const CtaProtocol = { number: 1, destinationPort: 3 } as const
@@ -18,7 +20,13 @@ const NLA_F_NESTED = 0x8000
 const NFGEN_LENGTH = 4
 
 /** Asks for connections. The kernel filters by the family, from 5.8 on by the rest too; before, it ignores what it does not know. */
-export function connectionDump({ family, protocol, port, answeredBy }: ConnectionFilter) {
+export function connectionDump({
+  family,
+  protocol,
+  port,
+  answeredBy,
+  isUnansweredTranslation,
+}: ConnectionFilter) {
   // Addresses of IPv6 are compared the wrong way round: the kernel leaves out those that are equal (ctnetlink_filter_match_tuple, 6.18).
   const answering = family === 4 ? answeredBy : undefined
   const original =
@@ -41,6 +49,10 @@ export function connectionDump({ family, protocol, port, answeredBy }: Connectio
           writer.nest(CtaTuple.ip, () => writer.attribute(CtaIp[family].source, addressBytes(answering))),
         )
       }
+      if (isUnansweredTranslation) {
+        writer.attributeU32be(Cta.status, Status.sourceTranslated)
+        writer.attributeU32be(Cta.statusMask, Status.sourceTranslated | Status.seenReply)
+      }
       writer.nest(Cta.filter, () => {
         if (original) writer.attributeU32(CtaFilter.original, original)
         if (answering) writer.attributeU32(CtaFilter.reply, FilterFlag.source)
@@ -56,6 +68,9 @@ export function readConnections(filter: ConnectionFilter, bodies: readonly Uint8
     const original = readTuple(filter.family, attributes.get(Cta.original))
     const reply = readTuple(filter.family, attributes.get(Cta.reply))
     if (!original?.destination || !reply?.source) return []
+    const status = readU32be(attributes.get(Cta.status)) ?? 0
+    const isWaiting = (status & (Status.sourceTranslated | Status.seenReply)) === Status.sourceTranslated
+    if (filter.isUnansweredTranslation && !isWaiting) return []
     const { protocol, destination, destinationPort: port } = original
     const connection = { protocol, destination, port, answeredBy: reply.source }
     return isMeant(filter, connection) ? [{ ...connection, identity: identityOf(attributes) }] : []

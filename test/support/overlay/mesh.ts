@@ -99,8 +99,9 @@ export function reconcile(
 /** Returns the commands with which a person would do what `reconcile` does. */
 export function commandsFor(n: NodeNumber, cluster: ClusterNode[]): string[] {
   return onNode(n, (place) => {
-    const { found } = compareOverlay(kernel, planOverlay(cluster, localNode(n, cluster, place, {})), 'whole')
-    return found.flatMap(({ steps }) => steps.map(({ command }) => command))
+    const plan = planOverlay(cluster, localNode(n, cluster, place, {}))
+    const { growth, found } = compareOverlay(kernel, plan, 'whole')
+    return [...growth, ...found].flatMap(({ steps }) => steps.map(({ command }) => command))
   })
 }
 

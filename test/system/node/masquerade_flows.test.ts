@@ -127,7 +127,7 @@ describe('each rule', () => {
         return /^(ip6? [sd]addr|masquerade)/.test(line) ? [`${chain} rule ${line}`] : []
       })
     expect(rules).toHaveLength(10)
-    const monitor = execa('nft', ['monitor', 'trace'], { reject: false, buffer: false, cwd: '/' })
+    const monitor = execa('sh', ['-c', 'exec nft monitor trace'], { reject: false, buffer: false, cwd: '/' })
     let traced = ''
     monitor.stdout.on('data', (bytes) => {
       traced += bytes
