@@ -31,7 +31,7 @@ export type MeshPorts = {
 }
 
 export type Mesh = {
-  /** Takes the plan in force, and what the overlay complains of. Costs nothing if the cluster is the same. */
+  /** Takes the plan in force, and what the overlay complains of. Costs nothing before the next turn. */
   setPlan(plan: OverlayPlan, complaints: readonly Warning[]): void
   view(): MeshView | NoMesh
   /** Calls back after each change, until the returned function is called. */
@@ -81,18 +81,29 @@ export function startMesh(ports: MeshPorts, signal: AbortSignal): Mesh {
   observeMesh(ports.metrics, state)
   return {
     setPlan(plan, complaints) {
+      state.offer(plan, complaints)
       planned.wake()
-      const isNews = state.setPlan(plan) || complaints.length !== state.complaints.length
-      state.complaints = [...complaints, ...refusedAddresses(plan)]
-      if (isNews) for (const tell of listeners) tell({ kind: 'view', view: viewOf(state, ports.nowMs()) })
     },
-    view: () => viewOf(state, ports.nowMs()),
+    view() {
+      proceed(loop)
+      return viewOf(state, ports.nowMs())
+    },
     subscribe(onChange) {
       listeners.add(onChange)
       return () => void listeners.delete(onChange)
     },
     ended: keepMeasured(loop, planned, signal),
   }
+}
+
+/** Takes the last plan, if there is another one than before, and lets pages know. */
+function proceed({ state, listeners, ports }: Loop): void {
+  const plan = state.proceed()
+  if (!plan) return
+  state.complaints = [...state.complaints, ...refusedAddresses(plan)]
+  if (listeners.size === 0) return
+  const view = viewOf(state, ports.nowMs())
+  for (const tell of listeners) tell({ kind: 'view', view })
 }
 
 function refusedAddresses(plan: OverlayPlan): Warning[] {
@@ -110,6 +121,7 @@ async function keepMeasured(loop: Loop, planned: Wakeup, signal: AbortSignal): P
   const schedule = createSchedule(state.ownName)
   let open: { readonly port: number; close(): void } | undefined
   while (!signal.aborted) {
+    proceed(loop)
     const { probePort = 0, probeIntervalMs = 0 } = state.plan?.node.config ?? {}
     if (open && (open.port !== probePort || probeIntervalMs === 0)) {
       open.close()
@@ -125,7 +137,7 @@ async function keepMeasured(loop: Loop, planned: Wakeup, signal: AbortSignal): P
       continue
     }
     const begun = ports.nowMs()
-    const name = schedule.next(state.ring, (one) => state.peers.get(one)?.isSuspect() ?? false)
+    const name = schedule.next(state.ring, state.suspects)
     const peer = state.peers.get(name ?? '')
     if (peer) await takeTurn(peer, loop, signal)
     const pause = pauseAfter(peer, loop, probeIntervalMs) * (1.05 - ports.random() / 10)
@@ -153,10 +165,12 @@ async function listen(loop: Loop, port: number): Promise<{ port: number; close()
   }
 }
 
-function receive(bytes: Uint8Array, { ports, state, responder, sender, exchange }: Loop, port: number): void {
+function receive(bytes: Uint8Array, loop: Loop, port: number): void {
+  const { ports, state, responder, sender, exchange } = loop
   const packet = decodePacket(bytes)
   const nowMs = ports.nowMs()
   if (packet?.kind === 'request') {
+    proceed(loop)
     const answer = responder.answerTo(packet, nowMs)
     if (answer) sender.send(answer.bytes, answer.to, port)
     countPacket(ports.metrics, answer ? 'answered' : 'ignored')

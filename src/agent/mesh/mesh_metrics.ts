@@ -13,13 +13,10 @@ const MAX_PEERS = MATRIX_LIMIT
 export function observeMesh(metrics: Metrics, state: MeshState): void {
   metrics.observe('bowline_mesh_peers', () => {
     const all = [...state.peers.values()]
-    const suspects = all.filter((peer) => peer.isSuspect())
+    const suspect = state.suspects.size
     const unmeasured = all.filter(({ turns }) => turns === 0).length
-    const ok = all.length - suspects.length - unmeasured
-    return Object.entries({ ok, suspect: suspects.length, unmeasured }).map(([name, count]) => [
-      { state: name },
-      count,
-    ])
+    const ok = all.length - suspect - unmeasured
+    return Object.entries({ ok, suspect, unmeasured }).map(([name, count]) => [{ state: name }, count])
   })
   const observe = (name: Parameters<Metrics['observe']>[0], read: (one: Measured) => number | undefined) =>
     metrics.observe(name, () => shownPeers(state).flatMap((peer) => samples(peer, read)))
@@ -39,11 +36,11 @@ export function countPacket(metrics: Metrics, result: 'answer' | 'answered' | 'i
   metrics.count('bowline_mesh_packets_total', { result })
 }
 
-function shownPeers({ peers }: MeshState): Peer[] {
+function shownPeers({ peers, suspects }: MeshState): Peer[] {
   const all = [...peers.values()].filter(({ turns }) => turns > 0)
   if (all.length <= MAX_PEERS) return all
-  const suspects = all.filter((peer) => peer.isSuspect())
-  return [...suspects, ...all.filter((peer) => !suspects.includes(peer))].slice(0, MAX_PEERS)
+  const isSuspect = ({ node }: Peer) => suspects.has(node.name)
+  return [...all.filter(isSuspect), ...all.filter((peer) => !isSuspect(peer))].slice(0, MAX_PEERS)
 }
 
 function samples(peer: Peer, read: (one: Measured) => number | undefined): Sample[] {

@@ -17,11 +17,14 @@ export class MeshState {
   readonly matrix = new Matrix()
   /** The names of peers to which some way is silent. */
   readonly unreachable = new Set<string>()
+  /** The names of peers with which anything is wrong. */
+  readonly suspects = new Set<string>()
   /** The names of all nodes in their order. */
   ring: readonly string[] = []
   plan: OverlayPlan | undefined
   /** What the overlay itself complains of. */
   complaints: readonly Warning[] = []
+  #offered: { readonly plan: OverlayPlan; readonly complaints: readonly Warning[] } | undefined
   readonly #byId = new Map<NodeId, Peer>()
   readonly #findings = new Map<string, readonly MeshFinding[]>()
 
@@ -30,15 +33,25 @@ export class MeshState {
     this.ownId = nodeIdOf(ownName)
   }
 
-  /** Returns whether nodes have come, gone or changed. */
-  setPlan(plan: OverlayPlan): boolean {
+  /** Takes the plan in force, which may change many times before anybody needs it. */
+  offer(plan: OverlayPlan, complaints: readonly Warning[]): void {
+    this.#offered = { plan, complaints }
+  }
+
+  /** Makes the last plan that was offered the one in use. Returns it if it was not. */
+  proceed(): OverlayPlan | undefined {
+    const offered = this.#offered
+    if (!offered) return undefined
+    this.#offered = undefined
+    const { plan } = offered
     const before = this.plan
     this.plan = plan
+    this.complaints = offered.complaints
     const isSame =
       before?.peers.size === plan.peers.size &&
       [...plan.peers].every(([name, { peer }]) => before.peers.get(name)?.peer === peer)
     if (!isSame) this.#setPeers(plan)
-    return !isSame
+    return plan
   }
 
   peerWith(id: NodeId): Peer | undefined {
@@ -57,8 +70,13 @@ export class MeshState {
     const now = this.plan ? findingsOf(name, peer.measured(), this.plan.node) : []
     if (now.length > 0) this.#findings.set(name, now)
     else this.#findings.delete(name)
-    if (peer.isUnreachable()) this.unreachable.add(name)
-    else this.unreachable.delete(name)
+    for (const [names, isOne] of [
+      [this.unreachable, peer.isUnreachable()],
+      [this.suspects, peer.isSuspect()],
+    ] as const) {
+      if (isOne) names.add(name)
+      else names.delete(name)
+    }
     return { before, now }
   }
 
@@ -86,7 +104,7 @@ export class MeshState {
       this.peers.set(name, peer)
       this.#byId.set(peer.id, peer)
     }
-    for (const names of [this.unreachable, this.#findings]) {
+    for (const names of [this.unreachable, this.suspects, this.#findings]) {
       for (const name of names.keys()) if (!this.peers.has(name)) names.delete(name)
     }
     this.ring = [...this.peers.keys(), this.ownName].sort()

@@ -76,9 +76,9 @@ export function rowChange(state: MeshState, peer: Peer, nowMs: number): MeshChan
 }
 
 /** Returns all nodes in the order of their names; of a large cluster this one, and those with which something is wrong. */
-function shownNodes({ plan, peers, matrix }: MeshState): ClusterNode[] {
+function shownNodes({ plan, peers, matrix, suspects }: MeshState): ClusterNode[] {
   const own = plan ? [plan.node] : []
-  const others = [...peers.values()].filter((peer) => matrix.isWhole || peer.isSuspect())
+  const others = [...peers.values()].filter((peer) => matrix.isWhole || suspects.has(peer.node.name))
   const nodes: ClusterNode[] = [...own, ...others.slice(0, MATRIX_LIMIT - 1).map(({ node }) => node)]
   return nodes.sort((a, b) => (a.name < b.name ? -1 : 1))
 }

@@ -9,8 +9,8 @@
  */
 
 export type Schedule = {
-  /** Returns the next peer; undefined if there is none. `isSuspect`: something was wrong with it the last time. */
-  next(ring: readonly string[], isSuspect: (peer: string) => boolean): string | undefined
+  /** Returns the next peer; undefined if there is none. `suspects`: those with which something was wrong the last time. */
+  next(ring: readonly string[], suspects: ReadonlySet<string>): string | undefined
 }
 
 export function createSchedule(own: string): Schedule {
@@ -22,18 +22,19 @@ export function createSchedule(own: string): Schedule {
     distance = (distance % (ring.length - 1)) + 1
     return ring[(placeOf(own, ring) + distance) % ring.length]
   }
-  const nextSuspect = (ring: readonly string[], isSuspect: (peer: string) => boolean): string | undefined => {
+  const nextSuspect = (ring: readonly string[], suspects: ReadonlySet<string>): string | undefined => {
+    if (suspects.size === 0) return undefined
     for (let step = 0; step < ring.length; step++) {
       suspectAt = (suspectAt + 1) % ring.length
       const peer = ring[suspectAt]
-      if (peer !== undefined && peer !== own && isSuspect(peer)) return peer
+      if (peer !== undefined && peer !== own && suspects.has(peer)) return peer
     }
     return undefined
   }
   return {
-    next(ring, isSuspect) {
+    next(ring, suspects) {
       isRingsTurn = !isRingsTurn
-      return (isRingsTurn ? undefined : nextSuspect(ring, isSuspect)) ?? nextInRing(ring)
+      return (isRingsTurn ? undefined : nextSuspect(ring, suspects)) ?? nextInRing(ring)
     },
   }
 }

@@ -155,6 +155,7 @@ describe('the page of any mesh', () => {
     site?.tell({ kind: 'view', view: meshOf(5) })
     await untilPage('five nodes', `document.querySelectorAll('#matrix td').length === 25`)
     expect(await page.evaluate(`document.querySelector('#detail h2').textContent`)).toBe('node2 → node3')
+    expect(await page.evaluate(`document.activeElement === ${cell(1, 2)}`)).toBe(true)
     const view = meshOf(5)
     const cells = [...(view.rows[1] ?? [])]
     cells[2 * 4 + 2] = encodeCell({ state: 'silent', isTunnelled: true })
