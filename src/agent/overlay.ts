@@ -136,7 +136,7 @@ async function keepReconciled(
     if (isWhole || state.isConfigDue) mistakes = await readConfig(ports, state)
     const { isDone, complaints, plan } = reconcile(ports, state)
     warn([...mistakes, ...complaints])
-    if (plan) ports.mesh.setPlan(plan, [...mistakes, ...complaints])
+    ports.mesh.setPlan(plan, [...mistakes, ...complaints])
     setStatus(state, { isJoined: state.status.isJoined || (isDone && plan !== undefined), mistakes })
     if (isDone) backoff.reset()
     store(ports, state)

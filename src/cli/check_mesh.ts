@@ -9,7 +9,7 @@ const CLUSTER_FILE = '/var/lib/cni/bowline-agent/cluster.json'
 /** Returns what the agent of this node has found wrong with the overlay. A node without an agent and without an overlay has nothing. */
 export function checkMesh(context: CommandContext): Finding[] {
   try {
-    return (askForMesh(context)?.findings ?? []).map(({ check, level, message, hint }) => ({
+    return askForMesh(context).findings.map(({ check, level, message, hint }) => ({
       check,
       level,
       message,

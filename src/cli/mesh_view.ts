@@ -10,12 +10,12 @@ export function agentPort({ env }: Pick<CommandContext, 'env'>): number {
   return Number(env['BOWLINE_AGENT_PORT'] ?? DEFAULT_PORT)
 }
 
-/** Asks the agent of this node for the mesh. Undefined where no overlay is configured. Throws a Fault if it does not answer. */
-export function askForMesh(context: CommandContext): MeshView | undefined {
+/** Asks the agent of this node for the mesh. Throws a Fault if it does not answer. */
+export function askForMesh(context: CommandContext): MeshView | NoMesh {
   const view = parseJson(askAgent(context, '/mesh')) as MeshView | NoMesh | undefined
   if (view === undefined)
     throw new Fault('bowline-agent has answered, but not with a mesh', { hint: LOG_HINT })
-  return 'overlay' in view ? undefined : view
+  return view
 }
 
 /** Asks the agent of this node. Throws a Fault with the command that leads further if it does not answer. */
@@ -32,7 +32,8 @@ export function askAgent(context: CommandContext, path: string): string {
   }
 }
 
-const LOG_HINT = 'kubectl -n kube-system logs ds/bowline'
+/** The command that shows what the agents have to say. */
+export const LOG_HINT = 'kubectl -n kube-system logs ds/bowline'
 
 /** Returns the command that shows why the agent of this node does not run. */
 export function agentHint({ machine }: Pick<CommandContext, 'machine'>): string {

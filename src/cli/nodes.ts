@@ -1,9 +1,9 @@
 import { decodeCell, type WayState } from '../overlay/mesh/cell.ts'
 import { WAYS } from '../overlay/mesh/packet.ts'
-import type { MeshView, NodeSummary, PeerView, WayView } from '../overlay/mesh/view.ts'
+import type { MeshView, NodeSummary, NoMesh, PeerView, WayView } from '../overlay/mesh/view.ts'
 import type { Command, CommandContext, Options } from './command.ts'
 import { printFindings } from './finding.ts'
-import { agentPort, askAgent, askForMesh } from './mesh_view.ts'
+import { agentPort, askAgent, askForMesh, LOG_HINT } from './mesh_view.ts'
 import { drawMatrix, rttText, shortNames } from './nodes_matrix.ts'
 import { age, counted, type Paint, painter, table } from './screen.ts'
 
@@ -25,8 +25,10 @@ function nodes(options: Options, context: CommandContext): number {
   const isJson = options['json'] !== undefined
   if (options['web'] !== undefined) return printAddress(isJson, context)
   const view = askForMesh(context)
-  if (isJson) context.print(JSON.stringify(view ? forPrograms(view) : { overlay: false }))
-  else context.print(view ? screenOf(view, options['all'] !== undefined, context).join('\n') : NO_OVERLAY)
+  const isMesh = !('overlay' in view)
+  if (isJson) context.print(JSON.stringify(isMesh ? forPrograms(view) : view))
+  else if (isMesh) context.print(screenOf(view, options['all'] !== undefined, context).join('\n'))
+  else context.print(withoutMesh(view, context))
   return 0
 }
 
@@ -35,6 +37,12 @@ const MAX_LISTED = 24
 
 const NO_OVERLAY =
   'No overlay is configured: the routes of your own network lead to the pods of other nodes.\nAn overlay is on where the ConfigMap bowline has a key overlay.json: kubectl -n kube-system edit configmap bowline'
+
+function withoutMesh({ overlay, findings }: NoMesh, context: CommandContext): string {
+  if (overlay === false) return NO_OVERLAY
+  if (findings.length > 0) return printFindings(findings, painter(context)).join('\n')
+  return `The agent waits for the Node of this machine: ${LOG_HINT}`
+}
 
 function printAddress(isJson: boolean, context: CommandContext): number {
   askAgent(context, '/livez')

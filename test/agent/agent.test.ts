@@ -338,7 +338,7 @@ describe('what the agent answers over HTTP', () => {
       expect.stringMatching(/default-src 'none'.*frame-ancestors 'none'/),
     ])
     expect(headers.has('access-control-allow-origin')).toBe(false)
-    expect(await ask('/mesh').json()).toEqual({ overlay: false })
+    expect(await ask('/mesh').json()).toEqual({ overlay: false, findings: [] })
   })
 
   it('is a stream of changes for eight pages, and for another one when one of them is closed', async () => {

@@ -61,13 +61,13 @@ function network(count: number) {
     random: () => 0.5,
   })
   const meshes = indexes.map((i): Mesh => startMesh(portsOf(i), stop.signal))
-  const plan = (i: number, known = cluster) => {
+  const plan = (i: number, known = cluster, mesh = meshes[i]) => {
     const own = cluster[i]
     if (!own) throw new Error('no such node')
     const place = { netns: createFakeKernel().host(), words: 'on the host', prefix: '' }
     const config = { ...readOverlayConfig('{}'), probeIntervalMs: 1 }
     const node: LocalNode = { ...own, place, underlay: [], config }
-    meshes[i]?.setPlan(planOverlay(known, node), [])
+    mesh?.setPlan(planOverlay(known, node), [])
   }
   for (const i of indexes) plan(i)
   return {
@@ -76,6 +76,7 @@ function network(count: number) {
     logs,
     cluster,
     plan,
+    ports: portsOf,
     mesh: (i: number) => meshes[i] as Mesh,
     view: (i: number) => meshes[i]?.view() as MeshView,
     let: (decide: typeof passes) => {
@@ -126,6 +127,21 @@ describe('a mesh of agents', () => {
     await Bun.sleep(20)
     expect(changes).toHaveLength(count)
   })
+})
+
+it('says what keeps a node from measuring, and what keeps it from a plan', async () => {
+  const { ports, plan } = network(2)
+  const alone = startMesh({ ...ports(0), listen: () => Promise.reject(new Error('EADDRINUSE')) }, stop.signal)
+  alone.setPlan(undefined, [{ message: 'overlay.json is not valid', hint: 'Correct it.' }])
+  expect(alone.view()).toMatchObject({
+    overlay: 'waiting',
+    findings: [{ check: 'overlay', hint: 'Correct it.' }],
+  })
+  plan(0, undefined, alone)
+  await until('the obstacle', () => alone.view().findings.length === 1)
+  expect(alone.view().findings).toMatchObject([
+    { message: expect.stringMatching(/UDP port 19475: EADDRINUSE/) },
+  ])
 })
 
 describe('a request', () => {

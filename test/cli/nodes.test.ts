@@ -92,8 +92,12 @@ describe('bowline nodes', () => {
   })
 
   it('says that there is no overlay, or no agent', () => {
-    node.agent = { '/mesh': { overlay: false } }
+    node.agent = { '/mesh': { overlay: false, findings: [] } }
     expect(node.run('nodes').stdout).toMatch(/^No overlay is configured/)
+    node.agent = { '/mesh': { overlay: 'waiting', findings: [] } }
+    expect(node.run('nodes').stdout).toMatch(/^The agent waits for the Node of this machine/)
+    node.agent = { '/mesh': { overlay: 'waiting', findings: [FINDING] } }
+    expect(node.run('nodes').stdout).toContain('✗ mesh: node node2 is away\n    ping it')
     node.agent = undefined
     for (const args of [['nodes'], ['nodes', '--web']]) {
       const { exitCode, stderr } = node.run(...args)

@@ -31,8 +31,8 @@ export type MeshPorts = {
 }
 
 export type Mesh = {
-  /** Takes the plan in force, and what the overlay complains of. Costs nothing before the next turn. */
-  setPlan(plan: OverlayPlan, complaints: readonly Warning[]): void
+  /** Takes the plan in force, if there is one, and what the overlay complains of. Costs nothing before the next turn. */
+  setPlan(plan: OverlayPlan | undefined, complaints: readonly Warning[]): void
   view(): MeshView | NoMesh
   /** Calls back after each change, until the returned function is called. */
   subscribe(onChange: (change: MeshChange) => void): () => void
@@ -153,14 +153,14 @@ async function listen(loop: Loop, port: number): Promise<{ port: number; close()
     const socket = await ports.listen(port, (bytes) => receive(bytes, loop, port))
     const { probeIntervalMs = 0 } = state.plan?.node.config ?? {}
     const timeoutMs = Math.min(TIMEOUT_MS, Math.max(LEAST_TIMEOUT_MS, probeIntervalMs))
+    state.obstacle = undefined
     loop.exchange = new Exchange(state.ownId, { ...ports, sender, port, timeoutMs })
     return { port, close: () => socket.close() }
   } catch (error) {
     const hint = 'Free the port, or set "probePort" in overlay.json to another one.'
-    ports.log.warn(
-      { hint, retryMs: RETRY_MS },
-      `other nodes are not measured: UDP port ${port}: ${toFault(error).message}`,
-    )
+    const message = `other nodes are not measured: UDP port ${port}: ${toFault(error).message}`
+    state.obstacle = { message, hint }
+    ports.log.warn({ hint, retryMs: RETRY_MS }, message)
     return undefined
   }
 }

@@ -24,7 +24,9 @@ export class MeshState {
   plan: OverlayPlan | undefined
   /** What the overlay itself complains of. */
   complaints: readonly Warning[] = []
-  #offered: { readonly plan: OverlayPlan; readonly complaints: readonly Warning[] } | undefined
+  /** What keeps this node from measuring at all. */
+  obstacle: Warning | undefined
+  #offered: { readonly plan: OverlayPlan | undefined; readonly complaints: readonly Warning[] } | undefined
   readonly #byId = new Map<NodeId, Peer>()
   readonly #findings = new Map<string, readonly MeshFinding[]>()
 
@@ -34,19 +36,20 @@ export class MeshState {
   }
 
   /** Takes the plan in force, which may change many times before anybody needs it. */
-  offer(plan: OverlayPlan, complaints: readonly Warning[]): void {
+  offer(plan: OverlayPlan | undefined, complaints: readonly Warning[]): void {
     this.#offered = { plan, complaints }
   }
 
-  /** Makes the last plan that was offered the one in use. Returns it if it was not. */
+  /** Makes the last plan that was offered the one in use. Returns it if it was not; without a plan the earlier one stays. */
   proceed(): OverlayPlan | undefined {
     const offered = this.#offered
     if (!offered) return undefined
     this.#offered = undefined
-    const { plan } = offered
+    const { plan, complaints } = offered
+    this.complaints = complaints
+    if (!plan) return undefined
     const before = this.plan
     this.plan = plan
-    this.complaints = offered.complaints
     const isSame =
       before?.peers.size === plan.peers.size &&
       [...plan.peers].every(([name, { peer }]) => before.peers.get(name)?.peer === peer)
@@ -82,7 +85,7 @@ export class MeshState {
 
   /** Returns all that is wrong, the worst first. */
   findings(): MeshFinding[] {
-    const own = this.complaints.map(
+    const own = [...(this.obstacle ? [this.obstacle] : []), ...this.complaints].map(
       ({ message, hint = 'See the log of the agent.' }): MeshFinding => ({
         check: 'overlay',
         level: 'error',

@@ -1,3 +1,4 @@
+import { NO_MESH } from '../../overlay/mesh/view.ts'
 import type { Mesh } from './mesh.ts'
 import type { MeshChange } from './views.ts'
 
@@ -33,7 +34,7 @@ export function answerMesh(path: string, signal: AbortSignal, site: MeshSite): R
     case '/':
       return new Response(site.page, { headers: { ...HEADERS, 'Content-Type': 'text/html; charset=utf-8' } })
     case '/mesh':
-      return Response.json(site.mesh?.view() ?? { overlay: false }, { headers: HEADERS })
+      return Response.json(site.mesh?.view() ?? NO_MESH, { headers: HEADERS })
     case '/mesh/events':
       if (site.streams >= MAX_STREAMS) {
         return new Response(`there are ${MAX_STREAMS} pages open already\n`, {
@@ -77,7 +78,7 @@ function eventStream(signal: AbortSignal, site: MeshSite): ReadableStream<Uint8A
       }
       signal.addEventListener('abort', () => end())
       send(`retry: ${RETRY_MS}\n\n`)
-      tell({ kind: 'view', view: site.mesh?.view() ?? { overlay: false } })
+      tell({ kind: 'view', view: site.mesh?.view() ?? NO_MESH })
     },
     cancel: () => end(),
   })

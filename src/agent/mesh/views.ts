@@ -35,7 +35,7 @@ const MAX_FINDINGS = 100
 /** Returns all that is known of the mesh. */
 export function viewOf(state: MeshState, nowMs: number): MeshView | NoMesh {
   const { plan, ownName, peers } = state
-  if (!plan) return { overlay: false }
+  if (!plan) return { overlay: 'waiting', findings: state.findings().slice(0, MAX_FINDINGS) }
   for (const peer of peers.values()) state.refresh(peer)
   const shown = shownNodes(state)
   const { backend, probePort, probeIntervalMs: intervalMs } = plan.node.config

@@ -69,5 +69,10 @@ export type MeshFinding = {
   readonly hint: string
 }
 
-/** What stands in place of a view where no overlay is configured. */
-export type NoMesh = { readonly overlay: false }
+/**
+ * What stands in place of a view where no overlay is configured, and where the agent waits for a valid configuration or for the Node of
+ * this machine.
+ */
+export type NoMesh = { readonly overlay: false | 'waiting'; readonly findings: readonly MeshFinding[] }
+
+export const NO_MESH: NoMesh = { overlay: false, findings: [] }

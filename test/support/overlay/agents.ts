@@ -35,11 +35,15 @@ export type MeshOfAgents = {
   configure(config: Readonly<Record<string, unknown>>): void
   /** Runs `bowline` on a node, and returns what it prints, whatever its exit code is. */
   bowline(n: number, words: string): string
+  /** Ends all; once more, it does nothing. */
   end(): Promise<void>
 }
 
-/** Starts all. Probes are a tenth of a second apart, or tests would wait for them. */
-export function startMeshOfAgents(config: Readonly<Record<string, unknown>> = {}): MeshOfAgents {
+/** Starts all, with addresses of these families. Probes are a tenth of a second apart, or tests would wait for them. */
+export function startMeshOfAgents(
+  config: Readonly<Record<string, unknown>> = {},
+  families: readonly (4 | 6)[] = [4, 6],
+): MeshOfAgents {
   createMesh()
   const work = mkdtempSync(join(tmpdir(), 'mesh-'))
   const configure = (given: Readonly<Record<string, unknown>>) => {
@@ -47,7 +51,7 @@ export function startMeshOfAgents(config: Readonly<Record<string, unknown>> = {}
     for (const n of NODES) writeFileSync(join(work, `n${n}.json`), text)
   }
   configure(config)
-  const nodes = NODES.map((n) => startNode(n, join(work, `n${n}`), join(work, `n${n}.json`)))
+  const nodes = NODES.map((n) => startNode(n, join(work, `n${n}`), join(work, `n${n}.json`), families))
   const on = (n: number) => ['nsenter', `--net=/run/netns/n${n}`, '--']
   const view = (n: number) =>
     JSON.parse(run(`${on(n).join(' ')} curl -sf -m 5 127.0.0.1:19474/mesh || echo '{}'`)) as MeshView
@@ -66,18 +70,18 @@ export function startMeshOfAgents(config: Readonly<Record<string, unknown>> = {}
       await Promise.all(nodes.map(({ agent }) => agent.exited))
       await Promise.all(nodes.map(({ server }) => server.stop()))
       removeMesh()
-      rmSync(work, { recursive: true })
+      rmSync(work, { recursive: true, force: true })
     },
   }
 }
 
-function startNode(n: NodeNumber, work: string, config: string): MeshNode {
+function startNode(n: NodeNumber, work: string, config: string, families: readonly (4 | 6)[]): MeshNode {
   mkdirSync(join(work, 'account'), { recursive: true })
   writeFileSync(join(work, 'account/token'), 'first')
   writeFileSync(join(work, 'account/ca.crt'), authorityOf('old'))
   run(`ip -n n${n} link set lo up`)
   const server = inNamespace(n, () => createFakeApiServer())
-  for (const one of NODES) setNode(server, one)
+  for (const one of NODES) setNode(server, one, families)
   const env = {
     NODE_NAME: `node${n}`,
     OVERLAY_CONFIG: config,
@@ -92,10 +96,10 @@ function startNode(n: NodeNumber, work: string, config: string): MeshNode {
   return { n, server, agent, log: () => text }
 }
 
-function setNode(server: FakeApiServer, n: number): void {
+function setNode(server: FakeApiServer, n: number, families: readonly (4 | 6)[]): void {
   server.setNode(`node${n}`, {
     podCIDRs: [`10.244.${n}.0/24`, `fd00:244:${n}::/64`],
-    internalIps: [nodeAddress[4](n), nodeAddress[6](n)],
+    internalIps: families.map((family) => nodeAddress[family](n)),
   })
 }
 

@@ -196,3 +196,26 @@ describe('without the agent', () => {
     expect(mesh.bowline(1, 'nodes')).toContain('! no agent')
   })
 })
+
+describe('nodes that have addresses of IPv6 alone', () => {
+  let ipv6: MeshOfAgents
+  beforeAll(async () => {
+    await mesh.end()
+    ipv6 = startMeshOfAgents({}, [6])
+  })
+  afterAll(() => ipv6.end())
+
+  it('reach pods of both families, by packets as large as the longer headers leave', async () => {
+    const pods = () => ([4, 6] as const).map((family) => ipv6.way(1, 3, 'pods', family))
+    await until('both', () => pods().every((way) => way?.state === 'ok'))
+    expect(pods()).toMatchObject([
+      { path: 'vxlan', mtu: 1430 },
+      { path: 'vxlan', mtu: 1430 },
+    ])
+    expect(ipv6.way(1, 3, 'underlay', 4)).toBeUndefined()
+    const metrics = () => run(`${ipv6.on(1).join(' ')} curl -s 127.0.0.1:19474/metrics`)
+    await until('full packets', () =>
+      metrics().includes('{peer="node3",network="pods",family="4",path="vxlan"} 1430'),
+    )
+  })
+})
