@@ -65,8 +65,8 @@ describe('what the executable needs', () => {
     expect(segments).not.toMatch(/RWE/)
   })
 
-  it('is at most 2.7 MB', () => {
-    expect(readFileSync(BOWLINE).length).toBeLessThanOrEqual(2_700_000)
+  it('is at most 2.6 MB', () => {
+    expect(readFileSync(BOWLINE).length).toBeLessThanOrEqual(2_600_000)
   })
 })
 
