@@ -71,6 +71,17 @@ const CHANGES = [
         m->import_entries_count = 0;
         /* keep the exported variables in the module export entries (they`,
   },
+  // Angles are not among our needs either.
+  ...'acos asin atan cos sin tan cosh sinh tanh acosh asinh atanh cbrt'.split(' ').map((name) => ({
+    from: `JS_CFUNC_SPECIAL_DEF("${name}", 1, f_f, js_math_${name} ),`,
+    to: '',
+  })),
+  // A stack trace names the line of a call. Its column as well would make the tables of lines twice as large, which are 80 kB.
+  {
+    from: 'int col_num = s->source_loc_slots[i].col_num;',
+    to: 'int col_num = last_col_num;',
+  },
+  { from: 'dbuf_printf(&dbuf, ":%d:%d", line_num1, col_num1);', to: 'dbuf_printf(&dbuf, ":%d", line_num1);' },
   // The names of local variables would add 20 kB to the image, and only a debugger needs them.
   { from: 'bc_put_atom(s, vd->var_name);', to: 'bc_put_atom(s, JS_ATOM_NULL);' },
   // So would those of variables that a closure has from the function around it; a global one is found by its name.

@@ -82,7 +82,7 @@ describe('an exception that nobody caught', () => {
       'of our own',
       'function inner() { throw new Error("boom \\"x\\"") }\n export function main() { inner() }',
       /Error: boom "x"/,
-      /at inner \(faulty\.ts:1:/,
+      /at inner \(faulty\.ts:1\)/,
     ],
     [
       'for want of memory',
