@@ -7,7 +7,7 @@ import { iifgroup } from '../../../kernel/nftables/expressions/links.ts'
 import { equals } from '../../../kernel/nftables/expressions/match.ts'
 import { drop } from '../../../kernel/nftables/expressions/verdicts.ts'
 import { type NftChain, removeChain } from '../../../kernel/nftables/objects.ts'
-import type { Desired } from '../../../state/desired.ts'
+import type { DesiredNftChain } from '../../../state/desired.ts'
 import { createNft } from '../../../state/nft.ts'
 import type { NodePorts } from '../feature.ts'
 import { POD_TABLE, removeFrame } from '../nftables.ts'
@@ -33,7 +33,7 @@ const CHAIN: NftChain = {
 }
 
 /** Returns the rule as an object of the engine. */
-export function sourceRule(): Desired {
+export function sourceRule(): DesiredNftChain {
   const otherwise = 'the rule that checks the sources of pods is missing in table inet bowline'
   return { kind: 'nftChain', chain: CHAIN, base: [{ op: 'ensureTable', table: POD_TABLE }], otherwise }
 }
@@ -45,7 +45,10 @@ export function askForSourceRule({ nftables }: Kernel): void {
 
 /** Makes the rule if it is not there. Returns whether it was made. `mayFail`: a kernel without nftables is no error. */
 export function ensureSourceRule({ nftables }: Kernel, mayFail: boolean): boolean {
-  if (nftables.isHooked(CHAIN)) return false
+  return !nftables.isHooked(CHAIN) && createSourceRule(nftables, mayFail)
+}
+
+function createSourceRule(nftables: Kernel['nftables'], mayFail: boolean): boolean {
   try {
     withAction(
       'check the source addresses of what pods send',
@@ -65,20 +68,29 @@ export function ensureSourceRule({ nftables }: Kernel, mayFail: boolean): boolea
  * Removes the rule if no record needs it. An ADD writes its record before it asks for the rule, so records are read once more after
  * the removal: an ADD that has found the rule meanwhile gets it back.
  */
-export function removeUnneededSourceRule({ kernel, store }: NodePorts, except?: AttachmentId): void {
-  const isNeeded = () =>
-    store.hasNewer() ||
-    store
-      .list()
-      .some(
-        (record) =>
-          record.bootId === kernel.bootId() &&
-          needsSourceRule(record) &&
-          !(except && isSameAttachment(record, except)),
-      )
+export function removeUnneededSourceRule(node: NodePorts, except?: AttachmentId): void {
+  const isNeeded = () => node.store.hasNewer() || isRecorded(node, except)
   if (isNeeded()) return
-  removeFrame(kernel, POD_TABLE, removeChain(CHAIN))
-  if (isNeeded()) kernel.nftables.apply(createNft([sourceRule()]))
+  removeFrame(node.kernel, POD_TABLE, removeChain(CHAIN))
+  if (isNeeded()) node.kernel.nftables.apply(createNft([sourceRule()]))
+}
+
+/** Makes the rule again where a record needs it and somebody has removed it. Returns what was missing, in words. */
+export function restoreSourceRule(node: NodePorts): readonly string[] {
+  const rule = sourceRule()
+  const { nftables } = node.kernel
+  if (!isRecorded(node) || nftables.hasChain(CHAIN) || !createSourceRule(nftables, true)) return []
+  // The last pod may have gone meanwhile.
+  removeUnneededSourceRule(node)
+  return [rule.otherwise]
+}
+
+function isRecorded({ kernel, store }: NodePorts, except?: AttachmentId): boolean {
+  const isMeant = (record: AttachmentRecord) =>
+    record.bootId === kernel.bootId() &&
+    needsSourceRule(record) &&
+    !(except && isSameAttachment(record, except))
+  return store.list().some(isMeant)
 }
 
 export function needsSourceRule({ mode, ipspoofchk }: AttachmentRecord): boolean {

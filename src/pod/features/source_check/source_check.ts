@@ -14,6 +14,7 @@ import {
   needsSourceRule,
   POD_GROUP,
   removeUnneededSourceRule,
+  restoreSourceRule,
   sourceRule,
 } from './routed.ts'
 
@@ -50,6 +51,7 @@ export function routedSourceCheck(node: NodePorts): PodFeature {
       if (!hasSourceRule(kernel) || !valid.every((one) => recorded.has(deriveNames(one).key))) return
       removeUnneededSourceRule(node)
     },
+    restore: () => restoreSourceRule(node),
     precheck(config) {
       if (config.mode === 'l3' && config.ipspoofchk) assertNftables(kernel, 'ipspoofchk')
     },
