@@ -9,7 +9,7 @@ import {
   useCheckedPod,
 } from '../../support/node/checked_pod.ts'
 import { bowline, CONF_DIR, writeNetworks } from '../../support/node/people.ts'
-import type { PluginOutput } from '../../support/node/plugin.ts'
+import { type PluginOutput, runPlugin } from '../../support/node/plugin.ts'
 import { run } from '../../support/node/private_namespaces.ts'
 import { residue } from '../../support/node/sandbox.ts'
 import { measureTransfer } from '../../support/node/transfer.ts'
@@ -149,6 +149,47 @@ describe('the limits of a pod', () => {
     expect((await residue()).links).toEqual(['bwe000000000000'])
     run('ip link del bwe000000000000')
     expect(run('ip link')).not.toContain(ifb)
+  })
+
+  it('are on the link of another plugin in mode chained, and taken off it by DEL, which leaves the link', async () => {
+    run(
+      'ip link add veth0 type veth peer name eth0 netns pod-a; ip link set veth0 up; ip addr add 10.1.0.1/24 dev veth0; ip -n pod-a addr add 10.1.0.2/24 dev eth0; ip -n pod-a link set eth0 up',
+    )
+    const sandbox = pod.netns.path
+    const prevResult = {
+      cniVersion: '1.1.0',
+      interfaces: [{ name: 'veth0' }, { name: 'eth0', sandbox }],
+      ips: [{ address: '10.1.0.2/24', interface: 1 }],
+    }
+    const config = { cniVersion: '1.1.0', name: 'net', type: 'bowline', mode: 'chained', ...BOTH }
+    const on = { containerId: 'pod-a', netns: sandbox }
+    const added = await runPlugin({ command: 'ADD', config: { ...config, prevResult }, ...on })
+    expect(added.exitCode, added.stdout).toBe(0)
+    expect(ifbOf(added.output)).toMatch(/^bwe/)
+    const sent = await measureTransfer({
+      protocol: 'tcp',
+      ms: 1000,
+      offered: 0,
+      from: pod.netns,
+      to: undefined,
+      address: GATEWAY,
+    })
+    expect(sent).toBeLessThan(1.3 * RATE)
+    const check = await runPlugin({
+      command: 'CHECK',
+      config: { ...config, prevResult: added.output },
+      ...on,
+    })
+    expect(check.exitCode, check.stdout).toBe(0)
+    const deleted = await runPlugin({
+      command: 'DEL',
+      config: { ...config, prevResult: added.output },
+      ...on,
+    })
+    expect(deleted.exitCode, deleted.stdout).toBe(0)
+    expect(run('tc qdisc show dev veth0')).toMatch(/^qdisc noqueue 0: root refcnt 2 *$/)
+    expect((await residue()).links).toEqual(['veth0'])
+    run('ip link del veth0')
   })
 
   it('leave nothing behind when they can not be made', async () => {
