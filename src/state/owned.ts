@@ -35,6 +35,8 @@ export type Owned = {
   readonly objects: ReadonlyMap<string, readonly OwnedObject[]>
   /** Links that no longer have a purpose. What lies on them goes with them. */
   readonly staleLinks: readonly Link[]
+  /** Desired links under names that somebody else has given them: they keep a new one from being made. */
+  readonly renamedLinks: readonly Link[]
 }
 
 /** What ends the differences. The removals come after the additions, so that nothing right is away meanwhile. */
@@ -61,18 +63,24 @@ export function observeOwned({ place, links, protocol }: Ownership, desired: rea
   const routes = netns.routesOfProtocol(protocol).filter(({ linkIndex }) => !lost.has(linkIndex))
   const found = [...routes.map(ownedRoute), ...kept.flatMap(({ index }) => objectsOn(netns, index))]
   const observed = { places: new Map([[place, state]]), nft: new Map() }
-  return { observed, objects: Map.groupBy(found, ({ key }) => key), staleLinks }
+  const renamedLinks = renamedOf([...wanted.values()], state, netns)
+  return { observed, objects: Map.groupBy(found, ({ key }) => key), staleLinks, renamedLinks }
 }
 
 /** Returns what is missing or wrong, in the order of the desired objects, and what is stale. */
 export function differenceOwned(
   desired: readonly Desired[],
   { place }: Ownership,
-  { observed, objects, staleLinks }: Owned,
+  { observed, objects, staleLinks, renamedLinks }: Owned,
 ): Differences {
   const state = observed.places.get(place) ?? newState()
   const nameOf = (index: number) => nameIn(state, index)
   const stale = new Map(objects)
+  const removeLink = (name: string) => [changeStep(place, { op: 'removeLink', link: { name } }, nameOf)]
+  const renamed = renamedLinks.map(({ name }) => ({
+    what: `link ${name} is one of ours by another name ${place.words}`,
+    steps: removeLink(name),
+  }))
   const additions = desired.flatMap((object): Difference[] => {
     if (object.kind === 'link') return difference(desired, observed, [object])
     if (!isKeyed(object)) return []
@@ -96,9 +104,9 @@ export function differenceOwned(
     .map((one) => changed(one, 'stale', place, [one.removal], nameOf))
   const links = staleLinks.map(({ name }) => ({
     what: `link ${name} is stale ${place.words}`,
-    steps: [changeStep(place, { op: 'removeLink', link: { name } }, nameOf)],
+    steps: removeLink(name),
   }))
-  return { additions, removals: [...removals, ...links] }
+  return { additions: [...renamed, ...additions], removals: [...removals, ...links] }
 }
 
 /** Returns the difference that says what is the matter with an object, and ends it by these changes. */
@@ -124,6 +132,24 @@ function linksOf(desired: readonly Desired[]): Set<string> {
   const links = new Set<string>()
   for (const one of desired) if ('link' in one) links.add(one.link)
   return links
+}
+
+/** A link is told by its MAC, which is derived, and by what it is. Looks for those only that are missing. */
+function renamedOf(wanted: readonly DesiredLink[], state: PlaceState, netns: Netns): Link[] {
+  const missing = wanted.filter(({ link, create }) => create?.type === 'vxlan' && !state.links.get(link))
+  if (missing.length === 0) return []
+  return netns
+    .links()
+    .filter((link) =>
+      missing.some(
+        ({ create, link: name }) =>
+          link.name !== name &&
+          link.kind === 'vxlan' &&
+          create?.type === 'vxlan' &&
+          link.mac === create.mac &&
+          isAsCreated(link, create, () => undefined),
+      ),
+    )
 }
 
 function isWanted(link: Link, wanted: DesiredLink | undefined, { links }: PlaceState): boolean {

@@ -2,11 +2,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { NATIVE } from '../../scripts/build/targets.ts'
-import { imageArchive } from '../../scripts/image/archive.ts'
 import { IMAGE_NAME } from '../../scripts/image/name.ts'
-import { rootFiles } from '../../scripts/image/rootfs.ts'
-import type { TarFile } from '../../scripts/image/tar.ts'
+import { importAgentImage } from '../support/cluster/agent_image.ts'
 import type { KubeNode, KubeObject, KubePod } from '../support/cluster/api.ts'
 import { OTHER_NETWORK, writeConflist } from '../support/cluster/bowline.ts'
 import { type Cluster, startCluster } from '../support/cluster/cluster.ts'
@@ -50,20 +47,12 @@ beforeAll(async () => {
   cluster = await startCluster(['current', 'distribution'])
   ;[node, older] = cluster.nodes as [ClusterNode, ClusterNode]
   const work = mkdtempSync(join(tmpdir(), 'images-'))
-  const [base = [], program = []] = rootFiles(ROOT, 'dist', NATIVE)
-  const other = [{ path: 'bowline', mode: 0o755, bytes: buildVersion(OTHER_VERSION, work) }]
-  await importImage(join(work, 'image.tar'), IMAGE_NAME, [base, program])
-  await importImage(join(work, 'other.tar'), OTHER_IMAGE, [base, other])
+  await importAgentImage(cluster, work)
+  const other = { path: 'bowline', mode: 0o755, bytes: buildVersion(OTHER_VERSION, work) }
+  await importAgentImage(cluster, work, OTHER_IMAGE, [other])
 })
 
 afterAll(() => cluster?.stop())
-
-async function importImage(path: string, name: string, layers: TarFile[][]): Promise<void> {
-  const architecture = NATIVE === 'x64' ? 'amd64' : 'arm64'
-  const platforms = [{ architecture, layers }] as const
-  writeFileSync(path, imageArchive({ name, version: '', entrypoint: '/bowline-agent', platforms }))
-  await Promise.all(cluster.nodes.map((one) => one.importImages(path)))
-}
 
 async function twoPods(): Promise<[KubePod, KubePod]> {
   return (await readyPods(cluster, 'web', 2)) as [KubePod, KubePod]

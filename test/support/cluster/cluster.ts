@@ -3,7 +3,13 @@ import { enterPrivateNamespaces, run } from '../node/private_namespaces.ts'
 import type { CONTAINERDS } from '../runtimes/containerd_config.ts'
 import { packImage } from '../runtimes/image.ts'
 import type { Api, KubeNode } from './api.ts'
-import { API_SERVICE, CONTROL_PLANE, type ControlPlane, startControlPlane } from './control_plane.ts'
+import {
+  API_SERVICE,
+  CONTROL_PLANE,
+  CONTROL_PLANE_6,
+  type ControlPlane,
+  startControlPlane,
+} from './control_plane.ts'
 import { type ClusterNode, createNode } from './node.ts'
 
 /*
@@ -38,18 +44,22 @@ export type Cluster = {
 }
 
 /** Starts a cluster with one node for each containerd that is named. Once a test file: a file has one network. */
-export async function startCluster(containerds: readonly (keyof typeof CONTAINERDS)[]): Promise<Cluster> {
+export async function startCluster(
+  containerds: readonly (keyof typeof CONTAINERDS)[],
+  { isDualStack = false }: { readonly isDualStack?: boolean } = {},
+): Promise<Cluster> {
   enterPrivateNamespaces()
   // The bridge has a MAC of its own: one that it took from a port would change with the nodes that boot.
   run(`mkdir -p ${HOME}; mount -t tmpfs tmpfs ${HOME}
     ip link add nodes address 02:00:00:00:00:ff type bridge
-    ip address add ${CONTROL_PLANE}/24 dev nodes; ip link set nodes up
+    ip address add ${CONTROL_PLANE}/24 dev nodes; ip address add ${CONTROL_PLANE_6}/64 dev nodes nodad
+    ip link set nodes up; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
     ip address add ${API_SERVICE}/32 dev lo; echo 1 >/proc/sys/net/ipv4/ip_forward`)
   const names = containerds.map((_, index) => `node${index + 1}`)
   const [controlPlane, , ...nodes] = await Promise.all([
-    startControlPlane(`${HOME}/control-plane`, names),
+    startControlPlane(`${HOME}/control-plane`, names, { isDualStack }),
     packImage(`${HOME}/image.tar`),
-    ...containerds.map((containerd, index) => createNode(HOME, index + 1, containerd)),
+    ...containerds.map((containerd, index) => createNode(HOME, index + 1, containerd, isDualStack)),
   ])
   await Promise.all(nodes.map((node) => join(node, controlPlane)))
   return {

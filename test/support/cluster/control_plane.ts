@@ -8,12 +8,13 @@ import { type Api, createApi } from './api.ts'
 
 /* etcd, the API server, the controllers and the scheduler, in the network namespace of the test itself. */
 
-/** The address of the test's end of the network that connects the nodes. */
+/** The addresses of the test's end of the network that connects the nodes. */
 export const CONTROL_PLANE = '10.89.0.1'
+export const CONTROL_PLANE_6 = 'fd00:89::1'
 /** The first address of the service range: what pods find as kubernetes.default, without any kube-proxy. */
 export const API_SERVICE = '10.96.0.1'
-const SERVICE_RANGE = '10.96.0.0/16'
-const POD_RANGE = '10.244.0.0/16'
+const SERVICE_RANGES = ['10.96.0.0/16', 'fd00:96::/112'] as const
+const POD_RANGES = ['10.244.0.0/16', 'fd00:244::/56'] as const
 const ETCD = 'http://127.0.0.1:2379'
 const READY_TIMEOUT_MS = 120_000
 const ADMIN_TOKEN = 'admin'
@@ -42,19 +43,26 @@ export type ControlPlane = {
   stop(): Promise<void>
 }
 
+export type ControlPlaneOptions = {
+  /** Without: etcd and the API server alone. */
+  readonly withControllers?: boolean
+  /** Nodes and pods have addresses of both families. */
+  readonly isDualStack?: boolean
+}
+
 type Process = PromiseLike<unknown> & { kill(signal: 'SIGKILL'): boolean; readonly exitCode: number | null }
 
 /** Starts the control plane with its files in `home`; ready when the promise is fulfilled. */
 export async function startControlPlane(
   home: string,
   nodes: readonly string[],
-  { withControllers = true }: { readonly withControllers?: boolean } = {},
+  { withControllers = true, isDualStack = false }: ControlPlaneOptions = {},
 ): Promise<ControlPlane> {
   mkdirSync(home, { recursive: true })
   writeCredentials(home, nodes)
   const processes: Process[] = [
     start(home, join(CACHE, 'debian/usr/bin/etcd'), etcdFlags(home)),
-    start(home, join(CACHE, 'bin/kube-apiserver'), apiServerFlags(home)),
+    start(home, join(CACHE, 'bin/kube-apiserver'), apiServerFlags(home, isDualStack)),
   ]
   const stop = async () => {
     for (const process of processes) process.kill('SIGKILL')
@@ -67,7 +75,9 @@ export async function startControlPlane(
     await api.until('the API server is ready', () => api.request('GET', '/readyz'), READY_TIMEOUT_MS)
     writeFileSync(`${home}/admin.kubeconfig`, kubeconfig(ca, ADMIN_TOKEN))
     if (withControllers) {
-      processes.push(start(home, join(CACHE, 'bin/kube-controller-manager'), controllerFlags(home)))
+      processes.push(
+        start(home, join(CACHE, 'bin/kube-controller-manager'), controllerFlags(home, isDualStack)),
+      )
       processes.push(start(home, join(CACHE, 'bin/kube-scheduler'), clientFlags(home)))
     }
     return { api, ca, kubeletConfig: (node) => kubeconfig(ca, node), stop }
@@ -140,7 +150,7 @@ function etcdFlags(home: string): string[] {
   ]
 }
 
-function apiServerFlags(home: string): string[] {
+function apiServerFlags(home: string, isDualStack: boolean): string[] {
   return [
     `--etcd-servers=${ETCD}`,
     `--advertise-address=${CONTROL_PLANE}`,
@@ -153,7 +163,7 @@ function apiServerFlags(home: string): string[] {
     `--service-account-signing-key-file=${home}/accounts.key`,
     '--authorization-mode=Node,RBAC',
     '--enable-admission-plugins=NodeRestriction',
-    `--service-cluster-ip-range=${SERVICE_RANGE}`,
+    `--service-cluster-ip-range=${rangesOf(SERVICE_RANGES, isDualStack)}`,
     '--kubelet-preferred-address-types=InternalIP',
     '--allow-privileged=true',
     '--profiling=false',
@@ -166,20 +176,26 @@ function clientFlags(home: string): string[] {
 }
 
 // With the default rate of requests a node gets its range seconds late.
-function controllerFlags(home: string): string[] {
+function controllerFlags(home: string, isDualStack: boolean): string[] {
   return [
     ...clientFlags(home),
     `--controllers=${CONTROLLERS.join(',')}`,
     `--service-account-private-key-file=${home}/accounts.key`,
     `--root-ca-file=${home}/certificates/apiserver.crt`,
     '--allocate-node-cidrs=true',
-    `--cluster-cidr=${POD_RANGE}`,
-    '--node-cidr-mask-size=24',
-    `--service-cluster-ip-range=${SERVICE_RANGE}`,
+    `--cluster-cidr=${rangesOf(POD_RANGES, isDualStack)}`,
+    ...(isDualStack
+      ? ['--node-cidr-mask-size-ipv4=24', '--node-cidr-mask-size-ipv6=64']
+      : ['--node-cidr-mask-size=24']),
+    `--service-cluster-ip-range=${rangesOf(SERVICE_RANGES, isDualStack)}`,
     '--node-monitor-period=2s',
     '--node-monitor-grace-period=20s',
     `--flex-volume-plugin-dir=${home}/volume-plugins`,
     '--kube-api-qps=300',
     '--kube-api-burst=500',
   ]
+}
+
+function rangesOf([first, second]: readonly [string, string], isDualStack: boolean): string {
+  return isDualStack ? `${first},${second}` : first
 }

@@ -7,7 +7,7 @@ import type { Netns } from '../node/sandbox.ts'
 import { createCgroups, newCgroupName, removeCgroups } from '../runtimes/cgroups.ts'
 import { CONTAINERDS, containerdVersion } from '../runtimes/containerd_config.ts'
 import type { KubePod } from './api.ts'
-import { CONTROL_PLANE } from './control_plane.ts'
+import { CONTROL_PLANE, CONTROL_PLANE_6 } from './control_plane.ts'
 import { initScript, joinScript, prepareBoot, writeDisk } from './node_files.ts'
 
 export type Service = 'containerd' | 'kubelet'
@@ -15,6 +15,7 @@ export type Service = 'containerd' | 'kubelet'
 export type ClusterNode = {
   readonly name: string
   readonly address: string
+  readonly address6: string
   /** The directory where the test finds the node's /etc, /opt, /run, /var/lib and /var/log. */
   readonly root: string
   /** The node's network. Another one after each boot. */
@@ -51,6 +52,8 @@ type Machine = {
   readonly name: string
   readonly number: number
   readonly address: string
+  readonly address6: string
+  readonly isDualStack: boolean
   readonly root: string
   readonly programs: string
   readonly cgroup: string
@@ -63,16 +66,28 @@ export async function createNode(
   home: string,
   number: number,
   containerd: keyof typeof CONTAINERDS,
+  isDualStack: boolean,
 ): Promise<ClusterNode> {
   const programs = CONTAINERDS[containerd]
   const name = `node${number}`
-  const [root, address] = [join(home, name), `10.89.0.${10 + number}`]
+  const [root, address, address6] = [join(home, name), `10.89.0.${10 + number}`, `fd00:89::${10 + number}`]
   writeDisk(root, address, await containerdVersion(programs))
   const cgroup = newCgroupName()
-  const machine: Machine = { name, number, address, root, programs, cgroup, running: undefined }
+  const machine: Machine = {
+    name,
+    number,
+    address,
+    address6,
+    isDualStack,
+    root,
+    programs,
+    cgroup,
+    running: undefined,
+  }
   const node: ClusterNode = {
     name,
     address,
+    address6,
     root,
     get netns() {
       return { name, path: `/proc/${pidOf(machine)}/ns/net` }
@@ -108,11 +123,17 @@ export async function createNode(
 
 async function boot(machine: Machine): Promise<void> {
   prepareBoot(machine.root)
-  const { name, root, programs, address } = machine
+  const { name, root, programs, address, address6, isDualStack } = machine
   const script = joinScript(createCgroups(machine.cgroup))
   const namespaces = ['--mount', '--net', '--pid', '--ipc', '--uts', '--propagation', 'private']
   const unshare = ['unshare', ...namespaces, '--fork', '--kill-child', '--mount-proc']
-  const init = ['bash', '-ec', script, 'bash', initScript(name, root, programs, address)]
+  const init = [
+    'bash',
+    '-ec',
+    script,
+    'bash',
+    initScript(name, root, programs, isDualStack ? `${address},${address6}` : address),
+  ]
   const started = execa('setpriv', ['--pdeathsig', 'KILL', ...unshare, ...init], { reject: false, all: true })
   const pid = await firstChild(started.pid)
   machine.running = {
@@ -133,12 +154,13 @@ async function boot(machine: Machine): Promise<void> {
  * when it boots again, as a machine does: otherwise others would send to the old one for some seconds.
  */
 function connect(machine: Machine): void {
-  const { number, address } = machine
+  const { number, address, address6 } = machine
   const pid = pidOf(machine)
   run(`ip link add node${number} type veth peer name up0 address 02:00:00:00:00:0${number} netns ${pid}
     ip link set node${number} master nodes up
     nsenter --net --target ${pid} sh -ec '
-      ip address add ${address}/24 dev up0; ip link set up0 up; ip route add default via ${CONTROL_PLANE}'`)
+      ip address add ${address}/24 dev up0; ip address add ${address6}/64 dev up0 nodad; ip link set up0 up
+      ip route add default via ${CONTROL_PLANE}; ip route add default via ${CONTROL_PLANE_6}'`)
 }
 
 async function firstChild(parent: number | undefined): Promise<number> {

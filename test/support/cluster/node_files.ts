@@ -65,13 +65,13 @@ export function joinScript(cgroups: readonly string[]): string {
  * Returns the script of the node's first process, which ends with the services: each runs while there is a file
  * /run/services/NAME.enabled, and is started again when it has ended.
  */
-export function initScript(name: string, root: string, containerd: string, address: string): string {
+export function initScript(name: string, root: string, containerd: string, addresses: string): string {
   const mountAll = OWN_DIRECTORIES.map((directory) => `mount --bind ${root}/${directory} /${directory}`)
   const settings = Object.keys(SETTINGS).map(
     (path) => `mount --bind ${settingFile(root, path)} /proc/sys/${path}`,
   )
   const kubelet = ['--config=/etc/kubernetes/kubelet.json', '--kubeconfig=/etc/kubernetes/kubeconfig']
-  const identity = [`--hostname-override=${name}`, `--node-ip=${address}`]
+  const identity = [`--hostname-override=${name}`, `--node-ip=${addresses}`]
   return `
 hostname ${name}
 mount -t sysfs sysfs /sys

@@ -17,8 +17,8 @@ import { CACHE } from '../node/plugin.ts'
 export const IMAGE = 'bowline.test/pod:1'
 
 /** What a container of the image runs to be a web server on this port; /cgi-bin/peer answers with the client's address. */
-export function webServerCommand(port: number): string[] {
-  return ['/bin/httpd', '-f', '-p', `0.0.0.0:${port}`, '-h', '/www']
+export function webServerCommand(port: number, address = '0.0.0.0'): string[] {
+  return ['/bin/httpd', '-f', '-p', `${address}:${port}`, '-h', '/www']
 }
 
 /** Writes the image as an archive that `ctr images import` reads (docker's format: manifest, config, one layer). */

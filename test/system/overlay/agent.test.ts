@@ -123,26 +123,6 @@ describe('bowline-agent with an overlay', () => {
     expect(hasPeer(3)).toBe(true)
   })
 
-  it.each([
-    'ip route del 10.244.2.0/24',
-    'ip route replace 10.244.2.0/24 via 192.0.2.2',
-    'ip -6 route del fd00:244:2::/64',
-    'ip route flush proto 98',
-    'ip neigh del 10.244.2.0 dev bowline-vxlan',
-    'bridge fdb del $(bridge fdb show dev bowline-vxlan | grep 192.0.2.2 | cut -d" " -f1) dev bowline-vxlan self',
-    'ip link del bowline-vxlan',
-    'ip link set bowline-vxlan down',
-    'ip link set bowline-vxlan address 02:00:00:00:00:77',
-    'ip link set bowline-vxlan mtu 1280',
-    'ip address flush dev bowline-vxlan',
-  ])('is told of the damage and heals it: %s', async (damage) => {
-    start()
-    await until('both peers', () => hasPeer(2) && hasPeer(3))
-    const whole = overlay()
-    run(damage)
-    await until('the same as before', () => overlay() === whole)
-  })
-
   it('joins by the last known cluster without the API server, and removes nothing on its word', async () => {
     start()
     await until('the file', () => existsSync(clusterFile) && hasPeer(2))
