@@ -1,18 +1,56 @@
 import { parseArgs } from 'node:util'
+import { fillPluginDirectory } from '../../../test/support/node/plugin.ts'
+import { enterFreshNetwork, run } from '../../../test/support/node/private_namespaces.ts'
 import { enterSandbox } from '../../../test/support/node/sandbox.ts'
-import { measureScale, type ScaleResult, type Spread } from './scale.ts'
+import { PLUGINS } from '../nodes.ts'
+import { tableOf } from '../results.ts'
+import { measureDataPath } from './data_path.ts'
+import { measureHealing } from './healing.ts'
+import { measureScale, type ScaleResult } from './scale.ts'
+import { formatSpread } from './spread.ts'
 
-const HELP = `Measures the overlay: how the agent grows with the cluster, on a real API server.
+const HELP = `Measures the network between nodes, in namespaces of its own.
 
-  npm run bench:overlay -- [OPTIONS]
+  npm run bench:overlay -- [OPTIONS] [PART]...
 
-  --sizes N[,N]    numbers of Node objects; default: 2,100,500,1000,5000
-  --changes N      nodes that come and go at each size; default: 30
-  --idle SECONDS   how long the idle agent is watched; default: 60
+  PART             traffic, healing, scale; default: all
+  --rounds N       of traffic and healing; default: 5
+  --sizes N[,N]    scale: numbers of Node objects; default: 2,100,500,1000,5000
+  --changes N      scale: nodes that come and go at each size; default: 30
+  --idle SECONDS   scale: how long the idle agent is watched; default: 60
 `
 
-const { values } = parseArgs({
+const PARTS: Readonly<Record<string, () => Promise<void>>> = {
+  async traffic() {
+    run(`mkdir -p ${PLUGINS}`)
+    fillPluginDirectory(PLUGINS)
+    await measureDataPath(Number(values.rounds), (findings) => console.log(`\n${tableOf(findings)}`))
+  },
+  async healing() {
+    console.log('\nwhole again, after the end of the command that did the damage')
+    await measureHealing(Number(values.rounds), (kind, spread) =>
+      console.log(`${kind.padEnd(18)}${formatSpread(spread)}`),
+    )
+  },
+  async scale() {
+    console.log(
+      '\nnodes  cold start (CPU)    one node added      deleted             memory   idle CPU  requests',
+    )
+    await measureScale(
+      {
+        sizes: values.sizes.split(',').map(Number),
+        changes: Number(values.changes),
+        idleSeconds: Number(values.idle),
+      },
+      (result) => console.log(line(result)),
+    )
+  },
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
+    rounds: { type: 'string', default: '5' },
     sizes: { type: 'string', default: '2,100,500,1000,5000' },
     changes: { type: 'string', default: '30' },
     idle: { type: 'string', default: '60' },
@@ -22,26 +60,23 @@ const { values } = parseArgs({
 if (values.help) console.log(HELP)
 else {
   enterSandbox()
-  console.log('nodes  cold start (CPU)    one node added    deleted          memory  idle CPU  requests')
-  const options = {
-    sizes: values.sizes.split(',').map(Number),
-    changes: Number(values.changes),
-    idleSeconds: Number(values.idle),
+  for (const [name, measure] of Object.entries(PARTS)) {
+    if (positionals.length > 0 && !positionals.includes(name)) continue
+    enterFreshNetwork()
+    await measure()
   }
-  await measureScale(options, (result) => console.log(line(result)))
   process.exit(0)
 }
 
 function line(result: ScaleResult): string {
   const { nodes, coldMs, coldCpuMs, addedMs, deletedMs, memoryMb, idleCpuPercent, requests } = result
-  const spread = ({ median, max }: Spread) => `${median.toFixed(1)} (max ${max.toFixed(1)}) ms`.padEnd(17)
   return [
     `${nodes}`.padStart(5),
     `${(coldMs / 1000).toFixed(2)} s (${(coldCpuMs / 1000).toFixed(2)} s)`.padEnd(18),
-    spread(addedMs),
-    spread(deletedMs),
+    formatSpread(addedMs).padEnd(18),
+    formatSpread(deletedMs).padEnd(18),
     `${memoryMb.toFixed(1)} MB`,
-    `${idleCpuPercent.toFixed(3)} %`,
+    `${idleCpuPercent.toFixed(3)} %`.padEnd(8),
     `${requests}`,
   ].join('  ')
 }

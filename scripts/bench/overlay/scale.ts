@@ -5,6 +5,7 @@ import { API_SERVICE, CONTROL_PLANE, startControlPlane } from '../../../test/sup
 import { run } from '../../../test/support/node/private_namespaces.ts'
 import { startAgent } from './agent_process.ts'
 import { type RouteWatch, watchRoutes } from './route_watch.ts'
+import { type Spread, spreadOf } from './spread.ts'
 
 /*
  * How the agent grows with the cluster: Node objects on a real API server (etcd and kube-apiserver, nothing else), the agent as it was
@@ -30,8 +31,6 @@ export type ScaleResult = {
   /** Requests that the agent has made in all: those of a start, as its watch goes on. */
   readonly requests: number
 }
-
-export type Spread = { readonly median: number; readonly max: number }
 
 const HOME = '/run/overlay-bench'
 /** Requests to the API server at a time. */
@@ -185,9 +184,4 @@ async function inParallel(items: readonly number[], work: (item: number) => Prom
     for (const item of rest) await work(item)
   }
   await Promise.all(Array.from({ length: PARALLEL }, loop))
-}
-
-function spreadOf(values: readonly number[]): Spread {
-  const sorted = values.toSorted((a, b) => a - b)
-  return { median: sorted[sorted.length >> 1] ?? 0, max: sorted.at(-1) ?? 0 }
 }
