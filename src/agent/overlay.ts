@@ -223,16 +223,17 @@ function reconcile(ports: OverlayPorts, { keeper, parsed, config, isCertain }: S
 function count(
   { log, metrics }: OverlayPorts,
   { peers, problems }: OverlayPlan,
-  { changes, failures }: Reconciled,
+  { found, failures }: Reconciled,
 ): void {
   let routes = 0
   for (const peer of peers.values()) routes += peer.routes.length
   metrics.set('bowline_agent_overlay_routes', routes)
   metrics.set('bowline_agent_overlay_unreachable', problems.length)
-  metrics.count('bowline_agent_overlay_changes_total', {}, changes.length)
+  metrics.count('bowline_agent_overlay_changes_total', {}, found.length)
   metrics.count('bowline_agent_overlay_failures_total', {}, failures.length)
-  if (changes.length === 0) return
-  log.info({ count: changes.length, changes: changes.slice(0, MAX_NAMED) }, 'the overlay was brought in line')
+  if (found.length === 0) return
+  const changes = found.slice(0, MAX_NAMED).map(({ what }) => what)
+  log.info({ count: found.length, changes }, 'the overlay was brought in line')
 }
 
 function complaintOf({ node, range, problem, hint }: PeerProblem): Warning {

@@ -50,7 +50,7 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
     const before = plan
     plan = planOverlay(cluster, node, before)
     const outcome = reconcileOverlay(kernel, plan, mode)
-    if (outcome.changes.length > 0 || !filter || plan.node !== before?.node) filter = createDriftFilter(plan)
+    if (outcome.found.length > 0 || !filter || plan.node !== before?.node) filter = createDriftFilter(plan)
     else filter.proceed(before, plan)
     return { plan, outcome }
   }

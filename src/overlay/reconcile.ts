@@ -16,7 +16,9 @@ import { OVERLAY_LINKS } from './registry.ts'
 import { ROUTE_PROTOCOL } from './route.ts'
 
 export type Reconciled = {
-  /** What was missing, wrong or stale, in words. */
+  /** What was missing, wrong or stale. */
+  readonly found: readonly Difference[]
+  /** The same in words. */
   readonly changes: readonly string[]
   /** What the kernel refused, each with the object that it concerns. The others are in place. */
   readonly failures: readonly Fault[]
@@ -32,13 +34,24 @@ type Ports = Pick<Kernel, 'nftables' | 'traffic'>
 /** Compares the node with the plan and ends the differences. */
 export function reconcileOverlay(kernel: Ports, plan: OverlayPlan, mode: Mode = 'whole'): Reconciled {
   const { growth, found, observed } = compareOverlay(kernel, plan, mode)
-  const changes = [...growth, ...found].map(({ what }) => what)
+  const all = [...growth, ...found]
   try {
     grow(kernel, growth, plan)
     apply(kernel, found, observed)
-    return { changes, failures: [], isWhole: true }
+    return reconciled(all, [], true)
   } catch {
-    return { changes, failures: mendEach(kernel, plan, mode), isWhole: true }
+    return reconciled(all, mendEach(kernel, plan, mode), true)
+  }
+}
+
+function reconciled(found: readonly Difference[], failures: readonly Fault[], isWhole: boolean): Reconciled {
+  return {
+    found,
+    get changes() {
+      return found.map(({ what }) => what)
+    },
+    failures,
+    isWhole,
   }
 }
 
@@ -58,8 +71,7 @@ export function proceed(kernel: Ports, before: OverlayPlan, after: OverlayPlan):
   try {
     grow(kernel, sets.growth, after)
     apply(kernel, found, { places: new Map([[place, newState()]]), nft: new Map() })
-    const changes = [...sets.growth, ...found].map(({ what }) => what)
-    return { changes, failures: [], isWhole: false }
+    return reconciled([...sets.growth, ...found], [], false)
   } catch {
     return reconcileOverlay(kernel, after)
   }

@@ -54,8 +54,14 @@ export function explain({ what, steps }: Difference, lastResort: string): string
 
 /** Returns the step that makes a change. */
 export function changeStep(place: Place, change: StateChange, nameOf: NameOf): Step {
-  const commands = commandsOf(change, nameOf).map((command) => place.prefix + command)
-  return { command: commands.join(' && '), action: { place, change } }
+  return {
+    // A run of the agent may have thousands of steps, of which nobody reads the commands.
+    get command() {
+      const commands = commandsOf(change, nameOf).map((command) => place.prefix + command)
+      return commands.join(' && ')
+    },
+    action: { place, change },
+  }
 }
 
 /** Returns the step that makes these settings. */

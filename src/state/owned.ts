@@ -118,7 +118,9 @@ export function changed(
   nameOf: (index: number) => string,
 ): Difference {
   return {
-    what: `${wordsOf(object, nameOf)} is ${judgement} ${place.words}`,
+    get what() {
+      return `${wordsOf(object, nameOf)} is ${judgement} ${place.words}`
+    },
     steps: changes.map((change) => changeStep(place, change, nameOf)),
   }
 }

@@ -22,6 +22,15 @@ export type AgentOptions = {
   readonly config: string
 }
 
+/** What conf/bowline.yaml says for the engine. */
+const MANIFEST = readFileSync(new URL('../../../conf/bowline.yaml', import.meta.url), 'utf8')
+const ENGINE = Object.fromEntries(
+  [...MANIFEST.matchAll(/name: (BUN_JSC_\w+)\n\s+value: "(.*)"/g)].map(([, name = '', value = '']) => [
+    name,
+    value,
+  ]),
+)
+
 /** Ticks of a second in /proc/PID/stat: USER_HZ, which is 100 on every Linux that we run on. */
 const TICK_MS = 10
 
@@ -33,10 +42,11 @@ export function startAgent({ work, server, ca, token, config }: AgentOptions): R
   const startedMs = performance.now()
   const child = Bun.spawn([AGENT], {
     stdin: 'ignore',
-    stdout: process.env['BOWLINE_BENCH_LOG'] ? Bun.file(process.env['BOWLINE_BENCH_LOG']) : 'ignore',
+    stdout: 'ignore',
     stderr: 'ignore',
     env: {
       NODE_NAME: 'n1',
+      ...ENGINE,
       KUBERNETES_SERVICE_HOST: server.host,
       KUBERNETES_SERVICE_PORT: server.port,
       SERVICE_ACCOUNT_DIR: join(work, 'account'),
