@@ -9,7 +9,7 @@ import { type Mesh, startMesh } from './agent/mesh/mesh.ts'
 import page from './agent/mesh/page.html' with { type: 'text' }
 import { createMetrics, type Metrics } from './agent/metrics.ts'
 import { type Overlay, startOverlay } from './agent/overlay.ts'
-import { startRestoration } from './agent/restoration.ts'
+import { type RestorationPorts, startRestoration } from './agent/restoration.ts'
 import { answer, type Site } from './agent/serve.ts'
 import { openLocks } from './attachment/locks.ts'
 import { openStore } from './attachment/store.ts'
@@ -19,12 +19,14 @@ import { VERSION } from './core/version.ts'
 import { createLinuxFiles } from './kernel/linux/files.ts'
 import { createLinuxKernel } from './kernel/linux/kernel.ts'
 import { openMonitor, openNftMonitor } from './kernel/linux/monitor.ts'
+import { createNftHold } from './kernel/linux/nft_hold.ts'
 import { openProbeSender } from './kernel/linux/probe_socket.ts'
 import { readEvents } from './kernel/netlink/events.ts'
 import { readNftEvents } from './kernel/nftables/events.ts'
 import { createKubeClient } from './kube/client.ts'
 import type { KernelNews } from './overlay/keeper.ts'
 import { DEFAULT_PATHS } from './plugin/ports.ts'
+import { listMasquerade } from './pod/features/masquerade/subnets.ts'
 import { podFeatures } from './pod/features/registry.ts'
 
 /*
@@ -70,8 +72,10 @@ async function main(env: Environment): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())
   const listeners: ((news: KernelNews) => void)[] = []
   const { overlay, mesh } = startOverlayIfConfigured(env, nodeName, log, metrics, listeners, stop.signal)
-  const restore = createRestore(env)
-  const restoration = startRestoration({ log, metrics, restore, random: Math.random }, stop.signal)
+  const restoration = startRestoration(
+    { log, metrics, ...restorationPorts(env), random: Math.random },
+    stop.signal,
+  )
   watchNftables([...listeners, restoration.hear])
   const agent = startAgent({ ...portsOf(env, nodeName, log, metrics), overlay }, stop.signal)
   // An HTML file that is imported as text is a text, whatever the types of Bun say.
@@ -113,23 +117,28 @@ function portsOf(env: Environment, nodeName: string, log: AgentLog, metrics: Met
   }
 }
 
-/** Returns what makes again what pods share and somebody has removed: by their records, and by the conflists of their networks. */
-function createRestore(env: Environment): () => readonly string[] {
+/** What pods share is made again by their records, and by the conflists of their networks. */
+function restorationPorts(
+  env: Environment,
+): Pick<RestorationPorts, 'restore' | 'isMasquerading' | 'keepConnections'> {
   const { BOWLINE_BOOT_ID_FILE: given = BOOT_ID_FILE, CONF_DIR: confDir = CONF_DIR } = env
   const files = createLinuxFiles()
   const { recordsDir } = DEFAULT_PATHS
-  const features = podFeatures({
-    kernel: createLinuxKernel({ isContainer: true, ...(existsSync(given) && { bootIdFile: given }) }),
-    store: openStore(files, recordsDir),
-    locks: openLocks(files, recordsDir, LOCK_TIMEOUT_MS),
-  })
-  return () => {
-    let networks: readonly NetworkFile[] | undefined
-    const configOf = (network: string) => {
-      networks ??= readNetworks(confDir, files)
-      return networks.find(({ name, config }) => config && name === network)?.config
-    }
-    return features.flatMap((feature) => feature.restore?.(configOf) ?? [])
+  const kernel = createLinuxKernel({ isContainer: true, ...(existsSync(given) && { bootIdFile: given }) })
+  const locks = openLocks(files, recordsDir, LOCK_TIMEOUT_MS)
+  const features = podFeatures({ kernel, locks, store: openStore(files, recordsDir) })
+  const hold = createNftHold()
+  return {
+    restore() {
+      let networks: readonly NetworkFile[] | undefined
+      const configOf = (network: string) => {
+        networks ??= readNetworks(confDir, files)
+        return networks.find(({ name, config }) => config && name === network)?.config
+      }
+      return features.flatMap((feature) => feature.restore?.(configOf) ?? [])
+    },
+    isMasquerading: () => listMasquerade(kernel).length > 0,
+    keepConnections: (isNeeded) => hold.set(isNeeded),
   }
 }
 

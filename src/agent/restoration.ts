@@ -17,6 +17,10 @@ export type RestorationPorts = {
   readonly metrics: Metrics
   /** Makes again what pods of this node share and somebody has removed. Returns what that was, in words. */
   readonly restore: () => readonly string[]
+  /** Tells whether pods of this node are masqueraded. */
+  readonly isMasquerading: () => boolean
+  /** Keeps translated connections alive through a flush of the ruleset, or no longer. */
+  readonly keepConnections: (isNeeded: boolean) => void
   readonly random: () => number
 }
 
@@ -36,20 +40,20 @@ export function startRestoration(ports: RestorationPorts, signal: AbortSignal): 
   signal.addEventListener('abort', () => wakeup.wake())
   return {
     hear(news) {
-      if (news === 'lost' || news.some((event) => event.subject === 'nftables' && isLoss(event)))
+      if (news === 'lost' || news.some((event) => event.subject === 'nftables' && isNews(event)))
         wakeup.wake()
     },
     ended: keepRestored(ports, wakeup, signal),
   }
 }
 
-/** Removals by the plugin are among them: the look that follows finds nothing. */
-function isLoss({ isGone, table }: NftEvent): boolean {
-  return isGone && table === `${TABLE.family} ${TABLE.name}`
+/** Removals by the plugin are among them: the look that follows finds nothing. Of what is new, only the first subnet matters. */
+function isNews({ isGone, table, name = '' }: NftEvent): boolean {
+  return table === `${TABLE.family} ${TABLE.name}` && (isGone || name.startsWith('subnets'))
 }
 
 async function keepRestored(
-  { log, metrics, restore, random }: RestorationPorts,
+  { log, metrics, restore, isMasquerading, keepConnections, random }: RestorationPorts,
   wakeup: ReturnType<typeof createWakeup>,
   signal: AbortSignal,
 ): Promise<void> {
@@ -59,6 +63,7 @@ async function keepRestored(
     let waitMs = AUDIT_MS
     try {
       const restored = restore()
+      keepConnections(isMasquerading())
       if (restored.length > 0) {
         metrics.count('bowline_agent_restored_total', {}, restored.length)
         log.info({ restored }, 'made again what was missing of the rules that pods share')

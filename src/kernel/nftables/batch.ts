@@ -20,6 +20,7 @@ import {
   SetAttr,
   SetDescriptionAttr,
   SetFlag,
+  TABLE_OWNER,
   TableAttr,
 } from './protocol.ts'
 import { userDataOf } from './set_user_data.ts'
@@ -67,7 +68,10 @@ function addMessages(messages: Numbered[], command: NftCommand, index: number): 
     messages.push({ command: index, table, type, flags, attributes })
   switch (command.op) {
     case 'ensureTable':
-      add(command.table, Msg.newTable, Nlm.create, [[TableAttr.name, command.table.name]])
+      add(command.table, Msg.newTable, Nlm.create, [
+        [TableAttr.name, command.table.name],
+        ...(command.table.isOwned ? [[TableAttr.flags, TABLE_OWNER] as const] : []),
+      ])
       break
     case 'removeTable':
       add(command.table, Msg.deleteTable, NLM_F_NONREC, [[TableAttr.name, command.table.name]])

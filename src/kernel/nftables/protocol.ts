@@ -31,6 +31,8 @@ export const NLM_F_NONREC = 0x100
 export const TableAttr = { name: 1, flags: 2 } as const
 /** A flag of a table whose chains are not at their hooks. */
 export const TABLE_DORMANT = 1
+/** A flag of a table that belongs to a socket. */
+export const TABLE_OWNER = 2
 export const ChainAttr = { table: 1, name: 3, hook: 4, policy: 5, use: 6, type: 7 } as const
 export const HookAttr = { number: 1, priority: 2 } as const
 /** The same numbers in families inet and bridge. */

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { authorityOf, createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
 import { type AgentProcess, startAgentProcess, TEMPLATE } from '../../support/node/agent.ts'
 import { fetchFrom, startPeerServer } from '../../support/node/http_server.ts'
+import { startPeerProgram } from '../../support/node/peer_program.ts'
 import { callFor, expectSuccess, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
 import { createNetns, createOutside, type Netns, type Outside, runIn } from '../../support/node/sandbox.ts'
@@ -50,6 +51,7 @@ beforeAll(async () => {
     ip -n joiner address add ${JOINER}/32 dev lo; ip -n joiner route add 10.244.1.0/24 via ${NODE}`)
   await startPeerServer(outside.netns, 7001)
   await startPeerServer(joiner, 7001)
+  await startPeerProgram(outside.netns, SENDER)
   mkdirSync(join(work, 'account'))
   for (const name of ['etc', 'net.d']) mkdirSync(join(work, name))
   writeFileSync(join(work, 'account/token'), 'first')
@@ -193,6 +195,40 @@ it('the agent leaves ended what a network has ended, and does what its own end l
   await add(B)
   for (const pod of [A, B]) expect(await seenFrom(pod)).toBe(NODE)
 })
+
+it('what the outside sends to a pod meanwhile arrives, though the whole ruleset is flushed', async () => {
+  await add(A)
+  await start()
+  await until('the table that nobody else can flush', () =>
+    run('nft list tables').includes('inet bowline-agent'),
+  )
+  const received = runIn(A, process.execPath, '-e', LISTENER)
+  for (let i = 0; i < 5; i++) {
+    await Bun.sleep(50)
+    run('nft flush ruleset')
+  }
+  expect(await received).toBe('500 bytes')
+  expectSuccess(await callFor(A, 'DEL', CONFIG))
+  await until('the end of the table', () => !run('nft list tables').includes('inet bowline-agent'))
+})
+
+/** Sends a byte each millisecond to whoever connects. */
+const SENDER = `
+  Bun.listen({ hostname: '0.0.0.0', port: 7004, socket: {
+    open: (socket) => void (socket.data = setInterval(() => socket.write('x'), 1)),
+    data: () => {},
+    close: (socket) => clearInterval(socket.data),
+  } })
+  console.log('listening')`
+
+const LISTENER = `
+  let count = 0
+  const end = (text) => { console.log(text); process.exit(0) }
+  await Bun.connect({ hostname: '192.0.2.2', port: 7004, socket: {
+    data: (_, bytes) => (count += bytes.length) < 500 || end('500 bytes'),
+    close: () => end('closed after ' + count),
+    error: (_, error) => end(String(error)),
+  } })`
 
 it('while a node joins, its pods see every pod by its own address', async () => {
   await add(A)
