@@ -1,4 +1,4 @@
-import { type Cidr, contains, FAMILIES } from '../core/address.ts'
+import { type Cidr, contains, FAMILIES, networkOf } from '../core/address.ts'
 import type { NftElement } from '../kernel/nftables/objects.ts'
 import type { DesiredPrefixSet } from '../state/desired.ts'
 import { CLUSTER_SETS } from '../state/own_table.ts'
@@ -9,23 +9,44 @@ import type { ClusterNode } from './cluster.ts'
 /** The kernel keeps 127 bytes of a comment. */
 const MAX_NAME = 120
 
+export type ClusterSets = {
+  /** They grow before a packet could go to what they get, and shrink after the last one could. */
+  readonly sets: readonly DesiredPrefixSet[]
+  /** The elements of each node: the same values in the next plan, while the node is the same value. */
+  readonly ranges: ReadonlyMap<ClusterNode, readonly NftElement<Cidr>[]>
+}
+
 /**
  * Returns the sets of destinations to which pods of this node speak with their own address: the ranges of all nodes, its own too, and those
- * of the configuration. A range with addresses of nodes in it is a mistake, see `planOverlay`.
+ * of the configuration. A range with addresses of nodes in it is a mistake, see `planOverlay`. `known`: from an earlier plan of this node.
  */
-export function planClusterSets(cluster: readonly ClusterNode[], node: LocalNode): DesiredPrefixSet[] {
-  const configured = node.config.nonMasqueradeCIDRs.map((key) => ({ key, comment: 'overlay.json' }))
-  const ranges = [...cluster]
-    .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .flatMap(({ name, addresses, podCidrs }): NftElement<Cidr>[] => {
-      const nodes = [...node.addresses, ...addresses]
-      const sound = podCidrs.filter((range) => !nodes.some((address) => contains(range, address)))
-      return sound.map((key) => ({ key, comment: `node ${name}`.slice(0, MAX_NAME) }))
-    })
-  return FAMILIES.map((family) => ({
-    kind: 'prefixSet',
-    set: CLUSTER_SETS[family],
-    elements: widest([...configured, ...ranges].filter(({ key }) => key.address.family === family)),
-    words: `the nftables set ${CLUSTER_SETS[family].name} of what is not masqueraded`,
+export function planClusterSets(
+  cluster: readonly ClusterNode[],
+  node: LocalNode,
+  known?: ClusterSets['ranges'],
+): ClusterSets {
+  const ranges = new Map(cluster.map((one) => [one, known?.get(one) ?? rangesOf(one, node)]))
+  const configured = node.config.nonMasqueradeCIDRs.map((cidr) => ({
+    key: networkOf(cidr),
+    comment: 'overlay.json',
   }))
+  const all = [...configured, ...[...ranges.values()].flat()]
+  const sets = FAMILIES.map((family): DesiredPrefixSet => {
+    const elements = widest(all.filter(({ key }) => key.address.family === family))
+    const set = CLUSTER_SETS[family]
+    return {
+      kind: 'prefixSet',
+      set,
+      elements,
+      words: `the nftables set ${set.name} of what is not masqueraded`,
+    }
+  })
+  return { sets, ranges }
+}
+
+function rangesOf({ name, addresses, podCidrs }: ClusterNode, node: LocalNode): NftElement<Cidr>[] {
+  const nodes = [...node.addresses, ...addresses]
+  return podCidrs
+    .filter((range) => !nodes.some((address) => contains(range, address)))
+    .map((range) => ({ key: networkOf(range), comment: `node ${name}`.slice(0, MAX_NAME) }))
 }

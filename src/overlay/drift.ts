@@ -1,6 +1,6 @@
-import { sameAddress } from '../core/address.ts'
+import { type Address, addressFromBytes, FAMILIES, sameAddress } from '../core/address.ts'
 import type { KernelEvent } from '../kernel/netlink/events.ts'
-import { isIntervalEnd } from '../kernel/nftables/elements.ts'
+import { isIntervalEnd, type RawElement } from '../kernel/nftables/elements.ts'
 import type { NftEvent } from '../kernel/nftables/events.ts'
 import type { Desired, DesiredLink } from '../state/desired.ts'
 import {
@@ -14,10 +14,12 @@ import {
   ownedRoute,
 } from '../state/identity.ts'
 import { isAsCreated } from '../state/observe.ts'
-import { TABLE } from '../state/own_table.ts'
+import { CLUSTER_SETS, TABLE } from '../state/own_table.ts'
 import { desiredOf, type OverlayPlan, transitionsBetween } from './plan.ts'
 import { OVERLAY_LINKS } from './registry.ts'
 import { ROUTE_PROTOCOL } from './route.ts'
+
+const SET_NAMES = FAMILIES.map((family) => CLUSTER_SETS[family].name)
 
 /**
  * Tells which events of the kernel contradict a plan. Pods come and go all the time, and concern it never; nor do the events of what was
@@ -47,7 +49,8 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
     for (const { key, value } of objects.flatMap(identify)) values.set(key, value)
   }
   expect(desiredOf(plan))
-  let sets = firstKeysOf(plan)
+  let inForce = plan
+  let sets: FirstKeys | undefined
   const isExpected = ({ key, value }: OwnedObject, isGone: boolean) =>
     isGone ? !values.has(key) : values.get(key) === value
 
@@ -56,6 +59,8 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
       const { isGone } = event
       switch (event.subject) {
         case 'nftables':
+          if (!isOfSets(event)) return false
+          sets ??= firstKeysOf(inForce)
           return contradictsSets(event, sets)
         case 'link': {
           const { link } = event
@@ -87,7 +92,8 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
       }
     },
     proceed(before, after) {
-      sets = firstKeysOf(after)
+      inForce = after
+      sets = undefined
       const transitions = transitionsBetween(before, after)
       for (const { before: old } of transitions) {
         for (const { key } of old.flatMap(identify)) values.delete(key)
@@ -98,26 +104,28 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
 }
 
 /** Where the prefixes of each set begin, by the set's name. */
-function firstKeysOf({ sets }: OverlayPlan): ReadonlyMap<string, ReadonlySet<string>> {
+type FirstKeys = ReadonlyMap<string, ReadonlySet<string>>
+
+function firstKeysOf({ sets }: OverlayPlan): FirstKeys {
   return new Map(
-    sets.map(({ set, elements }) => [
-      set.name,
-      new Set(elements.map(({ key }) => String(set.key.encode(key)))),
-    ]),
+    sets.map(({ set, elements }) => [set.name, new Set(elements.map(({ key }) => textOf(key.address)))]),
   )
 }
 
+/** Decides whether an event is about the sets of the cluster, or about the whole table. */
+function isOfSets({ table, name }: NftEvent): boolean {
+  return table === `${TABLE.family} ${TABLE.name}` && (name === undefined || SET_NAMES.includes(name))
+}
+
 /** The end of a prefix is an element of its own, and goes with the first. */
-function contradictsSets(
-  { isGone, table, name, elements }: NftEvent,
-  sets: ReadonlyMap<string, ReadonlySet<string>>,
-): boolean {
-  if (table !== `${TABLE.family} ${TABLE.name}`) return false
-  if (name === undefined) return isGone
-  const keys = sets.get(name)
-  if (!keys) return false
+function contradictsSets({ isGone, name = '', elements }: NftEvent, sets: FirstKeys): boolean {
   if (!elements) return isGone
-  return elements.some(({ key, flags }) => !isIntervalEnd(flags) && keys.has(String(key)) === isGone)
+  const has = ({ key }: RawElement) => sets.get(name)?.has(textOf(addressFromBytes(key)))
+  return elements.some((one) => !isIntervalEnd(one.flags) && has(one) === isGone)
+}
+
+function textOf({ value }: Address): string {
+  return value.toString(36)
 }
 
 function isLike(

@@ -7,21 +7,19 @@ import {
   overlaps,
   sameAddress,
 } from '../core/address.ts'
-import type { Desired, DesiredPrefixSet, DesiredRoute } from '../state/desired.ts'
+import type { Desired, DesiredRoute } from '../state/desired.ts'
 import type { Transition } from '../state/transition.ts'
 import type { LocalNode, PeerEntry, Reach } from './backend.ts'
 import type { ClusterNode } from './cluster.ts'
-import { planClusterSets } from './cluster_sets.ts'
+import { type ClusterSets, planClusterSets } from './cluster_sets.ts'
 import { BACKENDS } from './registry.ts'
 
-export type OverlayPlan = {
+export type OverlayPlan = ClusterSets & {
   readonly node: LocalNode
   /** Links and addresses that some peer needs. */
   readonly links: readonly Desired[]
   /** By the name of the node. */
   readonly peers: ReadonlyMap<string, PeerPlan>
-  /** They grow before a packet could go to what they get, and shrink after the last one could. */
-  readonly sets: readonly DesiredPrefixSet[]
   readonly problems: readonly PeerProblem[]
 }
 
@@ -78,7 +76,7 @@ export function planOverlay(
     node,
     links: [...needed].sort().flatMap((name) => backend.link(name, node)),
     peers,
-    sets: planClusterSets(cluster, node),
+    ...planClusterSets(cluster, node, known && earlier?.ranges),
     problems: all.flatMap(({ problems }) => problems),
   }
 }

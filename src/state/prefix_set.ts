@@ -1,4 +1,4 @@
-import { type Cidr, contains, formatCidr, networkOf, sameCidr } from '../core/address.ts'
+import { type Cidr, contains, formatCidr, sameCidr } from '../core/address.ts'
 import { addElements, type NftCommand, type NftElement, removeElements } from '../kernel/nftables/objects.ts'
 import type { DesiredPrefixSet } from './desired.ts'
 import { type Difference, nftStep } from './explain.ts'
@@ -18,12 +18,12 @@ export type PrefixDifferences = {
 /** A difference names so many prefixes at most. */
 const MAX_NAMED = 3
 
-/** Returns those of the prefixes that no other one contains, sorted; of equal ones the first, with its comment. */
+/** Returns those of the prefixes, without host bits, that no other one contains, sorted; of equal ones the first, with its comment. */
 export function widest(elements: readonly Element[]): Element[] {
   const kept: Element[] = []
   for (const one of sorted(elements)) {
     const last = kept.at(-1)
-    if (!last || !contains(last.key, one.key.address)) kept.push({ ...one, key: networkOf(one.key) })
+    if (!last || !contains(last.key, one.key.address)) kept.push(one)
   }
   return kept
 }
@@ -36,9 +36,7 @@ export function differenceOfPrefixes(
   { set, elements, words }: DesiredPrefixSet,
   present: readonly Element[],
 ): PrefixDifferences {
-  const [there, wanted] = [present, elements].map((list) => new Set(list.map(textOf)))
-  const missing = elements.filter((one) => !there?.has(textOf(one)))
-  const stale = present.filter((one) => !wanted?.has(textOf(one)))
+  const [missing, stale] = [without(elements, present), without(present, elements)]
   const [heldByStale, heldByMissing] = [holderIn(stale), holderIn(missing)]
   // What lies within a wider one that is to go is covered until then.
   const isCovered = (one: Element): boolean => {
@@ -65,13 +63,28 @@ export function fillSet(set: DesiredPrefixSet['set'], elements: readonly Element
   return [{ op: 'ensureTable', table: set.table }, { op: 'ensureSet', set }, addElements(set, ...elements)]
 }
 
-/** Sorts by the first address, the wider of two with the same one first. Equal ones stay in their order. */
+/** Returns those of the elements that the others have not. Of thousands most are the same values. */
+function without(elements: readonly Element[], others: readonly Element[]): Element[] {
+  const values = new Set(others)
+  const left = elements.filter((one) => !values.has(one))
+  if (left.length === 0) return []
+  const texts = new Set(others.map(textOf))
+  return left.filter((one) => !texts.has(textOf(one)))
+}
+
+/** Sorts by the first address, the wider of two with the same one first. Equal ones stay in their order. Numbers are compared faster. */
 function sorted(elements: readonly Element[]): Element[] {
-  const first = ({ key }: Element): bigint => networkOf(key).address.value
   return elements
-    .map((one) => ({ one, at: first(one) }))
-    .sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : a.one.key.prefix - b.one.key.prefix))
+    .map((one) => ({ one, about: Number(one.key.address.value) }))
+    .sort((a, b) => a.about - b.about || compare(a.one.key, b.one.key))
     .map(({ one }) => one)
+}
+
+function compare(
+  { address: { value: a }, prefix }: Cidr,
+  { address: { value: b }, prefix: other }: Cidr,
+): number {
+  return a < b ? -1 : a > b ? 1 : prefix - other
 }
 
 /** Returns a function that finds the one of these disjoint prefixes that contains another one. */
@@ -90,8 +103,9 @@ export function holderIn(elements: readonly Element[]): (inner: Element) => Elem
   }
 }
 
-function textOf({ key, comment = '' }: Element): string {
-  return `${formatCidr(key)} ${comment}`
+/** Not for people: BigInt writes a number far faster than RFC 5952 wants an address. */
+function textOf({ key: { address, prefix }, comment = '' }: Element): string {
+  return `${address.value.toString(36)}/${prefix} ${comment}`
 }
 
 function named(elements: readonly Element[]): string {

@@ -81,7 +81,7 @@ export function rulesOf(
   const named = contributions.flatMap(({ network, settings: { direct } }) =>
     (direct ?? [LINK_LOCAL[family]])
       .filter(({ address }) => address.family === family)
-      .map((key) => ({ key, comment: direct ? ownerOf(network) : 'link-local' })),
+      .map((key) => ({ key: networkOf(key), comment: direct ? ownerOf(network) : 'link-local' })),
   )
   return {
     digest: digestOf(family, contributions, named),
