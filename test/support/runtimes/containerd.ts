@@ -27,7 +27,7 @@ export type Pod = { readonly id: string; readonly name: string; readonly ip: str
 export type Containerd = {
   readonly version: string
   /** Makes a pod, as the kubelet asks for it. */
-  runPod(name: string): Promise<Pod>
+  runPod(name: string, annotations?: Readonly<Record<string, string>>): Promise<Pod>
   /** Starts a web server in the pod. */
   serve(pod: Pod, port: number): Promise<void>
   /** Stops and removes the pod, with its containers. */
@@ -55,7 +55,7 @@ export async function startContainerd(programs: string, conflist: string): Promi
   await execa(join(programs, 'ctr'), ['-a', SOCKET, '-n', 'k8s.io', 'images', 'import', `${HOME}/image.tar`])
   return {
     version,
-    runPod: (name) => runPod(cri, name),
+    runPod: (name, annotations) => runPod(cri, name, annotations),
     serve: (pod, port) => serve(cri, pod, port),
     removePod: ({ id }) => removePod(cri, id),
     stop: async () => {
@@ -113,8 +113,12 @@ async function waitUntilReady(cri: Cri, server: Server & PromiseLike<{ all?: str
   throw new Error(`containerd is not ready: ${last}\n${log?.join('\n')}`)
 }
 
-async function runPod(cri: Cri, name: string): Promise<Pod> {
-  const { pod_sandbox_id: id } = await cri.runPodSandbox(sandboxConfig(name))
+async function runPod(
+  cri: Cri,
+  name: string,
+  annotations: Readonly<Record<string, string>> = {},
+): Promise<Pod> {
+  const { pod_sandbox_id: id } = await cri.runPodSandbox({ ...sandboxConfig(name), annotations })
   const { status, info } = await cri.podSandboxStatus(id)
   return { id, name, ip: status.network.ip, netns: netnsOf(status, info) }
 }

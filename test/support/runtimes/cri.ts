@@ -14,6 +14,7 @@ export type PodSandboxConfig = {
   }
   readonly hostname: string
   readonly log_directory: string
+  readonly annotations?: Readonly<Record<string, string>>
   readonly linux: { readonly cgroup_parent: string }
 }
 

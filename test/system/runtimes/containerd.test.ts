@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { fetchFrom, startPeerServer } from '../../support/node/http_server.ts'
+import { run } from '../../support/node/private_namespaces.ts'
 import {
   addressesOf,
   clearNode,
@@ -111,6 +112,14 @@ describe.each(CASES)(
       const seen = await fetchFrom(podA.netns, `http://${outside.address}:${PORT}/`)
       await server.stop()
       expect(seen).toBe(outside.nodeAddress)
+    })
+
+    it('passes on that a pod asks not to be masqueraded', async () => {
+      const pod = await containerd.runPod('c', { 'bowline.io/masquerade': 'false', note: '"x"' })
+      pods = [...pods, pod]
+      const exempt = run('nft list set inet bowline exempt4')
+      expect(exempt).toContain(`${pod.ip} comment "${pod.id} eth0"`)
+      expect(exempt).not.toContain(`${podA.ip} `)
     })
 
     it('takes away with a pod only what is its own', async () => {
