@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect } from 'vitest'
-import type { NodeCall, RecordJson, TestNode } from './node.ts'
+import { beforeAll, expect } from 'vitest'
+import { L2, L3 } from '../../fakes/node.ts'
+import { createNode, type NodeCall, type RecordJson, type TestNode } from './node.ts'
 import {
   answerOf,
   inputOf,
@@ -10,7 +11,7 @@ import {
   type PluginOutput,
   spawnPlugin,
 } from './plugin.ts'
-import { NOTHING, type Residue } from './sandbox.ts'
+import { enterSandbox, NOTHING, type Residue } from './sandbox.ts'
 import { type Injection, runTraced, type SystemCall, type Traced } from './strace.ts'
 
 /*
@@ -35,6 +36,32 @@ export type Scenario = {
   readonly neighbour?: Config
   /** How the call ends when nobody disturbs it: 0 unless told otherwise. */
   readonly exitCode?: 1
+}
+
+/** The calls of both modes, alone and beside another pod. */
+export const SCENARIOS: readonly Scenario[] = [
+  { what: 'ADD of the first pod, l3', config: L3, command: 'ADD' },
+  { what: 'ADD of the first pod, l2', config: L2, command: 'ADD' },
+  {
+    what: 'ADD over remains beside another pod, l2',
+    config: L2,
+    command: 'ADD',
+    before: 'remains',
+    neighbour: L2,
+  },
+  { what: 'DEL of the last pod, l3', config: L3, command: 'DEL', before: 'attached' },
+  { what: 'DEL beside another pod, l2', config: L2, command: 'DEL', before: 'attached', neighbour: L2 },
+  { what: 'GC of one of two pods', config: L3, command: 'GC', before: 'attached', neighbour: L3 },
+]
+
+/** Gives a file four nodes with two pods each, on which its runs take place side by side. */
+export function useNodes(): readonly TestNode[] {
+  const nodes: TestNode[] = []
+  beforeAll(async () => {
+    enterSandbox()
+    for (let i = 0; i < 4; i++) nodes.push(await createNode(`node${i}`, 2))
+  })
+  return nodes
 }
 
 const VICTIM = { containerId: 'victim', pod: 0 }

@@ -1,8 +1,8 @@
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { L2, L3 } from '../../fakes/node.ts'
-import { createNode, onEach, type TestNode } from '../../support/node/node.ts'
-import { enterSandbox, NOTHING } from '../../support/node/sandbox.ts'
-import { type Scenario, ScenarioRun } from '../../support/node/scenario.ts'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { L3 } from '../../fakes/node.ts'
+import { onEach, type TestNode } from '../../support/node/node.ts'
+import { NOTHING } from '../../support/node/sandbox.ts'
+import { SCENARIOS, type Scenario, ScenarioRun, useNodes } from '../../support/node/scenario.ts'
 import { type Injection, runTraced, type SystemCall } from '../../support/node/strace.ts'
 
 /*
@@ -43,44 +43,10 @@ const OPEN_ERRORS = [
 /** What cannot fail as it is called. (A close that reports an error has closed all the same, which strace can't imitate.) */
 const SAFE =
   /^(arch_prctl|set_tid_address|sigaltstack|rt_sig\w+|fcntl|prlimit64|clock_gettime|geteuid|close|exit_group)$/
-type ErrorScenario = Scenario & { readonly errors: 'all' | 'one a call' }
+/** Here each call fails with each of its errors, elsewhere with one of them. */
+const WITH_ALL_ERRORS = ['ADD of the first pod, l3', 'DEL of the last pod, l3']
 
-const SCENARIOS: readonly ErrorScenario[] = [
-  { what: 'ADD of the first pod, l3', config: L3, command: 'ADD', errors: 'all' },
-  { what: 'ADD of the first pod, l2', config: L2, command: 'ADD', errors: 'one a call' },
-  {
-    what: 'ADD over remains beside another pod, l2',
-    config: L2,
-    command: 'ADD',
-    before: 'remains',
-    neighbour: L2,
-    errors: 'one a call',
-  },
-  { what: 'DEL of the last pod, l3', config: L3, command: 'DEL', before: 'attached', errors: 'all' },
-  {
-    what: 'DEL beside another pod, l2',
-    config: L2,
-    command: 'DEL',
-    before: 'attached',
-    neighbour: L2,
-    errors: 'one a call',
-  },
-  {
-    what: 'GC of one of two pods',
-    config: L3,
-    command: 'GC',
-    before: 'attached',
-    neighbour: L3,
-    errors: 'one a call',
-  },
-]
-
-const nodes: TestNode[] = []
-
-beforeAll(async () => {
-  enterSandbox()
-  for (let i = 0; i < 4; i++) nodes.push(await createNode(`node${i}`, 2))
-})
+const nodes = useNodes()
 
 describe.each(SCENARIOS)('$what', (scenario) => {
   it('does all or nothing when any of its system calls fails', async () => {
@@ -151,10 +117,12 @@ describe('refusals that do not end with one call', () => {
 
 type PlannedError = { readonly call: SystemCall; readonly errno: string }
 
-function planErrors(calls: readonly SystemCall[], { errors }: ErrorScenario): PlannedError[] {
+function planErrors(calls: readonly SystemCall[], { what }: Scenario): PlannedError[] {
   return calls.flatMap((call, at) => {
     const errnos = errnosOf(call)
-    const chosen = errors === 'all' ? errnos : errnos.slice(at % (errnos.length || 1)).slice(0, 1)
+    const chosen = WITH_ALL_ERRORS.includes(what)
+      ? errnos
+      : errnos.slice(at % (errnos.length || 1)).slice(0, 1)
     return chosen.map((errno) => ({ call, errno }))
   })
 }

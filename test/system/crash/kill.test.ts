@@ -1,8 +1,14 @@
-import { beforeAll, describe, expect, it } from 'vitest'
-import { L2, L3 } from '../../fakes/node.ts'
-import { createNode, onEach, type TestNode } from '../../support/node/node.ts'
-import { enterSandbox } from '../../support/node/sandbox.ts'
-import { RECOVERIES, type Recovery, type Scenario, ScenarioRun } from '../../support/node/scenario.ts'
+import { describe, expect, it } from 'vitest'
+import { L3 } from '../../fakes/node.ts'
+import { onEach } from '../../support/node/node.ts'
+import {
+  RECOVERIES,
+  type Recovery,
+  SCENARIOS,
+  type Scenario,
+  ScenarioRun,
+  useNodes,
+} from '../../support/node/scenario.ts'
 import type { SystemCall } from '../../support/node/strace.ts'
 import { chooseSeed, randomNumbers } from '../../support/seed.ts'
 
@@ -21,9 +27,8 @@ const KILLS_AT_RANDOM = 16
 /** The last step in the pod fails: no route leads to that gateway. */
 const UNREACHABLE = { ...L3, ipam: { ...L3.ipam, routes: [{ dst: '10.9.0.0/16', gw: '192.0.2.77' }] } }
 
-const SCENARIOS: readonly Scenario[] = [
-  { what: 'ADD of the first pod, l3', config: L3, command: 'ADD' },
-  { what: 'ADD of the first pod, l2', config: L2, command: 'ADD' },
+const KILLED: readonly Scenario[] = [
+  ...SCENARIOS,
   {
     what: 'ADD that fails beside another pod, l3',
     config: UNREACHABLE,
@@ -31,26 +36,11 @@ const SCENARIOS: readonly Scenario[] = [
     neighbour: L3,
     exitCode: 1,
   },
-  {
-    what: 'ADD over remains beside another pod, l2',
-    config: L2,
-    command: 'ADD',
-    before: 'remains',
-    neighbour: L2,
-  },
-  { what: 'DEL of the last pod, l3', config: L3, command: 'DEL', before: 'attached' },
-  { what: 'DEL beside another pod, l2', config: L2, command: 'DEL', before: 'attached', neighbour: L2 },
-  { what: 'GC of one of two pods', config: L3, command: 'GC', before: 'attached', neighbour: L3 },
 ]
 
-const nodes: TestNode[] = []
+const nodes = useNodes()
 
-beforeAll(async () => {
-  enterSandbox()
-  for (let i = 0; i < 4; i++) nodes.push(await createNode(`node${i}`, 2))
-})
-
-describe.each(SCENARIOS)('$what', (scenario) => {
+describe.each(KILLED)('$what', (scenario) => {
   it('may be killed before any of its system calls: DEL, ADD and GC clear it all away', async () => {
     const stages = await Promise.all(nodes.map((node) => ScenarioRun.setup(node, scenario)))
     const calls = await (stages[0] as ScenarioRun).rehearse()

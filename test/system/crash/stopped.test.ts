@@ -1,8 +1,9 @@
-import { beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { L2, L3 } from '../../fakes/node.ts'
-import { createNode, type NodeCall, onEach, type TestNode } from '../../support/node/node.ts'
+import { type NodeCall, onEach, type TestNode } from '../../support/node/node.ts'
 import type { PluginAnswer } from '../../support/node/plugin.ts'
-import { enterSandbox, NOTHING, type Residue } from '../../support/node/sandbox.ts'
+import { NOTHING, type Residue } from '../../support/node/sandbox.ts'
+import { useNodes } from '../../support/node/scenario.ts'
 import { runTraced, type SystemCall, startTraced } from '../../support/node/strace.ts'
 
 /*
@@ -32,12 +33,7 @@ const MODES: readonly Mode[] = [
 
 type Mode = { readonly mode: string; readonly config: object; readonly hasBridge?: true }
 
-const nodes: TestNode[] = []
-
-beforeAll(async () => {
-  enterSandbox()
-  for (let i = 0; i < 4; i++) nodes.push(await createNode(`node${i}`, 2))
-})
+const nodes = useNodes()
 
 describe.each(MODES)('mode $mode', (mode) => {
   const { config } = mode
