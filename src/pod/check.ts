@@ -1,6 +1,7 @@
 import { hostEndOf, isHostEnd, namedHostEnd } from '../attachment/identity.ts'
+import { bitsOf, type Cidr, networkOf, sameCidr } from '../core/address.ts'
 import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
-import type { Desired, Place } from '../state/desired.ts'
+import { type Desired, type Place, routesOn } from '../state/desired.ts'
 import { difference } from '../state/difference.ts'
 import { changeStep, type Difference } from '../state/explain.ts'
 import { observe } from '../state/observe.ts'
@@ -39,11 +40,25 @@ export function checkPod(
   const ofPod = podEndObjects(spec, plan.pod, { place: inPod, link: pod.name, mtu }, features)
   const ofHost = hostEndObjects(spec, plan.host, { place: onHost, link: host.name, mtu }, features)
   const isPair = pod.peer === host.index
+  const addresses = pod.up ? netns.addresses(pod.index).map(({ cidr }) => cidr) : []
+  const inside = [...connectedRoutes(spec, inPod, addresses), ...ofPod]
   return [
     ...(isPair ? [] : [{ what: `${pod.name} in the pod is not the other end of ${host.name}`, steps: [] }]),
-    ...difference(ofPod, observe(kernel, ofPod, new Map([[inPod, [pod]]]))),
+    ...difference(inside, observe(kernel, inside, new Map([[inPod, [pod]]]))),
     ...checkNode(kernel, onHost, spec, ofHost, host, features),
   ]
+}
+
+/** The kernel makes these routes with the addresses, also with those that are still to be added; in mode l3 it makes none. */
+function connectedRoutes({ mode, ips, id }: PodSpec, place: Place, present: readonly Cidr[]): Desired[] {
+  const cidrs = ips.map(({ cidr }) => cidr).filter((cidr) => present.some((one) => sameCidr(one, cidr)))
+  const subnets = cidrs.filter(({ address, prefix }) => mode === 'l2' && prefix < bitsOf(address.family))
+  // A later plugin may have moved them to another table.
+  return routesOn(
+    { place, link: id.ifName },
+    subnets.map((cidr) => ({ dst: networkOf(cidr) })),
+    true,
+  )
 }
 
 /** Checks what lies behind the host interface of a pod that an earlier plugin made, and nothing of the pod. */

@@ -114,6 +114,21 @@ const POD: [string, string, RegExp][] = [
 
 const L2_ONLY: [string, string, RegExp][] = [
   [
+    'the route of its subnet',
+    'ip -n pod-a route del 10.1.0.0/24',
+    /route 10\.1\.0\.0\/24 is missing or wrong on eth0 in the pod/,
+  ],
+  [
+    'the IPv6 route of its subnet',
+    'ip -n pod-a -6 route del fd00:1::/64',
+    /route fd00:1::\/64 is missing or wrong on eth0/,
+  ],
+  [
+    'its default route and that of its subnet',
+    'ip -n pod-a route del default; ip -n pod-a route del 10.1.0.0/24',
+    /route 10\.1\.0\.0\/24 is missing.*route 0\.0\.0\.0\/0/,
+  ],
+  [
     'the bridge, of which it is no port any more',
     'ip link set $HOST nomaster',
     /veth\w+ is not a port of bridge br0/,
