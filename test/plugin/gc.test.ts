@@ -61,26 +61,6 @@ function recordOf(containerId: string, network = 'net'): string {
 }
 
 describe.each(MODES)('GC in mode $mode', ({ config }) => {
-  it('takes all of what is not valid and leaves the valid pod and other networks alone', () => {
-    const node = withPods(config)
-    expect(gc(node, config)).toMatchObject({ exitCode: 0, stdout: '' })
-    expect(partsOf(node, 'c1')).toEqual([])
-    expect(partsOf(node, 'c2')).toEqual(wholeOf(config))
-    expect(partsOf(node, 'c3', 'other')).toEqual(wholeOf(config))
-  })
-
-  it.each([
-    ['lost', (node: FakeNode) => node.files.remove(recordOf('c1'))],
-    ['cut short', (node: FakeNode) => node.files.replace(recordOf('c1'), '{"version":1,')],
-  ])('does the same when the record is %s', (_, damage) => {
-    const node = withPods(config)
-    damage(node)
-    expect(gc(node, config)).toMatchObject({ exitCode: 0 })
-    expect(partsOf(node, 'c1')).toEqual([])
-    expect(partsOf(node, 'c2')).toEqual(wholeOf(config))
-    expect(partsOf(node, 'c3', 'other')).toEqual(wholeOf(config))
-  })
-
   it.each(['ADD', 'DEL', 'GC'])('changes nothing of a pod that a later release has made: %s', (command) => {
     const node = withPods(config)
     node.files.replace(recordOf('c1'), '{"version":9}')

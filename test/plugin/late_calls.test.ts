@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { parseCidr } from '../../src/core/address.ts'
 import { Code, Fault } from '../../src/core/errors.ts'
 import { deriveNames } from '../../src/core/names.ts'
 import {
@@ -202,71 +201,6 @@ function nodeWithForeignEth0(): FakeNode {
   netns.close()
   return node
 }
-
-function addAddress(node: FakeNode, cidr: string): void {
-  const netns = node.kernel.openNetns(NETNS)
-  const linkIndex = netns.link({ name: 'eth0' })?.index ?? 0
-  netns.apply([{ op: 'addAddress', linkIndex, cidr: parseCidr(cidr) }])
-  netns.close()
-}
-
-describe('an interface of another plugin', () => {
-  it('survives the DEL that follows the refused ADD', () => {
-    for (const config of [L2, L3]) {
-      const node = nodeWithForeignEth0()
-      expect(node.call('ADD', { config }).json['code']).toBe(Code.interfaceExists)
-      expect(node.call('DEL', { config }).exitCode).toBe(0)
-      expect(node.kernel.host().link({ name: 'foreign0' })).toBeDefined()
-    }
-  })
-
-  it.each<[string, object, string?]>([
-    ['a lease of host-local', {}, 'c1\r\neth0'],
-    ['a lease of an old host-local', {}, 'c1'],
-    [
-      'the MAC in prevResult',
-      { prevResult: { interfaces: [{ name: 'eth0', mac: FOREIGN_MAC, sandbox: NETNS }] } },
-    ],
-  ])('is removed when %s shows that this network made it', (_, more, lease) => {
-    const node = nodeWithForeignEth0()
-    node.files.ensureDirectory('/var/lib/cni/networks/net')
-    if (lease) {
-      node.files.create('/var/lib/cni/networks/net/10.1.0.5', lease)
-      addAddress(node, '10.1.0.5/24')
-    }
-    expect(node.call('DEL', { config: { ...L2, ...more } }).exitCode).toBe(0)
-    expect(node.kernel.host().link({ name: 'foreign0' })).toBeUndefined()
-    expect(node.files.list('/var/lib/cni/networks/net')).not.toContain('10.1.0.5')
-  })
-
-  it.each<[string, object, string?]>([
-    ['a lease of another container', {}, 'c2\r\neth0'],
-    ['a lease of another interface', {}, 'c1\r\neth1'],
-    ['a lease of an address that it does not have', {}, 'c1\r\neth0'],
-    ['a prevResult without a MAC', { prevResult: { interfaces: [{ name: 'eth0', sandbox: NETNS }] } }],
-    [
-      'a prevResult with another interface',
-      { prevResult: { interfaces: [{ name: 'eth1', mac: FOREIGN_MAC, sandbox: NETNS }] } },
-    ],
-    ['a prevResult that can not be read', { prevResult: { interfaces: [{ name: 7 }] } }],
-    [
-      'a prevResult with addresses, where this network gives none',
-      {
-        ipam: {},
-        prevResult: {
-          interfaces: [{ name: 'eth0', mac: FOREIGN_MAC, sandbox: NETNS }],
-          ips: [{ address: '10.1.0.5/24', interface: 0 }],
-        },
-      },
-    ],
-  ])('stays in spite of %s', (_, more, lease) => {
-    const node = nodeWithForeignEth0()
-    node.files.ensureDirectory('/var/lib/cni/networks/net')
-    if (lease) node.files.create('/var/lib/cni/networks/net/10.1.0.5', lease)
-    expect(node.call('DEL', { config: { ...L2, ...more } }).exitCode).toBe(0)
-    expect(node.kernel.host().link({ name: 'foreign0' })).toBeDefined()
-  })
-})
 
 describe('the namespace of the node in the place of a pod’s', () => {
   const netns = '/proc/1/ns/net'

@@ -1,5 +1,4 @@
 import { writeFileSync } from 'node:fs'
-import { execa } from 'execa'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { BOWLINE, type PluginAnswer, type PluginCall, runPlugin } from '../../support/node/plugin.ts'
 import { run } from '../../support/node/private_namespaces.ts'
@@ -43,22 +42,6 @@ describe.each(['bowline', 'bowline-ipam'])('STATUS of %s', (calledAs) => {
     expect(await status(L3, { calledAs })).toMatchObject({ exitCode: 0, stdout: '' })
     expect(filesBelow(STATE)).toEqual([])
     expect(run('nft list ruleset')).toBe('')
-  })
-
-  it('says yes while another process holds the lock of the pool', async () => {
-    await add('a', L3)
-    const holder = execa('flock', ['--no-fork', `${STATE}/networks/net/lock`, 'sleep', '30'], {
-      reject: false,
-    })
-    run(
-      `for i in $(seq 200); do flock -n ${STATE}/networks/net/lock true || exit 0; sleep 0.02; done; exit 1`,
-    )
-    try {
-      expect(await status(L3, { calledAs, timeoutMs: 10_000 })).toMatchObject({ exitCode: 0 })
-    } finally {
-      holder.kill('SIGKILL')
-      await holder
-    }
   })
 
   it('answers 50 on a disk that can not be written, and names it', async () => {

@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { L2 } from '../../fakes/node.ts'
+import { L2, L3 } from '../../fakes/node.ts'
 import { type PluginAnswer, type PluginCall, runPlugin } from '../../support/node/plugin.ts'
 import { expectSuccess, leftOver, linksIn, usePods } from '../../support/node/pods.ts'
 import { run } from '../../support/node/private_namespaces.ts'
@@ -42,6 +42,7 @@ describe('a pod of the reference plugin', () => {
 
   it.each<[string, object, string]>([
     ['its lease', {}, ''],
+    ['its lease of an old host-local', {}, `printf old >${LEASES}/10.1.0.5`],
     ['the MAC in prevResult', { prevResult: REFERENCE }, 'ip -n a address flush dev eth0'],
   ])('goes when %s shows that it is meant', async (_, more, inflict) => {
     makePod(a, '10.1.0.5', 'old')
@@ -50,25 +51,36 @@ describe('a pod of the reference plugin', () => {
     expect([linksIn(a), readdirSync(LEASES)]).toEqual([[], ['lock']])
   })
 
-  it.each<[string, object, string]>([
-    ['a lease of a pod with another address', {}, ''],
-    ['a prevResult with another MAC', { prevResult: REFERENCE }, ''],
-    [
-      'a prevResult of its own, where we give no addresses',
-      { prevResult: REFERENCE, ipam: {} },
-      '02:00:00:00:00:05',
-    ],
-    [
-      'a prevResult of its own, without ipam',
-      { prevResult: REFERENCE, ipam: undefined },
-      '02:00:00:00:00:05',
-    ],
-  ])('stays in spite of %s', async (_, more, mac) => {
-    makePod(a, '10.1.0.5', 'new', mac || '02:00:00:00:00:06')
-    writeFileSync(`${LEASES}/10.1.0.6`, 'old\r\neth0')
-    expectSuccess(await call('DEL', 'old', a.path, more))
-    expect(linksIn(a)).toEqual(['eth0'])
-    expect(readdirSync(LEASES)).toContain('10.1.0.5')
+  const MAC = '02:00:00:00:00:05'
+  const saying = (one: object) => ({ prevResult: { interfaces: [{ sandbox: '/run/netns/a', ...one }] } })
+
+  it.each<[what: string, more: object, mac?: string, lease?: [string, string]]>([
+    ['a lease of a pod with another address', {}],
+    ['a lease of another interface', {}, MAC, ['10.1.0.5', 'old\r\neth1']],
+    ['a prevResult with another MAC', { prevResult: REFERENCE }],
+    ['a prevResult without a MAC', saying({ name: 'eth0' }), MAC],
+    ['a prevResult with another interface', saying({ name: 'eth1', mac: MAC }), MAC],
+    ['a prevResult that can not be read', { prevResult: { interfaces: [{ name: 7 }] } }, MAC],
+    ['a prevResult of its own, where we give no addresses', { prevResult: REFERENCE, ipam: {} }, MAC],
+    ['a prevResult of its own, without ipam', { prevResult: REFERENCE, ipam: undefined }, MAC],
+  ])(
+    'stays in spite of %s',
+    async (_, more, mac = '02:00:00:00:00:06', [address, owner] = ['10.1.0.6', 'old\r\neth0']) => {
+      makePod(a, '10.1.0.5', 'new', mac)
+      writeFileSync(`${LEASES}/${address}`, owner)
+      expectSuccess(await call('DEL', 'old', a.path, more))
+      expect(linksIn(a)).toEqual(['eth0'])
+      expect(readdirSync(LEASES)).toContain('10.1.0.5')
+    },
+  )
+
+  it('stays after an ADD that is refused, and its DEL', async () => {
+    makePod(a, '10.1.0.5', 'other')
+    for (config of [L2, L3]) {
+      expect((await call('ADD', 'old', a.path)).output.code).toBe(104)
+      expectSuccess(await call('DEL', 'old', a.path))
+      expect(linksIn(a)).toEqual(['eth0'])
+    }
   })
 
   it('that has its address from bowline-ipam stays when another one is at its path, and goes when it is meant', async () => {
