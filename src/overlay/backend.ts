@@ -8,9 +8,11 @@ import type { OverlayConfig } from './config.ts'
  *
  * Three kinds of backend have been thought of beside those that are here, and each fits without a change to them:
  * - An encrypted one (WireGuard) has a key that peers cannot derive. Its link is an object like that of VXLAN, which outlives the agent
- *   and keeps the private key; what it publishes comes back as a field of each ClusterNode.
+ *   and keeps the private key. What it publishes is an annotation of the own Node, which the account may write through the status, and comes
+ *   back as a field of each ClusterNode; a peer without one is a problem of that peer.
  * - One with a link for all peers but no entry for each (IP-in-IP) returns a route and no more.
- * - One that needs a program beside the agent (a tunnel through UDP, BGP) names that as a further member of this interface.
+ * - One that needs a program beside the agent (a tunnel through UDP, BGP) names that as a further member of this interface: what it is to
+ *   know follows from the plan, as the kernel objects do.
  */
 export interface Backend {
   /** The links that only this backend creates. Whatever else has such a name is replaced. */

@@ -14,6 +14,10 @@ import { linkWith, underlayMtu } from '../underlay.ts'
  *
  * Nothing is published: the MAC of a node's VXLAN link follows from the node's name, and its addresses from the MAC and the node's ranges. So a reboot changes nothing, and a peer is complete as soon as its Node object has addresses and ranges.
  *
+ * The outer UDP header of IPv4 has a checksum, which is the kernel's default for a link that is made by netlink without saying so. Other
+ * agents turn it off, and meet a bug of kernels before 5.6.13, 5.4.41 and 4.19.123: a packet that is translated behind the tunnel gets
+ * another checksum in place of none, and is dropped (flannel#1279, kubernetes#88986).
+ *
  * One link carries pods of both families. A node has two links only if some of its peers have no IPv4 address.
  */
 

@@ -82,6 +82,15 @@ describe('a node itself', () => {
   })
 })
 
+describe('a VXLAN packet', () => {
+  it('has a checksum in its outer header: kernels had given a wrong one to a translated packet without', () => {
+    reconcileAll(clusterOf())
+    expect(run('ip -n n1 -d link show bowline-vxlan')).toMatch(/ udpcsum /)
+    reconcileAll(clusterOf('ipv6'))
+    expect(run('ip -n n1 -d link show bowline-vxlan6')).toMatch(/ noudp6zerocsumtx /)
+  })
+})
+
 describe('a node that is as planned', () => {
   it.each(['vxlan', 'direct', 'host-gw'] as const)('is left alone by the next run: %s', (backend) => {
     reconcileAll(clusterOf(), { backend })
