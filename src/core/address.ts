@@ -60,21 +60,22 @@ export function formatCidr({ address, prefix }: Cidr): string {
 
 /** Returns 4 or 16 bytes in network byte order. */
 export function addressBytes({ family, value }: Address): Uint8Array {
-  const bytes = new Uint8Array(bitsOf(family) / 8)
-  let rest = value
-  for (let i = bytes.length - 1; i >= 0; i--) {
-    bytes[i] = Number(rest & 255n)
-    rest >>= 8n
+  const view = new DataView(new ArrayBuffer(bitsOf(family) / 8))
+  if (family === 4) view.setUint32(0, Number(value))
+  else {
+    view.setBigUint64(0, value >> 64n)
+    // The lower 64 bits of the value.
+    view.setBigUint64(8, value)
   }
-  return bytes
+  return new Uint8Array(view.buffer)
 }
 
 /** Reads the bytes of `addressBytes`: 4 bytes make family 4, 16 make family 6. Throws a Fault on any other length. */
 export function addressFromBytes(bytes: Uint8Array): Address {
   if (bytes.length !== 4 && bytes.length !== 16) throw new Fault(`an address of ${bytes.length} bytes`)
-  let value = 0n
-  for (let i = 0; i < bytes.length; i++) value = (value << 8n) | BigInt(bytes[i] ?? 0)
-  return { family: bytes.length === 4 ? 4 : 6, value }
+  const view = new DataView(bytes.buffer, bytes.byteOffset)
+  if (bytes.length === 4) return { family: 4, value: BigInt(view.getUint32(0)) }
+  return { family: 6, value: (view.getBigUint64(0) << 64n) | view.getBigUint64(8) }
 }
 
 export function sameAddress(a: Address, b: Address): boolean {

@@ -210,18 +210,21 @@ export function readAttributes(bytes: Uint8Array, offset = 0): Attributes {
 /** Attributes by type. A value becomes an object when it is asked for: the kernel tells 50 of a link, and we want 10. */
 export class Attributes {
   readonly #bytes: Uint8Array
-  readonly #places = new Map<number, number>()
+  readonly #places: Map<number, number>
 
   constructor(bytes: Uint8Array, offset: number) {
+    const places = new Map<number, number>()
+    eachAttribute(bytes, offset, (type, at) => places.set(type, at))
     this.#bytes = bytes
-    eachAttribute(bytes, offset, (type, at) => this.#places.set(type, at))
+    this.#places = places
   }
 
   get(type: number): Uint8Array | undefined {
     const at = this.#places.get(type)
     if (at === undefined) return undefined
-    const [low = 0, high = 0] = [this.#bytes[at], this.#bytes[at + 1]]
-    return this.#bytes.subarray(at + 4, at + low + 256 * high)
+    const bytes = this.#bytes
+    const length = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8)
+    return bytes.subarray(at + 4, at + length)
   }
 
   has(type: number): boolean {
