@@ -17,6 +17,7 @@ const TIMEOUT_MS = 40_000
 /** Between two cases, and until what the agent has done is told to it. */
 const PAUSE_MS = 100
 const MAC = "mac() { bridge fdb show dev bowline-vxlan | grep 'dst 192.0.2.2 ' | cut -d' ' -f1; }"
+const STALE_ELEMENT = 'nft add element inet bowline cluster4 { 10.244.9.0/24 }'
 const HARMS = ['deleted', 'changed', 'duplicated'] as const
 
 /** Tells for each kind of object how long after the end of the command it was whole again, over all kinds of damage and rounds. */
@@ -35,7 +36,8 @@ export async function measureHealing(
     server.setNode(name, { internalIps, podCIDRs })
   const { hostname: host, port } = new URL(server.url)
   const options = { ca: authorityOf('old'), token: 'first', config: '{"probeIntervalMs":0}' }
-  const agent = startAgent({ work: mkdtempSync('/run/agent-'), server: { host, port }, ...options })
+  const start = () => startAgent({ work: mkdtempSync('/run/agent-'), server: { host, port }, ...options })
+  let agent = start()
   const isWhole = comparison(nodes)
   try {
     await waited(isWhole)
@@ -50,6 +52,15 @@ export async function measureHealing(
       }
       tell(kind, spreadOf(times))
     }
+    const starts: number[] = []
+    for (let round = 0; round < rounds; round++) {
+      await agent.stop()
+      run([DAMAGE['IPv4 route'].stale, DAMAGE['IPv6 route'].stale, STALE_ELEMENT].flat().join('; '))
+      agent = start()
+      await waited(isWhole)
+      starts.push(performance.now() - agent.startedMs)
+    }
+    tell('stale, from the start of the agent', spreadOf(starts))
   } finally {
     await agent.stop()
     await server.stop()

@@ -29,7 +29,7 @@ const PARTS: Readonly<Record<string, () => Promise<void>>> = {
   async healing() {
     console.log('\nwhole again, after the end of the command that did the damage')
     await measureHealing(Number(values.rounds), (kind, spread) =>
-      console.log(`${kind.padEnd(18)}${formatSpread(spread)}`),
+      console.log(`${kind.padEnd(36)}${formatSpread(spread)}`),
     )
   },
   async scale() {
