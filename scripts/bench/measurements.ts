@@ -5,6 +5,7 @@ import { within } from '../../src/kernel/linux/namespace.ts'
 import { environmentOf, inputOf, runPlugin } from '../../test/support/node/plugin.ts'
 import { run } from '../../test/support/node/private_namespaces.ts'
 import type { Netns } from '../../test/support/node/sandbox.ts'
+import { measureTransfer } from '../../test/support/node/transfer.ts'
 import {
   type Bench,
   type Container,
@@ -39,6 +40,8 @@ const PLAIN: Network = { subnets: ['10.10.0.0/24'] }
 const MASQUERADED: Network = { ...PLAIN, ipMasq: true }
 const DUAL: Network = { subnets: ['10.10.0.0/24', 'fd00:10:10::/64'], ipMasq: true }
 
+const LIMITED = limited(100e6)
+
 const ms = (ratio: NonNullable<Metric['ratio']>): Metric => ({ unit: 'ms', ratio })
 const CALLS = { rounds: [50, 4], warmUps: LIVING } as const
 /** ADD on a /16, and how much longer it takes than on an empty /24. */
@@ -53,12 +56,27 @@ const MEMORY = {
   'size of the programs': { unit: 'MB', max: 2.6 },
 } as const
 
+/** How far a transfer of some seconds is from the rate that was asked for: payload, both directions, with the burst of containerd. */
+const ACCURACY = Object.fromEntries(
+  ['1 Mbit/s', '1 Gbit/s'].flatMap((rate) =>
+    ['received', 'sent'].flatMap((what) =>
+      ['TCP', 'UDP'].map((protocol) => [`${what}, ${protocol}, ${rate}`, { unit: '×', max: 0.1 }] as const),
+    ),
+  ),
+)
+
 /** Everything that is measured, in this order. */
 export const MEASUREMENTS: readonly Measurement[] = [
   { title: 'the start', metrics: { VERSION: ms(0.35) }, rounds: [50, 4], warmUps: 2, prepare: version },
   { title: 'plain', metrics: { ADD: ms([0.36, 0.4]), DEL: ms(0.75) }, ...CALLS, prepare: calls(PLAIN) },
   { title: 'ipMasq', metrics: { ADD: ms(0.2), DEL: ms(0.45) }, ...CALLS, prepare: calls(MASQUERADED) },
   { title: 'dual stack + ipMasq', metrics: { ADD: ms(0.15), DEL: ms(0.32) }, ...CALLS, prepare: calls(DUAL) },
+  {
+    title: 'limited in bandwidth',
+    metrics: { ADD: ms(0.25), DEL: { unit: 'ms' } },
+    ...CALLS,
+    prepare: calls(LIMITED),
+  },
   {
     title: '100 pods, 8 at a time, ipMasq',
     metrics: { ADD: ms(0.18), DEL: ms(0.2) },
@@ -76,9 +94,88 @@ export const MEASUREMENTS: readonly Measurement[] = [
     warmUps: 1,
     prepare: footprint,
   },
+  {
+    title: 'distance from a bandwidth limit',
+    metrics: ACCURACY,
+    rounds: [2, 1],
+    warmUps: 0,
+    prepare: accuracy,
+  },
+  {
+    title: 'with its source checked, to one without',
+    metrics: { 'a round trip': { unit: '×', max: 1.02 } },
+    rounds: [15, 3],
+    warmUps: 1,
+    prepare: checkedSources,
+  },
   { title: 'pods of one node', ...TRAFFIC, prepare: traffic(0) },
   { title: 'pods of two hosts', ...TRAFFIC, prepare: traffic(1) },
 ]
+
+/** Returns a network whose pods are limited in both directions, as containerd asks for it: bits a second. */
+function limited(rate: number): Network {
+  const NO_BURST = 2 ** 32 - 1
+  return {
+    ...PLAIN,
+    runtimeConfig: {
+      bandwidth: { ingressRate: rate, ingressBurst: NO_BURST, egressRate: rate, egressBurst: NO_BURST },
+    },
+    chained: [{ type: 'bandwidth', capabilities: { bandwidth: true } }],
+  }
+}
+
+/** Measures transfers between the node and a pod. */
+function accuracy({ nodes, place, pods }: Bench): () => Promise<Values> {
+  const node = { name: nodes[0], path: `/run/netns/${nodes[0]}` }
+  const limits = [
+    { label: '1 Mbit/s', rate: 1e6, ms: 5000 },
+    { label: '1 Gbit/s', rate: 1e9, ms: 2000 },
+  ].map((one) => {
+    const { container } = call(
+      place(limited(one.rate), { name: `limit-${one.rate}` }),
+      'ADD',
+      containerIn(pods(1)[0] as Netns),
+    )
+    const { address = '', gateway = '' } = container.prevResult?.ips?.[0] ?? {}
+    return { ...one, pod: container.pod, address: address.replace(/\/.*/, ''), gateway }
+  })
+  return async () => {
+    const values: Record<string, number> = {}
+    for (const { label, rate, ms: duration, pod, address, gateway } of limits) {
+      for (const protocol of ['TCP', 'UDP'] as const) {
+        const how = { protocol: protocol.toLowerCase() as 'tcp' | 'udp', ms: duration, offered: 1.5 * rate }
+        const received = await measureTransfer({ ...how, from: node, to: pod, address })
+        const sent = await measureTransfer({ ...how, from: pod, to: node, address: gateway })
+        values[`received, ${protocol}, ${label}`] = Math.abs(1 - received / rate)
+        values[`sent, ${protocol}, ${label}`] = Math.abs(1 - sent / rate)
+      }
+    }
+    return values
+  }
+}
+
+/** Measures round trips of two pods of the same node, one with the check. Of the reference, which has none, both are alike. */
+function checkedSources({ place, pods }: Bench): () => Values {
+  const [checked, unchecked] = [true, false].map((ipspoofchk) => {
+    const on = place({ subnets: ['10.20.0.0/24'], ours: { ipspoofchk } })
+    const [server, client] = pods(2).map((pod) => call(on, 'ADD', containerIn(pod)).container) as [
+      Container,
+      Container,
+    ]
+    run(`ip netns exec ${server.pod.name} ${QPERF} >/dev/null 2>&1 &`)
+    const address = server.prevResult?.ips?.[0]?.address.replace(/\/.*/, '')
+    const command = `ip netns exec ${client.pod.name} ${QPERF} -uu -t 1 --wait_server 9 ${address} tcp_lat`
+    return () => Number(/= +([\d.e+]+)/.exec(run(command))?.[1])
+  }) as [() => number, () => number]
+  let round = 0
+  return () => {
+    // Whichever is measured first may meet a colder machine.
+    const isFirst = round++ % 2 === 0
+    const before = isFirst ? checked() : unchecked()
+    const after = isFirst ? unchecked() : checked()
+    return { 'a round trip': isFirst ? before / after : after / before }
+  }
+}
 
 /** Measures VERSION, which is only the start of the process. */
 function version({ place }: Bench): () => Values {

@@ -32,6 +32,8 @@ export type Network = {
   readonly subnets: readonly string[]
   readonly ipMasq?: boolean
   readonly runtimeConfig?: object
+  /** Keys that only our plugin has. */
+  readonly ours?: object
   /** The reference plugins that do the rest of it behind a plugin that is not ours. */
   readonly chained?: readonly PluginKeys[]
 }
@@ -100,7 +102,7 @@ export function createBench(subject: Subject): Bench {
 }
 
 function pluginsOf({ directory, keys }: Subject, network: Network, name: string): Place['plugins'] {
-  const { subnets, ipMasq = false, runtimeConfig, chained = [] } = network
+  const { subnets, ipMasq = false, runtimeConfig, ours = {}, chained = [] } = network
   const isOurs = keys.type === 'bowline'
   const ipam = {
     type: isOurs ? 'bowline-ipam' : 'host-local',
@@ -113,7 +115,7 @@ function pluginsOf({ directory, keys }: Subject, network: Network, name: string)
     config: { cniVersion: '1.0.0', name, ...more, ...(runtimeConfig && { runtimeConfig }) },
   })
   const others = isOurs ? [] : chained.map((more) => plugin(join(PLUGINS, more.type), more))
-  return [plugin(join(directory, keys.type), { ...keys, ipMasq, ipam }), ...others]
+  return [plugin(join(directory, keys.type), { ...keys, ipMasq, ipam, ...(isOurs && ours) }), ...others]
 }
 
 /** The directory of a network's leases. */
