@@ -36,10 +36,11 @@ export const AMD64: Architecture = {
   name: 'amd64',
   qemu: 'qemu-system-x86_64',
   qemuPackage: 'qemu-system-x86',
-  // `max`: Bun, which runs suites in the machine, needs AVX2.
-  machine: ['-cpu', 'max'],
+  // `max`: Bun, which runs suites in the machine, needs AVX2. What guards memory is slow to emulate, and so is what the kernel
+  // does against faults of real processors.
+  machine: ['-cpu', 'max,-smap,-smep,-la57,-pku'],
   // Without `tsc=reliable` each look at the clock leaves the emulated processor.
-  parameters: ['console=ttyS0', 'tsc=reliable'],
+  parameters: ['console=ttyS0', 'tsc=reliable', 'mitigations=off'],
   debian: join(CACHE, 'debian'),
   root: '',
   programs: [
