@@ -105,6 +105,9 @@ export const L2_FULL = {
   egressRate: 8e6,
   egressBurst: 1e6,
   unshapedSubnets: ['10.0.0.0/8', 'fd00::/8'],
+  nonMasqueradeCIDRs: ['192.0.2.0/24', 'fd00::/8'],
+  ipMasqFullyRandom: false,
+  args: { cni: { masquerade: false } },
   vlan: 100,
   vlanTrunk: [{ id: 200 }, { minID: 300, maxID: 310 }],
 }
