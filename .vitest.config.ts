@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
@@ -15,6 +16,9 @@ const LONGEST = [
   ...['system/crash/kill', 'system/crash/errors', 'system/crash/stopped', 'system/executable/native_host'],
   ...['system/crash/churn', 'system/executable/bench'],
 ]
+
+const moved = LONGEST.find((name) => !existsSync(`${import.meta.dirname}/test/${name}.test.ts`))
+if (moved) throw new Error(`there is no test/${moved}.test.ts: correct the list LONGEST in .vitest.config.ts`)
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
