@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { quote } from '../../src/core/shell.ts'
 import { within } from '../../src/kernel/linux/namespace.ts'
@@ -6,6 +6,7 @@ import { environmentOf, inputOf, runPlugin } from '../../test/support/node/plugi
 import { run } from '../../test/support/node/private_namespaces.ts'
 import type { Netns } from '../../test/support/node/sandbox.ts'
 import { measureTransfer } from '../../test/support/node/transfer.ts'
+import { HOST_PORTS } from './host_ports.ts'
 import {
   type Bench,
   type Container,
@@ -18,6 +19,7 @@ import {
   programsOf,
   requestOf,
 } from './nodes.ts'
+import { QPERF } from './qperf.ts'
 import type { Metric, Values } from './results.ts'
 
 export type Measurement = {
@@ -108,6 +110,7 @@ export const MEASUREMENTS: readonly Measurement[] = [
     warmUps: 1,
     prepare: checkedSources,
   },
+  ...HOST_PORTS,
   { title: 'pods of one node', ...TRAFFIC, prepare: traffic(0) },
   { title: 'pods of two hosts', ...TRAFFIC, prepare: traffic(1) },
 ]
@@ -327,10 +330,3 @@ function traffic(far: 0 | 1): Measurement['prepare'] {
     }
   }
 }
-
-/**
- * Both ends stay on one processor, the last: then a round trip takes as long as the kernel's work for it. Where the
- * scheduler chooses, it puts them on one or on two, and that alone is a factor of two or three.
- */
-const PROCESSOR = /^Cpus_allowed_list:.*?(\d+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'
-const QPERF = `taskset -c ${PROCESSOR} qperf`

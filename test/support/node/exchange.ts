@@ -28,7 +28,7 @@ export async function startServers(
   name: string,
 ): Promise<PeerProgram> {
   const prefix = netns ? ['nsenter', `--net=${netns.path}`, '--'] : []
-  const [program = '', ...args] = [...prefix, 'python3', '-c', PROGRAM, 'serve', `${port}`, name]
+  const [program = '', ...args] = [...prefix, ...serverCommand(port, name)]
   const server = execa(program, args, { reject: false, killSignal: 'SIGKILL', cwd: '/' })
   await Promise.race([once(server.stdout, 'data'), server])
   if (server.exitCode !== null) throw new Error(`the servers did not start: ${(await server).stderr}`)
@@ -42,8 +42,17 @@ export async function startServers(
 
 /** Asks all questions at once. Returns what was answered: '' for nothing, `refused` where the other side says no. */
 export async function ask(netns: Netns | undefined, questions: readonly Question[]): Promise<string[]> {
-  const text = await runIn(netns, 'python3', '-c', PROGRAM, 'ask', JSON.stringify(questions))
-  return JSON.parse(text) as string[]
+  return JSON.parse(await runIn(netns, ...askCommand(questions))) as string[]
+}
+
+/** The command of `startServers`, to be run where only a program can get. */
+export function serverCommand(port: number, name: string): [program: string, ...args: string[]] {
+  return ['python3', '-c', PROGRAM, 'serve', `${port}`, name]
+}
+
+/** The command of `ask`, which prints its answers as JSON. */
+export function askCommand(questions: readonly Question[]): [program: string, ...args: string[]] {
+  return ['python3', '-c', PROGRAM, 'ask', JSON.stringify(questions)]
 }
 
 const PROGRAM = `
