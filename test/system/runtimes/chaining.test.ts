@@ -121,7 +121,7 @@ describe.each(['l3', 'l2'])('behind ours in mode %s', (mode) => {
   // One at a time: test/conformance/chain.test.ts.
   it('all of them at once have their effect, pass CHECK, and go without a trace', async () => {
     const capabilities = { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] }
-    define(OURS[mode] ?? { type: '' }, ...BEHIND.map(({ config }) => config))
+    define({ type: 'loopback' }, OURS[mode] ?? { type: '' }, ...BEHIND.map(({ config }) => config))
     await add(capabilities)
     await expect(cnitool.run('check', 'chain', pod, { capabilities })).resolves.toBe('')
     for (const { config, proof } of BEHIND) {
