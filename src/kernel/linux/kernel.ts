@@ -4,7 +4,7 @@ import { readKernelText, sleepMicroseconds } from './disk.ts'
 import { homeNamespace, openHandle } from './namespace.ts'
 import { LinuxNetns } from './netns.ts'
 import { LinuxNftables } from './nft.ts'
-import { linuxTraffic } from './traffic.ts'
+import { LinuxTraffic } from './traffic.ts'
 import { legacyChains } from './xtables.ts'
 
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'
@@ -30,7 +30,7 @@ export function createLinuxKernel({ isContainer = false, bootIdFile = BOOT_ID }:
     },
     openNetns: (path) => new LinuxNetns(openHandle(path), false),
     nftables,
-    traffic: linuxTraffic,
+    traffic: new LinuxTraffic(),
     pause: (ms) => sleepMicroseconds(ms * 1000),
     firewall: () => [...nftables.chains(), ...legacyChains()],
     bootId() {

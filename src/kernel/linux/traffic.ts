@@ -3,7 +3,7 @@ import { Code, Fault } from '../../core/errors.ts'
 import { connectionDump, encodeForget, readConnections } from '../netlink/conntrack.ts'
 import { readAck, readMessages } from '../netlink/message.ts'
 import { listenerDump, NETLINK_SOCK_DIAG, readListeners } from '../netlink/sock_diag.ts'
-import type { Traffic } from '../traffic.ts'
+import type { Connection, ConnectionFilter, Listener, Traffic } from '../traffic.ts'
 import { Errno, errnoName } from './errno.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
 import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
@@ -12,52 +12,78 @@ const NETLINK_NETFILTER = 12
 /** A kernel without the part that is asked, or without the protocol, says so with one of these. */
 const NOT_THERE = ['ENOENT', 'EINVAL', 'EOPNOTSUPP', 'EPROTONOSUPPORT']
 const MAX_DATAGRAMS = 100
+/** Removals are numbered from here on, dumps from 1 on: they share a socket. */
+const FIRST_REMOVAL = 2 ** 30
 
-/** Sockets and tracked connections of the process's own network namespace. A question opens a socket of its own. */
-export const linuxTraffic: Traffic = {
-  listeners(protocol) {
-    return FAMILIES.flatMap((family) =>
-      readListeners(family, dump(NETLINK_SOCK_DIAG, listenerDump(family, protocol), 'list the sockets')),
-    )
-  },
-  connections(filter) {
-    return readConnections(filter, dump(NETLINK_NETFILTER, connectionDump(filter), 'list the connections'))
-  },
-  forget(connections) {
-    if (connections.length === 0) return
-    const socket = openNetlinkSocket(NETLINK_NETFILTER)
+type Open = { readonly socket: NetlinkSocket; readonly dumps: RouteSocket }
+
+/**
+ * Sockets and tracked connections of the process's own network namespace. The socket to netfilter is kept: to close one waits until
+ * nftables has taken away what was removed before, some 30 ms (see LinuxNftables).
+ */
+export class LinuxTraffic implements Traffic {
+  #netfilter: Open | undefined
+
+  listeners(protocol: number): Listener[] {
+    const socket = openOf(NETLINK_SOCK_DIAG)
+    if (!socket) return []
     try {
+      return FAMILIES.flatMap((family) =>
+        readListeners(family, dump(socket, listenerDump(family, protocol), 'list the sockets')),
+      )
+    } finally {
+      socket.socket.close()
+    }
+  }
+
+  connections(filter: ConnectionFilter): Connection[] {
+    return this.#ask([], (open) =>
+      readConnections(filter, dump(open, connectionDump(filter), 'list the connections')),
+    )
+  }
+
+  forget(connections: readonly Connection[]): void {
+    if (connections.length === 0) return
+    this.#ask(undefined, ({ socket }) => {
       for (const [i, connection] of connections.entries()) {
-        socket.send(encodeForget(connection, i + 1))
-        const errno = answerTo(socket, i + 1)
+        const seq = FIRST_REMOVAL + i
+        socket.send(encodeForget(connection, seq))
+        const errno = answerTo(socket, seq)
         if (errno !== 0 && errno !== Errno.ENOENT) throw refused('forget a connection', errno)
       }
-    } finally {
-      socket.close()
-    }
-  },
-}
+    })
+  }
 
-function dump(protocol: number, request: DumpRequest, what: string): Uint8Array[] {
-  const socket = open(protocol)
-  if (!socket) return []
-  try {
-    const answer = new RouteSocket(socket).dump(request)
-    if (!('errno' in answer)) return answer
-    if (NOT_THERE.includes(errnoName(answer.errno))) return []
-    throw refused(what, answer.errno)
-  } finally {
-    socket.close()
+  /** A socket on which something failed is not used again. */
+  #ask<T>(otherwise: T, work: (open: Open) => T): T {
+    const open = this.#netfilter ?? openOf(NETLINK_NETFILTER)
+    this.#netfilter = undefined
+    if (!open) return otherwise
+    try {
+      const answer = work(open)
+      this.#netfilter = open
+      return answer
+    } finally {
+      if (!this.#netfilter) open.socket.close()
+    }
   }
 }
 
-function open(protocol: number): NetlinkSocket | undefined {
+function openOf(protocol: number): Open | undefined {
   try {
-    return openNetlinkSocket(protocol)
+    const socket = openNetlinkSocket(protocol)
+    return { socket, dumps: new RouteSocket(socket) }
   } catch (error) {
     if (error instanceof Fault && NOT_THERE.includes(error.errno ?? '')) return undefined
     throw error
   }
+}
+
+function dump({ dumps }: Open, request: DumpRequest, what: string): Uint8Array[] {
+  const answer = dumps.dump(request)
+  if (!('errno' in answer)) return answer
+  if (NOT_THERE.includes(errnoName(answer.errno))) return []
+  throw refused(what, answer.errno)
 }
 
 function answerTo(socket: NetlinkSocket, seq: number): number {
