@@ -71,6 +71,29 @@ const CHANGES = [
         m->import_entries_count = 0;
         /* keep the exported variables in the module export entries (they`,
   },
+  // Each string and each name has room for weak references to it, 8 bytes: 40 kB of the image. Only a symbol could have one.
+  {
+    from: `    JSWeakRefRecord *first_weak_ref;
+#ifdef ENABLE_DUMPS // JS_DUMP_LEAKS
+    struct list_head link; /* string list */
+#endif`,
+    to: '    uint32_t padding;',
+  },
+  {
+    from: '    p->atom_type = atom_type;\n    p->first_weak_ref = NULL;',
+    to: '    p->atom_type = atom_type;',
+  },
+  {
+    from: `    rt->atom_free_index = i;
+    if (unlikely(p->first_weak_ref)) {
+        reset_weak_ref(rt, &p->first_weak_ref);
+    }`,
+    to: '    rt->atom_free_index = i;',
+  },
+  {
+    from: 'JSAtomStruct *p = JS_VALUE_GET_PTR(key);\n                return &p->first_weak_ref;',
+    to: 'abort();',
+  },
   // Angles are not among our needs either.
   ...'acos asin atan cos sin tan cosh sinh tanh acosh asinh atanh cbrt'.split(' ').map((name) => ({
     from: `JS_CFUNC_SPECIAL_DEF("${name}", 1, f_f, js_math_${name} ),`,
