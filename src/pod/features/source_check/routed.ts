@@ -18,7 +18,8 @@ import { POD_TABLE, removeFrame } from '../nftables.ts'
  * It holds for what goes to the node itself as well, and for ARP: the kernel looks at the route of its sender. What a host sends
  * before it has an address passes (DHCP; duplicate detection, router solicitation, multicast groups of IPv6), and so does any
  * link-local source, which the node never forwards.
- * A packet within a packet is the payload of the outer one, whose source is checked.
+ * A packet within a packet is the payload of the outer one, whose source is checked. Where a node unpacks it, as it does VXLAN for the
+ * overlay, the inner packet comes in by the VXLAN link, and its source is the sender's word.
  * IPv4 has net.ipv4.conf.LINK.rp_filter in addition, which needs no rule. It can't do alone: the larger of it and that of
  * `all` counts, and where `all` is 2 (Ubuntu) any source with a route passes.
  */
