@@ -27,8 +27,17 @@ const KILLS_AT_RANDOM = 16
 /** The last step in the pod fails: no route leads to that gateway. */
 const UNREACHABLE = { ...L3, ipam: { ...L3.ipam, routes: [{ dst: '10.9.0.0/16', gw: '192.0.2.77' }] } }
 
+const portMappings = (['tcp', 'udp'] as const).map((protocol) => ({
+  hostPort: 8080,
+  containerPort: 80,
+  protocol,
+}))
+const PUBLISHED = { ...L3, runtimeConfig: { portMappings } }
+
 const KILLED: readonly Scenario[] = [
   ...SCENARIOS,
+  { what: 'ADD with host ports, l3', config: PUBLISHED, command: 'ADD' },
+  { what: 'DEL with host ports, l3', config: PUBLISHED, command: 'DEL', before: 'attached' },
   {
     what: 'ADD that fails beside another pod, l3',
     config: UNREACHABLE,
