@@ -25,6 +25,8 @@ export type ConnectionFilter = {
   readonly port?: number
   /** Who answers: after a translation of the destination another one than the client sends to. */
   readonly answeredBy?: Address
+  /** The destination was translated. Only for the kernel: what is left out of its answer need not be read. */
+  readonly isTranslated?: true
   /** The source was translated, and no answer has come yet. */
   readonly isUnansweredTranslation?: true
 }

@@ -8,7 +8,7 @@ const NFNL_SUBSYS_CTNETLINK = 1 << 8
 const Msg = { new: 0, get: 1, delete: 2 } as const
 const Cta = { original: 1, reply: 2, status: 3, id: 12, zone: 18, filter: 25, statusMask: 26 } as const
 /** IPS_*. Source: linux/netfilter/nf_conntrack_common.h. */
-const Status = { seenReply: 2, sourceTranslated: 16 } as const
+const Status = { seenReply: 2, sourceTranslated: 16, destinationTranslated: 32 } as const
 const CtaTuple = { ip: 1, protocol: 2 } as const
 const CtaIp = { 4: { source: 1, destination: 2 }, 6: { source: 3, destination: 4 } } as const
 const CtaProtocol = { number: 1, destinationPort: 3 } as const
@@ -25,6 +25,7 @@ export function connectionDump({
   protocol,
   port,
   answeredBy,
+  isTranslated,
   isUnansweredTranslation,
 }: ConnectionFilter) {
   // Addresses of IPv6 are compared the wrong way round: the kernel leaves out those that are equal (ctnetlink_filter_match_tuple, 6.18).
@@ -49,6 +50,7 @@ export function connectionDump({
           writer.nest(CtaTuple.ip, () => writer.attribute(CtaIp[family].source, addressBytes(answering))),
         )
       }
+      if (isTranslated) writer.attributeU32be(Cta.status, Status.destinationTranslated)
       if (isUnansweredTranslation) {
         writer.attributeU32be(Cta.status, Status.sourceTranslated)
         writer.attributeU32be(Cta.statusMask, Status.sourceTranslated | Status.seenReply)

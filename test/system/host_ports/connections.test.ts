@@ -17,16 +17,19 @@ import { run } from '../../support/node/private_namespaces.ts'
  */
 const node = useHostPortsNode()
 
-it.each<[Transport, 4 | 6]>([
-  ['udp', 4],
-  ['udp', 6],
-  ['sctp', 4],
-  ['sctp', 6],
+it.each<[Transport, 4 | 6, number]>([
+  ['udp', 4, 1],
+  ['udp', 6, 1],
+  ['udp', 4, 9],
+  ['udp', 6, 9],
+  ['sctp', 4, 1],
+  ['sctp', 6, 1],
 ])(
-  'a client that goes on sending by %s over IPv%d finds each pod that has the port',
-  async (transport, family) => {
+  'a client that goes on sending by %s over IPv%d finds each pod that has the port, one of %d',
+  async (transport, family, count) => {
     const config = MODES.l3
-    const ports = [{ hostPort: 8053, containerPort: 80, protocol: transport }]
+    const hostPorts = Array.from({ length: count }, (_, i) => 8053 + i)
+    const ports = hostPorts.map((hostPort) => ({ hostPort, containerPort: 80, protocol: transport }))
     const question: Question = {
       transport,
       address: NODE[family],

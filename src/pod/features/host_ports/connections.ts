@@ -1,7 +1,7 @@
 import type { AttachmentRecord } from '../../../attachment/record.ts'
 import { type Address, contains, parseCidr, sameAddress } from '../../../core/address.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
-import type { Connection } from '../../../kernel/traffic.ts'
+import type { Connection, ConnectionFilter } from '../../../kernel/traffic.ts'
 import type { Claim } from './claims.ts'
 import { loopbackOf } from './frame.ts'
 import { PROTOCOLS, parseHostPort } from './host_port.ts'
@@ -26,14 +26,38 @@ export function forgetFormer(kernel: Kernel, claims: readonly Claim[]): void {
       loopbackOf(address.family).some((one) => contains(one, address))
     )
   }
+  const places = new Map<string, Place[]>()
   for (const { at, port } of claims) {
     if (port.protocol === 'tcp') continue
-    const filter = { family: at.family, protocol: PROTOCOLS[port.protocol], port: port.hostPort }
-    const former = traffic
-      .connections(filter)
-      .filter(({ destination }) => (at.value === 0n ? isOwn(destination) : sameAddress(destination, at)))
-    traffic.forget(former)
+    const place = { at, protocol: PROTOCOLS[port.protocol], port: port.hostPort }
+    const key = `${at.family} ${port.protocol}`
+    places.set(key, [...(places.get(key) ?? []), place])
   }
+  for (const ofProtocol of places.values()) {
+    const isMeant = ({ destination, port }: Connection): boolean =>
+      ofProtocol.some(
+        (one) =>
+          one.port === port && (one.at.value === 0n ? isOwn(destination) : sameAddress(destination, one.at)),
+      )
+    for (const filter of filtersFor(ofProtocol)) traffic.forget(traffic.connections(filter).filter(isMeant))
+  }
+}
+
+type Place = { readonly at: Address; readonly protocol: number; readonly port: number }
+
+/**
+ * For each question the kernel walks its whole table, which takes 9 ms of a processor where that has 262,144 buckets: from some ports on
+ * an answer for each connection of the protocol costs less.
+ */
+const MAX_QUESTIONS = 4
+
+/** Returns what to ask for connections to these ports, which are of one family and one protocol. */
+function filtersFor(places: readonly Place[]): ConnectionFilter[] {
+  const ports = [...new Set(places.map(({ port }) => port))]
+  const [first] = places
+  if (!first) return []
+  const all = { family: first.at.family, protocol: first.protocol }
+  return ports.length > MAX_QUESTIONS ? [all] : ports.map((port) => ({ ...all, port }))
 }
 
 /** Forgets what was led to the pod by its host ports: nobody is there to answer. */
@@ -46,12 +70,7 @@ export function forgetOfPod(
     !sameAddress(destination, answeredBy) &&
     all.some((one) => PROTOCOLS[one.protocol] === protocol && one.hostPort === port)
   for (const { address } of pods.map(parseCidr)) {
-    const ofPod = { family: address.family, answeredBy: address }
-    // The kernel cannot look for an address of IPv6: rather a question for each port than an answer for each connection.
-    const filters =
-      address.family === 4
-        ? [ofPod]
-        : all.map((one) => ({ ...ofPod, protocol: PROTOCOLS[one.protocol], port: one.hostPort }))
-    for (const filter of filters) traffic.forget(traffic.connections(filter).filter(isMeant))
+    const filter = { family: address.family, answeredBy: address, isTranslated: true } as const
+    traffic.forget(traffic.connections(filter).filter(isMeant))
   }
 }
