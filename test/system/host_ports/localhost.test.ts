@@ -58,6 +58,17 @@ describe.each(['l3', 'l2'] as const)('in mode %s', (mode) => {
   })
 })
 
+it('a bridge on which somebody else has turned route_localnet on keeps it', async () => {
+  run('ip link add br0 type bridge; sysctl -qw net.ipv4.conf.br0.route_localnet=1')
+  for (const pod of [POD, NEIGHBOUR]) {
+    const port = { ...PORT, hostPort: pod === POD ? 8080 : 8081 }
+    expectSuccess(await callWith(pod, 'ADD', MODES.l2, [port]))
+  }
+  for (const pod of [POD, NEIGHBOUR]) expectSuccess(await callWith(pod, 'DEL', MODES.l2))
+  expect(run('cat /proc/sys/net/ipv4/conf/br0/route_localnet').trim()).toBe('1')
+  run('ip link del br0')
+})
+
 /** Lets a namespace send packets of 127.0.0.0/8, which a kernel keeps to itself. */
 function sendToLoopbackBy({ name }: Netns, gateway: string): void {
   run(`ip netns exec ${name} sysctl -qw net.ipv4.conf.eth0.route_localnet=1 net.ipv4.conf.all.rp_filter=0

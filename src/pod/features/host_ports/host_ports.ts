@@ -15,7 +15,7 @@ import { forgetFormer, forgetOfPod } from './connections.ts'
 import { allEntries, type Entry, presentEntry } from './entries.ts'
 import { frameObjects, hasFrame, hasSomeOfFrame, removeFrame } from './frame.ts'
 import { formatHostPort, hostPortsOf, parseHostPort } from './host_port.ts'
-import { disableLocalnet, enableLocalnet, isLocalnet, localnetKey } from './localnet.ts'
+import { disableLocalnet, enableLocalnet, isLocalnet, localnetKey, unlessLocalnet } from './localnet.ts'
 import { isComment, isCommentOf } from './owners.ts'
 import { ownerOf, podPortObjects, podPortsOf, possibleEntries } from './pod_ports.ts'
 
@@ -64,7 +64,7 @@ class HostPorts implements PodFeature {
       kernel.nftables.apply([
         ...(isFirst ? createNft(frameObjects()) : []),
         ...removals([...stale, ...former]),
-        ...additions(wanted.entries),
+        ...additions(unlessLocalnet(kernel.host(), wanted.entries)),
       ])
     })
   }

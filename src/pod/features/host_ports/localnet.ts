@@ -21,6 +21,12 @@ export function enableLocalnet(host: Netns, name: string): void {
   setLocalnet(host, { name }, true)
 }
 
+/** Leaves out the links on which the setting is on: somebody else has turned it on, or an earlier pod has written the link down. */
+export function unlessLocalnet(host: Netns, entries: readonly Entry[]): Entry[] {
+  const isLink = ({ set }: Entry) => set.name === LOCALNET_LINKS.name
+  return entries.filter((one) => !isLink(one) || !isLocalnet(host, one.element.key as string))
+}
+
 /** Takes back the setting of those links that are among the entries. */
 export function disableLocalnet(host: Netns, entries: readonly Entry[]): void {
   const names = entries
