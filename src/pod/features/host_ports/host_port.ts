@@ -31,6 +31,13 @@ export function hostPortsOf({ runtimeConfig }: NetworkConfig): HostPort[] {
     }),
   )
   const ports = distinct(asked, formatHostPort)
+  const byPort = Map.groupBy(ports, ({ protocol, hostPort }) => `${hostPort}/${protocol}`)
+  for (const ofPort of byPort.values()) assertApart(ofPort)
+  return ports
+}
+
+/** Throws a Fault if two of these, which are the same port of the node, are at one of its addresses. */
+function assertApart(ports: readonly HostPort[]): void {
   for (const [i, one] of ports.entries()) {
     const other = ports.slice(0, i).find((before) => hasSamePlace(before, one))
     if (!other) continue
@@ -39,12 +46,10 @@ export function hostPortsOf({ runtimeConfig }: NetworkConfig): HostPort[] {
       { code: Code.invalidConfig, hint: 'Remove one of the two.' },
     )
   }
-  return ports
 }
 
 function hasSamePlace(a: HostPort, b: HostPort): boolean {
-  const isSamePort = a.protocol === b.protocol && a.hostPort === b.hostPort
-  return isSamePort && placesOf(a).some((one) => placesOf(b).some((other) => sameAddress(one, other)))
+  return placesOf(a).some((one) => placesOf(b).some((other) => sameAddress(one, other)))
 }
 
 /** Returns the addresses of the node that a host port is at, with zeros for any address of a family. */
