@@ -51,6 +51,21 @@ const PATIENCE_MS = 20_000
 
 type Environment = Readonly<Record<string, string | undefined>>
 
+/** A person tries it: the DaemonSet gives no words, and an agent that starts by mistake would change the node. */
+function explain(words: readonly string[]): void {
+  const [word] = words
+  const text = [
+    `bowline-agent ${VERSION}: installs Bowline on a node of Kubernetes, and joins the nodes.`,
+    'It takes no options: kubectl apply -f conf/bowline.yaml starts it. Look at a node with bowline status.',
+  ].join('\n')
+  if (word === '--version') console.log(`bowline-agent ${VERSION}`)
+  else if (word === '--help' || word === '-h') console.log(text)
+  else {
+    console.error(`bowline-agent: unknown option ${JSON.stringify(word)}\n${text}`)
+    process.exitCode = 2
+  }
+}
+
 async function main(env: Environment): Promise<void> {
   const { LOG_LEVEL: level = 'info' } = env
   const isLevel = level === 'silent' || Object.hasOwn(pino.levels.values, level)
@@ -358,4 +373,6 @@ function serve(port: number, site: Site, log: AgentLog): void {
   }
 }
 
-await main(process.env)
+const [, , ...words] = process.argv
+if (words.length > 0) explain(words)
+else await main(process.env)

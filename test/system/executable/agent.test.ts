@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { authorityOf, createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
-import { type AgentProcess, startAgentProcess } from '../../support/node/agent.ts'
+import { AGENT, type AgentProcess, startAgentProcess } from '../../support/node/agent.ts'
 import { enterSandbox, runIn } from '../../support/node/sandbox.ts'
 import { until } from '../../support/until.ts'
 
@@ -68,6 +68,15 @@ describe('bowline-agent', () => {
     expect(await (await ask('/metrics')).text()).toContain('bowline_agent_ready 1\n')
     await runIn(undefined, 'ip', 'address', 'add', '192.0.2.1/32', 'dev', 'lo')
     await expect(ask('/readyz', '192.0.2.1')).rejects.toThrow()
+  })
+
+  it.each([
+    ['--help', 0, /^bowline-agent \d[\s\S]*bowline status/],
+    ['--versio', 2, /unknown option "--versio"/],
+  ])('does not start when a person tries %s', (word, exitCode, text) => {
+    start()
+    const { exitCode: code, stdout, stderr } = Bun.spawnSync([AGENT, word])
+    expect([code, `${stdout}${stderr}`]).toEqual([exitCode, expect.stringMatching(text)])
   })
 
   it('needs less than 48 MiB', async () => {
