@@ -9,7 +9,7 @@ import type { Command, CommandContext, Options } from './command.ts'
 import { PLACE_OPTIONS, type Places, placesOf } from './installation.ts'
 import { type NetworkFile, readNetworks } from './networks.ts'
 import { type CachedResult, RESULTS_DIR, readCached, viewNode } from './node_view.ts'
-import { unknownWord, usage } from './options.ts'
+import { unknownNetwork, unknownWord, usage } from './options.ts'
 
 const ACTIONS = ['add', 'del', 'check', 'gc', 'status']
 /** What libcni tells a plugin of the result of the others, and of all attachments. Source: libcni, buildOneConfig and GCNetworkList. */
@@ -20,7 +20,7 @@ const WITH_STATUS = /^1\.[1-9]/
 
 /** A small container runtime: calls all plugins of a network, as libcni does, and keeps results where libcni does. */
 export const CNI: Command = {
-  summary: 'try a network as a container runtime: all plugins of its list, in order',
+  summary: 'try a network as a runtime does: all plugins of its list',
   words: [ACTIONS.join('|'), 'NETWORK', '[NETNS]'],
   options: {
     ifname: { value: 'NAME', help: 'the interface in the pod (default eth0)' },
@@ -54,9 +54,11 @@ function cni(options: Options, context: CommandContext): number {
   const action = options[ACTIONS.join('|')] ?? ''
   if (!ACTIONS.includes(action)) throw unknownWord('action', action, ACTIONS)
   const capArgs = options['cap-args']
-  if (capArgs !== undefined && !isObject(parse(capArgs))) throw usage('--cap-args: no JSON object')
+  if (capArgs !== undefined && !isObject(parse(capArgs)))
+    throw usage(`--cap-args: ${capArgs} is not a JSON object`)
   const places = placesOf(options)
   const call = callOf(action, options, places, context)
+  warnOfIgnored(call, context)
   const results = RUN[action]?.(call, context)
   if (results !== undefined)
     context.print(JSON.stringify(results, null, options['json'] === undefined ? 2 : 0))
@@ -120,11 +122,8 @@ function callOf(action: string, options: Options, places: Places, { files }: Com
   const networks = readNetworks(places.confDir, files).filter(({ list }) => list)
   const network = networks.find((one) => one.name === name)
   if (!network) {
-    throw unknownWord(
-      'network',
-      name,
-      networks.map((one) => one.name),
-    )
+    const names = networks.map((one) => one.name)
+    throw unknownNetwork(name, names, places.confDir)
   }
   const netns = options['NETNS'] ?? ''
   if (netns === '' && !['gc', 'status'].includes(action)) throw usage('NETNS is missing')
@@ -235,6 +234,16 @@ function capabilityArgs(plugin: object, options: Options): Record<string, unknow
   if (text === undefined || !isObject(capabilities)) return undefined
   const given = parse(text) as Record<string, unknown>
   return Object.fromEntries(Object.entries(given).filter(([key]) => capabilities[key] === true))
+}
+
+/** Runtimes ignore them in silence. A person has mistyped one, or the conflist lacks the capability. */
+function warnOfIgnored(call: Call, { warn }: CommandContext): void {
+  const given = parse(call.options['cap-args'] ?? '{}') as Record<string, unknown>
+  const used = pluginsOf(call).flatMap((plugin) => Object.keys(capabilityArgs(plugin, call.options) ?? {}))
+  for (const key of Object.keys(given).filter((one) => !used.includes(one)))
+    warn(
+      `bowline: --cap-args: no plugin in ${call.network.file} has "${key}" in "capabilities": it is ignored`,
+    )
 }
 
 function pluginsOf({ network }: Call): { readonly type: string }[] {

@@ -92,13 +92,13 @@ function say({ print }: Pick<CommandContext, 'print'>, text: string): number {
 function overview(): string {
   const commands = Object.entries(COMMANDS).map(([name, { summary }]): [string, string] => [name, summary])
   return [
-    `bowline ${VERSION}: the network of Kubernetes pods. Container runtimes call it as a CNI plugin.`,
+    `bowline ${VERSION}: the network of Kubernetes pods, as a CNI plugin.`,
     `CNI protocol versions supported: ${SUPPORTED_VERSIONS.join(', ')}`,
     '',
     'Commands, each with --help:',
     ...columns(commands),
     '',
-    'As a plugin it is called with CNI_COMMAND in the environment and the configuration on stdin:',
+    'A container runtime calls it with CNI_COMMAND set and the configuration on stdin:',
     `  echo '{"cniVersion":"1.1.0"}' | CNI_COMMAND=VERSION bowline`,
   ].join('\n')
 }
@@ -119,8 +119,15 @@ function helpOf(word: string, { summary, words = [], options, examples }: Comman
     ...columns(lines),
     '',
     'Examples:',
-    ...columns(examples),
+    ...(isNarrow(examples)
+      ? columns(examples)
+      : examples.flatMap((rows) => [`  ${rows[0]}`, `      ${rows[1]}`])),
   ].join('\n')
+}
+
+/** Terminals have 80 columns at least. */
+function isNarrow(rows: readonly (readonly [string, string])[]): boolean {
+  return columns(rows).every((line) => line.length <= 80)
 }
 
 function columns(rows: readonly (readonly [string, string])[]): string[] {

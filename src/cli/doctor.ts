@@ -35,7 +35,7 @@ const CHECKS = [
 ]
 
 export const DOCTOR: Command = {
-  summary: 'find what stops pods on this node, with the command that mends it',
+  summary: 'find what stops pods on this node, and what mends it',
   options: PLACE_OPTIONS,
   examples: [
     ['bowline doctor', 'what is wrong; the exit code is 1 if anything is'],

@@ -15,12 +15,12 @@ const LOCK_TIMEOUT_MS = 60_000
 export const CONF_DIR_OPTION: Readonly<Record<string, Option>> = {
   'conf-dir': {
     value: 'DIR',
-    help: 'where the container runtime looks for networks (default /etc/cni/net.d)',
+    help: 'where the runtime looks for networks (default /etc/cni/net.d)',
   },
 }
 
 export const PLACE_OPTIONS: Readonly<Record<string, Option>> = {
-  'bin-dir': { value: 'DIR', help: 'where the container runtime looks for plugins (default /opt/cni/bin)' },
+  'bin-dir': { value: 'DIR', help: 'where the runtime looks for plugins (default /opt/cni/bin)' },
   ...CONF_DIR_OPTION,
 }
 

@@ -5,7 +5,7 @@ import type { Command, CommandContext, Options } from './command.ts'
 import { CONF_DIR_OPTION, confDirOf } from './installation.ts'
 import { readNetworks } from './networks.ts'
 import { viewNode } from './node_view.ts'
-import { unknownWord } from './options.ts'
+import { unknownNetwork } from './options.ts'
 import { drawPool, legend } from './pool_map.ts'
 import { type AddressState, countOf, formatCount, type PoolUsage, poolUsage } from './pool_usage.ts'
 import { painter } from './screen.ts'
@@ -30,7 +30,7 @@ function ipam(options: Options, context: CommandContext): number {
   const networks = own.filter(({ name }) => wanted === undefined || name === wanted)
   if (networks.length === 0) {
     const names = own.map(({ name }) => name)
-    if (wanted !== undefined && names.length > 0) throw unknownWord('network', wanted, names)
+    if (wanted !== undefined && names.length > 0) throw unknownNetwork(wanted, names, confDirOf(options))
     throw new Fault('there is no network of Bowline', {
       code: Code.invalidConfig,
       hint: 'Run bowline install --conf FILE.',

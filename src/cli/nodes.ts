@@ -8,10 +8,10 @@ import { drawMatrix, rttText, shortNames } from './nodes_matrix.ts'
 import { age, counted, type Paint, painter, table } from './screen.ts'
 
 export const NODES: Command = {
-  summary: 'show the mesh: who reaches whom, how fast, by which path, and what is wrong',
+  summary: 'show who reaches whom, how fast, by which path, what is wrong',
   options: {
-    all: { help: 'list all nodes of a large cluster, also those that are as they should be' },
-    web: { help: 'print the address of a page for the browser that shows the same, live' },
+    all: { help: 'list all nodes of a large cluster, also those in order' },
+    web: { help: 'print the address of a web page with the same, live' },
   },
   examples: [
     ['bowline nodes', 'what this node measures, and the matrix of all nodes'],

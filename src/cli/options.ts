@@ -31,6 +31,7 @@ export function parseOptions(
     const [name, ...rest] = optionOf(word, known)
     const option = Object.hasOwn(known, name) ? known[name] : undefined
     if (!option) {
+      if (words.length > 0 && !word.startsWith('-')) throw usage(`one word too many: ${JSON.stringify(word)}`)
       throw unknownWord(
         'option',
         word,
@@ -58,6 +59,13 @@ export function allOptions(own: Readonly<Record<string, Option>>): Readonly<Reco
 export function unknownWord(what: string, word: string, words: readonly string[]): UsageFault {
   const meant = nearMiss(word, words)
   return usage(`unknown ${what} ${JSON.stringify(word)}${meant ? `; did you mean ${meant}?` : ''}`)
+}
+
+/** Names the networks that there are: unlike commands they are in no help. */
+export function unknownNetwork(word: string, names: readonly string[], confDir: string): UsageFault {
+  if (nearMiss(word, names)) return unknownWord('network', word, names)
+  const known = names.length > 0 ? names.join(', ') : 'none that can be read (bowline doctor)'
+  return usage(`unknown network ${JSON.stringify(word)}; ${confDir} has ${known}`)
 }
 
 export function usage(message: string): UsageFault {

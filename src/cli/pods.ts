@@ -46,6 +46,11 @@ function pods(options: Options, context: CommandContext): number {
     return 0
   }
   const paint = painter(context)
+  const wanted = options['NAME']
+  const none =
+    wanted === undefined
+      ? 'No pods.'
+      : `No pod has ${JSON.stringify(wanted)} in its name or container, or as its address.`
   const havePorts = rows.some(({ hostPorts }) => hostPorts.length > 0)
   const headings = ['POD', 'NETWORK', 'ADDRESS', ...(havePorts ? ['PORTS'] : []), 'INTERFACE']
   const lines = table(
@@ -63,7 +68,7 @@ function pods(options: Options, context: CommandContext): number {
       row.state === 'ok' ? paint('green', 'ok') : paint('red', row.state),
     ]),
   )
-  context.print(rows.length > 0 ? lines.join('\n') : 'No pods.')
+  context.print(rows.length > 0 ? lines.join('\n') : none)
   return 0
 }
 

@@ -202,7 +202,7 @@ function planText(
   const fine = total - broken.length - unjudged.length
   const all =
     broken.length === 0 && (fine > 0 || total === 0)
-      ? [`${paint('green', '✓')} ${counted(fine, 'attachment')} as ADD left them`]
+      ? [`${paint('green', '✓')} ${counted(fine, 'attachment')} as ADD left ${fine === 1 ? 'it' : 'them'}`]
       : []
   return [...lines, ...unknown, ...all].join('\n')
 }

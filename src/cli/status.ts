@@ -15,7 +15,7 @@ const BAR_LENGTH = 12
 const MAX_SHOWN = 5
 
 export const STATUS: Command = {
-  summary: 'show the node on one screen: kernel, networks, addresses, pods, drift',
+  summary: 'show the node on one screen: kernel, networks, pods, drift',
   options: PLACE_OPTIONS,
   examples: [
     ['bowline status', 'at a glance'],
@@ -140,7 +140,9 @@ function attachmentLines(
   const count = counted(total, 'attachment')
   const fine = gone + damaged.length + unread.length + newer + drift.length === 0
   if (fine)
-    return [`${paint('green', '✓')} ${total === 0 ? 'no attachments' : `${count}, as they should be`}`]
+    return [
+      `${paint('green', '✓')} ${total === 0 ? 'no attachments' : `${count} as ADD left ${total === 1 ? 'it' : 'them'}`}`,
+    ]
   const rest = drift.length > MAX_SHOWN ? [`    … and ${drift.length - MAX_SHOWN} more`] : []
   return [
     `${count}:`,

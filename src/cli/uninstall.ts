@@ -26,8 +26,8 @@ export const UNINSTALL: Command = {
   summary: 'take the plugin and its configuration off this node',
   options: {
     ...INSTALL_OPTIONS,
-    conf: { value: 'FILE', help: 'the list that was installed: all its plugins go, not only bowline' },
-    force: { help: 'even if pods are attached, which then cannot be removed without the program' },
+    conf: { value: 'FILE', help: 'the list that was installed: its other plugins go too' },
+    force: { help: 'even with pods attached, which then cannot be removed' },
   },
   examples: [
     ['bowline uninstall', 'on a drained node'],

@@ -23,6 +23,35 @@ describe('the command line', () => {
     expect(stdout).toMatch(/--bin-dir DIR +\S[\s\S]*--json +\S[\s\S]*Examples:\n {2}bowline /)
   })
 
+  it.each([...run('--help').stdout.matchAll(/^ {2}([a-z]+) {2,}\S/gm)].map(([, name]) => name ?? ''))(
+    'shows the help of %s within 80 columns',
+    (command) => {
+      const { stdout } = run(command, '--help')
+      const wide = stdout.split('\n').filter((line) => line.length > 80)
+      // A command is one line, to be copied.
+      expect(wide.filter((line) => !line.includes(' | '))).toEqual([])
+      expect(stdout).toContain('Usage: ')
+    },
+  )
+
+  it.each([
+    ['pods', 'a', 'b'],
+    ['ipam', 'a', 'b'],
+  ])('names the word that is one too many: %s %s %s', (...args) => {
+    expect(run(...args).stderr).toContain('one word too many: "b"')
+  })
+
+  it('says which networks there are when it does not know one', () => {
+    const node = createFakeCommandLine()
+    node.put('/etc/cni/net.d/10.conflist', { cniVersion: '1.1.0', name: 'lab', plugins: [{ type: 'other' }] })
+    const { exitCode, stderr } = node.run('cni', 'add', 'shop', '/run/netns/a')
+    expect([exitCode, stderr]).toEqual([2, expect.stringContaining('"shop"; /etc/cni/net.d has lab\n')])
+  })
+
+  it('says that no pod is meant, rather than that there is none', () => {
+    expect(run('pods', 'web').stdout).toContain('No pod has "web" in its name')
+  })
+
   it.each([
     ['instal', 'did you mean install?'],
     ['isntall', 'did you mean install?'],

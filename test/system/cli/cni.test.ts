@@ -51,6 +51,7 @@ it('attaches, checks and detaches by all plugins of the list', async () => {
     'K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web',
   )
   expect(added, added.stderr).toMatchObject({ exitCode: 0, json: { ips: [{ address: '10.1.0.2/24' }] } })
+  expect(added.stderr).toContain('has "other" in "capabilities"')
   expect(run('ip -n pod -j link show eth0 | jq .[0].mtu').trim()).toBe('1300')
   expect(run('iptables-save -t nat; nft list ruleset')).toContain('8080')
   expect(await cni('check', pod.path, '--cap-args', ports)).toMatchObject({ exitCode: 0, stdout: '' })
