@@ -65,8 +65,11 @@ function conflicts(
   const first = networks[0]
   const found: Finding[] = networks.flatMap(({ file, name, list, fault }, i): Finding[] => {
     if (fault || !list) {
-      const message = `${file} ${fault ? `is refused: ${fault.message}` : 'is no configuration of a network'}`
-      return [{ check: 'conflist', level: i === 0 || fault ? 'error' : 'warning', message, hint: off(file) }]
+      const why = fault
+        ? `is refused: ${[fault.message, fault.hint].filter(Boolean).join('. ')}`
+        : 'is not JSON of a network'
+      const level = i === 0 || fault ? 'error' : 'warning'
+      return [{ check: 'conflist', level, message: `${file} ${why}`, hint: off(file) }]
     }
     const same = networks.slice(0, i).find((one) => one.name === name)
     if (!same || !list.plugins.some(isOwn)) return []
