@@ -59,6 +59,20 @@ async function attach(wanted: object, ...more: (typeof podA)[]): Promise<PluginO
 
 type Family = 'inet' | 'bridge'
 
+/** The kernel itself checks IPv4 where it looks for the route. */
+const HOOKS: Record<Family, (readonly [hook: string, what: string])[]> = {
+  bridge: [['prerouting', '']],
+  inet: [
+    ['prerouting', 'meta nfproto ipv6'],
+    ['input', 'meta nfproto ipv4'],
+    ['forward', 'meta nfproto ipv4'],
+  ],
+}
+
+function chainAt([hook, what]: readonly [hook: string, what: string]): string {
+  return `  chain ${hook} {\n    type filter hook ${hook} priority -10\n    ${what} jump count\n  }`
+}
+
 /**
  * Returns how many of these frames pass; a frame that must pass goes behind them, and is waited for. The pod's own kernel, which
  * speaks of neighbours and multicast groups at times of its own, is silent meanwhile: its filter does not see a packet socket.
@@ -73,11 +87,11 @@ delete table ${family} probe
 table ${family} probe {
   counter seen {}
   counter last {}
-  chain behind {
-    type filter hook prerouting priority -10
+  chain count {
     iifname "${host}" udp dport 4999 counter name last accept
     iifname "${host}" counter name seen
   }
+${HOOKS[family].map(chainAt).join('\n')}
 }
 END`)
   const last = frame(macs.gateway, macs.pod, 'ip', udpPacket(OWN[4], GATEWAY[4], 4999))
@@ -98,19 +112,15 @@ const nd = (from: string, to: string, type: 135 | 136, target: string): Buffer =
 const empty = Buffer.alloc(4)
 
 describe('a routed pod', () => {
-  /** To the node itself, to another pod, and to the world. */
-  const destinations = (family: 4 | 6) => [
-    GATEWAY[family],
-    OTHER[family],
-    STRANGER[family].replace(/9$/, '7'),
-  ]
+  /** The node itself, and another pod. */
+  const destinations = (family: 4 | 6) => [GATEWAY[family], OTHER[family]]
 
   it.each([4, 6] as const)(
     'sends from its own IPv%i address, and from no other, wherever to',
     async (family) => {
       await attach(L3, podB)
       const from = (source: string) => destinations(family).map((to) => udp(source, to))
-      expect(await passing('inet', from(OWN[family]))).toBe(3)
+      expect(await passing('inet', from(OWN[family]))).toBe(2)
       for (const forged of [OTHER[family], STRANGER[family], GATEWAY[family]])
         expect([forged, await passing('inet', from(forged))]).toEqual([forged, 0])
     },
@@ -138,7 +148,9 @@ describe('a routed pod', () => {
     expect(await passing('inet', forms(STRANGER[4]))).toBe(0)
     expect(await passing('inet', forms(OWN[4]))).toBe(2)
     // Nothing on the node unpacks it.
-    expect(run('nft list table inet bowline')).toContain('iifgroup 98 fib saddr . iif oif missing drop')
+    expect(run('nft list table inet bowline')).toContain(
+      'meta nfproto ipv6 iifgroup 98 fib saddr . iif oif missing drop',
+    )
   })
 
   it('does not teach the node an address by ARP', async () => {

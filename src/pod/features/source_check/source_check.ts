@@ -42,7 +42,7 @@ export function routedSourceCheck(node: NodePorts): PodFeature {
       if (isMade) undo.push(() => removeUnneededSourceRule(node, id))
     },
     nodeObjects: ({ config }) =>
-      isOn(config) && (config.ipspoofchk || hasNftables(node)) ? [sourceRule()] : [],
+      isOn(config) && (config.ipspoofchk || hasNftables(node)) ? [sourceRule(kernel)] : [],
     removeShared(_, record) {
       if (!record || needsSourceRule(record)) removeUnneededSourceRule(node)
     },
