@@ -168,7 +168,7 @@ describe('a steady stream of packets', () => {
 })
 
 describe('a node', () => {
-  it('that leaves is forgotten, and is ready again when it comes back', async () => {
+  it('that leaves is forgotten, and joins again when it comes back', async () => {
     const [near, gone] = [cluster.nodes[0], cluster.nodes[2] as ClusterNode]
     await gone.cutPower()
     await cluster.api.request('DELETE', `/api/v1/nodes/${gone.name}`)
@@ -182,5 +182,10 @@ describe('a node', () => {
     rmSync(`${gone.root}/etc/cni/net.d/10-bowline.conflist`)
     await gone.boot()
     await cluster.untilReady(gone)
+    await cluster.api.until('all pods reach each other', async () => {
+      pods = await readyPods(cluster, 'web', 3)
+      await expectMesh()
+      return true
+    })
   })
 })
