@@ -19,7 +19,7 @@ type Open = { readonly socket: NetlinkSocket; readonly dumps: RouteSocket }
 
 /**
  * Sockets and tracked connections of the process's own network namespace. The socket to netfilter is kept: to close one waits until
- * nftables has taken away what was removed before, some 30 ms (see LinuxNftables).
+ * nftables has freed what was removed before, that is, for a grace period of RCU (see LinuxNftables).
  */
 export class LinuxTraffic implements Traffic {
   #netfilter: Open | undefined
