@@ -1,9 +1,9 @@
 import type { AttachmentRecord } from '../../attachment/record.ts'
 import { throwCollected } from '../../attachment/teardown.ts'
 import type { NetworkConfig } from '../../cni/config.ts'
-import { collectFaults, ignoreErrnos, isErrno, withAction } from '../../core/errors.ts'
+import { Code, collectFaults, Fault, ignoreErrnos, isErrno, withAction } from '../../core/errors.ts'
 import { type DerivedNames, deriveNames, hostIfNameOf, ownerText } from '../../core/names.ts'
-import type { Kernel } from '../../kernel/kernel.ts'
+import type { Kernel, Netns } from '../../kernel/kernel.ts'
 import { ifname } from '../../kernel/nftables/datatypes.ts'
 import { vmap } from '../../kernel/nftables/expressions/lookup.ts'
 import { iifname } from '../../kernel/nftables/expressions/meta.ts'
@@ -68,6 +68,7 @@ export function checkPorts(check: PortCheck, { kernel, store, locks }: NodePorts
     remember: (config) => (isOnBridge(config) && config[option] ? { [option]: true } : {}),
     beforeLink(spec, undo) {
       if (!isOn(spec)) return
+      if (spec.mode === 'chained') assertBridgePort(kernel.host(), spec.hostIfName, option)
       const names = { key: deriveNames(spec.id).key, hostIfName: spec.hostIfName }
       undo.push(() => removeCheck(kernel, check, names))
       withAction(words.action, () => ensureCheck(kernel, check, spec))
@@ -110,6 +111,16 @@ export function checkPorts(check: PortCheck, { kernel, store, locks }: NodePorts
 
 function isOnBridge({ mode }: NetworkConfig): boolean {
   return mode !== 'l3'
+}
+
+/** What comes by any other link never meets the rules: it would seem to be checked. */
+function assertBridgePort(host: Netns, name: string, key: PortCheck['key']): void {
+  const master = host.link({ name })?.master
+  if (master !== undefined && host.link({ index: master })?.kind === 'bridge') return
+  throw new Fault(`key "${key}": true checks ports of bridges, and ${name} is none`, {
+    code: Code.invalidConfig,
+    hint: `Remove "${key}", or put this plugin behind one that makes a bridge.`,
+  })
 }
 
 function isChecked(record: AttachmentRecord, option: PortCheck['key']): boolean {

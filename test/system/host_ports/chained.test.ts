@@ -143,6 +143,11 @@ describe('mode chained', () => {
       [BEHIND['ptp']?.plugin, { ...CHAINED, bridge: 'br0' }],
       /"bridge" has no meaning in mode "chained"/,
     ],
+    [
+      'with a check of sources that nothing would pass',
+      [BEHIND['ptp']?.plugin, { ...CHAINED, ipspoofchk: true }],
+      /"ipspoofchk": true checks ports of bridges, and veth\w+ is none/,
+    ],
   ])('%s is refused', async (_, plugins, complaint) => {
     define(...(plugins as PluginConfig[]))
     await expect(add(POD)).rejects.toThrow(complaint)
