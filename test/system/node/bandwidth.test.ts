@@ -188,6 +188,12 @@ describe('the limits of a pod', () => {
     })
     expect(deleted.exitCode, deleted.stdout).toBe(0)
     expect(run('tc qdisc show dev veth0')).toMatch(/^qdisc noqueue 0: root refcnt 2 *$/)
+    // What somebody has there is named, and stays as it is.
+    run('tc qdisc add dev veth0 clsact')
+    const before = run('tc qdisc show dev veth0')
+    const refused = await runPlugin({ command: 'ADD', config: { ...config, prevResult }, ...on })
+    expect(refused.output.details).toMatch(/clsact .*EEXIST.* Look at "tc qdisc show dev veth0"/)
+    expect(run('tc qdisc show dev veth0')).toBe(before)
     expect((await residue()).links).toEqual(['veth0'])
     run('ip link del veth0')
   })

@@ -4,7 +4,7 @@ import type { AttachmentRecord } from '../../../attachment/record.ts'
 import { throwCollected } from '../../../attachment/teardown.ts'
 import type { NetworkConfig } from '../../../cni/config.ts'
 import { formatCidr, parseCidr } from '../../../core/address.ts'
-import { collectFaults, withAction } from '../../../core/errors.ts'
+import { collectFaults, Fault, isErrno, toFault } from '../../../core/errors.ts'
 import { type AttachmentId, deriveNames } from '../../../core/names.ts'
 import type { UndoStack } from '../../../core/undo.ts'
 import type { Kernel, Link, Netns } from '../../../kernel/kernel.ts'
@@ -41,9 +41,12 @@ export function bandwidth({ kernel, store, locks }: NodePorts): PodFeature {
     afterLink(spec, undo) {
       const limits = limitsOf(spec.config)
       if (!limits) return
-      withAction('limit the bandwidth of the pod', () => ensureLimits(kernel, spec, limits, undo), {
-        hint: 'The kernel must have the modules sch_tbf, sch_ingress, cls_u32, act_mirred and ifb: load them with modprobe.',
-      })
+      try {
+        ensureLimits(kernel, spec, limits, undo)
+      } catch (error) {
+        const options = { hint: hintFor(error, spec.hostIfName), cause: error }
+        throw new Fault(`limit the bandwidth of the pod: ${toFault(error).message}`, options)
+      }
     },
     nodeObjects(spec) {
       const limits = limitsOf(spec.config)
@@ -89,7 +92,23 @@ function ensureLimits(kernel: Kernel, spec: PodSpec, limits: Limits, undo: UndoS
   const end = host.applyAndRead([], { name: spec.hostIfName })
   indexes.set(end.name, end.index)
   const objects = limitObjects(spec.id, limits, hostPlace(host), end)
+  if (!isOwnAlias(end.alias)) undo.push(clearing(host, end))
   host.apply(createChanges(objects, (name) => indexes.get(name) ?? 0))
+}
+
+function hintFor(error: unknown, link: string): string {
+  return isErrno(error, 'EEXIST')
+    ? `Look at "tc qdisc show dev ${link}" and "ip link show type ifb": remove what another program has made, or the rates here.`
+    : 'The kernel must have the modules sch_tbf, sch_ingress, cls_u32, act_mirred and ifb: load them with modprobe.'
+}
+
+/** Returns what removes from another plugin's link the disciplines that it does not have now. */
+function clearing(host: Netns, { index: linkIndex }: Link): () => void {
+  const before = host.qdiscs(linkIndex).map(({ kind }) => kind)
+  return () => {
+    const made = host.qdiscs(linkIndex).filter(({ kind }) => !before.includes(kind))
+    host.apply(made.map((qdisc) => ({ op: 'removeQdisc', linkIndex, qdisc })))
+  }
 }
 
 /** Returns all that limits a pod whose host end is `end`. A link comes before what is on it, and before what leads to it. */
