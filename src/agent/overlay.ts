@@ -17,6 +17,8 @@ import { createWakeup, sleep, type Wakeup } from './wakeup.ts'
 const AUDIT_MS = 30_000
 /** Between two comparisons of everything. The first event of a burst is answered at once, the others together. */
 const PAUSE_MS = 10
+/** After a refusal: two programs may have changed one thing at the same time. Later attempts come at growing intervals. */
+const RETRY_MS = 20
 /** The file of the cluster is written no more often. It need not be new: who reads it removes nothing. */
 const STORE_MS = 10_000
 /** A log line names so many changes at most. */
@@ -126,7 +128,7 @@ async function keepReconciled(
   signal: AbortSignal,
 ): Promise<void> {
   const { keeper } = state
-  const backoff = createBackoff({ random: ports.random })
+  const backoff = createBackoff({ random: ports.random, firstMs: RETRY_MS })
   const warn = createWarner(ports.log)
   let mistakes: Warning[] = []
   let audited = Number.NEGATIVE_INFINITY
