@@ -52,6 +52,10 @@ describe.each([
     node.kernel.nftables.clear()
     expect(restore()).toEqual(expect.arrayContaining(['host ports 8080:80/tcp 192.0.2.1:53:5353/udp of c1']))
     expect(node.kernel.nftables.dump()).toEqual(before)
+    const table = { family: 'inet', name: 'bowline' } as const
+    node.kernel.nftables.apply([{ op: 'flushChain', chain: { table, name: 'host-ports-input' } }])
+    expect(restore()).toEqual(['host ports 8080:80/tcp 192.0.2.1:53:5353/udp of c1'])
+    expect(node.kernel.nftables.dump()).toEqual(before)
   })
 
   it('an ADD without ports asks nothing for their sake', () => {

@@ -133,6 +133,11 @@ export function hasFrame({ nftables }: Kernel): boolean {
   return nftables.hasChain(prerouting())
 }
 
+/** Returns whether the node has all of it, with its rules. Asks for each chain: for a process that stays. */
+export function isFrameWhole({ nftables }: Kernel): boolean {
+  return allChains().every((one) => nftables.hasChain(one))
+}
+
 /** Returns whether the node has something of it, though perhaps not the rules. */
 export function hasSomeOfFrame({ nftables }: Kernel): boolean {
   return nftables.hasChain({ ...prerouting(), rules: [] })

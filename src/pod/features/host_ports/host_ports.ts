@@ -13,7 +13,7 @@ import { assertNftables } from '../nftables.ts'
 import { reclaim } from './claims.ts'
 import { forgetFormer, forgetOfPod } from './connections.ts'
 import { allEntries, type Entry, presentEntry } from './entries.ts'
-import { frameObjects, hasFrame, hasSomeOfFrame, removeFrame } from './frame.ts'
+import { frameObjects, hasFrame, hasSomeOfFrame, isFrameWhole, removeFrame } from './frame.ts'
 import { formatHostPort, hostPortsOf, parseHostPort } from './host_port.ts'
 import { disableLocalnet, enableLocalnet, isLocalnet, localnetKey, unlessLocalnet } from './localnet.ts'
 import { isComment, isCommentOf } from './owners.ts'
@@ -123,18 +123,16 @@ class HostPorts implements PodFeature {
     const bootId = kernel.bootId()
     const recorded = store.list().filter((one) => one.hostPorts && one.bootId === bootId)
     return recorded.flatMap((one) => {
-      if (this.#lossesOf(one, configOf).length === 0) return []
+      if (isFrameWhole(kernel) && this.#lossesOf(one, configOf).length === 0) return []
       // Its DEL removes the elements before the record.
       const restored = locks.whenIdle(one, () =>
         locks.withFeature(LOCK, () => {
           const now = store.read(one)
           const losses = now ? this.#lossesOf(now, configOf) : []
-          if (losses.length === 0) return []
-          kernel.nftables.apply([
-            ...(hasFrame(kernel) ? [] : createNft(frameObjects())),
-            ...additions(losses),
-          ])
-          return [`host ports ${now?.hostPorts?.ports.join(' ')} of ${now?.containerId}`]
+          const isWhole = isFrameWhole(kernel)
+          if (!now?.hostPorts || (isWhole && losses.length === 0)) return []
+          kernel.nftables.apply([...(isWhole ? [] : createNft(frameObjects())), ...additions(losses)])
+          return [`host ports ${now.hostPorts.ports.join(' ')} of ${now.containerId}`]
         }),
       )
       return restored ?? []
@@ -146,8 +144,9 @@ class HostPorts implements PodFeature {
     const config = configOf(record.network)
     const wanted = config && podPortsOf(kernel, ownerOf(record, this.recall(config, record)))
     const all = wanted?.entries ?? []
-    const isFrameLost = all.length > 0 && !hasFrame(kernel)
-    return isFrameLost ? all : all.filter(({ set, element }) => !kernel.nftables.element(set, element.key))
+    if (all.length > 0 && !hasFrame(kernel)) return all
+    const missing = all.filter(({ set, element }) => !kernel.nftables.element(set, element.key))
+    return unlessLocalnet(kernel.host(), missing)
   }
 
   /** An element is an orphan if no record of any network is its owner's. An ADD writes its record first. */
