@@ -64,7 +64,8 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
           return contradictsSets(event, sets)
         case 'link': {
           const { link } = event
-          if (OVERLAY_LINKS.includes(link.name))
+          // Of a link that was renamed only the index tells that it was ours.
+          if (OVERLAY_LINKS.includes(link.name) || overlayIndexes.has(link.index))
             return isGone || !links.some((one) => isLike(link, one, indexes))
           return node.underlay.some(({ index }) => index === link.index)
         }

@@ -104,6 +104,11 @@ describe('an event of the kernel', () => {
   it.each<[string, () => KernelEvent, boolean]>([
     ['our link as it is', () => ({ subject: 'link', isGone: false, link: vxlan() }), false],
     ['our link down', () => ({ subject: 'link', isGone: false, link: { ...vxlan(), up: false } }), true],
+    [
+      'our link, renamed',
+      () => ({ subject: 'link', isGone: false, link: { ...vxlan(), name: 'stolen' } }),
+      true,
+    ],
     ['our link, gone', () => ({ subject: 'link', isGone: true, link: vxlan() }), true],
     [
       'the link of a pod',
