@@ -119,9 +119,9 @@ function isBandwidth(value: unknown): boolean {
 }
 
 function isHostPort(text: string): boolean {
-  const [whole, address = '0.0.0.0'] =
-    /^(?:\[?([\da-f.:]+?)\]?:)?\d{1,5}:\d{1,5}\/(?:tcp|udp|sctp)$/.exec(text) ?? []
-  return whole !== undefined && isAddress(address)
+  const [whole, address = '0.0.0.0', ...ports] =
+    /^(?:\[?([\da-f.:]+?)\]?:)?(\d{1,5}):(\d{1,5})\/(?:tcp|udp|sctp)$/.exec(text) ?? []
+  return whole !== undefined && isAddress(address) && ports.every((port) => Number(port) < 65_536)
 }
 
 function isRoute(value: unknown): boolean {

@@ -143,6 +143,10 @@ describe('a damaged record', () => {
     ['with an inode that is no number', changed({ netns: { path: '/x', device: 4, inode: 'x' } })],
     ['with an empty netns path', changed({ netns: { path: '', device: 4, inode: 5 } })],
     ['with a masqueraded address without prefix', changed({ masquerade: ['10.0.0.2'] })],
+    [
+      'with a host port that no packet has',
+      changed({ hostPorts: { ports: ['99999:80/tcp'], pods: ['10.0.0.2/24'] } }),
+    ],
     ['with a masquerade that is null', changed({ masquerade: null })],
   ]
 
