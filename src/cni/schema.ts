@@ -189,7 +189,7 @@ export const networkConfig = z.object({
   type: optional(z.string(), 'The file name of the plugin.'),
   mode: optional(
     z.enum(['l2', 'l3', 'chained']),
-    '"l2": pods are ports of a bridge, as with the reference bridge plugin. "l3": no bridge; each pod has a link of its own, and the node routes. "chained": an earlier plugin of the list makes the interface; it gets host ports and the like.',
+    '"l2": pods are ports of a bridge, as with the reference bridge plugin. "l3": no bridge; each pod has a link of its own, and the node routes. "chained": an earlier plugin of the list makes the interface, and this one only adds host ports, limits, masquerading and checks of sources.',
     { default: 'l2' },
   ),
   bridge: optional(formatted('interfaceName'), 'The bridge; made if it is not there. Mode l2.', {
@@ -255,7 +255,7 @@ export const networkConfig = z.object({
     'VLANs that the pod sees tagged: each {"id"} or {"minID", "maxID"}. Mode l2.',
   ),
   preserveDefaultVlan: flag('Leave VLAN 1 on the bridge port beside "vlan" and "vlanTrunk". Mode l2.'),
-  macspoofchk: flag('Drop what a pod sends with another hardware address than its own. Mode l2.'),
+  macspoofchk: flag('Drop what a pod on a bridge sends with another hardware address than its own.'),
   ipspoofchk: optional(
     z.boolean(),
     'Drop what a pod sends from another address than its own: IPv4 and IPv6; in mode l2 also in ARP and neighbour discovery. Default: true in mode l3, false in mode l2, as with the reference plugins.',
@@ -283,7 +283,7 @@ export const networkConfig = z.object({
   capabilities: optional(
     z.record(z.string(), z.unknown()),
     'The capabilities that the runtime is to fill "runtimeConfig" for.',
-    { examples: [{ bandwidth: true, ips: true, mac: true, ipRanges: true, dns: true }] },
+    { examples: [{ portMappings: true, bandwidth: true, ips: true, mac: true, ipRanges: true, dns: true }] },
   ),
   prevResult: optional(
     z.record(z.string(), z.unknown()),
