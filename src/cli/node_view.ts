@@ -7,6 +7,7 @@ import { contains, type Family, formatAddress, parseCidr } from '../core/address
 import type { Files } from '../core/files.ts'
 import { type AttachmentId, deriveNames, hostIfNameOf } from '../core/names.ts'
 import type { Link } from '../kernel/kernel.ts'
+import { isFrameWhole } from '../pod/features/host_ports/frame.ts'
 import { missingPorts, presentPorts } from '../pod/features/host_ports/pod_ports.ts'
 import { MAC_CHECK } from '../pod/features/mac_check.ts'
 import { listMasquerade } from '../pod/features/masquerade/subnets.ts'
@@ -138,6 +139,8 @@ type Seen = {
   readonly masqueraded: ReturnType<typeof listMasquerade>
   readonly checked: ReadonlySet<string>
   readonly ports: ReadonlySet<string>
+  /** What all host ports have in common is there. */
+  readonly hasPortRules: boolean
 }
 
 /** Asks only for what some attachment has. */
@@ -152,6 +155,7 @@ function observe(
       leases?.addresses.some((address) => address.includes(':') === (family === 6)),
     ),
   )
+  const hasPorts = records.some(({ hostPorts }) => hostPorts)
   return {
     byName: new Map(links.map((link) => [link.name, link])),
     routes: new Set(families.flatMap((family) => hostRoutes(kernel.host(), family))),
@@ -161,7 +165,8 @@ function observe(
         ? listChecks(kernel, MAC_CHECK).map(({ hostIfName }) => hostIfName)
         : [],
     ),
-    ports: records.some(({ hostPorts }) => hostPorts) ? presentPorts(kernel) : new Set(),
+    ports: hasPorts ? presentPorts(kernel) : new Set(),
+    hasPortRules: hasPorts && isFrameWhole(kernel),
   }
 }
 
@@ -189,6 +194,7 @@ function driftOf(record: AttachmentRecord, link: Link | undefined, seen: Seen): 
       (address) => !seen.routes.has(`${address} ${link.index}`) && `route ${address} is missing on ${name}`,
     ),
     ...masquerade.map((cidr) => !isMasqueraded(cidr, seen) && `${cidr} is not masqueraded`),
+    hostPorts && !seen.hasPortRules && 'rules of host ports are missing in table inet bowline',
     ...(hostPorts ? missingPorts(hostPorts, seen.ports) : []).map(
       (port) => `host port ${port} does not lead to the pod`,
     ),

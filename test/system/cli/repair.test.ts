@@ -53,6 +53,22 @@ describe('repair', () => {
     })
   })
 
+  it('makes the rules of host ports again, of which doctor tells', async () => {
+    await attach('l3')
+    await callFor(a, 'DEL', { ...NETWORKS.l3, cniVersion: '1.1.0', name: 'lab' })
+    const runtimeConfig = { portMappings: [{ hostPort: 8080, containerPort: 80 }] }
+    expectSuccess(
+      await callFor(a, 'ADD', { ...NETWORKS.l3, cniVersion: '1.1.0', name: 'lab', runtimeConfig }),
+    )
+    const words = 'rules of host ports are missing in table inet bowline'
+    const doctor = async () => (await bowline('doctor', '--conf-dir', CONF_DIR)).stdout
+    expect(await doctor()).not.toContain(words)
+    run('nft flush chain inet bowline host-ports')
+    expect(await doctor()).toContain(words)
+    expect(await repair('--yes')).toMatchObject({ exitCode: 0 })
+    expect(await doctor()).not.toContain(words)
+  })
+
   it('makes a whole bridge again', async () => {
     await attach('l2')
     run('ip link del br0')
