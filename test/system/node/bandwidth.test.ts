@@ -194,6 +194,15 @@ describe('the limits of a pod', () => {
     const refused = await runPlugin({ command: 'ADD', config: { ...config, prevResult }, ...on })
     expect(refused.output.details).toMatch(/clsact .*EEXIST.* Look at "tc qdisc show dev veth0"/)
     expect(run('tc qdisc show dev veth0')).toBe(before)
+    // Also by the DEL of an ADD that was killed before it had made anything: its record is all there is.
+    run('tc qdisc del dev veth0 clsact')
+    expect((await runPlugin({ command: 'ADD', config: { ...config, prevResult }, ...on })).exitCode).toBe(0)
+    run(
+      `for link in $(ls /sys/class/net | grep ^bwe); do ip link del $link; done; tc qdisc del dev veth0 clsact; tc qdisc replace dev veth0 root tbf rate 5mbit burst 9k limit 9k; tc qdisc add dev veth0 clsact`,
+    )
+    const others = run('tc qdisc show dev veth0')
+    expect((await runPlugin({ command: 'DEL', config, ...on })).exitCode).toBe(0)
+    expect(run('tc qdisc show dev veth0')).toBe(others)
     expect((await residue()).links).toEqual(['veth0'])
     run('ip link del veth0')
   })

@@ -164,18 +164,18 @@ function ifbName(id: AttachmentId, direction: Direction): string {
   return `bw${direction[0]}${deriveNames(id).key.slice(0, IFB_KEY)}`
 }
 
-/** An ADD refuses a link that has such a discipline already, so the ones that are there now are ours. */
+/** An ADD that was killed may have made nothing yet: what does not show that it is ours is somebody else's. */
 function removeFromPort(host: Netns, id: AttachmentId, record: AttachmentRecord, linkIndex: number): void {
   const limits = limitsOf({ name: id.network, cniVersion: '1.1.0', ...readLimits(record.bandwidth ?? {}) })
   const port = host.link({ index: linkIndex })
   if (!limits || !port || port.name !== record.hostIfName || isOwnAlias(port.alias)) return
-  const place = hostPlace(host)
-  const wanted = limitObjects(id, limits, place, port)
-  const kinds = wanted.flatMap((one) =>
-    one.kind === 'qdisc' && one.link === port.name ? one.qdisc.kind : [],
-  )
-  const present = host.qdiscs(linkIndex).filter(({ kind }) => kinds.includes(kind))
-  host.apply(present.map((qdisc) => ({ op: 'removeQdisc', linkIndex, qdisc })))
+  const ifbs = ifbsOf(id, limits).flatMap(({ name }) => host.link({ name })?.index ?? [])
+  const leadsToIfb = host
+    .packetFilters(linkIndex)
+    .some(({ redirect }) => redirect !== undefined && ifbs.includes(redirect))
+  const rate = limits.ingress && tbfOf(limits.ingress, port.mtu).rate
+  const own = host.qdiscs(linkIndex).filter((one) => (one.kind === 'tbf' ? one.rate === rate : leadsToIfb))
+  host.apply(own.map((qdisc) => ({ op: 'removeQdisc', linkIndex, qdisc })))
 }
 
 /** An ADD that was killed may have left it without its alias. */
