@@ -209,13 +209,23 @@ int heap_begin_image(void) {
   return 0;
 }
 
+/* What was in a free block may be an address of the stack, which differs each time. */
+static void clear_free_blocks(void) {
+  for (int i = 0; i < CLASSES; i++)
+    for (void *block = heap.free_blocks[i], *next; block; block = next) {
+      next = *(void **)block;
+      memset(block, 0, size_of(block));
+    }
+  memset(heap.free_blocks, 0, sizeof heap.free_blocks);
+}
+
 int heap_write_image(const char *path) {
   size_t bytes = ((size_t)(heap.image.next - heap_region) + sizeof *heap.last + 4095) & ~(size_t)4095;
   heap.last = (uint64_t *)(heap_region + bytes) - 1;
   heap.magic = *heap.last = MAGIC;
   heap.written_by = heap_restore;
   heap.fresh = (Area){NULL, NULL};
-  memset(heap.free_blocks, 0, sizeof heap.free_blocks);
+  clear_free_blocks();
   int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   ssize_t written = fd < 0 ? -1 : write(fd, heap_region, bytes);
   return written == (ssize_t)bytes ? 0 : written < 0 ? errno : EIO;
