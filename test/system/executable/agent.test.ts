@@ -79,11 +79,12 @@ describe('bowline-agent', () => {
     expect([code, `${stdout}${stderr}`]).toEqual([exitCode, expect.stringMatching(text)])
   })
 
-  it('needs less than 48 MiB', async () => {
+  /** Some 40 MiB more are pages of its program, as many as the page cache has at that time; all agents of a machine share them. */
+  it('needs less than 12 MiB of its own', async () => {
     start()
     await until('the patch', () => server.patches.length === 1)
     const rollup = readFileSync(`/proc/${child.pid}/smaps_rollup`, 'utf8')
-    expect(Number(/^Pss: +(\d+) kB/m.exec(rollup)?.[1])).toBeLessThan(48 << 10)
+    expect(Number(/^Private_Dirty: +(\d+) kB/m.exec(rollup)?.[1])).toBeLessThan(12 << 10)
   })
 
   it('goes on with the token and the authority of after a rotation', async () => {
