@@ -386,5 +386,6 @@ const PASSING = ['EAGAIN', 'EINTR', 'ENOBUFS', 'ENOMEM']
 
 const HINTS: Record<string, string> = {
   EPERM: 'Run as root with CAP_NET_ADMIN and CAP_SYS_ADMIN.',
-  EOPNOTSUPP: 'Load the kernel module for this (veth, bridge, 8021q), or use a kernel that has it.',
+  EOPNOTSUPP:
+    'Load the kernel module for this (veth, bridge, 8021q, vxlan, ifb), or use a kernel that has it.',
 }

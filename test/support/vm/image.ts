@@ -7,7 +7,8 @@ import { type CpioEntry, writeCpio } from './cpio.ts'
 import { type GuestKernel, moduleFiles } from './kernel_modules.ts'
 
 const MODULES = [
-  ...['virtio_pci', 'virtio_blk', 'virtio_console', 'crc32c_generic', 'ext4', 'veth', 'dummy', 'vxlan'],
+  ...['virtio_pci', 'virtio_blk', 'virtio_console', 'crc32c_generic', 'ext4'],
+  ...['veth', 'dummy', 'vxlan', 'ifb'],
   ...['kernel/net/802/', 'kernel/net/8021q/', 'kernel/net/bridge/', 'kernel/net/ipv4/', 'kernel/net/ipv6/'],
   ...['kernel/net/netfilter/', 'kernel/net/sched/'],
 ]
