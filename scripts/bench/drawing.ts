@@ -13,8 +13,12 @@ const STYLE = `
   .other { fill: #d29922 }
   .one { stroke: #808080; stroke-dasharray: 3 3 }`
 
-/** Draws the ratios to the reference plugins as bars, each with its number and the values that it is the ratio of. */
-export function drawingOf(findings: readonly Finding[], machine: string): string {
+/**
+ * Draws the ratios to the reference plugins as bars, each with its number and the values that it is the ratio of. What is a multiple of
+ * something else already is not among them.
+ */
+export function drawingOf(all: readonly Finding[], machine: string): string {
+  const findings = all.filter(({ unit }) => unit !== '×')
   const isRate = ({ unit }: Finding) => unit === 'per second' || unit === 'Gbit/s'
   let y = 84
   const chart = (heading: string, drawn: readonly Finding[]): string[] => {

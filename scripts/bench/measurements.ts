@@ -93,7 +93,7 @@ export const MEASUREMENTS: readonly Measurement[] = [
   { title: 'a /16 with 60,000 leases', ...GROWTH, rounds: [20, 0], prepare: leases(60_000) },
   { title: 'the first of a /16', ...GROWTH, rounds: [40, 5], prepare: firstPods },
   {
-    title: 'of an ADD, dual stack + ipMasq',
+    title: 'ADD, dual stack',
     metrics: MEMORY,
     rounds: [5, 2],
     warmUps: 1,

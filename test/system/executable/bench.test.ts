@@ -61,7 +61,7 @@ describe('the benchmark', () => {
     const drawing = `${CACHE}/drawing.svg`
     for (const [word, what] of [
       ['3,000', 'ADD, a /16 with 3,000 leases'],
-      ['of an ADD', 'private dirty, of an ADD, dual stack + ipMasq'],
+      ['ADD, dual', 'private dirty, ADD, dual stack'],
       ['two hosts', 'one stream, pods of two hosts'],
     ] as const) {
       const { stdout } = await execa(BENCH, ['--quick', '--svg', drawing, word])
