@@ -58,7 +58,9 @@ async function request(
   { method = 'GET', body, signal }: RequestOptions,
 ): Promise<Response> {
   try {
-    const [token, ca] = await Promise.all([readToken(), readAuthority()])
+    // One after the other: where both are missing, it is always the same one that is reported.
+    const token = await readToken()
+    const ca = await readAuthority()
     const options = {
       method,
       signal,
