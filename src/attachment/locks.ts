@@ -13,7 +13,7 @@ export const LOCK_TIMEOUT_MS = 15_000
 
 /**
  * The locks of a node. The kernel drops a lock when its holder dies. On a disk that can't be written the lock of an
- * attachment, or of masquerading, is held by nobody, unless its file is there: a removal needs no space.
+ * attachment, or of a feature, is held by nobody, unless its file is there: a removal needs no space.
  */
 export interface Locks {
   /** Runs `work` while nobody else works on the attachment. Throws a Fault with code 11 when the lock can't be had in time. */
@@ -29,10 +29,6 @@ export interface Locks {
   withFeature<T>(feature: string, work: () => T): T
   /** Returns whether `withFeature` was ever called for the feature: else nothing on this node has it. */
   wasFeatureLocked(feature: string): boolean
-  /** Runs `work` while nobody else changes masquerading. Throws as `withAttachment` does. */
-  withMasquerade(work: () => void): void
-  /** Returns whether `withMasquerade` was ever called: else nothing on this node was masqueraded. */
-  wasMasqueradeLocked(): boolean
   /** Runs `work` while a file announces that masquerading is being removed. */
   announceMasqueradeRemoval(work: () => void): void
   isMasqueradeRemovalAnnounced(): boolean
@@ -92,17 +88,6 @@ class FileLocks implements Locks {
     return this.#files.read(`${this.#dir}/${feature}`) !== undefined
   }
 
-  withMasquerade(work: () => void): void {
-    releasing(
-      lockUnlessUnwritable(() => this.#lock(MASQUERADE, this.#timeoutMs)),
-      work,
-    )
-  }
-
-  wasMasqueradeLocked(): boolean {
-    return this.#files.read(`${this.#dir}/${MASQUERADE}`) !== undefined
-  }
-
   announceMasqueradeRemoval(work: () => void): void {
     const path = `${this.#dir}/${MASQUERADE_REMOVAL}`
     try {
@@ -133,7 +118,6 @@ class FileLocks implements Locks {
   }
 }
 
-const MASQUERADE = 'masquerade'
 const MASQUERADE_REMOVAL = 'masquerade-removal'
 
 function releasing<T>(lock: FileLock, work: () => T): T {

@@ -45,6 +45,16 @@ export interface AttachmentStore {
   probe(): void
 }
 
+/** Returns whether each of these attachments of a network has a record that this release can read. */
+export function areRecorded(
+  store: Pick<AttachmentStore, 'list'>,
+  network: string,
+  ids: readonly AttachmentId[],
+): boolean {
+  const recorded = new Set(store.list(network).map((record) => deriveNames(record).key))
+  return ids.every((one) => recorded.has(deriveNames(one).key))
+}
+
 /** Opens the records below `dir`. Touches nothing yet. */
 export function openStore(files: Files, dir: string): AttachmentStore {
   return new FileStore(files, dir)

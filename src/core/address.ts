@@ -78,6 +78,11 @@ export function addressFromBytes(bytes: Uint8Array): Address {
   return { family: 6, value: (view.getBigUint64(0) << 64n) | view.getBigUint64(8) }
 }
 
+/** Returns a text to compare by, and not for people: the form of RFC 5952 takes far longer. */
+export function addressKey({ family, value }: Address): string {
+  return `${family}:${value.toString(16)}`
+}
+
 export function sameAddress(a: Address, b: Address): boolean {
   return a.family === b.family && a.value === b.value
 }

@@ -1,13 +1,11 @@
 import { type Cidr, contains, FAMILIES, networkOf } from '../core/address.ts'
+import { MAX_COMMENT_BYTES } from '../kernel/nftables/elements.ts'
 import type { NftElement } from '../kernel/nftables/objects.ts'
 import type { DesiredPrefixSet } from '../state/desired.ts'
 import { CLUSTER_SETS } from '../state/own_table.ts'
 import { widest } from '../state/prefix_set.ts'
 import type { LocalNode } from './backend.ts'
 import type { ClusterNode } from './cluster.ts'
-
-/** The kernel keeps 127 bytes of a comment. */
-const MAX_NAME = 120
 
 export type ClusterSets = {
   /** They grow before a packet could go to what they get, and shrink after the last one could. */
@@ -48,5 +46,5 @@ function rangesOf({ name, addresses, podCidrs }: ClusterNode, node: LocalNode): 
   const nodes = [...node.addresses, ...addresses]
   return podCidrs
     .filter((range) => !nodes.some((address) => contains(range, address)))
-    .map((range) => ({ key: networkOf(range), comment: `node ${name}`.slice(0, MAX_NAME) }))
+    .map((range) => ({ key: networkOf(range), comment: `node ${name}`.slice(0, MAX_COMMENT_BYTES) }))
 }

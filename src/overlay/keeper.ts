@@ -2,6 +2,7 @@ import { sameAddress } from '../core/address.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import type { KernelEvent } from '../kernel/netlink/events.ts'
 import type { NftEvent } from '../kernel/nftables/events.ts'
+import { hostPlace } from '../state/desired.ts'
 import type { LocalNode } from './backend.ts'
 import type { ClusterNode, UnderlayLink } from './cluster.ts'
 import type { OverlayConfig } from './config.ts'
@@ -35,7 +36,7 @@ export type Keeper = {
 }
 
 export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic'>): Keeper {
-  const place = { netns: kernel.host(), words: 'on the host', prefix: '' }
+  const place = hostPlace(kernel.host())
   let node: LocalNode | undefined
   let plan: OverlayPlan | undefined
   let filter: DriftFilter | undefined

@@ -1,5 +1,5 @@
 import {
-  type Address,
+  addressKey,
   type Cidr,
   contains,
   formatCidr,
@@ -130,7 +130,7 @@ function planPeer(
 }
 
 function claimsOf({ addresses, podCidrs }: ClusterNode): string[] {
-  return [...podCidrs.map((range) => networkOf(range).address), ...addresses].map(textOf)
+  return [...podCidrs.map((range) => networkOf(range).address), ...addresses].map(addressKey)
 }
 
 /** Of two nodes with one address both are programmed: which of them answers there is not known here, and that one is reached. */
@@ -167,9 +167,7 @@ function conflictOf(
 }
 
 function identityOf(entry: PeerEntry): string {
-  return entry.kind === 'neighbour' ? `${entry.link} ${textOf(entry.address)}` : `${entry.link} ${entry.mac}`
-}
-
-function textOf({ family, value }: Address): string {
-  return `${family}:${value.toString(16)}`
+  return entry.kind === 'neighbour'
+    ? `${entry.link} ${addressKey(entry.address)}`
+    : `${entry.link} ${entry.mac}`
 }

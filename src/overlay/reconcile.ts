@@ -2,7 +2,7 @@ import { FAMILIES, hostCidr } from '../core/address.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
 import type { Kernel, Netns } from '../kernel/kernel.ts'
 import { apply } from '../state/apply.ts'
-import type { DesiredPrefixSet } from '../state/desired.ts'
+import { type DesiredPrefixSet, hostPlace } from '../state/desired.ts'
 import type { Difference } from '../state/explain.ts'
 import { newState, type Observed } from '../state/observe.ts'
 import { differenceOwned, observeOwned } from '../state/owned.ts'
@@ -79,7 +79,7 @@ export function proceed(kernel: Ports, before: OverlayPlan, after: OverlayPlan):
 
 /** Removes all that the overlay has made on this node, by whatever backend. Returns what there was. */
 export function removeOverlay(kernel: Pick<Kernel, 'host'> & Ports): Reconciled {
-  const place = { netns: kernel.host(), words: 'on the host', prefix: '' }
+  const place = hostPlace(kernel.host())
   const config: OverlayConfig = { ...OVERLAY_DEFAULTS, nonMasqueradeCIDRs: [] }
   const nobody = { name: '', addresses: [], podCidrs: [] }
   return reconcileOverlay(kernel, planOverlay([], { ...nobody, place, config, underlay: [] }))

@@ -1,7 +1,7 @@
 import { hostEndOf, isHostEnd, namedHostEnd } from '../attachment/identity.ts'
 import { bitsOf, type Cidr, networkOf, sameCidr } from '../core/address.ts'
 import type { Kernel, Link, Netns } from '../kernel/kernel.ts'
-import { type Desired, type Place, routesOn } from '../state/desired.ts'
+import { type Desired, hostPlace, type Place, routesOn } from '../state/desired.ts'
 import { difference } from '../state/difference.ts'
 import { changeStep, type Difference } from '../state/explain.ts'
 import { observe } from '../state/observe.ts'
@@ -9,7 +9,6 @@ import {
   chainedPortObjects,
   gatewayLinkName,
   hostEndObjects,
-  hostPlace,
   networkObjects,
   podEndObjects,
   podPlace,

@@ -15,10 +15,6 @@ import { gatewayVlanName } from './vlan.ts'
  * be lost), no promiscuous mode, nothing that a later plugin may add.
  */
 
-export function hostPlace(netns: Netns): Place {
-  return { netns, words: 'on the host', prefix: '' }
-}
-
 /** `path` as in CNI_NETNS, for commands. */
 export function podPlace(netns: Netns, path = ''): Place {
   return { netns, words: 'in the pod', prefix: `nsenter --net=${quote(path)} ` }

@@ -218,7 +218,8 @@ function endOf(status: number, stdout: Uint8Array): SpawnEnd {
   return { end: 'exit', exitCode: (status >> 8) & 0xff, stdout }
 }
 
-function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
+/** Returns the pieces as one; `length` is that of all of them. */
+export function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
   const whole = new Uint8Array(length)
   let at = 0
   for (const piece of pieces) {

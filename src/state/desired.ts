@@ -41,6 +41,11 @@ export type Place = {
   readonly prefix: string
 }
 
+/** Returns the namespace of the node itself. */
+export function hostPlace(netns: Netns): Place {
+  return { netns, words: 'on the host', prefix: '' }
+}
+
 /** Links are named: their indexes are known only once they exist. */
 export type OnLink = { readonly place: Place; readonly link: string }
 

@@ -1,4 +1,4 @@
-import { type Address, type Cidr, formatAddress, formatCidr } from '../core/address.ts'
+import { type Address, addressKey, type Cidr, formatAddress, formatCidr } from '../core/address.ts'
 import { type FdbEntry, type Neighbour, type Route, Table } from '../kernel/kernel.ts'
 import { createOn, type OnLinkObject } from './create.ts'
 import type { Desired } from './desired.ts'
@@ -48,14 +48,14 @@ export function ownedRoute(route: Route): OwnedObject {
   const { dst, gateway, linkIndex, mtu, source, hopCount = 1 } = route
   const { table = Table.main } = route
   return {
-    key: `route ${textOf(dst.address)}/${dst.prefix} ${table} ${metricOf(route)}`,
-    value: `${gateway ? textOf(gateway) : ''} ${linkIndex} ${mtu ?? ''} ${source ? textOf(source) : ''} ${hopCount}`,
+    key: `route ${addressKey(dst.address)}/${dst.prefix} ${table} ${metricOf(route)}`,
+    value: `${gateway ? addressKey(gateway) : ''} ${linkIndex} ${mtu ?? ''} ${source ? addressKey(source) : ''} ${hopCount}`,
     removal: { op: 'removeRoute', route },
   }
 }
 
 export function ownedAddress(cidr: Cidr, linkIndex: number): OwnedObject {
-  const key = `address ${textOf(cidr.address)}/${cidr.prefix} ${linkIndex}`
+  const key = `address ${addressKey(cidr.address)}/${cidr.prefix} ${linkIndex}`
   return { key, value: '', removal: { op: 'removeAddress', linkIndex, cidr } }
 }
 
@@ -65,12 +65,12 @@ export function ownedNeighbour(neighbour: Neighbour): OwnedObject {
 }
 
 export function neighbourKey(address: Address, linkIndex: number): string {
-  return `neighbour ${textOf(address)} ${linkIndex}`
+  return `neighbour ${addressKey(address)} ${linkIndex}`
 }
 
 export function ownedFdbEntry(entry: FdbEntry): OwnedObject {
   const key = `fdbEntry ${entry.mac} ${entry.linkIndex}`
-  return { key, value: textOf(entry.destination), removal: { op: 'removeFdbEntry', entry } }
+  return { key, value: addressKey(entry.destination), removal: { op: 'removeFdbEntry', entry } }
 }
 
 /** Returns an object in words, such as `neighbour 10.244.2.0 on eth0`. */
@@ -96,10 +96,6 @@ export function replacing(object: KeyedObject, linkIndex: number): StateChange[]
   return createOn(object, linkIndex).map((change) =>
     change.op === 'addRoute' ? { ...change, replace: true } : change,
   )
-}
-
-function textOf({ family, value }: Address): string {
-  return `${family}:${value.toString(16)}`
 }
 
 function metricOf({ dst, priority }: Route): number {

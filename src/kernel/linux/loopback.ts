@@ -3,15 +3,15 @@ import { parseAddress } from '../../core/address.ts'
 import { Code, Fault } from '../../core/errors.ts'
 import { readText, textBytes } from '../../core/text.ts'
 import { numbersOf } from '../../runtime/numbers.ts'
+import { joined } from '../../runtime/spawn.ts'
 import { close } from './disk.ts'
 import { Errno, errnoName } from './errno.ts'
-import { setOption, socketAddress } from './net.ts'
+import { SOL_SOCKET, setOption, socketAddress } from './net.ts'
 
 const { syscall } = runtime
 const number = numbersOf(runtime.arch)
 const AF_INET = 2
 const SOCK_STREAM_CLOEXEC = 1 | 0o2000000
-const SOL_SOCKET = 1
 const SO_RCVTIMEO = 20
 const SO_SNDTIMEO = 21
 const TIMEOUT_SECONDS = 5
@@ -48,13 +48,7 @@ function readToEnd(fd: number, place: string): Uint8Array {
     pieces.push(chunk.subarray(0, count))
     length += count
   }
-  const whole = new Uint8Array(length)
-  let at = 0
-  for (const piece of pieces) {
-    whole.set(piece, at)
-    at += piece.length
-  }
-  return whole
+  return joined(pieces, length)
 }
 
 /** Source: RFC 9112, section 2. */

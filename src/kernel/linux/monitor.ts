@@ -1,10 +1,7 @@
 import { Group } from '../netlink/rtnetlink.ts'
-import { joinGroups, openSocket, setOption } from './net.ts'
+import { joinGroups, NETLINK_NETFILTER, NETLINK_ROUTE, openSocket, SOL_SOCKET, setOption } from './net.ts'
 
-const NETLINK_ROUTE = 0
-const NETLINK_NETFILTER = 12
 const NFNLGRP_NFTABLES = 7
-const SOL_SOCKET = 1
 const SO_RCVBUFFORCE = 33
 /** Bytes: a burst of some thousand changes fits. When it does not, the kernel says so (ENOBUFS). */
 const BUFFER = 4 << 20

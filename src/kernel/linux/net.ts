@@ -7,6 +7,10 @@ import { Errno, errnoName } from './errno.ts'
 /* The system calls that touch sockets and namespaces. Each throws a Fault with the errno when the kernel refuses. */
 const { syscall } = runtime
 const number = numbersOf(runtime.arch)
+/** Families of netlink sockets, and the level of what every socket has. Source: linux/netlink.h, asm-generic/socket.h. */
+export const NETLINK_ROUTE = 0
+export const NETLINK_NETFILTER = 12
+export const SOL_SOCKET = 1
 const AT_FDCWD = -100
 const NSFS_MAGIC = 0x6e736673
 const AF_INET = 2

@@ -26,10 +26,10 @@ import { decodeRuleset, RULESET_DUMPS, setDump } from '../nftables/ruleset.ts'
 import { decodeSetElements, type SetElement } from '../nftables/set_elements.ts'
 import type { Nftables } from '../nftables.ts'
 import { Errno, errnoName } from './errno.ts'
+import { NETLINK_NETFILTER } from './net.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
 import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
 
-const NETLINK_NETFILTER = 12
 /** Refusals that say nothing about the commands: somebody else's transaction or a signal came between. */
 const PASSING = ['EAGAIN', 'EINTR', 'ERESTART']
 const MAX_ATTEMPTS = 10

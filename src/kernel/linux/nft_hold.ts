@@ -4,9 +4,9 @@ import { hasAny } from '../nftables/expressions/bits_and_ranges.ts'
 import { ctState } from '../nftables/expressions/ct.ts'
 import { type NftChain, replaceChain } from '../nftables/objects.ts'
 import { readBatchNews } from '../nftables/reply.ts'
+import { NETLINK_NETFILTER } from './net.ts'
 import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
 
-const NETLINK_NETFILTER = 12
 const MAX_DATAGRAMS = 100
 
 /*

@@ -1,6 +1,6 @@
 import { Code, Fault, isErrno } from '../../core/errors.ts'
 import { close } from './disk.ts'
-import { openSocket, receiveInto, sendAll, setOption } from './net.ts'
+import { openSocket, receiveInto, SOL_SOCKET, sendAll, setOption } from './net.ts'
 
 /** A netlink socket of the namespace that it was opened in. */
 export type NetlinkSocket = {
@@ -16,7 +16,6 @@ const TIMEOUT_SECONDS = 10
 const RECEIVE_BYTES = 64 * 1024
 const MAX_INTERRUPTS = 100
 
-const SOL_SOCKET = 1
 const SO_RCVTIMEO = 20
 const SO_SNDBUFFORCE = 32
 const SOL_NETLINK = 270

@@ -5,10 +5,10 @@ import { readAck, readMessages } from '../netlink/message.ts'
 import { listenerDump, NETLINK_SOCK_DIAG, readListeners } from '../netlink/sock_diag.ts'
 import type { Connection, ConnectionFilter, Listener, Traffic } from '../traffic.ts'
 import { Errno, errnoName } from './errno.ts'
+import { NETLINK_NETFILTER } from './net.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
 import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
 
-const NETLINK_NETFILTER = 12
 /** A kernel without the part that is asked, or without the protocol, says so with one of these. */
 const NOT_THERE = ['ENOENT', 'EINVAL', 'EOPNOTSUPP', 'EPROTONOSUPPORT']
 const MAX_DATAGRAMS = 100

@@ -8,7 +8,7 @@ import { type NftVerdict, targetOf, verdict } from './verdict.ts'
 
 /** The type of a comment within user data, and its longest text in bytes without NUL. Source: libnftnl/udata.h. */
 const UDATA_COMMENT = 0
-const MAX_COMMENT_BYTES = 127
+export const MAX_COMMENT_BYTES = 127
 /** The family header of every nfnetlink message, before its attributes: bytes. */
 const NFGEN_LENGTH = 4
 

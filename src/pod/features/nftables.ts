@@ -17,24 +17,20 @@ export function assertNftables(kernel: Kernel, key: string): void {
  * Applies removals that leave nothing of a feature in the table, and removes the table with them unless another feature is in it: in one
  * transaction, since nobody would look for an empty table again.
  */
-export function removeFromTable({ nftables }: Kernel, removals: readonly NftCommand[]): void {
+export function removeFromTable(
+  { nftables }: Kernel,
+  removals: readonly NftCommand[],
+  table: NftTable = POD_TABLE,
+): void {
   try {
-    nftables.apply([...removals, { op: 'removeTable', table: POD_TABLE }])
+    nftables.apply([...removals, { op: 'removeTable', table }])
   } catch (error) {
     if (!isErrno(error, 'EBUSY')) throw error
     nftables.apply(removals)
   }
 }
 
-/**
- * Removes what a feature's pods have in common, and the table with it, in one transaction: a table that a killed call left
- * empty would be nobody's. While another feature is in the table, only the feature's own part goes.
- */
-export function removeFrame({ nftables }: Kernel, table: NftTable, frame: readonly NftCommand[]): void {
-  try {
-    nftables.apply([...frame, { op: 'removeTable', table }])
-  } catch (error) {
-    if (!isErrno(error, 'EBUSY', 'ENOENT')) throw error
-    ignoreErrnos(['EBUSY', 'ENOENT'], () => nftables.apply(frame))
-  }
+/** Removes what a feature's pods have in common, as `removeFromTable` does, unless it is gone or some pod still needs it. */
+export function removeFrame(kernel: Kernel, table: NftTable, frame: readonly NftCommand[]): void {
+  ignoreErrnos(['EBUSY', 'ENOENT'], () => removeFromTable(kernel, frame, table))
 }

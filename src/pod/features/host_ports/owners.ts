@@ -2,27 +2,27 @@ import { mayLive } from '../../../attachment/liveness.ts'
 import type { AttachmentRecord } from '../../../attachment/record.ts'
 import { Code, Fault } from '../../../core/errors.ts'
 import { type AttachmentId, ownerText } from '../../../core/names.ts'
+import { MAX_COMMENT_BYTES } from '../../../kernel/nftables/elements.ts'
 import type { NftElement } from '../../../kernel/nftables/objects.ts'
 import type { NodePorts } from '../feature.ts'
 import { describePlace, type HostPort } from './host_port.ts'
 
 /*
  * The comment of an element says whose it is: `CONTAINER IFNAME NAMESPACE/POD`, for people, for GC, and for the ADD that wants the same
- * port. The kernel keeps the first 127 bytes.
+ * port.
  */
-const MAX_COMMENT = 127
 
 export function commentOf(id: AttachmentId, podName: string | undefined): string {
-  return `${ownerText(id)}${podName ? ` ${podName}` : ''}`.slice(0, MAX_COMMENT)
+  return `${ownerText(id)}${podName ? ` ${podName}` : ''}`.slice(0, MAX_COMMENT_BYTES)
 }
 
 /** Returns whether a comment names an owner at all: an element of a person does not. */
 export function isComment(comment = ''): boolean {
-  return /^[A-Za-z0-9][A-Za-z0-9_.-]* [^ ]/.test(comment) || comment.length === MAX_COMMENT
+  return /^[A-Za-z0-9][A-Za-z0-9_.-]* [^ ]/.test(comment) || comment.length === MAX_COMMENT_BYTES
 }
 
 export function isCommentOf(id: AttachmentId, comment = ''): boolean {
-  const owner = ownerText(id).slice(0, MAX_COMMENT)
+  const owner = ownerText(id).slice(0, MAX_COMMENT_BYTES)
   return comment === owner || comment.startsWith(`${owner} `)
 }
 

@@ -4,6 +4,7 @@ import { type Address, FAMILIES, formatAddress, parseCidr } from '../../../core/
 import { isErrno, withAction } from '../../../core/errors.ts'
 import { type AttachmentId, ownerText } from '../../../core/names.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
+import { MAX_COMMENT_BYTES } from '../../../kernel/nftables/elements.ts'
 import { type NftElement, removeElements } from '../../../kernel/nftables/objects.ts'
 import { apply } from '../../../state/apply.ts'
 import type { DesiredNftElement } from '../../../state/desired.ts'
@@ -12,10 +13,7 @@ import { createNft } from '../../../state/nft.ts'
 import { observe } from '../../../state/observe.ts'
 import type { PodSpec } from '../../spec.ts'
 import type { NodePorts, PodFeature } from '../feature.ts'
-import { baseObject, EXEMPT_SETS } from './shared.ts'
-
-/** Characters of an owner in a comment: the kernel keeps no more than 127 bytes. */
-const MAX_OWNER = 120
+import { baseObject, EXEMPT_SETS, LOCK } from './shared.ts'
 
 /**
  * Lets a pod that asks for it speak to everybody with its own address, although its network is masqueraded: an element for each address.
@@ -35,7 +33,7 @@ export function masqueradeExemption({ kernel, store, locks }: NodePorts): PodFea
     },
     nodeObjects: (spec) => (isExempt(spec.config) ? exemptObjects(spec) : []),
     restore(configOf) {
-      if (!locks.wasMasqueradeLocked()) return []
+      if (!locks.wasFeatureLocked(LOCK)) return []
       const bootId = kernel.bootId()
       const isMeant = (record: AttachmentRecord) =>
         record.bootId === bootId && record.masqueradeExempt && configOf(record.network)?.ipMasq !== false
@@ -56,7 +54,7 @@ export function masqueradeExemption({ kernel, store, locks }: NodePorts): PodFea
       })
     },
     remove(id, record) {
-      if (record ? record.masqueradeExempt : locks.wasMasqueradeLocked()) removeExemptions(kernel, id)
+      if (record ? record.masqueradeExempt : locks.wasFeatureLocked(LOCK)) removeExemptions(kernel, id)
     },
     removeOrphans() {
       const present = listExemptions(kernel)
@@ -135,5 +133,5 @@ function listExemptions({ nftables }: Kernel): NftElement<Address>[] {
 }
 
 function commentOf(id: Pick<AttachmentId, 'containerId' | 'ifName'>): string {
-  return ownerText(id).slice(0, MAX_OWNER)
+  return ownerText(id).slice(0, MAX_COMMENT_BYTES)
 }

@@ -1,10 +1,10 @@
 import type { Locks } from '../../../attachment/locks.ts'
 import type { AttachmentRecord } from '../../../attachment/record.ts'
-import type { AttachmentStore } from '../../../attachment/store.ts'
+import { type AttachmentStore, areRecorded } from '../../../attachment/store.ts'
 import type { NetworkConfig } from '../../../cni/config.ts'
 import { type Cidr, contains, formatCidr, networkOf, parseCidr, sameCidr } from '../../../core/address.ts'
 import { withAction } from '../../../core/errors.ts'
-import { type AttachmentId, deriveNames, isSameAttachment } from '../../../core/names.ts'
+import { type AttachmentId, isSameAttachment } from '../../../core/names.ts'
 import { distinct } from '../../../core/text.ts'
 import type { UndoStack } from '../../../core/undo.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
@@ -27,7 +27,7 @@ import {
   settingsOf,
   USUAL,
 } from './settings.ts'
-import { baseObject, hasMasquerade } from './shared.ts'
+import { baseObject, hasMasquerade, LOCK } from './shared.ts'
 import {
   digestOf,
   holdsMasquerade,
@@ -99,17 +99,16 @@ class Masquerading implements PodFeature {
 
   /** Removes nothing where a valid attachment has no record that this release can read: its subnet is not known. */
   removeOrphans(network: string, valid: readonly AttachmentId[]): void {
-    const recorded = new Set(this.#store.list(network).map((record) => deriveNames(record).key))
-    if (valid.every((one) => recorded.has(deriveNames(one).key))) this.#removeUnneeded(network)
+    if (areRecorded(this.#store, network, valid)) this.#removeUnneeded(network)
   }
 
   /** A network whose config no longer asks for it has ended it for its older pods, whatever their records say. */
   restore(configOf: ConfigOf): readonly string[] {
-    if (!this.#locks.wasMasqueradeLocked()) return []
+    if (!this.#locks.wasFeatureLocked(LOCK)) return []
     const seen = this.#lookForLosses(configOf)
     if (seen.losses.length === 0) return []
     let restored: readonly string[] = []
-    this.#locks.withMasquerade(() => {
+    this.#locks.withFeature(LOCK, () => {
       const { present, wanted, losses } = this.#lookForLosses(configOf)
       // All that is wholly lost comes back in one transaction.
       this.#replace(present, wanted)
@@ -139,7 +138,7 @@ class Masquerading implements PodFeature {
    * its older pods. Asks nothing where no network of the node was ever masqueraded.
    */
   #end({ network }: AttachmentId, cidrs: readonly Cidr[], undo: UndoStack): void {
-    if (!this.#locks.wasMasqueradeLocked()) return
+    if (!this.#locks.wasFeatureLocked(LOCK)) return
     const ended = cidrs.filter((cidr) => isInMap(this.#kernel, networkOf(cidr)))
     if (ended.length === 0) return
     const own = ended.map((cidr) => masqueradedSubnet(cidr, network))
@@ -153,7 +152,7 @@ class Masquerading implements PodFeature {
    * masqueraded one. So masquerading is looked for on every node that ever had any.
    */
   removeShared({ network }: AttachmentId, record?: AttachmentRecord): void {
-    if (record && !record.masquerade && !this.#locks.wasMasqueradeLocked()) return
+    if (record && !record.masquerade && !this.#locks.wasFeatureLocked(LOCK)) return
     const emptied = (record ? recordedSubnets(record) : []).flatMap(({ one, settings }) =>
       [settings, {}].map((each) => withRules(one, rulesOf(one, [{ network, settings: each }]))),
     )
@@ -180,7 +179,7 @@ class Masquerading implements PodFeature {
     const isUnused = seen.present.length === 0 && (emptied.length > 0 || hasMasquerade(this.#kernel))
     const isDone = () => holdsMasquerade(seen.present, seen.left) && listFormer(this.#kernel).length === 0
     if ((!isUnused && isDone()) || this.#store.hasNewer()) return
-    this.#locks.withMasquerade(() =>
+    this.#locks.withFeature(LOCK, () =>
       this.#locks.announceMasqueradeRemoval(() => {
         const { present, left } = look()
         if (this.#replace(present, left).length === 0) removeUnusedMasquerade(this.#kernel, emptied)
@@ -189,7 +188,7 @@ class Masquerading implements PodFeature {
   }
 
   #add(subnets: readonly MasqueradedSubnet[], own?: Own): void {
-    this.#locks.withMasquerade(() => {
+    this.#locks.withFeature(LOCK, () => {
       const present = listMasquerade(this.#kernel)
       this.#replace(present, this.#settle([...present, ...subnets], present, this.#recorded(), own))
     })

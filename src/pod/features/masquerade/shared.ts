@@ -1,5 +1,4 @@
 import { type Address, type Cidr, FAMILIES, type Family } from '../../../core/address.ts'
-import { ignoreErrnos } from '../../../core/errors.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
 import { ipAddress, ipPrefix } from '../../../kernel/nftables/datatypes.ts'
 import { vmap } from '../../../kernel/nftables/expressions/lookup.ts'
@@ -8,10 +7,12 @@ import { type NftChain, type NftCommand, type NftSet, removeChain } from '../../
 import { type NftVerdict, verdict } from '../../../kernel/nftables/verdict.ts'
 import type { Desired } from '../../../state/desired.ts'
 import { CLUSTER_SETS } from '../../../state/own_table.ts'
-import { POD_TABLE, removeFromTable } from '../nftables.ts'
+import { POD_TABLE, removeFrame } from '../nftables.ts'
 
 /* What all masqueraded subnets of a node have in common. */
 
+/** The lock under which masquerading changes. On a node where it was never taken, nothing was masqueraded. */
+export const LOCK = 'masquerade'
 const SOURCE_NAT = 100
 
 /** Which chain decides for the pods of a subnet. The kernel takes no prefix that overlaps another one. */
@@ -55,12 +56,10 @@ export function removeBase(kernel: Kernel): void {
     (set) => nftables.elements(set).length === 0,
   )
   const own = FAMILIES.flatMap((family) => [SUBNET_MAPS[family], EXEMPT_SETS[family]])
-  ignoreErrnos(['ENOENT', 'EBUSY'], () =>
-    removeFromTable(kernel, [
-      ...removeChain(baseChain()),
-      ...[...own, ...unused].map((set): NftCommand => ({ op: 'removeSet', set, elements: true })),
-    ]),
-  )
+  removeFrame(kernel, POD_TABLE, [
+    ...removeChain(baseChain()),
+    ...[...own, ...unused].map((set): NftCommand => ({ op: 'removeSet', set, elements: true })),
+  ])
 }
 
 function baseChain(): NftChain {

@@ -3,6 +3,7 @@ import { ignoreErrnos } from '../../../core/errors.ts'
 import { distinct } from '../../../core/text.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
 import { ipPrefix } from '../../../kernel/nftables/datatypes.ts'
+import { MAX_COMMENT_BYTES } from '../../../kernel/nftables/elements.ts'
 import { inSet } from '../../../kernel/nftables/expressions/lookup.ts'
 import { masqueradeTo } from '../../../kernel/nftables/expressions/nat.ts'
 import { daddr, saddr } from '../../../kernel/nftables/expressions/payload.ts'
@@ -36,8 +37,8 @@ import { baseObject, EXEMPT_SETS, removeBase, SUBNET_MAPS } from './shared.ts'
  * subnets, one within the other, the map has the wider.
  */
 const CHAIN_PREFIX = 'subnet-'
-/** Characters of a network's name in a comment: the kernel keeps no more than 127 bytes. */
-const MAX_NAME = 119
+/** Characters of a network's name that the comment of a subnet has room for. */
+const MAX_NAME = MAX_COMMENT_BYTES - ownerOf('').length
 
 /** As it is in the kernel. */
 export type PresentSubnet = MasqueradedSubnet & { readonly chain: string }

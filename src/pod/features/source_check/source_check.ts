@@ -1,6 +1,5 @@
-import type { AttachmentRecord } from '../../../attachment/record.ts'
+import { areRecorded } from '../../../attachment/store.ts'
 import type { NetworkConfig } from '../../../cni/config.ts'
-import { deriveNames } from '../../../core/names.ts'
 import type { Desired } from '../../../state/desired.ts'
 import type { PodSpec } from '../../spec.ts'
 import type { NodePorts, PodFeature } from '../feature.ts'
@@ -47,9 +46,7 @@ export function routedSourceCheck(node: NodePorts): PodFeature {
       if (!record || needsSourceRule(record)) removeUnneededSourceRule(node)
     },
     removeOrphans(network, valid) {
-      const recorded = new Set(store.list(network).map((record: AttachmentRecord) => deriveNames(record).key))
-      if (!hasSourceRule(kernel) || !valid.every((one) => recorded.has(deriveNames(one).key))) return
-      removeUnneededSourceRule(node)
+      if (hasSourceRule(kernel) && areRecorded(store, network, valid)) removeUnneededSourceRule(node)
     },
     restore: () => restoreSourceRule(node),
     precheck(config) {
