@@ -25,6 +25,7 @@ import { readEvents } from './kernel/netlink/events.ts'
 import { readNftEvents } from './kernel/nftables/events.ts'
 import { createKubeClient } from './kube/client.ts'
 import type { KernelNews } from './overlay/keeper.ts'
+import { AGENT_PORT } from './overlay/mesh/view.ts'
 import { DEFAULT_PATHS } from './plugin/ports.ts'
 import { podFeatures } from './pod/features/registry.ts'
 
@@ -39,7 +40,6 @@ const CONF_DIR = '/etc/cni/net.d'
 /** No loop of the agent may hang for longer on a call of the plugin. */
 const LOCK_TIMEOUT_MS = 1000
 const LOOPBACK = '127.0.0.1'
-const DEFAULT_PORT = 19474
 const PROGRAM_TIMEOUT_MS = 120_000
 const DEFAULT_GC_INTERVAL_S = 600
 /** Tokens and certificates have margins of about a minute. */
@@ -98,7 +98,7 @@ async function main(env: Environment): Promise<void> {
     metrics,
     mesh: { mesh, page: page as unknown as string, streams: 0 },
   }
-  serve(Number(env['BOWLINE_AGENT_PORT'] ?? DEFAULT_PORT), site, log)
+  serve(Number(env['BOWLINE_AGENT_PORT'] ?? AGENT_PORT), site, log)
   await Promise.all([agent.ended, overlay?.ended, mesh?.ended, restoration.ended])
   log.info('bowline-agent ends; the plugin goes on without it')
   process.exit(0)

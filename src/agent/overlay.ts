@@ -11,12 +11,8 @@ import type { Reconciled } from '../overlay/reconcile.ts'
 import { type AgentLog, createWarner, type Warning } from './log.ts'
 import type { Mesh } from './mesh/mesh.ts'
 import type { Metrics } from './metrics.ts'
-import { createWakeup, sleep, type Wakeup } from './wakeup.ts'
+import { AUDIT_MS, createWakeup, PAUSE_MS, sleep, type Wakeup } from './wakeup.ts'
 
-/** How often everything is compared although no event has come: an event may be lost. */
-const AUDIT_MS = 30_000
-/** Between two comparisons of everything. The first event of a burst is answered at once, the others together. */
-const PAUSE_MS = 10
 /** After a refusal: two programs may have changed one thing at the same time. Later attempts come at growing intervals. */
 const RETRY_MS = 20
 /** The file of the cluster is written no more often. It need not be new: who reads it removes nothing. */
@@ -137,8 +133,9 @@ async function keepReconciled(
     const isWhole = !keeper.isTrusting
     if (isWhole || state.isConfigDue) mistakes = await readConfig(ports, state)
     const { isDone, complaints, plan } = reconcile(ports, state)
-    warn([...mistakes, ...complaints])
-    ports.mesh.setPlan(plan, [...mistakes, ...complaints])
+    const all = [...mistakes, ...complaints]
+    warn(all)
+    ports.mesh.setPlan(plan, all)
     setStatus(state, { isJoined: state.status.isJoined || (isDone && plan !== undefined), mistakes })
     if (isDone) backoff.reset()
     store(ports, state)

@@ -5,12 +5,7 @@ import type { KernelNews } from '../overlay/keeper.ts'
 import { TABLE } from '../state/own_table.ts'
 import { type AgentLog, createWarner } from './log.ts'
 import type { Metrics } from './metrics.ts'
-import { createWakeup, sleep } from './wakeup.ts'
-
-/** How often everything is compared although no event has come: an event may be lost. */
-const AUDIT_MS = 30_000
-/** Between two comparisons. The first event of a burst is answered at once, the others together. */
-const PAUSE_MS = 10
+import { AUDIT_MS, createWakeup, PAUSE_MS, sleep } from './wakeup.ts'
 
 export type RestorationPorts = {
   readonly log: AgentLog

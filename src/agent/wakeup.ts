@@ -1,3 +1,8 @@
+/** How often a loop compares everything although no event has come: an event may be lost. */
+export const AUDIT_MS = 30_000
+/** Between two comparisons of everything. The first event of a burst is answered at once, the others together. */
+export const PAUSE_MS = 10
+
 /** Lets a loop sleep until its time or until another part of the program wakes it. */
 export type Wakeup = {
   wake(): void

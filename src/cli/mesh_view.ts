@@ -1,13 +1,10 @@
 import { Fault, isErrno } from '../core/errors.ts'
 import { parseJson } from '../core/json.ts'
-import type { MeshView, NoMesh } from '../overlay/mesh/view.ts'
+import { AGENT_PORT, type MeshView, type NoMesh } from '../overlay/mesh/view.ts'
 import type { CommandContext } from './command.ts'
 
-/** Where bowline-agent answers, on loopback. */
-const DEFAULT_PORT = 19474
-
 export function agentPort({ env }: Pick<CommandContext, 'env'>): number {
-  return Number(env['BOWLINE_AGENT_PORT'] ?? DEFAULT_PORT)
+  return Number(env['BOWLINE_AGENT_PORT'] ?? AGENT_PORT)
 }
 
 /** Asks the agent of this node for the mesh. Throws a Fault if it does not answer. */

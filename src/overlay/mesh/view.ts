@@ -2,6 +2,9 @@ import type { Cell, WayState } from './cell.ts'
 
 /* What the agent tells of the mesh: the JSON of `GET /mesh`, from which `bowline nodes`, `bowline doctor` and the page are drawn. */
 
+/** Where the agent answers by HTTP, on loopback. */
+export const AGENT_PORT = 19474
+
 export type MeshView = {
   /** The name of the node that says all this. */
   readonly node: string

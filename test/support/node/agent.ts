@@ -1,5 +1,6 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { FakeApiServer } from '../../fakes/api_server.ts'
+import { authorityOf, type FakeApiServer } from '../../fakes/api_server.ts'
 import { BOWLINE } from './plugin.ts'
 
 export const AGENT = `${BOWLINE}-agent`
@@ -33,4 +34,11 @@ export function startAgentProcess(
       ...env,
     },
   })
+}
+
+/** Writes the service account below `work`: what the fake server takes at first, if nothing else is said. */
+export function writeAccount(work: string, token = 'first', authority: 'old' | 'new' = 'old'): void {
+  mkdirSync(join(work, 'account'), { recursive: true })
+  writeFileSync(join(work, 'account/token'), token)
+  writeFileSync(join(work, 'account/ca.crt'), authorityOf(authority))
 }

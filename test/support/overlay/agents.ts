@@ -1,11 +1,11 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { close } from '../../../src/kernel/linux/disk.ts'
 import { enterNamespace, openNamespace } from '../../../src/kernel/linux/net.ts'
 import type { MeshView, WayView } from '../../../src/overlay/mesh/view.ts'
-import { authorityOf, createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
-import { type AgentProcess, startAgentProcess } from '../node/agent.ts'
+import { createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
+import { type AgentProcess, startAgentProcess, writeAccount } from '../node/agent.ts'
 import { BOWLINE } from '../node/plugin.ts'
 import { run } from '../node/private_namespaces.ts'
 import { createMesh, NODES, type NodeNumber, nodeAddress, removeMesh } from './mesh.ts'
@@ -76,9 +76,7 @@ export function startMeshOfAgents(
 }
 
 function startNode(n: NodeNumber, work: string, config: string, families: readonly (4 | 6)[]): MeshNode {
-  mkdirSync(join(work, 'account'), { recursive: true })
-  writeFileSync(join(work, 'account/token'), 'first')
-  writeFileSync(join(work, 'account/ca.crt'), authorityOf('old'))
+  writeAccount(work)
   run(`ip -n n${n} link set lo up`)
   const server = inNamespace(n, () => createFakeApiServer())
   for (const one of NODES) setNode(server, one, families)

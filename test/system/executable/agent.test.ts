@@ -1,9 +1,9 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { authorityOf, createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
-import { AGENT, type AgentProcess, startAgentProcess } from '../../support/node/agent.ts'
+import { createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
+import { AGENT, type AgentProcess, startAgentProcess, writeAccount } from '../../support/node/agent.ts'
 import { enterSandbox, runIn } from '../../support/node/sandbox.ts'
 import { until } from '../../support/until.ts'
 
@@ -19,12 +19,11 @@ let lines: Line[]
 
 beforeAll(() => {
   enterSandbox()
-  mkdirSync(join(work, 'account'))
 })
 beforeEach(() => {
   server = createFakeApiServer()
   server.setNode('n1', { podCIDRs: ['10.7.0.0/24'] })
-  writeAccount('first', 'old')
+  writeAccount(work)
   lines = []
 })
 afterEach(async () => {
@@ -33,11 +32,6 @@ afterEach(async () => {
   await server.stop()
 })
 afterAll(() => rmSync(work, { recursive: true }))
-
-function writeAccount(token: string, authority: 'old' | 'new'): void {
-  writeFileSync(join(work, 'account/token'), token)
-  writeFileSync(join(work, 'account/ca.crt'), authorityOf(authority))
-}
 
 function start(env: Record<string, string> = {}): void {
   child = startAgentProcess(server, work, env)
@@ -97,7 +91,7 @@ describe('bowline-agent', () => {
       'the refusal',
       () => said('SELF_SIGNED') !== undefined || lines.some(({ reason }) => reason === 'certificate'),
     )
-    writeAccount('second', 'new')
+    writeAccount(work, 'second', 'new')
     await until('a watch', () => server.watches() === 1)
     server.setNode('n1', { podCIDRs: ['10.8.0.0/24'] })
     await until('the new range', () => readFileSync(conflist, 'utf8').includes('10.8.0.0/24'))

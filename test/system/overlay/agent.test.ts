@@ -11,8 +11,8 @@ import {
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { authorityOf, createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
-import { type AgentProcess, startAgentProcess } from '../../support/node/agent.ts'
+import { createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
+import { type AgentProcess, startAgentProcess, writeAccount } from '../../support/node/agent.ts'
 import { BOWLINE } from '../../support/node/plugin.ts'
 import { run } from '../../support/node/private_namespaces.ts'
 import { createOutside, enterSandbox } from '../../support/node/sandbox.ts'
@@ -37,12 +37,10 @@ let output: string
 beforeAll(() => {
   enterSandbox()
   createOutside()
-  mkdirSync(join(work, 'account'))
   mkdirSync(join(mount, '..first'), { recursive: true })
   symlinkSync('..first', join(mount, '..data'))
   symlinkSync('..data/overlay.json', config)
-  writeFileSync(join(work, 'account/token'), 'first')
-  writeFileSync(join(work, 'account/ca.crt'), authorityOf('old'))
+  writeAccount(work)
 })
 beforeEach(() => {
   server = createFakeApiServer()

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -6,8 +6,8 @@ import { createLinuxKernel } from '../../../src/kernel/linux/kernel.ts'
 import { clusterNode } from '../../../src/overlay/cluster_file.ts'
 import { readOverlayConfig } from '../../../src/overlay/config.ts'
 import { createKeeper } from '../../../src/overlay/keeper.ts'
-import { authorityOf, createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
-import { type AgentProcess, startAgentProcess } from '../../support/node/agent.ts'
+import { createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
+import { type AgentProcess, startAgentProcess, writeAccount } from '../../support/node/agent.ts'
 import { run } from '../../support/node/private_namespaces.ts'
 import { createOutside, enterSandbox } from '../../support/node/sandbox.ts'
 import { DAMAGE, type Harm, KINDS } from '../../support/overlay/damage.ts'
@@ -41,9 +41,7 @@ beforeAll(() => {
   createOutside()
   run(OTHERS)
   others = othersOf()
-  mkdirSync(join(work, 'account'))
-  writeFileSync(join(work, 'account/token'), 'first')
-  writeFileSync(join(work, 'account/ca.crt'), authorityOf('old'))
+  writeAccount(work)
   writeFileSync(join(work, 'overlay.json'), '{"probeIntervalMs":0}')
 })
 beforeEach(() => {

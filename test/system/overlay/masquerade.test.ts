@@ -2,8 +2,8 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, w
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { authorityOf, createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
-import { type AgentProcess, startAgentProcess, TEMPLATE } from '../../support/node/agent.ts'
+import { createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
+import { type AgentProcess, startAgentProcess, TEMPLATE, writeAccount } from '../../support/node/agent.ts'
 import { fetchFrom, startPeerServer } from '../../support/node/http_server.ts'
 import { startPeerProgram } from '../../support/node/peer_program.ts'
 import { callFor, expectSuccess, usePods } from '../../support/node/pods.ts'
@@ -52,10 +52,8 @@ beforeAll(async () => {
   await startPeerServer(outside.netns, 7001)
   await startPeerServer(joiner, 7001)
   await startPeerProgram(outside.netns, SENDER)
-  mkdirSync(join(work, 'account'))
   for (const name of ['etc', 'net.d']) mkdirSync(join(work, name))
-  writeFileSync(join(work, 'account/token'), 'first')
-  writeFileSync(join(work, 'account/ca.crt'), authorityOf('old'))
+  writeAccount(work)
 })
 beforeEach(() => {
   server = createFakeApiServer()
