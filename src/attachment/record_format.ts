@@ -1,5 +1,6 @@
 import { formatAddress, parseAddress, parseCidr } from '../core/address.ts'
 import { isPlainPath } from '../core/files.ts'
+import { parseHostPort } from '../core/host_port.ts'
 import { isObject } from '../core/json.ts'
 import { isCniName, isInterfaceName, isName } from '../core/names.ts'
 import type { AttachmentRecord } from './record.ts'
@@ -119,9 +120,8 @@ function isBandwidth(value: unknown): boolean {
 }
 
 function isHostPort(text: string): boolean {
-  const [whole, address = '0.0.0.0', ...ports] =
-    /^(?:\[?([\da-f.:]+?)\]?:)?(\d{1,5}):(\d{1,5})\/(?:tcp|udp|sctp)$/.exec(text) ?? []
-  return whole !== undefined && isAddress(address) && ports.every((port) => Number(port) < 65_536)
+  parseHostPort(text)
+  return true
 }
 
 function isRoute(value: unknown): boolean {

@@ -78,6 +78,11 @@ export function addressFromBytes(bytes: Uint8Array): Address {
   return { family: 6, value: (view.getBigUint64(0) << 64n) | view.getBigUint64(8) }
 }
 
+/** Returns an address as it stands before a port: that of IPv6 in brackets. Source: RFC 3986, section 3.2.2. */
+export function bracketedAddress(address: Address): string {
+  return address.family === 6 ? `[${formatAddress(address)}]` : formatAddress(address)
+}
+
 /** Returns a text to compare by, and not for people: the form of RFC 5952 takes far longer. */
 export function addressKey({ family, value }: Address): string {
   return `${family}:${value.toString(16)}`

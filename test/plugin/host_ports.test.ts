@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { type Address, parseAddress } from '../../src/core/address.ts'
+import { formatHostPort, parseHostPort } from '../../src/core/host_port.ts'
 import { openPorts } from '../../src/plugin/ports.ts'
-import { formatHostPort, parseHostPort } from '../../src/pod/features/host_ports/host_port.ts'
 import { createFakeNode, L2, L3, NETNS_2 } from '../fakes/node.ts'
 
 /* What host ports do that a look from outside does not show. */

@@ -1,4 +1,10 @@
-import { type Address, addressBytes, type Family, formatAddress } from '../../../core/address.ts'
+import {
+  type Address,
+  addressBytes,
+  bracketedAddress,
+  type Family,
+  formatAddress,
+} from '../../../core/address.ts'
 import type { Attribute } from '../attributes.ts'
 import { type Expression, type Field, immediate, type KernelExpression } from '../expression.ts'
 import { inetService, type PortRange, portRange } from '../numbers.ts'
@@ -65,7 +71,7 @@ function translate(type: keyof typeof TYPES, { address, ports, flags = [] }: Tar
     ...loads,
     ['nat', attributes],
   ]
-  const host = ports && address.family === 6 ? `[${formatAddress(address)}]` : formatAddress(address)
+  const host = ports ? bracketedAddress(address) : formatAddress(address)
   const text = `${type} ${ip(address.family)} to ${host}${ports ? `:${portRange.show(ports)}` : ''}`
   return { text: [text, ...flags].join(' '), kernel }
 }

@@ -1,11 +1,12 @@
-import { type Address, type Cidr, formatAddress, sameAddress } from '../../../core/address.ts'
+import { type Address, bracketedAddress, type Cidr, sameAddress } from '../../../core/address.ts'
 import { Code, Fault } from '../../../core/errors.ts'
+import { type HostPort, PROTOCOLS } from '../../../core/host_port.ts'
 import type { AttachmentId } from '../../../core/names.ts'
 import type { Listener } from '../../../kernel/traffic.ts'
 import type { NodePorts } from '../feature.ts'
 import { type Entry, portEntry, rivalEntries } from './entries.ts'
 import { isTranslated } from './frame.ts'
-import { describePlace, type HostPort, PROTOCOLS, placesOf } from './host_port.ts'
+import { describePlace, placesOf } from './host_port.ts'
 import { assertReclaimable, isCommentOf } from './owners.ts'
 
 /** A port at one address of the node, with zeros for any address of a family, and the element that leads it to the pod. */
@@ -51,7 +52,7 @@ function takes({ address, port }: Listener, { at, port: { hostPort } }: Claim): 
 const SS_OPTIONS = { tcp: '-Hltnp', udp: '-Hlunp', sctp: '-HlSnp' } as const
 
 function takenByListener({ port }: Claim, { address }: Listener): Fault {
-  const where = `${address.family === 6 ? `[${formatAddress(address)}]` : formatAddress(address)}:${port.hostPort}`
+  const where = `${bracketedAddress(address)}:${port.hostPort}`
   return new Fault(`host port ${describePlace(port)} is held by a program of the node, at ${where}`, {
     code: Code.addressInUse,
     hint: `Find the program with "ss ${SS_OPTIONS[port.protocol]} 'sport = :${port.hostPort}'", or choose another "hostPort" or "hostIP".`,

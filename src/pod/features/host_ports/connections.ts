@@ -1,10 +1,10 @@
 import type { AttachmentRecord } from '../../../attachment/record.ts'
 import { type Address, contains, parseCidr, sameAddress } from '../../../core/address.ts'
+import { PROTOCOLS, parseHostPort } from '../../../core/host_port.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
 import type { Connection, ConnectionFilter } from '../../../kernel/traffic.ts'
 import type { Claim } from './claims.ts'
 import { loopbackOf } from './frame.ts'
-import { PROTOCOLS, parseHostPort } from './host_port.ts'
 
 /*
  * The kernel translates a connection when it begins, and remembers how. What a client of UDP or SCTP sends from one port is one

@@ -1,11 +1,11 @@
 import { type Address, type Cidr, FAMILIES, type Family } from '../../../core/address.ts'
+import { type HostPort, PROTOCOLS } from '../../../core/host_port.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
 import { concat } from '../../../kernel/nftables/concat.ts'
 import { type Datatype, ifname, ipAddress, ipPrefix } from '../../../kernel/nftables/datatypes.ts'
 import { inetProto, inetService } from '../../../kernel/nftables/numbers.ts'
 import type { NftElement, NftSet } from '../../../kernel/nftables/objects.ts'
 import { POD_TABLE } from '../nftables.ts'
-import { type HostPort, PROTOCOLS } from './host_port.ts'
 
 /* The maps and sets of host ports, and what a pod has in them. */
 

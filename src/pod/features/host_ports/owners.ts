@@ -1,11 +1,12 @@
 import { mayLive } from '../../../attachment/liveness.ts'
 import type { AttachmentRecord } from '../../../attachment/record.ts'
 import { Code, Fault } from '../../../core/errors.ts'
+import type { HostPort } from '../../../core/host_port.ts'
 import { type AttachmentId, ownerText } from '../../../core/names.ts'
 import { MAX_COMMENT_BYTES } from '../../../kernel/nftables/elements.ts'
 import type { NftElement } from '../../../kernel/nftables/objects.ts'
 import type { NodePorts } from '../feature.ts'
-import { describePlace, type HostPort } from './host_port.ts'
+import { describePlace } from './host_port.ts'
 
 /*
  * The comment of an element says whose it is: `CONTAINER IFNAME NAMESPACE/POD`, for people, for GC, and for the ADD that wants the same

@@ -8,6 +8,7 @@ import {
   networkOf,
   parseCidr,
 } from '../../../core/address.ts'
+import { type HostPort, parseHostPort } from '../../../core/host_port.ts'
 import { distinct } from '../../../core/text.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
 import { describeElements } from '../../../kernel/nftables/describe.ts'
@@ -17,7 +18,7 @@ import type { PodSpec } from '../../spec.ts'
 import { type Claim, claimsOf } from './claims.ts'
 import { allEntries, clientEntry, type Entry, localnetEntry } from './entries.ts'
 import { frameObjects, loopbackOf } from './frame.ts'
-import { describePlace, type HostPort, hostPortsOf, parseHostPort } from './host_port.ts'
+import { describePlace, hostPortsOf } from './host_port.ts'
 import { commentOf } from './owners.ts'
 
 /** What a pod needs for its host ports. */
