@@ -36,7 +36,7 @@ export function main(args: readonly string[], variables: readonly string[]): num
       readStdin: readStandardInput,
       writeStdout: writeStandardOutput,
       ports: portsWith(createLinuxKernel()),
-      log: logPort(),
+      log: logPort(env),
     })
   } catch (error) {
     // Nobody reads stdout, so the error that could not be written there goes to people.
@@ -52,11 +52,14 @@ function portsWith(kernel: Kernel): Ports {
   return openPorts({ kernel, files: createLinuxFiles(), plugins: createPluginRunner() })
 }
 
-function logPort(): LogPort {
+function logPort(env: Record<string, string>): LogPort {
   const machine = createMachine()
   return {
     ...machine,
-    warn: writeStandardError,
+    warn(line) {
+      // A person reads the error itself.
+      if (env['BOWLINE_STDERR'] !== 'none') writeStandardError(line)
+    },
     tracedPorts: (tell) => portsWith(traceKernel(createLinuxKernel(), machine.now, tell)),
   }
 }

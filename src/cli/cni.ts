@@ -6,7 +6,7 @@ import { isObject } from '../core/json.ts'
 import { textBytes } from '../core/text.ts'
 import { base64 } from './base64.ts'
 import type { Command, CommandContext, Options } from './command.ts'
-import { PLACE_OPTIONS, type Places, placesOf } from './installation.ts'
+import { OWN_PROGRAM, PLACE_OPTIONS, type Places, placesOf } from './installation.ts'
 import { type NetworkFile, readNetworks } from './networks.ts'
 import { type CachedResult, RESULTS_DIR, readCached, viewNode } from './node_view.ts'
 import { unknownNetwork, unknownWord, usage } from './options.ts'
@@ -156,14 +156,13 @@ function add(call: Call, context: CommandContext): unknown {
     keep(call, prevResult, context)
     return prevResult
   } catch (error) {
+    const fault = toFault(error)
     // Somebody has attached it without a result in the cache.
-    if (toFault(error).code === Code.interfaceExists) throw error
-    try {
-      remove(call, prevResult, context)
-    } catch (second) {
-      context.warn(`bowline: ${toFault(second).message}`)
-    }
-    throw error
+    if (fault.code === Code.interfaceExists) throw fault
+    const [left] = collectFaults([() => remove(call, prevResult, context)])
+    if (!left) throw fault
+    const message = `${fault.message}; then, of what it had made, not all could be removed: ${left.message}`
+    throw new Fault(message, { cause: fault })
   }
 }
 
@@ -208,22 +207,17 @@ function run(
     CNI_CONTAINERID: containerId,
     CNI_IFNAME: ifName,
     CNI_NETNS: netns,
+    BOWLINE_STDERR: 'none',
     // As all runtimes do: some plugins refuse what they do not know.
     CNI_ARGS: ['IgnoreUnknown=1', options['args']].filter(Boolean).join(';'),
   }
-  const delegate = {
-    type: isOwn && !isInstalled ? 'exe' : plugin.type,
-    command,
-    stdin: JSON.stringify(config),
-  }
-  const path = isOwn && !isInstalled ? '/proc/self' : places.binDir
+  const program = isOwn && !isInstalled ? OWN_PROGRAM : undefined
   return callDelegate(
     {
-      ...plugins,
-      run: (_, variables, stdin) =>
-        plugins.run(`${path}/${delegate.type}`, { ...variables, CNI_PATH: places.binDir }, stdin),
+      isExecutable: (path) => program !== undefined || plugins.isExecutable(path),
+      run: (path, variables, stdin) => plugins.run(program ?? path, variables, stdin),
     },
-    { ...delegate, env: { ...callEnv, CNI_PATH: path } },
+    { type: plugin.type, command, env: callEnv, stdin: JSON.stringify(config) },
   )
 }
 

@@ -16,6 +16,7 @@ import {
   CONFLIST,
   INSTALL_OPTIONS,
   IPAM_LINK,
+  OWN_PROGRAM,
   type Places,
   PROGRAM,
   placesOf,
@@ -24,8 +25,6 @@ import {
   withInstallLock,
 } from './installation.ts'
 
-/** The running program, even if the path by which it was started is another file by now. */
-const OWN_PROGRAM = '/proc/self/exe'
 const PROGRAM_MODE = 0o755
 const CONFLIST_MODE = 0o644
 /** The names that libcni reads as configurations. */

@@ -6,6 +6,8 @@ import type { CommandContext, Option, Options } from './command.ts'
 /** The files of an installation. */
 export const PROGRAM = 'bowline'
 export const IPAM_LINK = 'bowline-ipam'
+/** The running program, even if the path by which it was started is another file by now. */
+export const OWN_PROGRAM = '/proc/self/exe'
 /** Sorts after `02-istio-cni.conflist`, which copies the file behind it. A `.conf` would be renamed by a mesh. */
 export const CONFLIST = '10-bowline.conflist'
 

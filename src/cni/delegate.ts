@@ -74,13 +74,13 @@ export function findPlugin(runner: PluginRunner, type: string, cniPath: string, 
 function delegateFault(type: string, command: string, { exitCode, signal, stdout }: PluginEnd): Fault {
   const error = parseJson(stdout)
   const { code, msg, details } = isObject(error) ? error : {}
-  const said = [msg, details].filter((part) => typeof part === 'string' && part).join('; ')
+  const [said, more] = [msg, details].map((part) => (typeof part === 'string' ? part : ''))
   const end = signal ? `ended by ${signal}` : said || `exit status ${exitCode}, no message`
   const hint = signal
     ? "Look into the kernel's log (dmesg): for want of memory, or for a fault of the plugin."
     : "Look into the runtime's log for what the plugin wrote to stderr."
   return new Fault(`plugin ${type} failed to ${command}: ${end}`, {
     code: typeof code === 'number' && code > 0 ? code : Code.internal,
-    hint: signal || !said ? hint : undefined,
+    hint: signal || !said ? hint : more || undefined,
   })
 }

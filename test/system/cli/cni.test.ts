@@ -117,6 +117,21 @@ it('leaves nothing of an ADD that a later plugin has refused', async () => {
   expect(linksIn(pod)).toEqual([])
 })
 
+it('says first why an ADD was refused, and then that the DEL behind it was refused too', async () => {
+  const plugins = [{ type: 'bowline' }, { type: 'tuning', mtu: 'wide' }]
+  writeNetworks({ '10.conflist': { cniVersion: '1.0.0', name: 'lab', plugins } })
+  expect((await cni('add', pod.path)).stderr).toMatch(
+    /^bowline: plugin tuning failed to ADD: [^\n]+ not all could be removed: plugin tuning failed to DEL: [^\n]+\n$/,
+  )
+  expect(linksIn(pod)).toEqual([])
+})
+
+it('says of a refused ADD what is wrong and what to do, in two lines', async () => {
+  expect((await cni('add', pod.path, '--args', 'IP=10.9.9.9')).stderr).toMatch(
+    /^bowline: plugin bowline failed to ADD: [^\n]+10\.9\.9\.9[^\n]+\nbowline: [A-Z][^\n]+\n$/,
+  )
+})
+
 it('collects what no kept result is about, and says whether a pod could be added', async () => {
   expect(await cni('status')).toMatchObject({ exitCode: 0 })
   expect(await cni('add', pod.path)).toMatchObject({ exitCode: 0 })
