@@ -1,10 +1,9 @@
 import { isOwnAlias, ownerOfAlias } from '../attachment/alias.ts'
-import { parseAddress } from '../core/address.ts'
 import type { Link } from '../kernel/kernel.ts'
-import { uplinksOf } from '../pod/uplink.ts'
 import { named } from './check_networks.ts'
+import { checkUplinks } from './check_uplinks.ts'
 import type { CommandContext } from './command.ts'
-import type { Finding } from './finding.ts'
+import { error, type Finding, warning } from './finding.ts'
 import type { NetworkFile } from './networks.ts'
 import { drifted, type NodeView, podName, stale } from './node_view.ts'
 import { counted } from './screen.ts'
@@ -47,7 +46,7 @@ export function checkNode(
           ),
         ]
       : []),
-    ...strictFilters(context),
+    ...checkUplinks(context.ports.kernel.host(), own),
     ...(bridges.length > 0 && !features['bridge netfilter'] ? unfilteredBridge(context) : []),
     ...managedLinks(context, own, bridges),
   ]
@@ -118,21 +117,6 @@ function newPod(pod: string): string {
   return name ? `kubectl delete pod -n ${namespace} ${name}` : `crictl stopp ${pod}`
 }
 
-/** With several ways out, an answer may come in by another link than the one that the node would use. Source: RFC 3704. */
-function strictFilters({ ports: { kernel } }: CommandContext): Finding[] {
-  const host = kernel.host()
-  const sender = { hostIfName: '', ips: [{ cidr: { address: parseAddress('0.0.0.1'), prefix: 32 } }] }
-  const links = new Map(uplinksOf(host, sender).map(({ link }) => [link.index, link]))
-  if (links.size < 2) return []
-  const filterOf = (name: string) => Number(host.readSysctl(`ipv4/conf/${name}/rp_filter`) ?? 0)
-  const all = filterOf('all')
-  const strict = [...links.values()].filter(({ name }) => Math.max(all, filterOf(name)) === 1)
-  if (strict.length === 0) return []
-  const settings = strict.map(({ name }) => `net.ipv4.conf.${name}.rp_filter=2`)
-  const message = `the node has several ways out, and ${named(strict)} drop answers that come by another one (strict rp_filter)`
-  return [warning('rp_filter', message, `sysctl -w ${settings.join(' ')}`)]
-}
-
 /** kube-proxy translates addresses of services back only in what the bridge shows to the filters of IP. */
 function unfilteredBridge({ ports: { kernel } }: CommandContext): Finding[] {
   if (!kernel.firewall().some(({ name, table }) => /^KUBE-SERVICES/.test(name) || table === 'kube-proxy'))
@@ -168,12 +152,4 @@ function managedLinks(
       ),
     ]
   })
-}
-
-function error(check: string, message: string, hint: string): Finding {
-  return { check, level: 'error', message, hint }
-}
-
-function warning(check: string, message: string, hint: string): Finding {
-  return { check, level: 'warning', message, hint }
 }

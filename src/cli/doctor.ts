@@ -15,6 +15,7 @@ const CHECKS = [
   'selinux',
   'conflist',
   'kernel',
+  'uplink',
   'status',
   'forwarding',
   'rp_filter',

@@ -24,3 +24,11 @@ export function printFindings(findings: readonly Finding[], paint: Paint): strin
     `    ${paint('cyan', hint.length > MAX_HINT ? `${hint.slice(0, MAX_HINT)} …` : hint)}`,
   ])
 }
+
+export function error(check: string, message: string, hint: string): Finding {
+  return { check, level: 'error', message, hint }
+}
+
+export function warning(check: string, message: string, hint: string): Finding {
+  return { check, level: 'warning', message, hint }
+}

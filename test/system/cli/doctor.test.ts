@@ -69,7 +69,7 @@ const linkOf = (pod: string) =>
 it('finds nothing on a node that is well', async () => {
   expect(await doctor()).toEqual({ exitCode: 0, findings: [] })
   const { stdout } = await bowline('doctor', '--conf-dir', CONF_DIR, '--bin-dir', BIN_DIR)
-  expect(stdout).toMatch(/^✓ 21 of 21 checks found nothing/)
+  expect(stdout).toMatch(/^✓ 22 of 22 checks found nothing/)
 })
 
 it.each([
@@ -106,6 +106,29 @@ it.each([
   expect(exitCode).toBe(found.some(({ level }) => level === 'error') ? 1 : 0)
   for (const { hint } of found) runHint(hint)
   expect(await doctor()).toEqual({ exitCode: 0, findings: [] })
+})
+
+it('uplink: finds the only way out without a carrier, and set down', async () => {
+  run('ip -n outside link set eth0 down')
+  const named = (what: string) => [
+    { check: 'uplink', level: 'error', message: expect.stringContaining(what) },
+  ]
+  await expect.poll(doctor).toMatchObject({ exitCode: 1, findings: named('no carrier on up0') })
+  run('ip link set up0 down')
+  const { findings } = await doctor()
+  expect(findings).toMatchObject(named('no default route, and up0 is down'))
+  run('ip -n outside link set eth0 up')
+  runHint(findings[0]?.hint ?? '')
+  run('ip route add default via 192.0.2.2')
+  await expect.poll(doctor).toEqual({ exitCode: 0, findings: [] })
+})
+
+it('uplink: warns of one way out of two without a carrier', async () => {
+  run(
+    `ip link add up1 type veth peer name eth1 netns outside; ip addr add 198.51.100.1/24 dev up1; ip link set up1 up
+     ip route replace default nexthop via 192.0.2.2 nexthop via 198.51.100.2`,
+  )
+  expect(await doctor()).toMatchObject({ exitCode: 0, findings: [{ check: 'uplink', level: 'warning' }] })
 })
 
 it('stale: finds a pod that is gone, and mends it by the hint', async () => {
