@@ -12,7 +12,7 @@ export type Finding = {
 const MARKS = { error: '✗', warning: '!', info: 'i' } as const
 const STYLES = { error: 'red', warning: 'yellow', info: 'cyan' } as const
 
-/** Longer commands are whole in JSON only. */
+/** A longer list of commands is whole in JSON only. What is shown can be run as it stands. */
 const MAX_HINT = 300
 
 /** Returns findings for people, the worst first. */
@@ -21,8 +21,17 @@ export function printFindings(findings: readonly Finding[], paint: Paint): strin
   const sorted = levels.flatMap((level) => findings.filter((one) => one.level === level))
   return sorted.flatMap(({ check, level, message, hint }) => [
     `${paint(STYLES[level], MARKS[level])} ${paint('bold', check)}: ${message}`,
-    `    ${paint('cyan', hint.length > MAX_HINT ? `${hint.slice(0, MAX_HINT)} …` : hint)}`,
+    `    ${paint('cyan', shownHint(hint))}`,
   ])
+}
+
+function shownHint(hint: string): string {
+  if (hint.length <= MAX_HINT) return hint
+  const [first = '', ...more] = hint.split(' && ')
+  const shown = [first]
+  while (shown.join(' && ').length + (more[0]?.length ?? MAX_HINT) < MAX_HINT) shown.push(more.shift() ?? '')
+  const rest = more.length > 0 ? ` # and ${more.length} more commands: bowline doctor --json` : ''
+  return shown.join(' && ') + rest
 }
 
 export function error(check: string, message: string, hint: string): Finding {

@@ -1,4 +1,3 @@
-import type { AttachmentRecord } from '../attachment/record.ts'
 import type { NetworkConfig } from '../cni/config.ts'
 import { Fault } from '../core/errors.ts'
 import { driftOf, specOfRecord } from '../plugin/drift.ts'
@@ -9,31 +8,27 @@ import { isConfirmed, YES_OPTION } from './confirm.ts'
 import { CONF_DIR_OPTION, confDirOf } from './installation.ts'
 import { readNetworks } from './networks.ts'
 import { type AttachmentView, podName, viewNode } from './node_view.ts'
+import { type Case, isDoable, planText, scriptOf } from './repair_plan.ts'
 import { counted, painter, progress } from './screen.ts'
 
 /** A repair may show what else is missing: a bridge without its address, say. */
 const MAX_ROUNDS = 6
-const INDENT = '      '
 /** Every change names its links by their present index: nothing is known of links that are to be created. */
 const NOTHING_KNOWN = { places: new Map(), nft: new Map() }
 
 export const REPAIR: Command = {
   summary: 'make again what is missing of the networks and pods of this node',
-  options: { ...YES_OPTION, ...CONF_DIR_OPTION },
+  options: {
+    ...YES_OPTION,
+    commands: { help: 'print the commands as a shell script, and do nothing' },
+    ...CONF_DIR_OPTION,
+  },
   examples: [
-    ['bowline repair', 'shows what it would do, and asks'],
-    ['bowline repair --yes', 'does it'],
+    ['bowline repair', 'shows what is wrong, and asks'],
+    ['bowline repair --yes', 'makes it again'],
+    ['bowline repair --commands | sh -e', 'the same by ip, nft and sysctl'],
   ],
   run: repair,
-}
-
-/** What is wrong with one attachment; `unknown` says why nothing is known of it. */
-type Case = {
-  readonly record: AttachmentRecord
-  readonly pod: string
-  readonly config?: NetworkConfig
-  readonly found: readonly Difference[]
-  readonly unknown?: string
 }
 
 function repair(options: Options, context: CommandContext): number {
@@ -42,8 +37,12 @@ function repair(options: Options, context: CommandContext): number {
   const unjudged = cases.filter(({ unknown }) => unknown !== undefined)
   const isJson = options['json'] !== undefined
   const { print, warn } = context
+  if (!isJson && options['commands'] !== undefined) {
+    for (const line of scriptOf(broken)) print(line)
+    return broken.length > 0 ? 1 : 0
+  }
   if (!isJson) {
-    print(planText(broken, unjudged, cases.length, context))
+    print(planText(broken, unjudged, cases.length, painter(context)))
     if (broken.length === 0) return 0
   }
   const isWanted =
@@ -73,7 +72,7 @@ function repair(options: Options, context: CommandContext): number {
     for (const fault of faults) warn(`bowline: ${fault}`)
     if (isWanted && left.length === 0)
       print(`${painter(context)('green', '✓')} ${counted(broken.length, 'attachment')} repaired`)
-    else if (isWanted) print(planText(left, [], left.length, context))
+    else if (isWanted) print(planText(left, [], left.length, painter(context)))
   }
   return left.length > 0 ? 1 : 0
 }
@@ -155,10 +154,6 @@ function mend({ record, config }: Case, { ports }: CommandContext): string[] {
   }
 }
 
-function isDoable({ steps }: Difference): boolean {
-  return steps.length > 0 && steps.every(({ action }) => action)
-}
-
 /** The index of a new link is known only when it is there. */
 function upToNewLink(found: readonly Difference[]): readonly Difference[] {
   const isNew = ({ steps }: Difference): boolean =>
@@ -173,36 +168,4 @@ function keyOf({ what, steps }: Difference): string {
 
 function plainDifference(one: Difference) {
   return { what: one.what, commands: one.steps.map(({ command }) => command), automatic: isDoable(one) }
-}
-
-function planText(
-  broken: readonly Case[],
-  unjudged: readonly Case[],
-  total: number,
-  context: CommandContext,
-): string {
-  const paint = painter(context)
-  const width = context.machine.isTerminal(1)
-    ? context.machine.columns() - INDENT.length
-    : Number.POSITIVE_INFINITY
-  const cut = (text: string): string => (text.length > width ? `${text.slice(0, width - 1)}…` : text)
-  const lines = broken.flatMap(({ pod, record, found }) => [
-    `${paint('bold', pod)} ${record.ifName} on ${record.network}:`,
-    ...found.flatMap((one) => [
-      `  ${paint('red', '✗')} ${one.what}`,
-      ...(one.steps.length === 0
-        ? ['      only a new pod helps']
-        : one.steps.map(({ command }) => `${INDENT}${paint('cyan', cut(command))}`)),
-      ...(one.steps.length > 0 && !isDoable(one) ? ['      (left to you: it is not Bowline’s)'] : []),
-    ]),
-  ])
-  const unknown = unjudged.map(
-    ({ pod, unknown }) => `${paint('yellow', '?')} ${pod} cannot be judged: ${unknown}`,
-  )
-  const fine = total - broken.length - unjudged.length
-  const all =
-    broken.length === 0 && (fine > 0 || total === 0)
-      ? [`${paint('green', '✓')} ${counted(fine, 'attachment')} as ADD left ${fine === 1 ? 'it' : 'them'}`]
-      : []
-  return [...lines, ...unknown, ...all].join('\n')
 }

@@ -71,7 +71,12 @@ export function sysctlStep(place: Place, ...sysctls: readonly Sysctl[]): Step {
 
 /** Returns the step that makes these changes to nftables, in one transaction. */
 export function nftStep(nft: readonly NftCommand[]): Step {
-  return { command: `nft ${quote(nft.map(describeNftCommand).join('; '))}`, action: { nft } }
+  return { command: nftCommand(nft, '; '), action: { nft } }
+}
+
+/** Returns the command of one transaction; nft takes a new line as it takes a semicolon. */
+export function nftCommand(nft: readonly NftCommand[], between: '; ' | '\n'): string {
+  return `nft ${quote(nft.map(describeNftCommand).join(between))}`
 }
 
 /** Returns what a person types to make a change: root, into a POSIX shell. */

@@ -69,6 +69,20 @@ describe('repair', () => {
     expect(await doctor()).not.toContain(words)
   })
 
+  it('prints commands that a shell runs as they stand, and in short how many', async () => {
+    await attach('l3')
+    run('nft delete table inet bowline; ip -n a addr flush dev eth0')
+    run(
+      'nft "add table ip other; add chain ip other f { type filter hook forward priority 0; policy drop; }"',
+    )
+    expect((await repair()).stdout).toMatch(/^ {6}\(\d+ commands of nft: bowline repair --commands\)$/m)
+    const { exitCode, stdout: script } = await repair('--commands')
+    expect([exitCode, script]).toEqual([1, expect.stringContaining('\n# left to you: nft ')])
+    run(script)
+    run('nft delete table ip other')
+    expect(await repair('--commands')).toMatchObject({ exitCode: 0, stdout: '' })
+  })
+
   it('makes a whole bridge again', async () => {
     await attach('l2')
     run('ip link del br0')
