@@ -1,5 +1,6 @@
 import { toFault } from '../core/errors.ts'
 import { ensuringDirectory, type Files } from '../core/files.ts'
+import { unequalPart } from '../core/unequal_part.ts'
 import type { Kernel } from '../kernel/kernel.ts'
 import { createBackoff } from '../kube/backoff.ts'
 import type { ClusterNode } from '../overlay/cluster.ts'
@@ -60,8 +61,10 @@ export type OverlayStatus = {
 type State = {
   readonly keeper: Keeper
   texts: readonly NodeTexts[]
-  /** Nodes that have not changed are not parsed again. */
-  parsed: ReadonlyMap<NodeTexts, ClusterNode>
+  /** The same nodes, parsed. */
+  cluster: readonly ClusterNode[]
+  /** What was planned last. */
+  plan: OverlayPlan | undefined
   /** The API server has said so; else it is the last known one, and nothing may be removed for it. */
   isCertain: boolean
   /** When the file of the cluster is to be written; undefined if it is as it should be. */
@@ -79,7 +82,8 @@ export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay 
   const state: State = {
     keeper: createKeeper(ports.kernel),
     texts: [],
-    parsed: new Map(),
+    cluster: [],
+    plan: undefined,
     isCertain: false,
     storeAt: undefined,
     config: undefined,
@@ -89,6 +93,7 @@ export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay 
     tellStatus() {},
   }
   setNodes(state, readCluster(ports.files, ports.clusterFile) ?? [])
+  ports.metrics.observe('bowline_agent_overlay_routes', () => (state.plan ? [[{}, routesOf(state)]] : []))
   signal.addEventListener('abort', () => wakeup.wake())
   ports.watchKernel((news) => {
     if (state.keeper.hear(news)) wakeup.wake()
@@ -112,9 +117,14 @@ export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay 
   }
 }
 
+/** Nodes that have not changed are not parsed again. */
 function setNodes(state: State, nodes: readonly NodeTexts[]): void {
+  const { texts, cluster } = state
+  const { start, endOfA, endOfB } = unequalPart(texts, nodes)
+  const known = new Map(texts.slice(start, endOfA).map((one, i) => [one, cluster[start + i]]))
+  const changed = nodes.slice(start, endOfB).map((one) => known.get(one) ?? clusterNode(one))
   state.texts = nodes
-  state.parsed = new Map(nodes.map((texts) => [texts, state.parsed.get(texts) ?? clusterNode(texts)]))
+  state.cluster = [...cluster.slice(0, start), ...changed, ...cluster.slice(endOfA)]
 }
 
 async function keepReconciled(
@@ -201,13 +211,14 @@ function lastConfig({ files, lastConfigFile }: OverlayPorts): OverlayConfig | un
 
 type Run = { readonly isDone: boolean; readonly complaints: readonly Warning[]; readonly plan?: OverlayPlan }
 
-function reconcile(ports: OverlayPorts, { keeper, parsed, config, isCertain }: State): Run {
-  const cluster = [...parsed.values()]
+function reconcile(ports: OverlayPorts, state: State): Run {
+  const { keeper, cluster, config, isCertain } = state
   const own = cluster.find(({ name }) => name === ports.nodeName)
   // Without its own Node in the list, nothing is known of what this node may send and receive: what is there stays.
   if (!config || !own) return { isDone: true, complaints: [] }
   try {
     const { plan, outcome } = keeper.run({ cluster, own, config, mode: isCertain ? 'whole' : 'addOnly' })
+    state.plan = plan
     count(ports, plan, outcome)
     return {
       plan,
@@ -221,18 +232,21 @@ function reconcile(ports: OverlayPorts, { keeper, parsed, config, isCertain }: S
 
 function count(
   { log, metrics }: OverlayPorts,
-  { peers, problems }: OverlayPlan,
+  { problems }: OverlayPlan,
   { found, failures }: Reconciled,
 ): void {
-  let routes = 0
-  for (const peer of peers.values()) routes += peer.routes.length
-  metrics.set('bowline_agent_overlay_routes', routes)
   metrics.set('bowline_agent_overlay_unreachable', problems.length)
   metrics.count('bowline_agent_overlay_changes_total', {}, found.length)
   metrics.count('bowline_agent_overlay_failures_total', {}, failures.length)
   if (found.length === 0) return
   const changes = found.slice(0, MAX_NAMED).map(({ what }) => what)
   log.info({ count: found.length, changes }, 'the overlay was brought in line')
+}
+
+function routesOf({ plan }: State): number {
+  let routes = 0
+  for (const peer of plan?.peers.values() ?? []) routes += peer.routes.length
+  return routes
 }
 
 function complaintOf({ node, range, problem, hint }: PeerProblem): Warning {

@@ -1,48 +1,103 @@
-import { type Cidr, contains, FAMILIES, networkOf } from '../core/address.ts'
+import { type Cidr, contains, FAMILIES, type Family, networkOf } from '../core/address.ts'
 import { MAX_COMMENT_BYTES } from '../kernel/nftables/elements.ts'
 import type { NftElement } from '../kernel/nftables/objects.ts'
 import type { DesiredPrefixSet } from '../state/desired.ts'
 import { CLUSTER_SETS } from '../state/own_table.ts'
-import { widest } from '../state/prefix_set.ts'
+import { comparePrefixes, widest } from '../state/prefix_set.ts'
 import type { LocalNode } from './backend.ts'
 import type { ClusterNode } from './cluster.ts'
 
+type Element = NftElement<Cidr>
+
+/** The set of each family: destinations to which pods of this node speak with their own address. */
 export type ClusterSets = {
   /** They grow before a packet could go to what they get, and shrink after the last one could. */
   readonly sets: readonly DesiredPrefixSet[]
-  /** The elements of each node: the same values in the next plan, while the node is the same value. */
-  readonly ranges: ReadonlyMap<ClusterNode, readonly NftElement<Cidr>[]>
+  /** For each set all that is wanted, sorted, with what lies within others. The same value as the set's elements if nothing does. */
+  readonly wanted: readonly (readonly Element[])[]
 }
 
-/**
- * Returns the sets of destinations to which pods of this node speak with their own address: the ranges of all nodes, its own too, and those
- * of the configuration. A range with addresses of nodes in it is a mistake, see `planOverlay`. `known`: from an earlier plan of this node.
- */
-export function planClusterSets(
-  cluster: readonly ClusterNode[],
-  node: LocalNode,
-  known?: ClusterSets['ranges'],
-): ClusterSets {
-  const ranges = new Map(cluster.map((one) => [one, known?.get(one) ?? rangesOf(one, node)]))
+/** Returns the sets of a cluster without nodes: what the configuration names. */
+export function initialClusterSets(node: LocalNode): ClusterSets {
   const configured = node.config.nonMasqueradeCIDRs.map((cidr) => ({
     key: networkOf(cidr),
     comment: 'overlay.json',
   }))
-  const all = [...configured, ...[...ranges.values()].flat()]
-  const sets = FAMILIES.map((family): DesiredPrefixSet => {
-    const elements = widest(all.filter(({ key }) => key.address.family === family))
-    const set = CLUSTER_SETS[family]
-    return {
-      kind: 'prefixSet',
-      set,
-      elements,
-      words: `the nftables set ${set.name} of what is not masqueraded`,
-    }
+  const made = FAMILIES.map((family) => {
+    const { name } = CLUSTER_SETS[family]
+    const words = `the nftables set ${name} of what is not masqueraded`
+    const empty: DesiredPrefixSet = { kind: 'prefixSet', set: CLUSTER_SETS[family], elements: [], words }
+    return nextSet(empty, empty.elements, [], configured.filter(isOf(family)))
   })
-  return { sets, ranges }
+  return { sets: made.map(({ set }) => set), wanted: made.map(({ wanted }) => wanted) }
 }
 
-function rangesOf({ name, addresses, podCidrs }: ClusterNode, node: LocalNode): NftElement<Cidr>[] {
+/**
+ * Returns the sets after some nodes have gone and others come: the own one is among them. A range with addresses of nodes in it is a
+ * mistake, see `planOverlay`.
+ */
+export function nextClusterSets(
+  before: ClusterSets,
+  node: LocalNode,
+  gone: readonly ClusterNode[],
+  come: readonly ClusterNode[],
+): ClusterSets {
+  const rangesIn = (nodes: readonly ClusterNode[]) => nodes.flatMap((one) => rangesOf(one, node))
+  const [removed, added] = [rangesIn(gone), rangesIn(come)]
+  const made = FAMILIES.map((family, i) => {
+    const [set, wanted] = [before.sets[i] as DesiredPrefixSet, before.wanted[i] ?? []]
+    return nextSet(set, wanted, removed.filter(isOf(family)), added.filter(isOf(family)))
+  })
+  return { sets: made.map(({ set }) => set), wanted: made.map(({ wanted }) => wanted) }
+}
+
+function nextSet(
+  set: DesiredPrefixSet,
+  before: readonly Element[],
+  removed: readonly Element[],
+  added: readonly Element[],
+): { readonly set: DesiredPrefixSet; readonly wanted: readonly Element[] } {
+  if (removed.length + added.length === 0) return { set, wanted: before }
+  const wanted = [...before]
+  let isDisjoint = set.elements === before
+  for (const one of removed) {
+    const at = placeIn(wanted, one)
+    const found = wanted[at]
+    if (found && compare(found, one) === 0) wanted.splice(at, 1)
+  }
+  for (const one of added) {
+    const at = placeIn(wanted, one)
+    const [previous, next] = [wanted[at - 1], wanted[at]]
+    isDisjoint &&= !(previous && contains(previous.key, one.key.address))
+    isDisjoint &&= !(next && contains(one.key, next.key.address))
+    wanted.splice(at, 0, one)
+  }
+  const elements = isDisjoint ? wanted : widest(wanted)
+  return { set: { ...set, elements: elements.length === wanted.length ? wanted : elements }, wanted }
+}
+
+/** Returns the place of the first that is not less. */
+function placeIn(sorted: readonly Element[], one: Element): number {
+  let [low, high] = [0, sorted.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (compare(sorted[middle] as Element, one) < 0) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+/** Of nodes with the same range, the order of names decides. */
+function compare(a: Element, b: Element): number {
+  const [ofA, ofB] = [a.comment ?? '', b.comment ?? '']
+  return comparePrefixes(a.key, b.key) || (ofA < ofB ? -1 : ofA > ofB ? 1 : 0)
+}
+
+function isOf(family: Family): (one: Element) => boolean {
+  return ({ key }) => key.address.family === family
+}
+
+function rangesOf({ name, addresses, podCidrs }: ClusterNode, node: LocalNode): Element[] {
   const nodes = [...node.addresses, ...addresses]
   return podCidrs
     .filter((range) => !nodes.some((address) => contains(range, address)))

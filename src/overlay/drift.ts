@@ -1,4 +1,4 @@
-import { type Address, addressFromBytes, FAMILIES, sameAddress } from '../core/address.ts'
+import { addressFromBytes, FAMILIES, hostCidr, sameAddress } from '../core/address.ts'
 import type { KernelEvent } from '../kernel/netlink/events.ts'
 import { isIntervalEnd, type RawElement } from '../kernel/nftables/elements.ts'
 import type { NftEvent } from '../kernel/nftables/events.ts'
@@ -15,7 +15,8 @@ import {
 } from '../state/identity.ts'
 import { isAsCreated } from '../state/observe.ts'
 import { CLUSTER_SETS, TABLE } from '../state/own_table.ts'
-import { desiredOf, type OverlayPlan, transitionsBetween } from './plan.ts'
+import { holderAmong } from '../state/prefix_set.ts'
+import { desiredOf, type OverlayPlan, type PlanStep, transitionsBetween } from './plan.ts'
 import { OVERLAY_LINKS } from './registry.ts'
 import { ROUTE_PROTOCOL } from './route.ts'
 
@@ -29,7 +30,7 @@ export type DriftFilter = {
   /** Decides whether an event may mean that the node is not as planned. */
   concerns(event: KernelEvent | NftEvent): boolean
   /** Follows to the next plan of the same node. */
-  proceed(before: OverlayPlan, after: OverlayPlan): void
+  proceed(step: PlanStep): void
 }
 
 /** Creates the filter for a plan that is in force. */
@@ -50,7 +51,6 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
   }
   expect(desiredOf(plan))
   let inForce = plan
-  let sets: FirstKeys | undefined
   const isExpected = ({ key, value }: OwnedObject, isGone: boolean) =>
     isGone ? !values.has(key) : values.get(key) === value
 
@@ -59,9 +59,7 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
       const { isGone } = event
       switch (event.subject) {
         case 'nftables':
-          if (!isOfSets(event)) return false
-          sets ??= firstKeysOf(inForce)
-          return contradictsSets(event, sets)
+          return isOfSets(event) && contradictsSets(event, inForce)
         case 'link': {
           const { link } = event
           // Of a link that was renamed only the index tells that it was ours.
@@ -92,10 +90,9 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
           })
       }
     },
-    proceed(before, after) {
-      inForce = after
-      sets = undefined
-      const transitions = transitionsBetween(before, after)
+    proceed(step) {
+      const transitions = transitionsBetween(inForce, step)
+      inForce = step.plan
       for (const { before: old } of transitions) {
         for (const { key } of old.flatMap(identify)) values.delete(key)
       }
@@ -104,29 +101,20 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
   }
 }
 
-/** Where the prefixes of each set begin, by the set's name. */
-type FirstKeys = ReadonlyMap<string, ReadonlySet<string>>
-
-function firstKeysOf({ sets }: OverlayPlan): FirstKeys {
-  return new Map(
-    sets.map(({ set, elements }) => [set.name, new Set(elements.map(({ key }) => textOf(key.address)))]),
-  )
-}
-
 /** Decides whether an event is about the sets of the cluster, or about the whole table. */
 function isOfSets({ table, name }: NftEvent): boolean {
   return table === `${TABLE.family} ${TABLE.name}` && (name === undefined || SET_NAMES.includes(name))
 }
 
 /** The end of a prefix is an element of its own, and goes with the first. */
-function contradictsSets({ isGone, name = '', elements }: NftEvent, sets: FirstKeys): boolean {
+function contradictsSets({ isGone, name = '', elements }: NftEvent, { sets }: OverlayPlan): boolean {
   if (!elements) return isGone
-  const has = ({ key }: RawElement) => sets.get(name)?.has(textOf(addressFromBytes(key)))
+  const planned = sets.find(({ set }) => set.name === name)?.elements ?? []
+  const has = ({ key }: RawElement) => {
+    const address = addressFromBytes(key)
+    return holderAmong(planned, { key: hostCidr(address) })?.key.address.value === address.value
+  }
   return elements.some((one) => !isIntervalEnd(one.flags) && has(one) === isGone)
-}
-
-function textOf({ value }: Address): string {
-  return value.toString(36)
 }
 
 function isLike(

@@ -7,7 +7,7 @@ import type { LocalNode } from './backend.ts'
 import type { ClusterNode, UnderlayLink } from './cluster.ts'
 import type { OverlayConfig } from './config.ts'
 import { createDriftFilter, type DriftFilter } from './drift.ts'
-import { type OverlayPlan, planOverlay } from './plan.ts'
+import { nextPlan, type OverlayPlan, planOverlay } from './plan.ts'
 import { type Mode, proceed, type Reconciled, readUnderlay, reconcileOverlay } from './reconcile.ts'
 
 /** What the kernel has reported; `lost`: more than fitted into the buffer. */
@@ -48,20 +48,20 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
     const underlay = readUnderlay(place.netns)
     const isSame = node && isNode(node, knowledge) && isSameUnderlay(node.underlay, underlay)
     node = isSame && node ? node : { ...own, place, config, underlay }
-    const before = plan
-    plan = planOverlay(cluster, node, before)
+    const step = plan?.node === node ? nextPlan(plan, cluster) : undefined
+    plan = step?.plan ?? planOverlay(cluster, node)
     const outcome = reconcileOverlay(kernel, plan, mode)
-    if (outcome.found.length > 0 || !filter || plan.node !== before?.node) filter = createDriftFilter(plan)
-    else filter.proceed(before, plan)
+    if (step && filter && outcome.found.length === 0) filter.proceed(step)
+    else filter = createDriftFilter(plan)
     return { plan, outcome }
   }
   const follow = (before: OverlayPlan, { cluster }: Knowledge) => {
-    const next = planOverlay(cluster, before.node, before)
-    const outcome = proceed(kernel, before, next)
-    plan = next
-    if (outcome.isWhole || !filter) filter = createDriftFilter(next)
-    else filter.proceed(before, next)
-    return { plan: next, outcome }
+    const step = nextPlan(before, cluster)
+    plan = step.plan
+    const outcome = proceed(kernel, before, step)
+    if (outcome.isWhole || !filter) filter = createDriftFilter(step.plan)
+    else filter.proceed(step)
+    return { plan: step.plan, outcome }
   }
   return {
     get isTrusting() {

@@ -1,34 +1,32 @@
-import {
-  addressKey,
-  type Cidr,
-  contains,
-  formatCidr,
-  networkOf,
-  overlaps,
-  sameAddress,
-} from '../core/address.ts'
+import { addressKey, type Cidr, contains, formatCidr, overlaps, sameAddress } from '../core/address.ts'
+import { unequalPart } from '../core/unequal_part.ts'
 import type { Desired, DesiredRoute } from '../state/desired.ts'
 import type { Transition } from '../state/transition.ts'
 import type { LocalNode, PeerEntry, Reach } from './backend.ts'
+import { type Claims, claimsOf, moveClaims, rivalsOf } from './claims.ts'
 import type { ClusterNode } from './cluster.ts'
-import { type ClusterSets, planClusterSets } from './cluster_sets.ts'
+import { type ClusterSets, initialClusterSets, nextClusterSets } from './cluster_sets.ts'
 import { BACKENDS } from './registry.ts'
 
 export type OverlayPlan = ClusterSets & {
   readonly node: LocalNode
+  /** What it was made of. */
+  readonly cluster: readonly ClusterNode[]
   /** Links and addresses that some peer needs. */
   readonly links: readonly Desired[]
   /** By the name of the node. */
   readonly peers: ReadonlyMap<string, PeerPlan>
   readonly problems: readonly PeerProblem[]
+  readonly claims: Claims
+  /** How many peers need each link, by its name. */
+  readonly users: ReadonlyMap<string, number>
 }
 
 /** What one peer needs. */
 export type PeerPlan = {
   readonly peer: ClusterNode
-  /** What only one node can have: texts of its addresses, and of where its ranges begin. */
   readonly claims: readonly string[]
-  /** For each claim the node, earlier in the order of names, that has it too. */
+  /** Of each claim. */
   readonly rivals: readonly (string | undefined)[]
   readonly links: readonly string[]
   /** What packets to the peer need. */
@@ -56,28 +54,110 @@ export function planOverlay(
   node: LocalNode,
   earlier?: OverlayPlan,
 ): OverlayPlan {
-  const known = earlier?.node === node ? earlier.peers : undefined
-  const owners = new Map<string, string>()
-  const peers = new Map<string, PeerPlan>()
-  const others = cluster.filter(({ name }) => name !== node.name)
-  for (const peer of others.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const before = known?.get(peer.name)
-    const same = before?.peer === peer ? before : undefined
-    const claims = same?.claims ?? claimsOf(peer)
-    const rivals = claims.map((claim) => owners.get(claim))
-    for (const claim of claims) if (!owners.has(claim)) owners.set(claim, peer.name)
-    const isSame = same && rivals.every((rival, i) => rival === same.rivals[i])
-    peers.set(peer.name, isSame ? same : planPeer(peer, node, claims, rivals))
+  return nextPlan(earlier?.node === node ? earlier : emptyPlan(node), cluster).plan
+}
+
+/** A plan, and the names of the peers of which it says something else than the one before. */
+export type PlanStep = { readonly plan: OverlayPlan; readonly changed: ReadonlySet<string> }
+
+/**
+ * Returns the plan of the same node for another cluster. The work is that of the nodes that differ, but for passes over all that do nothing
+ * but compare or copy references.
+ */
+export function nextPlan(before: OverlayPlan, cluster: readonly ClusterNode[]): PlanStep {
+  const { node, problems } = before
+  const { gone, come } = changesBetween(before.cluster, cluster)
+  if (gone.length + come.length === 0) return { plan: { ...before, cluster }, changed: new Set() }
+  const maps = {
+    peers: new Map(before.peers),
+    claims: new Map(before.claims),
+    users: new Map(before.users),
   }
-  const all = [...peers.values()]
-  const needed = new Set(all.flatMap(({ links }) => links))
-  const backend = BACKENDS[node.config.backend]
+  const changed = movePeers(maps, node, gone, come)
+  const sets = nextClusterSets(before, node, gone, come)
+  const plan = { node, cluster, ...maps, ...sets, links: linksFor(before, maps.users), problems }
+  return { plan: withProblems(plan, before, changed), changed }
+}
+
+function emptyPlan(node: LocalNode): OverlayPlan {
+  const nothing = { links: [], peers: new Map(), problems: [], claims: new Map(), users: new Map() }
+  return { node, cluster: [], ...nothing, ...initialClusterSets(node) }
+}
+
+/** A node that is another value than before is among both. In the order of names. */
+function changesBetween(
+  before: readonly ClusterNode[],
+  after: readonly ClusterNode[],
+): { readonly gone: readonly ClusterNode[]; readonly come: readonly ClusterNode[] } {
+  const { start, endOfA, endOfB } = unequalPart(before, after)
+  const [old, next] = [before.slice(start, endOfA), after.slice(start, endOfB)]
+  const [known, wanted] = [new Set(old), new Set(next)]
+  const byName = (a: ClusterNode, b: ClusterNode) => (a.name < b.name ? -1 : 1)
   return {
-    node,
-    links: [...needed].sort().flatMap((name) => backend.link(name, node)),
-    peers,
-    ...planClusterSets(cluster, node, known && earlier?.ranges),
-    problems: all.flatMap(({ problems }) => problems),
+    gone: old.filter((one) => !wanted.has(one)).sort(byName),
+    come: next.filter((one) => !known.has(one)).sort(byName),
+  }
+}
+
+/** Plans the peers that have changed, and those that have another rival by that. Returns the names of all whose plan is another one. */
+function movePeers(
+  maps: {
+    peers: Map<string, PeerPlan>
+    claims: Map<string, string | readonly string[]>
+    users: Map<string, number>
+  },
+  node: LocalNode,
+  gone: readonly ClusterNode[],
+  come: readonly ClusterNode[],
+): Set<string> {
+  const { peers, claims, users } = maps
+  const isPeer = ({ name }: ClusterNode) => name !== node.name
+  /** What each is to be, and claims; undefined: gone. */
+  const next = new Map<string, Pick<PeerPlan, 'peer' | 'claims'> | undefined>()
+  for (const { name } of gone.filter(isPeer)) next.set(name, undefined)
+  for (const peer of come.filter(isPeer)) next.set(peer.name, { peer, claims: claimsOf(peer) })
+  for (const [name, one] of [...next]) {
+    const concerned = moveClaims(claims, name, peers.get(name)?.claims ?? [], one?.claims ?? [])
+    for (const other of concerned) if (!next.has(other)) next.set(other, peers.get(other))
+  }
+  const changed = new Set<string>()
+  for (const [name, one] of next) {
+    const old = peers.get(name)
+    const rivals = rivalsOf(name, one?.claims ?? [], claims)
+    if (one && one === old && rivals.every((rival, i) => rival === old.rivals[i])) continue
+    const plan = one && planPeer(one.peer, node, one.claims, rivals)
+    if (plan) peers.set(name, plan)
+    else peers.delete(name)
+    moveUsers(users, old?.links ?? [], plan?.links ?? [])
+    changed.add(name)
+  }
+  return changed
+}
+
+function moveUsers(users: Map<string, number>, before: readonly string[], after: readonly string[]): void {
+  for (const link of before) {
+    const left = (users.get(link) ?? 0) - 1
+    if (left > 0) users.set(link, left)
+    else users.delete(link)
+  }
+  for (const link of after) users.set(link, (users.get(link) ?? 0) + 1)
+}
+
+function linksFor(before: OverlayPlan, users: ReadonlyMap<string, number>): readonly Desired[] {
+  const { node } = before
+  const isSame = users.size === before.users.size && [...users.keys()].every((link) => before.users.has(link))
+  if (isSame) return before.links
+  return [...users.keys()].sort().flatMap((name) => BACKENDS[node.config.backend].link(name, node))
+}
+
+/** Problems are in the order of names. Most plans have none. */
+function withProblems(plan: OverlayPlan, before: OverlayPlan, changed: ReadonlySet<string>): OverlayPlan {
+  const kept = before.problems.filter(({ node }) => !changed.has(node))
+  const added = [...changed].flatMap((name) => plan.peers.get(name)?.problems ?? [])
+  if (added.length + before.problems.length === 0) return plan
+  return {
+    ...plan,
+    problems: [...kept, ...added].sort((a, b) => (a.node < b.node ? -1 : a.node > b.node ? 1 : 0)),
   }
 }
 
@@ -88,16 +168,11 @@ export function desiredOf({ links, peers }: OverlayPlan): Desired[] {
 }
 
 /** Returns what differs from one plan to the next, peer by peer. */
-export function transitionsBetween(before: OverlayPlan, after: OverlayPlan): Transition[] {
-  const transitions: Transition[] = []
-  for (const [name, old] of before.peers) {
-    const peer = after.peers.get(name)
-    if (peer !== old) transitions.push({ before: objectsOf(old), after: objectsOf(peer) })
-  }
-  for (const [name, peer] of after.peers) {
-    if (!before.peers.has(name)) transitions.push({ before: [], after: objectsOf(peer) })
-  }
-  return transitions
+export function transitionsBetween(before: OverlayPlan, { plan, changed }: PlanStep): Transition[] {
+  return [...changed].map((name) => ({
+    before: objectsOf(before.peers.get(name)),
+    after: objectsOf(plan.peers.get(name)),
+  }))
 }
 
 function objectsOf(plan: PeerPlan | undefined): Desired[] {
@@ -127,10 +202,6 @@ function planPeer(
     if (way.route) routes.push(way.route)
   }
   return { peer, claims, rivals, links: [...links], entries: [...entries.values()], routes, problems }
-}
-
-function claimsOf({ addresses, podCidrs }: ClusterNode): string[] {
-  return [...podCidrs.map((range) => networkOf(range).address), ...addresses].map(addressKey)
 }
 
 /** Of two nodes with one address both are programmed: which of them answers there is not known here, and that one is reached. */

@@ -1,17 +1,18 @@
-import { FAMILIES, hostCidr } from '../core/address.ts'
+import { type Address, FAMILIES, hostCidr } from '../core/address.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
 import type { Kernel, Netns } from '../kernel/kernel.ts'
 import { apply } from '../state/apply.ts'
 import { type DesiredPrefixSet, hostPlace } from '../state/desired.ts'
 import type { Difference } from '../state/explain.ts'
 import { newState, type Observed } from '../state/observe.ts'
+import { CLUSTER_SETS } from '../state/own_table.ts'
 import { differenceOwned, observeOwned } from '../state/owned.ts'
-import { differenceOfPrefixes, holderIn, type PrefixDifferences } from '../state/prefix_set.ts'
+import { differenceOfPrefixes, holderAmong, type PrefixDifferences } from '../state/prefix_set.ts'
 import { differenceBetween } from '../state/transition.ts'
 import type { UnderlayLink } from './cluster.ts'
 import type { OverlayConfig } from './config.ts'
 import { OVERLAY_DEFAULTS } from './config_schema.gen.ts'
-import { desiredOf, type OverlayPlan, planOverlay, transitionsBetween } from './plan.ts'
+import { desiredOf, type OverlayPlan, type PlanStep, planOverlay, transitionsBetween } from './plan.ts'
 import { OVERLAY_LINKS } from './registry.ts'
 import { ROUTE_PROTOCOL } from './route.ts'
 
@@ -59,13 +60,13 @@ function reconciled(found: readonly Difference[], failures: readonly Fault[], is
  * Leads from a plan that is in force to the next one: the cost is that of the peers that differ. Looks at everything if the links are to
  * change, or if the kernel refuses a change, as something was not as the first plan says.
  */
-export function proceed(kernel: Ports, before: OverlayPlan, after: OverlayPlan): Reconciled {
+export function proceed(kernel: Ports, before: OverlayPlan, step: PlanStep): Reconciled {
+  const { plan: after } = step
   const { place } = after.node
   const links = linkIndexes(after)
-  if (before.node !== after.node || !isSameLinks(before, after) || !links)
-    return reconcileOverlay(kernel, after)
+  if (!isSameLinks(before, after) || !links) return reconcileOverlay(kernel, after)
   const linkOf = (name: string): number => links.get(name) ?? place.netns.link({ name })?.index ?? -1
-  const { additions, removals } = differenceBetween(place, transitionsBetween(before, after), linkOf)
+  const { additions, removals } = differenceBetween(place, transitionsBetween(before, step), linkOf)
   const sets = differenceOfSets(after, (_, i) => before.sets[i]?.elements ?? [])
   const found = [...additions, ...removals, ...sets.shrinkage]
   try {
@@ -132,10 +133,10 @@ function grow(kernel: Ports, growth: readonly Difference[], { node, sets }: Over
   apply(kernel, growth, { places: new Map(), nft: new Map() })
   if (growth.length === 0 || node.config.backend === 'vxlan') return
   for (const family of FAMILIES) {
-    const own = sets.flatMap(({ elements }) => elements.filter(({ key }) => key.address.family === family))
-    const isDirect = holderIn(own)
+    const own = sets.find(({ set }) => set === CLUSTER_SETS[family])?.elements ?? []
+    const isDirect = (one: Address) => holderAmong(own, { key: hostCidr(one) }) !== undefined
     const waiting = kernel.traffic.connections({ family, isUnansweredTranslation: true })
-    kernel.traffic.forget(waiting.filter(({ destination }) => isDirect({ key: hostCidr(destination) })))
+    kernel.traffic.forget(waiting.filter(({ destination }) => isDirect(destination)))
   }
 }
 

@@ -1,4 +1,5 @@
 import { type Cidr, contains, formatCidr, sameCidr } from '../core/address.ts'
+import { unequalPart } from '../core/unequal_part.ts'
 import { addElements, type NftCommand, type NftElement, removeElements } from '../kernel/nftables/objects.ts'
 import type { DesiredPrefixSet } from './desired.ts'
 import { type Difference, nftStep } from './explain.ts'
@@ -36,7 +37,10 @@ export function differenceOfPrefixes(
   { set, elements, words }: DesiredPrefixSet,
   present: readonly Element[],
 ): PrefixDifferences {
-  const [missing, stale] = [without(elements, present), without(present, elements)]
+  // Of thousands most are the same values in the same places.
+  const { start, endOfA, endOfB } = unequalPart(elements, present)
+  const [wanted, found] = [elements.slice(start, endOfA), present.slice(start, endOfB)]
+  const [missing, stale] = [without(wanted, found), without(found, wanted)]
   const [heldByStale, heldByMissing] = [holderIn(stale), holderIn(missing)]
   // What lies within a wider one that is to go is covered until then.
   const isCovered = (one: Element): boolean => {
@@ -63,24 +67,23 @@ export function fillSet(set: DesiredPrefixSet['set'], elements: readonly Element
   return [{ op: 'ensureTable', table: set.table }, { op: 'ensureSet', set }, addElements(set, ...elements)]
 }
 
-/** Returns those of the elements that the others have not. Of thousands most are the same values. */
+/** Returns those of the elements that the others have not. */
 function without(elements: readonly Element[], others: readonly Element[]): Element[] {
-  const values = new Set(others)
-  const left = elements.filter((one) => !values.has(one))
-  if (left.length === 0) return []
+  if (elements.length === 0) return []
   const texts = new Set(others.map(textOf))
-  return left.filter((one) => !texts.has(textOf(one)))
+  return elements.filter((one) => !texts.has(textOf(one)))
 }
 
 /** Sorts by the first address, the wider of two with the same one first. Equal ones stay in their order. Numbers are compared faster. */
 function sorted(elements: readonly Element[]): Element[] {
   return elements
     .map((one) => ({ one, about: Number(one.key.address.value) }))
-    .sort((a, b) => a.about - b.about || compare(a.one.key, b.one.key))
+    .sort((a, b) => a.about - b.about || comparePrefixes(a.one.key, b.one.key))
     .map(({ one }) => one)
 }
 
-function compare(
+/** Compares by the first address, then by width. */
+export function comparePrefixes(
   { address: { value: a }, prefix }: Cidr,
   { address: { value: b }, prefix: other }: Cidr,
 ): number {
@@ -88,19 +91,23 @@ function compare(
 }
 
 /** Returns a function that finds the one of these disjoint prefixes that contains another one. */
-export function holderIn(elements: readonly Element[]): (inner: Element) => Element | undefined {
+function holderIn(elements: readonly Element[]): (inner: Element) => Element | undefined {
   const all = sorted(elements)
-  return ({ key: { address, prefix } }) => {
-    let [low, high] = [0, all.length]
-    while (low < high) {
-      const middle = (low + high) >> 1
-      const { value } = (all[middle] as Element).key.address
-      if (value <= address.value) low = middle + 1
-      else high = middle
-    }
-    const found = all[low - 1]
-    return found && found.key.prefix <= prefix && contains(found.key, address) ? found : undefined
+  return (inner) => holderAmong(all, inner)
+}
+
+/** Returns the one of these disjoint prefixes, which are sorted, that contains another one. */
+export function holderAmong(all: readonly Element[], inner: Element): Element | undefined {
+  const { address, prefix } = inner.key
+  let [low, high] = [0, all.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    const { value } = (all[middle] as Element).key.address
+    if (value <= address.value) low = middle + 1
+    else high = middle
   }
+  const found = all[low - 1]
+  return found && found.key.prefix <= prefix && contains(found.key, address) ? found : undefined
 }
 
 /** Not for people: BigInt writes a number far faster than RFC 5952 wants an address. */

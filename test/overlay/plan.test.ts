@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import * as z from 'zod'
 import { formatAddress, formatCidr, parseAddress, parseCidr } from '../../src/core/address.ts'
@@ -6,7 +7,7 @@ import type { LocalNode } from '../../src/overlay/backend.ts'
 import type { ClusterNode } from '../../src/overlay/cluster.ts'
 import { clusterNode as readNode } from '../../src/overlay/cluster_file.ts'
 import { type OverlayConfig, readOverlayConfig } from '../../src/overlay/config.ts'
-import { desiredOf, type OverlayPlan, planOverlay } from '../../src/overlay/plan.ts'
+import { desiredOf, nextPlan, type OverlayPlan, planOverlay } from '../../src/overlay/plan.ts'
 import type { Desired } from '../../src/state/desired.ts'
 import { createFakeKernel } from '../fakes/kernel.ts'
 
@@ -92,7 +93,7 @@ describe('the plan of a node', () => {
   })
 
   it('does not depend on the order of the list', () => {
-    expect(plan([FAR, NEAR])).toEqual(plan([NEAR, FAR]))
+    expect({ ...plan([FAR, NEAR]), cluster: [] }).toEqual({ ...plan([NEAR, FAR]), cluster: [] })
   })
 
   it('names the MAC of a peer as the peer names its own', () => {
@@ -151,6 +152,47 @@ describe('an earlier plan', () => {
     expect(planOverlay([OWN, twin], node, both)).toEqual(alone)
   })
 })
+
+it('steps from one cluster to the next lead to the plans that are made at once, and name all that differs', () => {
+  const node = { ...OWN, place, underlay: [UPLINK], config: readOverlayConfig('{"backend":"direct"}') }
+  // Few values, so that nodes often want the same.
+  const texts = fc.record({
+    name: fc.constantFrom('b', 'c', 'd', 'e'),
+    internalIps: fc.subarray(['192.0.2.2', '198.51.100.3', '2001:db8::2', '2001:db8::3']),
+    podCidrs: fc.subarray([
+      '10.244.2.0/24',
+      '10.244.2.0/23',
+      '10.244.3.0/24',
+      'fd00:244:2::/64',
+      '192.0.2.0/24',
+      'x',
+    ]),
+  })
+  const nodes = fc.uniqueArray(texts.map(readNode), { selector: ({ name }) => name })
+  fc.assert(
+    fc.property(fc.array(nodes, { minLength: 1, maxLength: 6 }), (clusters) => {
+      let current = planOverlay([OWN], node)
+      for (const peers of clusters) {
+        // Some are the same values as before.
+        const known = new Map(current.cluster.map((one) => [JSON.stringify(textOf(one)), one]))
+        const cluster = [OWN, ...peers].map((one) => known.get(JSON.stringify(textOf(one))) ?? one)
+        const { plan: next, changed } = nextPlan(current, cluster)
+        expect(next).toEqual(planOverlay(cluster, node))
+        for (const [name, peer] of next.peers)
+          expect(changed.has(name)).toBe(peer !== current.peers.get(name))
+        for (const name of current.peers.keys()) expect(changed.has(name) || next.peers.has(name)).toBe(true)
+        current = next
+      }
+    }),
+  )
+})
+
+const textOf = ({ name, addresses, podCidrs, mistakes }: ClusterNode) => [
+  name,
+  addresses.map(formatAddress),
+  podCidrs.map(formatCidr),
+  mistakes,
+]
 
 describe('a peer that cannot be reached', () => {
   it.each<[string, ClusterNode, string]>([
