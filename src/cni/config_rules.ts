@@ -46,6 +46,12 @@ export function assertCoherent(config: NetworkConfig): void {
       'Remove "disableContainerInterface", or remove "ipam".',
     )
   }
+  if (config.nonMasqueradeCIDRs?.length && !config.ipMasq) {
+    refuse(
+      'key "nonMasqueradeCIDRs": without "ipMasq" every destination sees the address of the pod',
+      'Set "ipMasq" to true, or remove "nonMasqueradeCIDRs".',
+    )
+  }
   assertVlans(config)
   assertNoConditions(config)
   assertBandwidth(config)

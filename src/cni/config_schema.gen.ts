@@ -4,15 +4,15 @@ import type { Rule } from './validate.ts'
 const r0: Rule = { type: "string" }
 const r1: Rule = { type: "boolean" }
 const r2: Rule = { type: "string", values: ["iptables","nftables"] }
-const r3: Rule = { type: "string", format: "cidr" }
-const r4: Rule = { type: "array", items: r3 }
-const r5: Rule = { type: "array", items: r0 }
-const r6: Rule = { type: "integer", min: 1, max: 4094 }
-const r7: Rule = { type: "integer", min: 0, max: 9007199254740991 }
-const r8: Rule = { type: "integer", min: 0, max: 34359738359 }
+const r3: Rule = { type: "array", items: r0 }
+const r4: Rule = { type: "integer", min: 1, max: 4094 }
+const r5: Rule = { type: "integer", min: 0, max: 9007199254740991 }
+const r6: Rule = { type: "integer", min: 0, max: 34359738359 }
+const r7: Rule = { type: "string", format: "cidr" }
+const r8: Rule = { type: "array", items: r7 }
 const r9: Rule = { type: "string", format: "address" }
 const r10: Rule = { type: "object", required: ["subnet"], keys: {
-  "subnet": r3,
+  "subnet": r7,
   "rangeStart": r9,
   "rangeEnd": r9,
   "gateway": r9,
@@ -22,7 +22,7 @@ const r12: Rule = { type: "array", items: r11 }
 const r13: Rule = { type: "integer", min: 0, max: 4294967295 }
 const r14: Rule = { type: "integer", min: 0, max: 255 }
 const r15: Rule = { type: "object", required: ["dst"], keys: {
-  "dst": r3,
+  "dst": r7,
   "gw": r9,
   "mtu": r13,
   "advmss": r13,
@@ -33,10 +33,10 @@ const r15: Rule = { type: "object", required: ["dst"], keys: {
 const r16: Rule = { type: "array", items: r15 }
 const r17: Rule = { type: "string", format: "path" }
 const r18: Rule = { type: "object", keys: {
-  "nameservers": r5,
+  "nameservers": r3,
   "domain": r0,
-  "search": r5,
-  "options": r5,
+  "search": r3,
+  "options": r3,
 } }
 const r19: Rule = { type: "string", format: "mac" }
 const r20: Rule = { type: "string", format: "addressOrCidr" }
@@ -49,7 +49,7 @@ const r24: Rule = { type: "object", required: ["containerID","ifname"], keys: {
 } }
 const r25: Rule = { type: "array", nullable: true, items: r24 }
 const r26: Rule = { type: "object", required: ["ip"], keys: {
-  "ip": r3,
+  "ip": r7,
   "gateway": r9,
   "routes": r16,
 } }
@@ -64,24 +64,24 @@ export const CONFIG_RULE: Rule = { type: "object", required: ["name"], keys: {
   "forceAddress": r1,
   "ipMasq": r1,
   "ipMasqBackend": r2,
-  "nonMasqueradeCIDRs": r4,
+  "nonMasqueradeCIDRs": { type: "array", items: { type: "string", format: "network" } },
   "ipMasqFullyRandom": r1,
   "snat": r1,
   "masqAll": r1,
   "backend": r2,
   "markMasqBit": { type: "integer", min: 0, max: 31 },
   "externalSetMarkChain": r0,
-  "conditionsV4": r5,
-  "conditionsV6": r5,
+  "conditionsV4": r3,
+  "conditionsV6": r3,
   "mtu": { type: "integer", min: 0, max: 65535 },
   "txQueueLen": { type: "integer", min: 1, max: 1000000 },
   "hairpinMode": r1,
   "promiscMode": r1,
   "vlan": { type: "integer", min: 0, max: 4094 },
   "vlanTrunk": { type: "array", items: { type: "object", keys: {
-  "id": r6,
-  "minID": r6,
-  "maxID": r6,
+  "id": r4,
+  "minID": r4,
+  "maxID": r4,
 } } },
   "preserveDefaultVlan": r1,
   "macspoofchk": r1,
@@ -89,16 +89,16 @@ export const CONFIG_RULE: Rule = { type: "object", required: ["name"], keys: {
   "enabledad": r1,
   "disableContainerInterface": r1,
   "portIsolation": r1,
-  "ingressRate": r7,
-  "ingressBurst": r8,
-  "egressRate": r7,
-  "egressBurst": r8,
-  "shapedSubnets": r4,
-  "unshapedSubnets": r4,
+  "ingressRate": r5,
+  "ingressBurst": r6,
+  "egressRate": r5,
+  "egressBurst": r6,
+  "shapedSubnets": r8,
+  "unshapedSubnets": r8,
   "ipam": { type: "object", keys: {
   "type": { type: "string", format: "pluginName" },
   "ranges": r12,
-  "subnet": r3,
+  "subnet": r7,
   "rangeStart": r9,
   "rangeEnd": r9,
   "gateway": r9,
@@ -121,12 +121,12 @@ export const CONFIG_RULE: Rule = { type: "object", required: ["name"], keys: {
   "ips": r21,
   "ipRanges": r12,
   "dns": { type: "object", keys: {
-  "servers": r5,
-  "searches": r5,
-  "options": r5,
-  "nameservers": r5,
+  "servers": r3,
+  "searches": r3,
+  "options": r3,
+  "nameservers": r3,
   "domain": r0,
-  "search": r5,
+  "search": r3,
 } },
   "portMappings": { type: "array", items: { type: "object", required: ["hostPort","containerPort"], keys: {
   "hostPort": r22,
@@ -135,12 +135,12 @@ export const CONFIG_RULE: Rule = { type: "object", required: ["name"], keys: {
   "hostIP": r9,
 } } },
   "bandwidth": { type: "object", keys: {
-  "ingressRate": r7,
-  "ingressBurst": r8,
-  "egressRate": r7,
-  "egressBurst": r8,
-  "shapedSubnets": r4,
-  "unshapedSubnets": r4,
+  "ingressRate": r5,
+  "ingressBurst": r6,
+  "egressRate": r5,
+  "egressBurst": r6,
+  "shapedSubnets": r8,
+  "unshapedSubnets": r8,
 } },
   "io.kubernetes.cri.pod-annotations": { type: "object", keys: {
   "bowline.io/masquerade": { type: "string", values: ["true","false"] },
@@ -162,7 +162,7 @@ export const RESULT_RULE: Rule = { type: "object", keys: {
   "pciID": r0,
 } } },
   "ips": { type: "array", items: { type: "object", required: ["address"], keys: {
-  "address": r3,
+  "address": r7,
   "gateway": r9,
   "interface": r13,
 } } },

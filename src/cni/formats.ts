@@ -1,4 +1,4 @@
-import { type Address, parseAddress, parseCidr } from '../core/address.ts'
+import { type Address, type Cidr, networkOf, parseAddress, parseCidr, sameCidr } from '../core/address.ts'
 import { isPlainPath, PATH_RULE } from '../core/files.ts'
 import { parseMac } from '../core/mac.ts'
 import { isName, isPlainInterfaceName } from '../core/names.ts'
@@ -29,6 +29,11 @@ export const FORMATS = {
     what: 'an address with a prefix length',
     example: '10.1.0.0/24 or fd00::/64',
     read: orUndefined(parseCidr),
+  },
+  network: {
+    what: 'an address with a prefix length, without host bits',
+    example: '10.0.0.0/8 or fd00::/8',
+    read: orUndefined(parseNetwork),
   },
   mac: {
     what: 'a unicast hardware address of 6 bytes',
@@ -64,7 +69,12 @@ export function parseAddressOrCidr(text: string): Address {
   return text.includes('/') ? parseCidr(text).address : parseAddress(text)
 }
 
-function orUndefined<T>(parse: (text: string) => T): (text: string) => T | undefined {
+function parseNetwork(text: string): Cidr | undefined {
+  const cidr = parseCidr(text)
+  return sameCidr(cidr, networkOf(cidr)) ? cidr : undefined
+}
+
+function orUndefined<T>(parse: (text: string) => T | undefined): (text: string) => T | undefined {
   return (text) => {
     try {
       return parse(text)

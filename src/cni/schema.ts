@@ -17,6 +17,7 @@ const PATTERNS: Record<FormatName, string> = {
   address: '^[0-9A-Fa-f:.]+$',
   addressOrCidr: '^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$',
   cidr: '^[0-9A-Fa-f:.]+/[0-9]{1,3}$',
+  network: '^[0-9A-Fa-f:.]+/[0-9]{1,3}$',
   mac: '^([0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}(-[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{4}(\\.[0-9A-Fa-f]{4}){2})$',
   interfaceName: '^[^\\s/:%]{1,15}$',
   networkName: '^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}$',
@@ -204,8 +205,8 @@ export const networkConfig = z.object({
     'Accepted from configurations of the reference plugin. Bowline always uses its own nftables table.',
   ),
   nonMasqueradeCIDRs: optional(
-    z.array(formatted('cidr')),
-    'Destinations that see the address of a pod itself, with "ipMasq". The subnet of the pod, multicast, and the pods of other nodes of an overlay are always among them. Default: link-local addresses.',
+    z.array(formatted('network')),
+    'Destinations that see the address of a pod itself; refused without "ipMasq". The subnet of the pod, multicast, and the pods of other nodes of an overlay are always among them. Default: link-local addresses.',
     { examples: [['10.0.0.0/8', '169.254.0.0/16', 'fe80::/10']] },
   ),
   ipMasqFullyRandom: optional(

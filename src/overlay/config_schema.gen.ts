@@ -10,7 +10,7 @@ export const OVERLAY_RULE: Rule = { type: "object", keys: {
   "underlayMtu": { type: "integer", min: 1350, max: 65535 },
   "probePort": r0,
   "probeIntervalMs": { type: "integer", min: 0, max: 600000 },
-  "nonMasqueradeCIDRs": { type: "array", items: { type: "string", format: "cidr" } },
+  "nonMasqueradeCIDRs": { type: "array", items: { type: "string", format: "network" } },
 } }
 
 export const OVERLAY_DEFAULTS = {

@@ -29,7 +29,7 @@ export const overlayConfig = z
         'In this time, in ms, a node measures one other node, however many there are. 0: it measures none.',
     }),
     nonMasqueradeCIDRs: z
-      .array(formatted('cidr'))
+      .array(formatted('network'))
       .default([])
       .meta({
         description:

@@ -179,6 +179,11 @@ describe('decodeConfig', () => {
     ],
     [{ hairpinMode: true, promiscMode: true }, 'keys "hairpinMode" and "promiscMode" are both true'],
     [{ disableContainerInterface: true, ipam }, 'key "disableContainerInterface": true leaves no interface'],
+    [{ nonMasqueradeCIDRs: ['10.0.0.0/8'] }, 'key "nonMasqueradeCIDRs": without "ipMasq"'],
+    [
+      { ipMasq: true, nonMasqueradeCIDRs: ['10.0.0.0/8', 'fd00::1/8'] },
+      'key "nonMasqueradeCIDRs[1]": "fd00::1/8" is not an address with a prefix length, without host bits',
+    ],
     [{ vlanTrunk: [{ id: 0 }] }, 'key "vlanTrunk[0].id": 0 is not an integer from 1 to 4094'],
     [{ vlanTrunk: [{ minID: 5 }] }, 'key "vlanTrunk[0]" has neither'],
     [{ vlanTrunk: [{ maxID: 5 }] }, 'key "vlanTrunk[0]" has neither'],

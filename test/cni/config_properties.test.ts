@@ -14,6 +14,7 @@ const FITTING: Record<FormatName, string[]> = {
   address: ['10.1.0.5', 'fd00::5'],
   addressOrCidr: ['10.1.0.5', 'fd00::5/64'],
   cidr: ['10.1.0.0/24', '::/0'],
+  network: ['10.0.0.0/8', 'fd00::/8'],
   mac: ['02:00:00:00:00:01'],
   interfaceName: ['cni0', 'br-0.1'],
   networkName: ['net', 'a.b_c-d'],
