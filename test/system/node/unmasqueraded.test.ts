@@ -64,7 +64,7 @@ async function seenFrom(pod: typeof A, address = SECOND): Promise<'own' | 'node'
 
 describe('nonMasqueradeCIDRs', () => {
   it('names who sees the pod itself, in both families; all others see the node', async () => {
-    await add(A, red({ nonMasqueradeCIDRs: [`${SECOND}/31`, `${SECOND6}/64`] }))
+    await add(A, red({ nonMasqueradeCIDRs: [`${SECOND}/31`, '2001:db8:2::/64'] }))
     expect(await seenFrom(A)).toBe('own')
     expect(await seenFrom(A, SECOND6)).toBe('own')
     expect(await seenFrom(A, outside.address)).toBe('node')
