@@ -24,7 +24,7 @@ const constructors: { readonly prototype: object }[] = [
   String,
   Symbol,
 ]
-constructors.push(TypeError, Uint8Array, typedArray)
+constructors.push(TypeError, Uint8Array, Uint32Array, typedArray)
 
 /** The objects that own built-in functions. */
 const holders: readonly object[] = [

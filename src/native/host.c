@@ -1,6 +1,6 @@
 /*
  * The host of the JavaScript engine. It offers one way to the kernel, host.syscall, one way to pass a structure that contains
- * pointers, host.addressOf, UTF-8, and a hash; everything else is TypeScript.
+ * pointers, host.addressOf, UTF-8, a hash, and the search of a netlink attribute; everything else is TypeScript.
  *
  *   HOST                    with an image: calls `main` of the program in it
  *   HOST write FILE IMAGE   without: evaluates the program FILE, which compile.c has made, and writes the heap to IMAGE
@@ -200,11 +200,44 @@ static JSValue native_address_of(JSContext *context, JSValueConst this_value, in
   return JS_HasException(context) ? JS_EXCEPTION : JS_NewInt64(context, (int64_t)(intptr_t)bytes);
 }
 
+/* What a netlink attribute begins with (struct nlattr). The two highest bits of the type are flags. */
+typedef struct { uint16_t length, type; } Attribute;
+enum { TYPE_MASK = 0x3fff };
+
+/*
+ * attribute(bytes, offset, type): the value of the last netlink attribute of this type from the offset on. An ADD asks for 200, each
+ * among up to 50, which takes TypeScript 0.2 ms.
+ */
+static JSValue native_attribute(JSContext *context, JSValueConst this_value, int argc, JSValueConst *argv) {
+  (void)this_value;
+  size_t length = 0, start, found = 0, size = 0;
+  uint64_t offset;
+  uint32_t type;
+  if (argc < 3 || JS_GetTypedArrayType(argv[0]) != JS_TYPED_ARRAY_UINT8)
+    return JS_ThrowTypeError(context, "only a Uint8Array has attributes");
+  if (JS_ToIndex(context, &offset, argv[1]) < 0 || JS_ToUint32(context, &type, argv[2]) < 0) return JS_EXCEPTION;
+  const uint8_t *bytes = JS_GetUint8Array(context, &length, argv[0]);
+  for (size_t at = offset; at + sizeof(Attribute) <= length;) {
+    Attribute head;
+    memcpy(&head, bytes + at, sizeof head);
+    if (head.length < sizeof head || head.length > length - at) break;
+    if ((head.type & TYPE_MASK) == type) found = at + sizeof head, size = head.length - sizeof head;
+    at += (head.length + 3u) & ~3u;
+  }
+  if (!found) return JS_HasException(context) ? JS_EXCEPTION : JS_UNDEFINED;
+  JSValue buffer = JS_GetTypedArrayBuffer(context, argv[0], &start, NULL, NULL);
+  JSValue arguments[] = {buffer, JS_NewInt64(context, (int64_t)(start + found)), JS_NewInt64(context, (int64_t)size)};
+  JSValue value = JS_NewTypedArray(context, 3, arguments, JS_TYPED_ARRAY_UINT8);
+  JS_FreeValue(context, buffer);
+  return value;
+}
+
 static JSValue native_load(JSContext *context, JSValueConst this_value, int argc, JSValueConst *argv);
 
 static const JSCFunctionListEntry natives[] = {
   JS_CFUNC_DEF("syscall", 1, native_syscall),
   JS_CFUNC_DEF("addressOf", 1, native_address_of),
+  JS_CFUNC_DEF("attribute", 3, native_attribute),
   JS_CFUNC_DEF("utf8", 1, native_utf8),
   JS_CFUNC_DEF("sha256", 1, native_sha256),
   JS_CFUNC_DEF("load", 1, native_load),

@@ -8,14 +8,28 @@ const { symbols: libc } = dlopen('libc.so.6', {
   syscall: { args: [WORD, WORD, WORD, WORD, WORD, WORD, WORD], returns: FFIType.i64_fast },
 })
 const MAX_ARGUMENTS = 6
+const NLA_TYPE_MASK = 0x3fff
 
 export const runtime: Runtime = {
   arch: process.arch === 'arm64' ? 'arm64' : 'x64',
   syscall,
   addressOf: (bytes) => (bytes.length === 0 ? 0 : ptr(bytes)),
+  attribute,
   utf8: (text) => new TextEncoder().encode(text),
   sha256: (text) => new Bun.CryptoHasher('sha256').update(text).digest('hex'),
   spawn,
+}
+
+function attribute(bytes: Uint8Array, offset: number, type: number): Uint8Array | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  let found: Uint8Array | undefined
+  for (let at = offset; at + 4 <= bytes.length; ) {
+    const length = view.getUint16(at, true)
+    if (length < 4 || at + length > bytes.length) break
+    if ((view.getUint16(at + 2, true) & NLA_TYPE_MASK) === type) found = bytes.subarray(at + 4, at + length)
+    at += (length + 3) & ~3
+  }
+  return found
 }
 
 function syscall(number: number, ...args: Argument[]): number {

@@ -14,6 +14,11 @@ export interface Runtime {
   syscall(number: number, ...args: Argument[]): number
   /** Returns the address of bytes, for a structure that contains pointers. Valid as long as the bytes are referenced. */
   addressOf(bytes: Uint8Array): number
+  /**
+   * Returns the value of the last netlink attribute (struct nlattr) of a type among those from `offset` on, as a view; undefined if
+   * there is none. A malformed one ends the list.
+   */
+  attribute(bytes: Uint8Array, offset: number, type: number): Uint8Array | undefined
   /** Encodes as UTF-8. A surrogate without its partner becomes U+FFFD. */
   utf8(text: string): Uint8Array<ArrayBuffer>
   /** 64 hex digits, of the text's UTF-8. */

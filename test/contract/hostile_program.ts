@@ -5,7 +5,7 @@ import { writeStandardOutput } from '../../src/kernel/linux/stdio.ts'
  * that a seed decides. No call has an effect: the numbers are of system calls that take nothing, or that do not exist.
  */
 declare const host: Readonly<
-  Record<'syscall' | 'addressOf' | 'utf8' | 'sha256', (...args: unknown[]) => unknown>
+  Record<'syscall' | 'addressOf' | 'attribute' | 'utf8' | 'sha256', (...args: unknown[]) => unknown>
 >
 
 const HARMLESS = [39, 9999, 1 << 30]
@@ -19,7 +19,10 @@ export function main(args: readonly string[]): number {
     const given = Array.from({ length: random(10) }, () => pick(VALUES)())
     try {
       if (random(2) === 0) host.syscall(pick(HARMLESS), ...given)
-      else pick([host.addressOf, host.utf8, host.sha256, host.syscall.bind(null, 9999)])(...given)
+      else
+        pick([host.addressOf, host.attribute, host.utf8, host.sha256, host.syscall.bind(null, 9999)])(
+          ...given,
+        )
     } catch {
       thrown++
     }

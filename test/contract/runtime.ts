@@ -112,6 +112,36 @@ export const RUNTIME_CASES: readonly RuntimeCase[] = [
     expected: 'by address',
   },
   {
+    name: 'of the attributes of a type the last counts, as a view, and a malformed one ends the list',
+    run: ({ attribute }) => {
+      // Types 7 with a flag, 5, 7 again, and one that is longer than what is left.
+      const all = [
+        [6, 0, 7, 0x80, 1, 2, 0, 0],
+        [4, 0, 5, 0],
+        [8, 0, 7, 0, 3, 4, 5, 6],
+        [9, 0, 8, 0, 1],
+      ].flat()
+      const bytes = Uint8Array.from([0xff, 0xff, 0xff, ...all]).subarray(3)
+      const found = [0, 8, 12, 20, bytes.length, 2 ** 32].map((at) =>
+        [7, 5, 8].map((type) => attribute(bytes, at, type)),
+      )
+      bytes[16] = 9
+      return [
+        ...found.map((values) => values.map((value) => (value ? [...value] : null))),
+        found[0]?.[0]?.byteOffset,
+      ]
+    },
+    expected: [
+      [[9, 4, 5, 6], [], null],
+      [[9, 4, 5, 6], [], null],
+      [[9, 4, 5, 6], null, null],
+      [null, null, null],
+      [null, null, null],
+      [null, null, null],
+      19,
+    ],
+  },
+  {
     name: 'the hash is SHA-256, of the UTF-8, across the borders of blocks',
     run: ({ sha256 }) =>
       ['', 'abc', 'é', 'a'.repeat(55), 'a'.repeat(56), 'a'.repeat(64), 'a'.repeat(1000)].map(sha256),

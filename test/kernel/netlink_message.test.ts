@@ -25,7 +25,7 @@ const [CAPPED, TLVS] = [0x100, 0x200]
 
 const message = (type: number, flags: number, body: Uint8Array): Message => ({ type, flags, seq: 1, body })
 const bodyOf = (fill: (writer: MessageWriter) => unknown): Uint8Array => {
-  const writer = new MessageWriter(1)
+  const writer = new MessageWriter()
   fill(writer)
   return writer.finish()
 }
@@ -33,7 +33,7 @@ const header = (writer: MessageWriter, length: number) => writer.u32(length).u32
 
 describe('a message writer', () => {
   it('grows with what is written', () => {
-    const writer = new MessageWriter(16)
+    const writer = new MessageWriter()
     for (let seq = 0; seq < 200; seq++) writer.begin(24, 5, seq).attributeString(1, 'x'.repeat(seq)).end()
     expect(readMessages(writer.finish()).map(({ seq }) => seq)).toEqual([...Array(200).keys()])
   })
@@ -176,9 +176,9 @@ describe('malformed bytes', () => {
 
   it('end the list of attributes, of which none reaches beyond the message', () => {
     fc.assert(
-      fc.property(anything, fc.nat(250), (bytes, offset) => {
-        const total = listAttributes(bytes, offset).reduce((sum, [, value]) => sum + 4 + value.length, 0)
-        expect(total).toBeLessThanOrEqual(Math.max(0, bytes.length - offset))
+      fc.property(anything, (bytes) => {
+        const total = listAttributes(bytes).reduce((sum, [, value]) => sum + 4 + value.length, 0)
+        expect(total).toBeLessThanOrEqual(bytes.length)
       }),
       { numRuns: 3000 },
     )
@@ -211,9 +211,9 @@ describe('malformed bytes', () => {
   })
 
   it('in the next hops of a route end the list of them', () => {
-    const hop = (writer: MessageWriter, length: number) => writer.u16(length).u16(0).u32(7)
+    const hop = (writer: MessageWriter, length: number) => writer.u16(length).u32(7)
     const body = bodyOf((writer) => {
-      writer.u8(10).u8(0).u16(0).u8(254).u8(3).u8(0).u8(1).u32(0)
+      writer.u8(10).u8(254, 3, 0, 1).u32(0)
       writer.nest(9, () => hop(hop(hop(writer, 8), 0), 8), false)
     })
     expect(decodeRoutes(body)).toHaveLength(1)

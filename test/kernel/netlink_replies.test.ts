@@ -79,7 +79,7 @@ describe('a VLAN link', () => {
   /** As `ip -d link show` has it: IFLA_LINK 5, IFLA_LINKINFO 18 with kind and data, IFLA_LINK_NETNSID 37. */
   const vlanLink = (isAbroad: boolean) => {
     const writer = new MessageWriter()
-    writer.u8(0).u8(0).u16(1).u32(12).u32(0).u32(0)
+    writer.u16(0, 1).u32(12).u32(0).u32(0)
     writer.attributeString(3, 'br0.100').attributeU32(5, 9)
     writer.nest(18, () => writer.attributeString(1, 'vlan').nest(2, () => writer.attributeU16(1, 100)))
     if (isAbroad) writer.attributeU32(37, 0)
@@ -158,17 +158,7 @@ describe('a dump of routes', () => {
   it('gives nothing for a route of another protocol than IP', () => {
     const AF_MPLS = 28
     const writer = new MessageWriter()
-    writer
-      .u8(AF_MPLS)
-      .u8(20)
-      .u16(0)
-      .u8(254)
-      .u8(3)
-      .u8(0)
-      .u8(1)
-      .u32(0)
-      .attributeU32(1, 0x100)
-      .attributeU32(4, 7)
+    writer.u8(AF_MPLS, 20).u8(254, 3, 0, 1).u32(0).attributeU32(1, 0x100).attributeU32(4, 7)
     expect(decodeRoutes(writer.finish())).toEqual([])
   })
 
@@ -218,11 +208,8 @@ describe('a dump of neighbours', () => {
     const writer = new MessageWriter()
     writer
       .u8(2)
-      .u8(0)
-      .u16(0)
       .u32(7)
       .u16(INCOMPLETE)
-      .u16(0)
       .attribute(1, Uint8Array.of(10, 1, 0, 9))
     expect(decodeNeighbour(writer.finish())).toBeUndefined()
   })

@@ -79,7 +79,7 @@ describe('a batch', () => {
     }))
     const set = { ...pods, key: ipAddress(6), data: verdict }
     const lists = readMessages(encodeNftBatch([addElements(set, ...keys)]).bytes).flatMap(({ body }) =>
-      listAttributes(body, 4).filter(([type]) => type === 3),
+      listAttributes(body.subarray(4)).filter(([type]) => type === 3),
     )
     expect(lists.flatMap(([, list]) => listAttributes(list))).toHaveLength(250)
   })
@@ -160,7 +160,7 @@ function withoutFirstEnd(entries: Tree): Tree {
 }
 
 function expressionNames(body: Uint8Array): string[] {
-  const expressions = listAttributes(body, 4).find(([type]) => type === 4)
+  const expressions = listAttributes(body.subarray(4)).find(([type]) => type === 4)
   return listAttributes(expressions?.[1] ?? new Uint8Array()).map(([, value]) =>
     Buffer.from(listAttributes(value)[0]?.[1] ?? [])
       .toString('latin1')
@@ -169,7 +169,7 @@ function expressionNames(body: Uint8Array): string[] {
 }
 
 function attribute(body: Uint8Array, wanted: number): string | undefined {
-  const found = listAttributes(body, 4).find(([type]) => type === wanted)
+  const found = listAttributes(body.subarray(4)).find(([type]) => type === wanted)
   return found && hexOf(found[1])
 }
 

@@ -150,7 +150,7 @@ function readBack(written: typeof element) {
 /** An NLMSG_ERROR as the kernel writes it with NETLINK_CAP_ACK and NETLINK_EXT_ACK. */
 function refusal(seq: number, errno: number, text?: string): Uint8Array {
   const writer = new MessageWriter().begin(2, text ? 0x300 : 0x100, seq).u32(-errno >>> 0)
-  writer.u32(20).u16(0xa00).u16(1).u32(seq).u32(0)
+  writer.u32(20).u16(0xa00, 1).u32(seq).u32(0)
   if (text) writer.attributeString(1, text)
   return writer.end().finish()
 }

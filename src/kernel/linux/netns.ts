@@ -125,7 +125,7 @@ export class LinuxNetns implements Netns {
   }
 
   routesOfProtocol(protocol: number): Route[] {
-    const ofProtocol = (writer: MessageWriter) => writer.u32(Family.unspec).u8(0).u8(protocol).u16(0).u32(0)
+    const ofProtocol = (writer: MessageWriter) => writer.u32(Family.unspec).u8(0, protocol).u32(0)
     return this.#dump('routes', ofProtocol)
       .filter((body) => body[5] === protocol)
       .flatMap(decodeOwnedRoutes)

@@ -92,7 +92,7 @@ export class RouteSocket {
   /** Returns undefined if the dump was interrupted. */
   #dumpOnce({ request, reply, body }: DumpRequest): Uint8Array[] | Ack | undefined {
     const seq = ++this.#seq
-    const writer = new MessageWriter(64).begin(request, Nlm.request | Nlm.dump, seq)
+    const writer = new MessageWriter().begin(request, Nlm.request | Nlm.dump, seq)
     body(writer)
     this.#socket.send(writer.end().finish())
     const bodies: Uint8Array[] = []

@@ -151,7 +151,7 @@ export function writeIfInfo(
   flags = 0,
   mask = 0,
 ): MessageWriter {
-  return writer.u8(family).u8(0).u16(0).u32(index).u32(flags).u32(mask)
+  return writer.u8(family).u32(index).u32(flags).u32(mask)
 }
 
 /** Names a link by index or by name. */
@@ -322,7 +322,7 @@ function writeNewAddress(writer: MessageWriter, { linkIndex, cidr, noDad, noPref
 
 function writeAddress(writer: MessageWriter, linkIndex: number, cidr: Cidr, flags: number): void {
   const bytes = addressBytes(cidr.address)
-  writer.u8(familyNumber(cidr.address.family)).u8(cidr.prefix).u8(flags).u8(0).u32(linkIndex)
+  writer.u8(familyNumber(cidr.address.family), cidr.prefix, flags).u32(linkIndex)
   writer.attribute(Ifa.local, bytes).attribute(Ifa.address, bytes)
 }
 
@@ -334,12 +334,9 @@ function writeRoute(writer: MessageWriter, route: Route): void {
   const { dst, gateway, linkIndex, source, table = Table.main } = route
   const { family } = dst.address
   const scope = family === 6 ? 0 : (route.scope ?? (gateway ? 0 : Scope.link))
-  writer.u8(familyNumber(family)).u8(dst.prefix).u8(0).u8(0)
   writer
-    .u8(table < 256 ? table : 0)
-    .u8(route.protocol ?? RtProtocol.unspec)
-    .u8(scope)
-    .u8(RTN_UNICAST)
+    .u8(familyNumber(family), dst.prefix)
+    .u8(table < 256 ? table : 0, route.protocol ?? RtProtocol.unspec, scope, RTN_UNICAST)
     .u32(route.onlink ? RTNH_F_ONLINK : 0)
   if (dst.prefix > 0) writer.attribute(Rta.dst, addressBytes(dst.address))
   writer.attributeU32(Rta.oif, linkIndex)
@@ -364,13 +361,13 @@ function writeEntry(writer: MessageWriter, entry: Uint8Array): void {
 }
 
 function writeNeighbour(writer: MessageWriter, linkIndex: number, address: Cidr['address']): void {
-  writer.u8(familyNumber(address.family)).u8(0).u16(0).u32(linkIndex).u16(Nud.permanent).u8(0).u8(0)
+  writer.u8(familyNumber(address.family)).u32(linkIndex).u16(Nud.permanent)
   writer.attribute(Nda.dst, addressBytes(address))
 }
 
 function writeFdbEntry(writer: MessageWriter, { linkIndex, mac, destination }: FdbEntry): void {
   const state = Nud.permanent | Nud.noArp
-  writer.u8(Family.bridge).u8(0).u16(0).u32(linkIndex).u16(state).u8(NTF_SELF).u8(0)
+  writer.u8(Family.bridge).u32(linkIndex).u16(state, NTF_SELF)
   writer.attribute(Nda.lladdr, macBytes(mac)).attribute(Nda.dst, addressBytes(destination))
 }
 
@@ -380,7 +377,7 @@ function writePortVlan(
 ): void {
   const flags = (vlan.pvid ? VlanFlag.pvid : 0) | (vlan.untagged ? VlanFlag.untagged : 0)
   const entry = (id: number, range: number): void => {
-    writer.nest(BridgeVlan.info, () => writer.u16(flags | range).u16(id), false)
+    writer.nest(BridgeVlan.info, () => writer.u16(flags | range, id), false)
   }
   writeIfInfo(writer, Family.bridge, linkIndex).nest(Ifla.afSpec, () => {
     writer.attributeU16(BridgeVlan.flags, self ? BridgeVlan.self : BridgeVlan.master)

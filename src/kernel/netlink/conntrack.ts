@@ -89,18 +89,18 @@ function isMeant(filter: ConnectionFilter, connection: Omit<Connection, 'identit
 
 /** Asks for the end of one connection. The answer is an acknowledgement: ENOENT if it is gone, or another one by now. */
 export function encodeForget({ destination, identity }: Connection, seq: number): Uint8Array<ArrayBuffer> {
-  const writer = new MessageWriter(256)
+  const writer = new MessageWriter()
   writer.begin(NFNL_SUBSYS_CTNETLINK | Msg.delete, Nlm.request | Nlm.ack, seq)
   return writeFamily(writer, destination.family).bytes(identity).end().finish()
 }
 
 function writeFamily(writer: MessageWriter, family: Family): MessageWriter {
-  return writer.u8(familyNumber(family)).u8(0).u16be(0)
+  return writer.u8(familyNumber(family))
 }
 
 /** The number that the kernel gives a connection tells it from a later one between the same ends. */
 function identityOf(attributes: Pick<ReadonlyMap<number, Uint8Array>, 'get'>): Uint8Array {
-  const writer = new MessageWriter(256)
+  const writer = new MessageWriter()
   for (const type of [Cta.original, Cta.zone, Cta.id]) {
     const value = attributes.get(type)
     if (value) writer.attribute(type === Cta.original ? type | NLA_F_NESTED : type, value)
@@ -111,8 +111,8 @@ function identityOf(attributes: Pick<ReadonlyMap<number, Uint8Array>, 'get'>): U
 function readTuple(family: Family, bytes: Uint8Array | undefined) {
   if (!bytes) return undefined
   const tuple = readAttributes(bytes)
-  const ip = readAttributes(tuple.get(CtaTuple.ip) ?? new Uint8Array())
-  const proto = readAttributes(tuple.get(CtaTuple.protocol) ?? new Uint8Array())
+  const ip = tuple.nested(CtaTuple.ip)
+  const proto = tuple.nested(CtaTuple.protocol)
   const address = (type: number) => {
     const bytes = ip.get(type)
     return bytes && addressFromBytes(bytes)

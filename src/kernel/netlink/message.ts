@@ -2,6 +2,7 @@
  * The common part of all netlink protocols: messages, attributes, acknowledgements. Integers are in host byte order
  * (little-endian on all our targets) unless the name says `be`. Source: linux/netlink.h, RFC 3549.
  */
+import { runtime } from '#runtime'
 import { readText, textBytes } from '../../core/text.ts'
 
 /** Message types, and flags (NLM_F_*). Source: linux/netlink.h. */
@@ -27,145 +28,100 @@ const NLA_TYPE_MASK = 0x3fff
 const HEADER_LENGTH = 16
 const NLMSGERR_ATTR_MSG = 1
 
-/** Writes messages one after another into a buffer that grows. */
+/** Writes messages one after another, as a list of 32-bit words: all of netlink begins at a multiple of four bytes. */
 export class MessageWriter {
-  #bytes: Uint8Array<ArrayBuffer>
-  #view: DataView
-  #length = 0
+  readonly #words: number[] = []
   #messageStart = 0
-
-  constructor(capacity = 2048) {
-    this.#bytes = new Uint8Array(new ArrayBuffer(capacity))
-    this.#view = new DataView(this.#bytes.buffer)
-  }
 
   /** Starts a message; `end` fills in its length. */
   begin(type: number, flags: number, seq: number): this {
-    this.#messageStart = this.#length
-    return this.u32(0).#pair(type, flags).u32(seq).u32(0)
+    this.#messageStart = this.#words.length
+    this.#words.push(0, (flags << 16) | type, seq, 0)
+    return this
   }
 
   end(): this {
-    this.#view.setUint32(this.#messageStart, this.#length - this.#messageStart, true)
-    return this
-  }
-
-  u8(value: number): this {
-    const at = this.#grow(1)
-    this.#view.setUint8(at, value)
-    return this
-  }
-
-  u16(value: number): this {
-    const at = this.#grow(2)
-    this.#view.setUint16(at, value, true)
-    return this
-  }
-
-  u16be(value: number): this {
-    const at = this.#grow(2)
-    this.#view.setUint16(at, value)
+    this.#words[this.#messageStart] = 4 * (this.#words.length - this.#messageStart)
     return this
   }
 
   u32(value: number): this {
-    const at = this.#grow(4)
-    this.#view.setUint32(at, value, true)
+    this.#words.push(value)
     return this
   }
 
-  u32be(value: number): this {
-    const at = this.#grow(4)
-    this.#view.setUint32(at, value)
+  /** Four bytes in their order. */
+  u8(first: number, second = 0, third = 0, fourth = 0): this {
+    this.#words.push(first | (second << 8) | (third << 16) | (fourth << 24))
     return this
   }
 
+  u16(first: number, second = 0): this {
+    this.#words.push(first | (second << 16))
+    return this
+  }
+
+  /** Bytes, and zeros up to a multiple of four. */
   bytes(value: Uint8Array): this {
-    const at = this.#grow(value.length)
-    this.#bytes.set(value, at)
+    const padded = new Uint8Array((value.length + 3) & ~3)
+    padded.set(value)
+    for (const word of new Uint32Array(padded.buffer)) this.#words.push(word)
     return this
   }
 
   attribute(type: number, value: Uint8Array): this {
-    return this.#head(type, value.length).bytes(value).#pad()
+    this.#words.push((type << 16) | (4 + value.length))
+    return this.bytes(value)
   }
 
   attributeU8(type: number, value: number): this {
-    return this.#head(type, 1).u8(value).#pad()
+    this.#words.push((type << 16) | 5, value)
+    return this
   }
 
   attributeU16(type: number, value: number): this {
-    return this.#head(type, 2).u16(value).#pad()
+    this.#words.push((type << 16) | 6, value)
+    return this
   }
 
   attributeU16be(type: number, value: number): this {
-    return this.#head(type, 2).u16be(value).#pad()
+    this.#words.push((type << 16) | 6, swapped(value) >>> 16)
+    return this
   }
 
   attributeU32(type: number, value: number): this {
-    const at = this.#grow(8)
-    this.#view.setUint32(at, (type << 16) | 8, true)
-    this.#view.setUint32(at + 4, value, true)
+    this.#words.push((type << 16) | 8, value)
     return this
   }
 
   attributeU32be(type: number, value: number): this {
-    return this.#head(type, 4).u32be(value)
+    this.#words.push((type << 16) | 8, swapped(value))
+    return this
   }
 
   /** Text with the closing NUL. */
   attributeString(type: number, value: string): this {
-    const text = textBytes(value)
-    return this.#head(type, text.length + 1)
-      .bytes(text)
-      .u8(0)
-      .#pad()
+    return this.attribute(type, textBytes(`${value}\0`))
   }
 
   /** An attribute that holds what `fill` writes; `flagged` sets NLA_F_NESTED, which newer protocols ask for. */
   nest(type: number, fill: (writer: this) => void, flagged = true): this {
-    const start = this.#length
-    this.#head(flagged ? type | NLA_F_NESTED : type, 0)
+    const start = this.#words.push(0) - 1
     fill(this)
-    this.#view.setUint16(start, this.#length - start, true)
+    const length = 4 * (this.#words.length - start)
+    this.#words[start] = ((flagged ? type | NLA_F_NESTED : type) << 16) | length
     return this
   }
 
-  /** Returns the written bytes, as a view of the writer's own buffer. */
+  /** Returns the written bytes. */
   finish(): Uint8Array<ArrayBuffer> {
-    return this.#bytes.subarray(0, this.#length)
+    return new Uint8Array(new Uint32Array(this.#words).buffer)
   }
+}
 
-  #head(type: number, length: number): this {
-    return this.#pair(4 + length, type)
-  }
-
-  /** Two 16-bit values in one go. */
-  #pair(first: number, second: number): this {
-    const at = this.#grow(4)
-    this.#view.setUint32(at, (second << 16) | first, true)
-    return this
-  }
-
-  #pad(): this {
-    this.#grow(-this.#length & 3)
-    return this
-  }
-
-  #grow(count: number): number {
-    const at = this.#length
-    const end = at + count
-    if (end > this.#bytes.length) this.#enlarge(end)
-    this.#length = end
-    return at
-  }
-
-  #enlarge(least: number): void {
-    const larger = new Uint8Array(new ArrayBuffer(Math.max(2 * this.#bytes.length, least)))
-    larger.set(this.#bytes)
-    this.#bytes = larger
-    this.#view = new DataView(larger.buffer)
-  }
+/** Returns the four bytes of a word in the other order. */
+function swapped(word: number): number {
+  return (word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24)
 }
 
 export type Message = {
@@ -195,63 +151,52 @@ export function readMessages(bytes: Uint8Array): Message[] {
   return messages
 }
 
-/** Lists the attributes from `offset` on as [type, value], without the flags of the type. A malformed one ends the list. */
-export function listAttributes(bytes: Uint8Array, offset = 0): [type: number, value: Uint8Array][] {
+/** Lists the attributes as [type, value], without the flags of the type. A malformed one ends the list. */
+export function listAttributes(bytes: Uint8Array): [type: number, value: Uint8Array][] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const attributes: [number, Uint8Array][] = []
-  eachAttribute(bytes, offset, (type, at, end) => attributes.push([type, bytes.subarray(at + 4, end)]))
+  for (let at = 0; at + 4 <= bytes.length; ) {
+    const head = view.getUint32(at, true)
+    const length = head & 0xffff
+    if (length < 4 || at + length > bytes.length) break
+    attributes.push([(head >>> 16) & NLA_TYPE_MASK, bytes.subarray(at + 4, at + length)])
+    at += (length + 3) & ~3
+  }
   return attributes
 }
 
-/** Returns the attributes by type; the last of one type counts, as in the kernel. */
+/** Returns the attributes from `offset` on. */
 export function readAttributes(bytes: Uint8Array, offset = 0): Attributes {
   return new Attributes(bytes, offset)
 }
 
-/** Attributes by type. A value becomes an object when it is asked for: the kernel tells 50 of a link, and we want 10. */
+/** Attributes, each searched for when it is asked for: the kernel tells 50 of a link, and we want 10. */
 export class Attributes {
   readonly #bytes: Uint8Array
-  readonly #places: Map<number, number>
+  readonly #offset: number
 
   constructor(bytes: Uint8Array, offset: number) {
-    const places = new Map<number, number>()
-    eachAttribute(bytes, offset, (type, at) => places.set(type, at))
     this.#bytes = bytes
-    this.#places = places
+    this.#offset = offset
   }
 
+  /** Returns the value as a view. The last of one type counts, as in the kernel. */
   get(type: number): Uint8Array | undefined {
-    const at = this.#places.get(type)
-    if (at === undefined) return undefined
-    const bytes = this.#bytes
-    const length = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8)
-    return bytes.subarray(at + 4, at + length)
+    return runtime.attribute(this.#bytes, this.#offset, type)
   }
 
-  has(type: number): boolean {
-    return this.#places.has(type)
+  u32(type: number): number | undefined {
+    return readU32(this.get(type))
   }
 
-  types(): number[] {
-    return [...this.#places.keys()]
+  /** Returns those in an attribute; none if it is missing. */
+  nested(type: number): Attributes {
+    const bytes = this.get(type)
+    return bytes ? new Attributes(bytes, 0) : NONE
   }
 }
 
-/** Calls `visit` with the type, the place of the header, and the end of each attribute. */
-function eachAttribute(
-  bytes: Uint8Array,
-  offset: number,
-  visit: (type: number, at: number, end: number) => void,
-): void {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-  const size = bytes.length
-  for (let at = offset; at + 4 <= size; ) {
-    const head = view.getUint32(at, true)
-    const length = head & 0xffff
-    if (length < 4 || at + length > size) break
-    visit((head >>> 16) & NLA_TYPE_MASK, at, at + length)
-    at += (length + 3) & ~3
-  }
-}
+const NONE = new Attributes(new Uint8Array(), 0)
 
 export type Ack = {
   /** 0 is success; else a positive errno number. */

@@ -69,36 +69,36 @@ const EXPIRES_OFFSET = 8
 export function decodeLink(body: Uint8Array): Link {
   const view = viewOf(body, 16, 'link')
   const attributes = readAttributes(body, 16)
-  const info = nested(attributes, Ifla.linkInfo)
+  const info = attributes.nested(Ifla.linkInfo)
   const kind = text(info.get(Info.kind))
   const flags = view.getUint32(8, true)
   const operState = attributes.get(Ifla.operState)?.[0] ?? OperState.unknown
   const mac = attributes.get(Ifla.address)
-  const master = readU32(attributes.get(Ifla.master))
-  const peer = kind === 'veth' ? readU32(attributes.get(Ifla.link)) : undefined
-  const vlan = kind === 'vlan' ? vlanOf(attributes, nested(info, Info.data)) : undefined
+  const master = attributes.u32(Ifla.master)
+  const peer = kind === 'veth' ? attributes.u32(Ifla.link) : undefined
+  const vlan = kind === 'vlan' ? vlanOf(attributes, info.nested(Info.data)) : undefined
   const alias = attributes.get(Ifla.ifAlias)
-  const bridge = kind === 'bridge' ? nested(info, Info.data) : undefined
+  const bridge = kind === 'bridge' ? info.nested(Info.data) : undefined
   const filtering = bridge?.get(Bridge.vlanFiltering)?.[0]
   const filteredFamilies = bridge ? filteredFamiliesOf(bridge) : []
-  const mtu = readU32(attributes.get(Ifla.mtu)) ?? 0
+  const mtu = attributes.u32(Ifla.mtu) ?? 0
   const ipv6 = ipv6Settings(attributes, mtu)
-  const port = text(info.get(Info.slaveKind)) === 'bridge' ? portOf(nested(info, Info.slaveData)) : undefined
+  const port = text(info.get(Info.slaveKind)) === 'bridge' ? portOf(info.nested(Info.slaveData)) : undefined
   return {
     index: view.getUint32(4, true),
     name: text(attributes.get(Ifla.ifName)),
     kind,
     mac: macFromBytes(mac?.length === 6 ? mac : new Uint8Array(6)),
     mtu,
-    txQueueLength: readU32(attributes.get(Ifla.txQueueLength)) ?? 0,
-    group: readU32(attributes.get(Ifla.group)) ?? 0,
+    txQueueLength: attributes.u32(Ifla.txQueueLength) ?? 0,
+    group: attributes.u32(Ifla.group) ?? 0,
     up: (flags & Iff.up) !== 0,
     running: operState === OperState.up || (operState === OperState.unknown && kind === ''),
     promiscuous: (flags & Iff.promiscuous) !== 0,
     ...(master !== undefined && { master }),
     ...(peer !== undefined && { peer }),
     ...(vlan && { vlan }),
-    ...(kind === 'vxlan' && { vxlan: vxlanOf(nested(info, Info.data)) }),
+    ...(kind === 'vxlan' && { vxlan: vxlanOf(info.nested(Info.data)) }),
     ...(alias && { alias: text(alias) }),
     ...ipv6,
     ...(filtering !== undefined && { vlanFiltering: filtering !== 0 }),
@@ -116,7 +116,7 @@ export function decodeAddress(body: Uint8Array): PlacedAddress {
   return {
     cidr: cidrOf(addressOf(bytes), view.getUint8(1)),
     scope: view.getUint8(3),
-    flags: readU32(attributes.get(Ifa.flags)) ?? view.getUint8(2),
+    flags: attributes.u32(Ifa.flags) ?? view.getUint8(2),
     linkIndex: view.getUint32(4, true),
   }
 }
@@ -149,20 +149,20 @@ export function decodeRouteEntry(body: Uint8Array): RouteEntry {
   const view = viewOf(body, 12, 'route')
   const attributes = readAttributes(body, 12)
   const source = attributes.get(Rta.prefSource)
-  const metrics = nested(attributes, Rta.metrics)
-  const [mtu, advmss] = [readU32(metrics.get(Rtax.mtu)), readU32(metrics.get(Rtax.advmss))]
-  const priority = readU32(attributes.get(Rta.priority))
+  const metrics = attributes.nested(Rta.metrics)
+  const [mtu, advmss] = [metrics.u32(Rtax.mtu), metrics.u32(Rtax.advmss)]
+  const priority = attributes.u32(Rta.priority)
   const route = {
     dst: destinationOf(view.getUint8(0), view.getUint8(1), attributes.get(Rta.dst)),
     scope: view.getUint8(6),
-    table: readU32(attributes.get(Rta.table)) ?? view.getUint8(4),
+    table: attributes.u32(Rta.table) ?? view.getUint8(4),
     ...(source && { source: addressOf(source) }),
     ...(priority !== undefined && { priority }),
     ...(mtu !== undefined && { mtu }),
     ...(advmss !== undefined && { advmss }),
   }
   const isClone = (view.getUint32(8, true) & RtmFlag.cloned) !== 0
-  const nextHopId = readU32(attributes.get(Rta.nextHopId))
+  const nextHopId = attributes.u32(Rta.nextHopId)
   const hops = nextHopsOf(attributes)
   return { type: view.getUint8(7), isClone, route, hops, ...(nextHopId !== undefined && { nextHopId }) }
 }
@@ -217,17 +217,17 @@ export function decodePolicyRule(body: Uint8Array): PolicyRule | undefined {
   if (body.length < 12 || !family) return undefined
   const [, destinationBits, sourceBits = 0, tos, headTable = 0, , , action] = body
   const flags = readU32(body.subarray(8)) ?? 0
-  const attributes = readAttributes(body, 12)
   if (action !== RULE_TO_TABLE || destinationBits || tos || flags & RULE_INVERT) return undefined
-  if (attributes.types().some((type) => !PLAIN_RULE.includes(type))) return undefined
+  if (listAttributes(body.subarray(12)).some(([type]) => !PLAIN_RULE.includes(type))) return undefined
+  const attributes = readAttributes(body, 12)
   for (const type of [Fra.suppressGroup, Fra.suppressPrefix]) {
-    if ((readU32(attributes.get(type)) ?? NO_SUPPRESSION) !== NO_SUPPRESSION) return undefined
+    if ((attributes.u32(type) ?? NO_SUPPRESSION) !== NO_SUPPRESSION) return undefined
   }
   const source = attributes.get(Fra.source)
   const inputLink = attributes.get(Fra.inputLink)
   return {
     family,
-    table: readU32(attributes.get(Fra.table)) ?? headTable,
+    table: attributes.u32(Fra.table) ?? headTable,
     ...(source && { source: { address: addressOf(source), prefix: sourceBits } }),
     ...(inputLink && { inputLink: readString(inputLink) }),
   }
@@ -260,7 +260,7 @@ export function decodePortVlans(body: Uint8Array): { linkIndex: number; vlans: P
 export function advertisedRouteLinks(body: Uint8Array): number[] {
   const view = viewOf(body, 12, 'route')
   const attributes = readAttributes(body, 12)
-  const table = readU32(attributes.get(Rta.table)) ?? view.getUint8(4)
+  const table = attributes.u32(Rta.table) ?? view.getUint8(4)
   const protocol = view.getUint8(5)
   const expires = readU32(attributes.get(Rta.cacheInfo)?.subarray(EXPIRES_OFFSET, EXPIRES_OFFSET + 4))
   // The route of an advertised prefix is `proto kernel` as that of any address, but it is to end.
@@ -273,7 +273,7 @@ export function advertisedRouteLinks(body: Uint8Array): number[] {
 export function advertisedAddressLinks(body: Uint8Array): number[] {
   const view = viewOf(body, 8, 'address')
   const attributes = readAttributes(body, 8)
-  const flags = readU32(attributes.get(Ifa.flags)) ?? view.getUint8(2)
+  const flags = attributes.u32(Ifa.flags) ?? view.getUint8(2)
   const isAdvertised =
     attributes.get(Ifa.proto)?.[0] === IFAPROT_KERNEL_RA || (flags & IfaFlag.manageTempAddr) !== 0
   return isAdvertised ? [view.getUint32(4, true)] : []
@@ -281,7 +281,7 @@ export function advertisedAddressLinks(body: Uint8Array): number[] {
 
 function vlanOf(attributes: Attributes, data: Attributes): NonNullable<Link['vlan']> {
   const id = data.get(VLAN_ID) ?? new Uint8Array(2)
-  const parent = attributes.has(Ifla.linkNetnsId) ? undefined : readU32(attributes.get(Ifla.link))
+  const parent = attributes.get(Ifla.linkNetnsId) ? undefined : attributes.u32(Ifla.link)
   return { id: viewOf(id, 2, 'VLAN').getUint16(0, true), ...(parent !== undefined && { parent }) }
 }
 
@@ -289,7 +289,7 @@ function vxlanOf(data: Attributes): VxlanOptions {
   const local = data.get(Vxlan.local) ?? data.get(Vxlan.local6)
   const [high = 0, low = 0] = data.get(Vxlan.port) ?? []
   return {
-    vni: readU32(data.get(Vxlan.vni)) ?? 0,
+    vni: data.u32(Vxlan.vni) ?? 0,
     port: 256 * high + low,
     learning: data.get(Vxlan.learning)?.[0] === 1,
     ...(local?.some((byte) => byte !== 0) && { local: addressOf(local) }),
@@ -300,8 +300,8 @@ type Ipv6Settings = Pick<Link, 'acceptRa' | 'ipv6Mtu' | 'ipv6Forwarding' | 'ipv6
 
 /** The settings come as a list of 32-bit numbers, in the order of the kernel's own table. */
 function ipv6Settings(attributes: Attributes, linkMtu: number): Ipv6Settings {
-  const families = nested(attributes, Ifla.afSpec)
-  const settings = nested(families, Family.inet6).get(Inet6.conf)
+  const families = attributes.nested(Ifla.afSpec)
+  const settings = families.nested(Family.inet6).get(Inet6.conf)
   const at = (position: number) => readU32(settings?.subarray(4 * position, 4 * position + 4))
   const [acceptRa, mtu = linkMtu] = [at(Ipv6Conf.acceptRa), at(Ipv6Conf.mtu)]
   return {
@@ -332,7 +332,7 @@ type NextHop = Pick<Route, 'linkIndex' | 'gateway'>
 function nextHopsOf(attributes: Attributes): NextHop[] {
   const multipath = attributes.get(Rta.multipath)
   if (multipath) return multipathHops(multipath)
-  const linkIndex = readU32(attributes.get(Rta.oif))
+  const linkIndex = attributes.u32(Rta.oif)
   return linkIndex === undefined ? [] : [nextHop(linkIndex, attributes)]
 }
 
@@ -371,10 +371,6 @@ function cidrOf(address: Address, prefix: number): Cidr {
 
 function addressOf(bytes: Uint8Array | undefined): Address {
   return addressFromBytes(bytes ?? new Uint8Array(0))
-}
-
-function nested(attributes: Attributes, type: number): Attributes {
-  return readAttributes(attributes.get(type) ?? new Uint8Array())
 }
 
 function text(bytes: Uint8Array | undefined): string {

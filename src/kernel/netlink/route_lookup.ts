@@ -42,9 +42,7 @@ export function writeLookup(
   const ofEntry = address.family === 4 ? RtmFlag.lookupTable | RtmFlag.fibMatch : RtmFlag.fibMatch
   writer.begin(Rtm.getRoute, Nlm.request | Nlm.ack, seq)
   writer
-    .u8(familyNumber(address.family))
-    .u8(8 * bytes.length)
-    .u16(0)
+    .u8(familyNumber(address.family), 8 * bytes.length)
     .u32(0)
     .u32(wanted === 'entry' ? ofEntry : 0)
   writer.attribute(Rta.dst, bytes).end()

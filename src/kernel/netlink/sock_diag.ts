@@ -25,9 +25,7 @@ export function listenerDump(family: Family, protocol: number) {
     reply: SOCK_DIAG_BY_FAMILY,
     body: (writer: MessageWriter) =>
       writer
-        .u8(familyNumber(family))
-        .u8(protocol)
-        .u16(0)
+        .u8(familyNumber(family), protocol)
         .u32(protocol === UDP ? States.closed : States.listen)
         .bytes(new Uint8Array(ID_LENGTH)),
   }

@@ -127,7 +127,7 @@ export function decodeQdisc(body: Uint8Array): { linkIndex: number; qdisc: Qdisc
   const kind = readString(attributes.get(Tca.kind) ?? new Uint8Array())
   if (kind === 'clsact') return { linkIndex, qdisc: { kind } }
   if (kind !== 'tbf' || parent !== ROOT) return undefined
-  const options = readAttributes(attributes.get(Tca.options) ?? new Uint8Array())
+  const options = attributes.nested(Tca.options)
   const parameters = options.get(Tbf.parameters) ?? new Uint8Array()
   const rate = readU64(options.get(Tbf.rate64)) ?? readU32(parameters.subarray(8)) ?? 0
   const ticks = readU32(parameters.subarray(BUFFER_OFFSET)) ?? 0
@@ -142,7 +142,7 @@ export function decodePacketFilter(
 ): PacketFilter | undefined {
   const info = readU32(body.subarray(16)) ?? 0
   const attributes = readAttributes(body, HEAD)
-  const options = readAttributes(attributes.get(Tca.options) ?? new Uint8Array())
+  const options = attributes.nested(Tca.options)
   const selector = options.get(U32.selector)
   if (readString(attributes.get(Tca.kind) ?? new Uint8Array()) !== 'u32' || !selector) return undefined
   const protocol = ((info & 0xff) << 8) | ((info >> 8) & 0xff)

@@ -55,11 +55,11 @@ export function encodeNftBatch(commands: readonly NftCommand[], seq = 0): NftBat
 
 /** The family header (nfgenmsg) is family, version 0, resource 0. */
 export function writeFamily(writer: MessageWriter, table: NftTable): MessageWriter {
-  return writer.u8(NFPROTO[table.family]).u8(0).u16be(0)
+  return writer.u8(NFPROTO[table.family])
 }
 
 function writeBatchMark(writer: MessageWriter, type: number, seq: number): void {
-  writer.begin(type, Nlm.request, seq).u8(0).u8(0).u16be(NFNL_SUBSYS_NFTABLES).end()
+  writer.begin(type, Nlm.request, seq).u8(0, 0, 0, NFNL_SUBSYS_NFTABLES).end()
 }
 
 /** Adds the messages of a command. `ensure…` has CREATE without EXCL: what exists already is accepted if it is the same. */

@@ -65,7 +65,7 @@ function question(
   attributes: Attributes,
   seq: number,
 ): Uint8Array<ArrayBuffer> {
-  const writer = new MessageWriter(256).begin((NFNL_SUBSYS_NFTABLES << 8) | type, Nlm.request, seq)
+  const writer = new MessageWriter().begin((NFNL_SUBSYS_NFTABLES << 8) | type, Nlm.request, seq)
   writeAttributes(writeFamily(writer, table), attributes)
   return writer.end().finish()
 }

@@ -79,7 +79,7 @@ export function decodeRule(expressions: Uint8Array, elementsOf: ElementsOf): Fir
     if (type !== ListAttr.element) continue
     const attributes = readAttributes(element)
     const name = readString(attributes.get(ExpressionAttr.name) ?? new Uint8Array())
-    reader.read(name, readAttributes(attributes.get(ExpressionAttr.data) ?? new Uint8Array()))
+    reader.read(name, attributes.nested(ExpressionAttr.data))
   }
   return reader.rules
 }
@@ -98,7 +98,7 @@ class RuleReader {
     const verdict = VERDICTS[name]
     if (verdict) this.#decide(verdict)
     else if (name === 'meta') {
-      if (!data.has(META_SOURCE)) this.#load(number(MetaAttr.target), META[number(MetaAttr.key) ?? -1])
+      if (!data.get(META_SOURCE)) this.#load(number(MetaAttr.target), META[number(MetaAttr.key) ?? -1])
     } else if (name === 'ct') {
       this.#load(number(CT.target), CT_KEYS[number(CT.key) ?? -1])
     } else if (name === 'payload') {

@@ -73,7 +73,7 @@ function readChain(body: Uint8Array): NftAnswer {
 }
 
 function readHook(chain: Attributes): NftHook | undefined {
-  const attributes = readAttributes(chain.get(ChainAttr.hook) ?? new Uint8Array())
+  const attributes = chain.nested(ChainAttr.hook)
   const number = readU32be(attributes.get(HookAttr.number))
   const priority = readU32be(attributes.get(HookAttr.priority))
   const type = readString(chain.get(ChainAttr.type) ?? new Uint8Array())

@@ -24,7 +24,7 @@ export function holdsRules(bodies: readonly Uint8Array[], rules: readonly NftRul
 function showsRule(body: Uint8Array, rule: NftRule): boolean {
   const expressions = readAttributes(body, NFGEN_LENGTH).get(RuleAttr.expressions) ?? new Uint8Array()
   const shown = listAttributes(expressions)
-  const wanted = listAttributes(writeAttributes(new MessageWriter(512), encodeRule(rule)).finish())
+  const wanted = listAttributes(writeAttributes(new MessageWriter(), encodeRule(rule)).finish())
   return shown.length === wanted.length && wanted.every(([, value], i) => covers(shown[i]?.[1], value))
 }
 

@@ -83,8 +83,6 @@ export function setDump(family: FirewallFamily, table: string, set: string): Dum
     body: (writer) =>
       writer
         .u8(Number(number))
-        .u8(0)
-        .u16be(0)
         .attributeString(ElementListAttr.table, table)
         .attributeString(ElementListAttr.set, set),
   }
@@ -111,7 +109,7 @@ function keyOf(body: Uint8Array, ...names: (Uint8Array | undefined)[]): string {
 }
 
 function baseOf(chain: Attributes): FirewallChain['base'] {
-  const number = readU32be(readAttributes(chain.get(ChainAttr.hook) ?? new Uint8Array()).get(HookAttr.number))
+  const number = readU32be(chain.nested(ChainAttr.hook).get(HookAttr.number))
   const hook = HOOKS.find((name) => HOOK_NUMBERS[name] === number)
   const isDrop = readU32be(chain.get(ChainAttr.policy)) === POLICY_DROP
   return hook && { hook, policy: isDrop ? 'drop' : 'accept' }

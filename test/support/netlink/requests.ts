@@ -225,7 +225,7 @@ export const REQUESTS: readonly (readonly [ip: string, change: Change])[] = [
 /** The messages of a change, each with the sequence number 0. */
 export function requestsOf(change: Change, netnsFd = 3): Uint8Array[] {
   return stepsOf(change).map((step) => {
-    const writer = new MessageWriter(16)
+    const writer = new MessageWriter()
     writeChange(writer, step, 0, netnsFd)
     return writer.finish()
   })
