@@ -92,6 +92,9 @@ export interface Netns {
   writeSysctl(key: string, value: string): void
   /** Throws as `writeSysctl` would without the permission, as on a read-only /proc/sys. Changes nothing. */
   probeSysctl(key: string): void
+  /** Tells whether a link leaves checksums of TCP and UDP to the device that sends; undefined if it is missing, or has none to leave. */
+  checksumOffload(link: string): boolean | undefined
+  setChecksumOffload(link: string, isOn: boolean): void
   close(): void
 }
 

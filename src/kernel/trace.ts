@@ -40,6 +40,8 @@ const NETNS_REQUESTS = [
   'readSysctl',
   'writeSysctl',
   'probeSysctl',
+  'checksumOffload',
+  'setChecksumOffload',
 ] as const satisfies readonly (keyof Netns)[]
 
 const MAX_TEXT = 300

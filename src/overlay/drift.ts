@@ -64,7 +64,7 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
           const { link } = event
           // Of a link that was renamed only the index tells that it was ours.
           if (OVERLAY_LINKS.includes(link.name) || overlayIndexes.has(link.index))
-            return isGone || !links.some((one) => isLike(link, one, indexes))
+            return isGone || !links.some((one) => isLike(link, one, indexes)) || !hasOffload(plan, link.name)
           return node.underlay.some(({ index }) => index === link.index)
         }
         case 'address': {
@@ -99,6 +99,14 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
       for (const { after: next } of transitions) expect(next)
     },
   }
+}
+
+/** The kernel reports that a link has other features, and not which. */
+function hasOffload({ links, node }: OverlayPlan, name: string): boolean {
+  const { netns } = node.place
+  const isOther = (one: Desired) =>
+    one.kind === 'checksumOffload' && one.link === name && netns.checksumOffload(name) === !one.isOn
+  return !links.some(isOther)
 }
 
 /** Decides whether an event is about the sets of the cluster, or about the whole table. */

@@ -21,6 +21,10 @@ export const overlayConfig = z
       description:
         'The MTU of the way between nodes, in bytes. Default: that of the link with the address of the node.',
     }),
+    checksumOffload: z.enum(['auto', 'on', 'off']).default('auto').meta({
+      description:
+        'Whether the VXLAN link leaves the checksums of TCP and UDP to the device that sends its packets, which costs least. auto: as long as such packets arrive where others do. off: never. on: always.',
+    }),
     probePort: integer(1, 65535).default(19475).meta({
       description: 'The UDP port by which nodes measure each other.',
     }),

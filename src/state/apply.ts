@@ -26,9 +26,14 @@ export function apply(
       return
     }
     const { place } = action
-    if (batch?.place !== place || 'sysctls' in action) flush()
+    if (batch?.place !== place || !('change' in action)) flush()
     if ('sysctls' in action) {
       for (const [key, value] of action.sysctls) place.netns.writeSysctl(key, value)
+      return
+    }
+    if ('offload' in action) {
+      const { link, isOn } = action.offload
+      place.netns.setChecksumOffload(link, isOn)
       return
     }
     const indexes = created.get(place) ?? new Map<number, number>()

@@ -20,6 +20,7 @@ import type { NftChain, NftCommand, NftElement, NftSet } from '../kernel/nftable
 export type Desired =
   | DesiredLink
   | DesiredSysctl
+  | DesiredChecksumOffload
   | DesiredPortVlans
   | DesiredAddress
   | DesiredNeighbour
@@ -84,6 +85,9 @@ export type DesiredSysctl = OnLink & {
   /** What another value means, such as `IPv6 is switched off on eth0 in the pod`. */
   readonly otherwise: string
 }
+
+/** Whether a link leaves checksums of TCP and UDP to the device that sends its packets. A new link does. */
+export type DesiredChecksumOffload = OnLink & { readonly kind: 'checksumOffload'; readonly isOn: boolean }
 
 /** The VLANs of a bridge port, which may be in others as well. */
 export type DesiredPortVlans = OnLink & {

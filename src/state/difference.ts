@@ -18,7 +18,15 @@ import type {
   LinkType,
   NftObject,
 } from './desired.ts'
-import { changeStep, type Difference, nftStep, type StateChange, type Step, sysctlStep } from './explain.ts'
+import {
+  changeStep,
+  type Difference,
+  nftStep,
+  offloadStep,
+  type StateChange,
+  type Step,
+  sysctlStep,
+} from './explain.ts'
 import { createNft } from './nft.ts'
 import { indexIn, nameIn, type Observed, type PlaceState, sysctlKeys } from './observe.ts'
 import { differenceOfPrefixes } from './prefix_set.ts'
@@ -74,6 +82,8 @@ function judge(object: LinkObject, context: Context): Difference[] {
       const isNew = !context.link && onSameLink('link', object, context).some(({ create }) => create)
       return isNew ? [] : judgeSysctl(object, context)
     }
+    case 'checksumOffload':
+      return judgeOffload(object, context)
     case 'portVlans':
       return judgePortVlans(object, context)
     case 'qdisc':
@@ -185,6 +195,15 @@ function judgeSysctl(object: Of<'sysctl'>, { state }: Context): Difference[] {
   const value = state.sysctls.get(key)
   if (value === undefined || value === object.value) return []
   return [{ what: object.otherwise, steps: [sysctlStep(object.place, [key, object.value])] }]
+}
+
+/** A link that is missing is made with it. */
+function judgeOffload(object: Of<'checksumOffload'>, { state, link }: Context): Difference[] {
+  const { link: name, place, isOn } = object
+  const isNow = link ? state.checksumOffloads.get(name) : true
+  if (isNow === undefined || isNow === isOn) return []
+  const what = `${name} ${place.words} ${isOn ? 'does not leave checksums to the device' : 'leaves checksums to the device'}`
+  return [{ what, steps: [offloadStep(object)] }]
 }
 
 /** VLANs that somebody has added are not judged, but for the default one. A port has lost all when it has left its bridge. */

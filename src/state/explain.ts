@@ -10,7 +10,7 @@ import {
 import { type Change, type FdbEntry, type LinkRef, type Route, Scope, Table } from '../kernel/kernel.ts'
 import { describeNftCommand } from '../kernel/nftables/describe.ts'
 import type { NftCommand } from '../kernel/nftables/objects.ts'
-import type { Place } from './desired.ts'
+import type { DesiredChecksumOffload, Place } from './desired.ts'
 import { trafficCommand } from './traffic_command.ts'
 
 /** Something that is not as it should be, in words, with the steps that end it, in order; none where no step can. */
@@ -22,6 +22,7 @@ export type Step = { readonly command: string; readonly action?: Action }
 export type Action =
   | { readonly place: Place; readonly change: StateChange }
   | { readonly place: Place; readonly sysctls: readonly Sysctl[] }
+  | { readonly place: Place; readonly offload: Omit<DesiredChecksumOffload, 'kind' | 'place'> }
   | { readonly nft: readonly NftCommand[] }
 
 type SetLink = Extract<Change, { op: 'setLink' }>
@@ -67,6 +68,12 @@ export function changeStep(place: Place, change: StateChange, nameOf: NameOf): S
 /** Returns the step that makes these settings. */
 export function sysctlStep(place: Place, ...sysctls: readonly Sysctl[]): Step {
   return { command: `${place.prefix}${sysctlCommand(...sysctls)}`, action: { place, sysctls } }
+}
+
+/** Returns the step that gives a link this checksum offload. */
+export function offloadStep({ place, link, isOn }: DesiredChecksumOffload): Step {
+  const command = `ethtool -K ${quote(link)} tx-checksum-ip-generic ${isOn ? 'on' : 'off'}`
+  return { command: place.prefix + command, action: { place, offload: { link, isOn } } }
 }
 
 /** Returns the step that makes these changes to nftables, in one transaction. */

@@ -37,6 +37,7 @@ export type PlaceState = {
   readonly portVlans: Map<string, readonly PortVlan[]>
   readonly qdiscs: Map<string, readonly Qdisc[]>
   readonly packetFilters: Map<string, readonly PacketFilter[]>
+  readonly checksumOffloads: Map<string, boolean | undefined>
   /** By the key. */
   readonly sysctls: Map<string, string | undefined>
 }
@@ -90,6 +91,7 @@ export function newState(links: readonly Link[] = []): PlaceState {
     portVlans: new Map(),
     qdiscs: new Map(),
     packetFilters: new Map(),
+    checksumOffloads: new Map(),
     sysctls: new Map(),
   }
 }
@@ -113,6 +115,10 @@ function look(object: Exclude<Desired, NftObject>, state: PlaceState): void {
       state.others.add(name)
       state.links.set(name, undefined)
     }
+    return
+  }
+  if (object.kind === 'checksumOffload') {
+    if (link) once(state.checksumOffloads, name, () => netns.checksumOffload(name))
     return
   }
   if (object.kind === 'packetFilter' && object.filter.redirect !== undefined) named(object.filter.redirect)

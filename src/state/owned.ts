@@ -59,6 +59,10 @@ export function observeOwned({ place, links, protocol }: Ownership, desired: rea
       else staleLinks.push(link)
     }
   }
+  for (const { kind, link } of desired.filter((one) => 'link' in one)) {
+    if (kind === 'checksumOffload' && state.links.get(link))
+      state.checksumOffloads.set(link, netns.checksumOffload(link))
+  }
   const kept = links.flatMap((name) => state.links.get(name) ?? [])
   const routes = netns.routesOfProtocol(protocol).filter(({ linkIndex }) => !lost.has(linkIndex))
   const found = [...routes.map(ownedRoute), ...kept.flatMap(({ index }) => objectsOn(netns, index))]
@@ -82,7 +86,8 @@ export function differenceOwned(
     steps: removeLink(name),
   }))
   const additions = desired.flatMap((object): Difference[] => {
-    if (object.kind === 'link') return difference(desired, observed, [object])
+    if (object.kind === 'link' || object.kind === 'checksumOffload')
+      return difference(desired, observed, [object])
     if (!isKeyed(object)) return []
     const linkIndex = indexIn(state, object.link)
     const wanted = ownedOf(object, linkIndex)

@@ -21,6 +21,7 @@ const DEFAULTS = {
   backend: 'vxlan',
   vni: 4242,
   port: 4789,
+  checksumOffload: 'auto',
   probePort: 19475,
   probeIntervalMs: 10_000,
   nonMasqueradeCIDRs: [],
@@ -68,6 +69,8 @@ function show(object: Desired): string {
       const { dst, gateway } = object.route
       return `route ${formatCidr(dst)} via ${gateway && formatAddress(gateway)} ${object.link}`
     }
+    case 'checksumOffload':
+      return `checksum offload ${object.isOn ? 'on' : 'off'} ${object.link}`
     default:
       return object.kind
   }
@@ -82,6 +85,7 @@ describe('the plan of a node', () => {
   it('has the link first, then what a packet needs, and routes last', () => {
     expect(shown(plan([NEAR]))).toEqual([
       'link bowline-vxlan 1450',
+      'checksum offload on bowline-vxlan',
       'address 10.244.1.0/32 bowline-vxlan',
       'address fd00:244:1::/128 bowline-vxlan',
       'neighbour 10.244.2.0 bowline-vxlan',

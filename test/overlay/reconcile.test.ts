@@ -78,6 +78,31 @@ describe('a run', () => {
     expect(kernel.host().link({ name: 'bowline-vxlan' })).toBeUndefined()
   })
 
+  it.each([
+    ['on', true],
+    ['off', false],
+  ])('gives the link the checksum offload %s, from its first moment and after a change', (words, isOn) => {
+    const host = kernel.host()
+    const config = { ...readOverlayConfig('{}'), checksumOffload: isOn ? 'on' : 'off' } as const
+    const plan = planOverlay(CLUSTER, { ...nodeIn(CLUSTER), config })
+    expect(reconcileOverlay(kernel, plan).failures).toEqual([])
+    expect(host.checksumOffload('bowline-vxlan')).toBe(isOn)
+    const filter = createDriftFilter(plan)
+    const event = (): KernelEvent => ({
+      subject: 'link',
+      isGone: false,
+      link: host.link({ name: 'bowline-vxlan' }) as Link,
+    })
+    expect(filter.concerns(event())).toBe(false)
+    host.setChecksumOffload('bowline-vxlan', !isOn)
+    expect(filter.concerns(event())).toBe(true)
+    const { found } = reconcileOverlay(kernel, plan)
+    expect(found.flatMap(({ steps }) => steps.map(({ command }) => command))).toEqual([
+      `ethtool -K bowline-vxlan tx-checksum-ip-generic ${words}`,
+    ])
+    expect(host.checksumOffload('bowline-vxlan')).toBe(isOn)
+  })
+
   it('goes on after a refusal, and returns it', () => {
     kernel.onStep(({ what }) => {
       if (what.includes('add route 10.244.2.0/24')) throw new Error('as the test wants it')

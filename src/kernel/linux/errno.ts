@@ -11,6 +11,7 @@ export const Errno = {
   EAGAIN: 11,
   EBUSY: 16,
   EEXIST: 17,
+  ENODEV: 19,
   EISDIR: 21,
   EINVAL: 22,
   ENOTTY: 25,

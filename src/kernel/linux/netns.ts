@@ -36,6 +36,7 @@ import { decodeLookup, refusedLookup, writeLookup } from '../netlink/route_looku
 import { ExtMask, Family, Ifla, Nda, Rta, Rtm } from '../netlink/rtnetlink.ts'
 import { decodePacketFilter, decodeQdisc, writeTrafficQuestion } from '../netlink/traffic.ts'
 import { errnoName } from './errno.ts'
+import { readChecksumOffload, writeChecksumOffload } from './ethtool.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
 import { type DumpRequest, RouteSocket } from './route_socket.ts'
 import { openNetlinkSocket } from './socket.ts'
@@ -253,6 +254,14 @@ export class LinuxNetns implements Netns {
 
   probeSysctl(key: string): void {
     this.#inside(() => probeSysctl(key))
+  }
+
+  checksumOffload(link: string): boolean | undefined {
+    return this.#inside(() => readChecksumOffload(link))
+  }
+
+  setChecksumOffload(link: string, isOn: boolean): void {
+    this.#inside(() => writeChecksumOffload(link, isOn))
   }
 
   close(): void {

@@ -59,7 +59,9 @@ export const vxlan: Backend = {
     const family = name === LINKS[6] ? 6 : 4
     const link = deviceOf(name, family, node)
     const own = node.podCidrs.map((range) => hostCidr(networkAddressOf(range)))
-    return [link, ...addressesOn({ place: node.place, link: name }, own)] satisfies Desired[]
+    const on = { place: node.place, link: name }
+    const isOn = node.config.checksumOffload !== 'off'
+    return [link, { kind: 'checksumOffload', ...on, isOn }, ...addressesOn(on, own)] satisfies Desired[]
   },
 }
 

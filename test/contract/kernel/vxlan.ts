@@ -43,6 +43,17 @@ export function vxlanSentences(it: It): void {
     expect(errnoOf(() => a.apply([{ op: 'removeFdbEntry', entry: moved }]))).toBe('ENOENT')
   })
 
+  it('leave checksums to the device until they are told not to', ({ a }) => {
+    createVxlan(a)
+    expect(a.checksumOffload('vx')).toBe(true)
+    a.setChecksumOffload('vx', false)
+    expect(a.checksumOffload('vx')).toBe(false)
+    a.setChecksumOffload('vx', true)
+    expect(a.checksumOffload('vx')).toBe(true)
+    expect(a.checksumOffload('vy')).toBeUndefined()
+    expect(errnoOf(() => a.setChecksumOffload('vy', true))).toBe('ENODEV')
+  })
+
   it('keep their forwarding entries when they go down', ({ a }) => {
     const { index: linkIndex } = createVxlan(a)
     const entry = { mac: MAC.near, destination: FAR_NODE, linkIndex }

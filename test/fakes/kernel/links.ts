@@ -117,6 +117,7 @@ export function register(
     group: 0,
     up: false,
     promiscuous: false,
+    hasChecksumOffload: true,
     alias: '',
     master: undefined,
     peer: undefined,

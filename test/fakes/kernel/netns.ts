@@ -209,6 +209,20 @@ export class FakeNetns implements Netns {
     })
   }
 
+  checksumOffload(link: string): boolean | undefined {
+    return this.#run(`read the checksum offload of ${link}`, (namespace) => {
+      return findLink(namespace, { name: link })?.hasChecksumOffload
+    })
+  }
+
+  setChecksumOffload(link: string, isOn: boolean): void {
+    this.#run(`turn the checksum offload of ${link} ${isOn ? 'on' : 'off'}`, (namespace) => {
+      const found = findLink(namespace, { name: link })
+      if (!found) throw refusal('ENODEV')
+      found.hasChecksumOffload = isOn
+    })
+  }
+
   close(): void {
     if (!this.#open) return
     this.#open = false

@@ -42,6 +42,7 @@ export type FakeLink = {
   group: number
   up: boolean
   promiscuous: boolean
+  hasChecksumOffload: boolean
   alias: string
   master: FakeLink | undefined
   /** The other end of a veth, in whatever namespace it is. */

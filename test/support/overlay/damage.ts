@@ -28,6 +28,7 @@ export const DAMAGE: Readonly<Record<Kind, Readonly<Record<Harm, readonly string
       `ip link set ${LINK} down`,
       `ip link set ${LINK} address ${STRANGE}`,
       `ip link set ${LINK} mtu 1280`,
+      `ethtool -K ${LINK} tx-checksum-ip-generic off`,
       `ip link del ${LINK}; ip link add ${LINK} type vxlan id 7 dstport 4789`,
       `ip link del ${LINK}; ip link add ${LINK} type bridge`,
       `ip link set ${LINK} down; ip link set ${LINK} name stolen`,

@@ -86,6 +86,7 @@ function state(): string {
     'ip -6 route show root fd00:244:2::/64',
     'for link in bowline-vxlan bowline-vxlan6; do ip -br link show $link 2>/dev/null; ip -br address show $link 2>/dev/null; done',
     'ip neigh show dev bowline-vxlan nud permanent 2>/dev/null; bridge fdb show dev bowline-vxlan 2>/dev/null',
+    'ethtool -k bowline-vxlan 2>/dev/null | grep tx-checksum-ip-generic',
     'nft list sets inet 2>/dev/null | grep -v counter',
   ]
   return run(`set +e; ${commands.join('; ')}; true`)
