@@ -8,12 +8,14 @@ import { PLACE_OPTIONS, placesOf } from './installation.ts'
 import { readNetworks } from './networks.ts'
 import { viewNode } from './node_view.ts'
 import { painter } from './screen.ts'
+import { checkKeys } from './unread_keys.ts'
 
 /** Every name that a finding may have. */
 const CHECKS = [
   'program',
   'selinux',
   'conflist',
+  'keys',
   'kernel',
   'uplink',
   'status',
@@ -51,6 +53,7 @@ function doctor(options: Options, context: CommandContext): number {
   const view = viewNode(context)
   const found = distinctFindings([
     ...checked('program', () => checkInstallation(context, places, networks)),
+    ...networks.flatMap(checkKeys),
     ...checked('kernel', () => checkNode(context, networks, view)),
     ...networks.flatMap((network) =>
       checked('status', () => checkNetwork(context, network, view, places.binDir)),

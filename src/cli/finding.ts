@@ -41,3 +41,7 @@ export function error(check: string, message: string, hint: string): Finding {
 export function warning(check: string, message: string, hint: string): Finding {
   return { check, level: 'warning', message, hint }
 }
+
+export function info(check: string, message: string, hint: string): Finding {
+  return { check, level: 'info', message, hint }
+}

@@ -24,6 +24,7 @@ import {
   report,
   withInstallLock,
 } from './installation.ts'
+import { misspeltKeys } from './unread_keys.ts'
 
 const PROGRAM_MODE = 0o755
 const CONFLIST_MODE = 0o644
@@ -57,7 +58,12 @@ function install(options: Options, context: CommandContext): number {
     installProgram(places, context),
     installConflist(wanted, places, context),
   ])
-  return report({ program, conflist, warnings: warningsFor(places, context) }, places, options, context)
+  return report(
+    { program, conflist, warnings: [...misspeltKeys(wanted), ...warningsFor(places, context)] },
+    places,
+    options,
+    context,
+  )
 }
 
 /** Throws a Fault if a runtime could not start a pod with this list. Touches nothing. */

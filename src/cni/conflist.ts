@@ -17,7 +17,7 @@ export type Conflist = JsonObject & { readonly name: string; readonly plugins: r
 export type PluginEntry = JsonObject & { readonly type: string }
 
 /** The keys of a list in the CNI specification. One that we leave out gets its default; other keys belong to other programs. */
-const SPECIFIED = [
+export const SPECIFIED = [
   'cniVersion',
   'cniVersions',
   'name',

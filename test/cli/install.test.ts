@@ -53,6 +53,17 @@ describe('a first installation', () => {
     })
   })
 
+  it('warns of keys that nothing reads and somebody has misspelt', () => {
+    const plugin = { ...OURS, ipMask: true, other: 1, capabilities: { portMapping: true, deviceID: true } }
+    expect(install({ ...SHIPPED, plugins: [plugin] }).json).toMatchObject({
+      conflist: 'installed',
+      warnings: [
+        'nothing reads the key "ipMask"; did you mean "ipMasq"?',
+        'nothing reads the key "capabilities.portMapping"; did you mean "portMappings"?',
+      ],
+    })
+  })
+
   it('takes other directories and a file', () => {
     node.put('/root/my.conflist', SHIPPED)
     node.run('install', '--bin-dir', '/b/', '--conf-dir=/c', '--conf', '/root/my.conflist')

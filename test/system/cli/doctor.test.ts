@@ -69,7 +69,7 @@ const linkOf = (pod: string) =>
 it('finds nothing on a node that is well', async () => {
   expect(await doctor()).toEqual({ exitCode: 0, findings: [] })
   const { stdout } = await bowline('doctor', '--conf-dir', CONF_DIR, '--bin-dir', BIN_DIR)
-  expect(stdout).toMatch(/^✓ 22 of 22 checks found nothing/)
+  expect(stdout).toMatch(/^✓ 23 of 23 checks found nothing/)
 })
 
 it.each([
@@ -77,6 +77,7 @@ it.each([
   ['program', 'no link for the IPAM plugin', `rm ${BIN_DIR}/bowline-ipam`],
   ['conflist', 'a broken conflist that sorts first', `echo '{' >${CONF_DIR}/05-other.conflist`],
   ['conflist', 'two files of one network', `cp ${CONF_DIR}/20-l2.conflist ${CONF_DIR}/30-copy.conflist`],
+  ['keys', 'a misspelt key', `sed -i 's/"ipMasq"/"ipMask"/' ${CONF_DIR}/10-l3.conflist`],
   ['forwarding', 'forwarding that is off', 'sysctl -qw net.ipv4.ip_forward=0'],
   ['forwarding', 'forwarding that is off for a pod', `sysctl -qw net.ipv4.conf.${linkOf('a')}.forwarding=0`],
   ['forwarding', 'forwarding that is off for the uplink', 'sysctl -qw net.ipv4.conf.up0.forwarding=0'],
