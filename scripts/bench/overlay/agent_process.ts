@@ -3,9 +3,11 @@ import { join } from 'node:path'
 import { AGENT, TEMPLATE } from '../../../test/support/node/agent.ts'
 import { BOWLINE } from '../../../test/support/node/plugin.ts'
 
-/** bowline-agent as it was built, as the node n1 of a cluster. */
+/** bowline-agent as it was built. */
 export type RunningAgent = {
   readonly startedMs: number
+  /** Where it writes the network of its node's pods. */
+  readonly conflist: string
   /** Processor time until now, of all its threads. */
   cpuMs(): number
   /** Megabytes: its share of the pages that it uses (PSS). */
@@ -14,6 +16,10 @@ export type RunningAgent = {
 }
 
 export type AgentOptions = {
+  /** The name of its node; default: n1. */
+  readonly nodeName?: string
+  /** A command that starts it somewhere else. */
+  readonly prefix?: readonly string[]
   readonly work: string
   readonly server: { readonly host: string; readonly port: string }
   readonly ca: string
@@ -34,18 +40,19 @@ const ENGINE = Object.fromEntries(
 /** Ticks of a second in /proc/PID/stat: USER_HZ, which is 100 on every Linux that we run on. */
 const TICK_MS = 10
 
-export function startAgent({ work, server, ca, token, config }: AgentOptions): RunningAgent {
+export function startAgent(options: AgentOptions): RunningAgent {
+  const { nodeName = 'n1', prefix = [], work, server, ca, token, config } = options
   mkdirSync(join(work, 'account'), { recursive: true })
   writeFileSync(join(work, 'account/token'), token)
   writeFileSync(join(work, 'account/ca.crt'), ca)
   writeFileSync(join(work, 'overlay.json'), config)
   const startedMs = performance.now()
-  const child = Bun.spawn([AGENT], {
+  const child = Bun.spawn([...prefix, AGENT], {
     stdin: 'ignore',
     stdout: 'ignore',
     stderr: 'ignore',
     env: {
-      NODE_NAME: 'n1',
+      NODE_NAME: nodeName,
       ...ENGINE,
       KUBERNETES_SERVICE_HOST: server.host,
       KUBERNETES_SERVICE_PORT: server.port,
@@ -61,6 +68,7 @@ export function startAgent({ work, server, ca, token, config }: AgentOptions): R
   const read = (name: string) => readFileSync(`/proc/${child.pid}/${name}`, 'utf8')
   return {
     startedMs,
+    conflist: join(work, 'net.d/10-bowline.conflist'),
     cpuMs() {
       // The name of the program may contain spaces, but no field behind it.
       const fields = read('stat').replace(/.*\) /, '').split(' ')

@@ -6,6 +6,7 @@ import { PLUGINS } from '../nodes.ts'
 import { tableOf } from '../results.ts'
 import { measureDataPath } from './data_path.ts'
 import { measureHealing } from './healing.ts'
+import { JOIN_GOAL_MS, measureJoin } from './join.ts'
 import { measureScale, type ScaleResult } from './scale.ts'
 import { formatSpread } from './spread.ts'
 
@@ -13,8 +14,8 @@ const HELP = `Measures the network between nodes, in namespaces of its own.
 
   npm run bench:overlay -- [OPTIONS] [PART]...
 
-  PART             traffic, healing, scale; default: all
-  --rounds N       of traffic and healing; default: 5
+  PART             traffic, healing, join, scale; default: all
+  --rounds N       of traffic, healing and join; default: 5
   --sizes N[,N]    scale: numbers of Node objects; default: 2,100,500,1000,5000
   --changes N      scale: nodes that come and go at each size; default: 30
   --idle SECONDS   scale: how long the idle agent is watched; default: 60
@@ -31,6 +32,17 @@ const PARTS: Readonly<Record<string, () => Promise<void>>> = {
     await measureHealing(Number(values.rounds), (kind, spread) =>
       console.log(`${kind.padEnd(36)}${formatSpread(spread)}`),
     )
+  },
+  async join() {
+    console.log(`\na new node, from the start of its agent; goal for its pods: ${JOIN_GOAL_MS} ms`)
+    console.log('          pods of both reach each other     pods can be started    processor time')
+    await measureJoin(Number(values.rounds), ({ backend, reachableMs, installedMs, cpuMs }) => {
+      const isMet = reachableMs.median <= JOIN_GOAL_MS
+      const reachable = `${formatSpread(reachableMs)}, ${isMet ? 'met' : 'not met'}`
+      console.log(
+        `${backend.padEnd(10)}${reachable.padEnd(34)}${formatSpread(installedMs).padEnd(23)}${formatSpread(cpuMs)}`,
+      )
+    })
   },
   async scale() {
     console.log(
