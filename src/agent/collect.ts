@@ -8,7 +8,7 @@ const FIRST_MS = 20_000
 
 /** The output of `bowline gc --yes --json`. */
 export type GcReport = {
-  readonly found: readonly { readonly network: string; readonly what: string; readonly why: string }[]
+  readonly found: readonly { readonly network: string; readonly what: string; readonly reason: string }[]
   /** Whether all that was found is removed. */
   readonly removed: boolean
   readonly errors: readonly string[]

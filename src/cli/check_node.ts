@@ -37,7 +37,7 @@ export function checkNode(
   const features = kernelFeatures(context)
   const wantsNft = configs.some(({ ipMasq, macspoofchk }) => ipMasq || macspoofchk)
   return [
-    ...(wantsNft && !features['nftables']
+    ...(wantsNft && !features.nftables
       ? [
           error(
             'kernel',
@@ -47,7 +47,7 @@ export function checkNode(
         ]
       : []),
     ...checkUplinks(context.ports.kernel.host(), own),
-    ...(bridges.length > 0 && !features['bridge netfilter'] ? unfilteredBridge(context) : []),
+    ...(bridges.length > 0 && !features.bridgeNetfilter ? unfilteredBridge(context) : []),
     ...managedLinks(context, own, bridges),
   ]
 }

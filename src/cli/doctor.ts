@@ -7,7 +7,7 @@ import { type Finding, printFindings } from './finding.ts'
 import { PLACE_OPTIONS, placesOf } from './installation.ts'
 import { readNetworks } from './networks.ts'
 import { viewNode } from './node_view.ts'
-import { painter } from './screen.ts'
+import { columnsOf, flow, painter } from './screen.ts'
 import { checkKeys } from './unread_keys.ts'
 
 /** Every name that a finding may have. */
@@ -68,7 +68,8 @@ function doctor(options: Options, context: CommandContext): number {
   }
   const paint = painter(context)
   const passed = CHECKS.filter((check) => !found.some((one) => one.check === check))
-  const summary = `${paint('green', '✓')} ${passed.length} of ${CHECKS.length} checks found nothing: ${passed.join(', ')}`
+  const words = `${paint('green', '✓')} ${passed.length} of ${CHECKS.length} checks found nothing: ${passed.join(', ')}`
+  const summary = flow(words.split(' '), ' ', columnsOf(context) - 2, '').join('\n  ')
   context.print([...printFindings(found, paint), ...(found.length > 0 ? [''] : []), summary].join('\n'))
   return exitCode
 }

@@ -19,7 +19,7 @@ export const GC: Command = {
   run: gc,
 }
 
-type Leftover = { readonly network: string; readonly what: string; readonly why: string }
+type Leftover = { readonly network: string; readonly what: string; readonly reason: string }
 
 function gc(options: Options, context: CommandContext): number {
   const places = placesOf(options)
@@ -30,7 +30,7 @@ function gc(options: Options, context: CommandContext): number {
   const { print, warn } = context
   if (!isJson) {
     const lines = found.map(
-      ({ network, what, why }) => `${paint('yellow', '-')} ${what} on ${network}: ${why}`,
+      ({ network, what, reason }) => `${paint('yellow', '-')} ${what} on ${network}: ${reason}`,
     )
     print(
       found.length > 0 ? lines.join('\n') : `${paint('green', '✓')} nothing is left of pods that are gone`,
@@ -52,18 +52,18 @@ function gc(options: Options, context: CommandContext): number {
 
 function leftovers(view: NodeView, { files }: CommandContext): Leftover[] {
   return [
-    ...stale(view).map(({ record, link, stale: why = '' }) => ({
+    ...stale(view).map(({ record, link, stale: reason = '' }) => ({
       network: record.network,
       what: [
         `${podName(files, record)} ${record.ifName}`,
         ...(link ? [link.name] : []),
         ...(record.leases?.addresses ?? []),
       ].join(', '),
-      why,
+      reason,
     })),
     ...view.damaged.map((place) => {
       const [network = '', key = ''] = place.split('/')
-      return { network, what: `record ${key}`, why: 'it cannot be read' }
+      return { network, what: `record ${key}`, reason: 'it cannot be read' }
     }),
   ]
 }

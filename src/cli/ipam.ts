@@ -7,10 +7,8 @@ import { readNetworks } from './networks.ts'
 import { viewNode } from './node_view.ts'
 import { unknownNetwork } from './options.ts'
 import { drawPool, legend } from './pool_map.ts'
-import { type AddressState, countOf, formatCount, type PoolUsage, poolUsage } from './pool_usage.ts'
-import { painter } from './screen.ts'
-
-const STATES: readonly AddressState[] = ['used', 'stale', 'unrecorded', 'reserved']
+import { countOf, formatCount, freeOf, type PoolUsage, plainPool, poolUsage, STATES } from './pool_usage.ts'
+import { columnsOf, painter } from './screen.ts'
 
 export const IPAM: Command = {
   summary: 'draw the addresses of a network: used, free, reserved, stale',
@@ -42,7 +40,7 @@ function ipam(options: Options, context: CommandContext): number {
     pools: poolUsage(context, network, view),
   }))
   if (options['json'] !== undefined) {
-    const plain = usages.map(({ network, pools }) => ({ network, pools: pools.map(plainPool) }))
+    const plain = usages.map(({ network, pools }) => ({ network, pools: pools.map(withAddresses) }))
     context.print(JSON.stringify({ networks: plain }))
     return 0
   }
@@ -53,11 +51,13 @@ function ipam(options: Options, context: CommandContext): number {
       const counts = STATES.map((state) => [countOf(pool, state), state] as const).filter(
         ([count]) => count > 0,
       )
-      const free = pool.total - BigInt(countOf(pool, 'used', 'stale', 'unrecorded'))
-      const words = [...counts.map(([count, state]) => `${count} ${state}`), `${formatCount(free)} free`]
+      const words = [
+        ...counts.map(([count, state]) => `${count} ${state}`),
+        `${formatCount(freeOf(pool))} free`,
+      ]
       return [
         `${paint('bold', network)}  ${formatRangeSet(pool.set)}  ${words.join(', ')}`,
-        ...drawPool(pool, paint),
+        ...drawPool(pool, paint, columnsOf(context)),
         '',
       ]
     }),
@@ -66,12 +66,11 @@ function ipam(options: Options, context: CommandContext): number {
   return 0
 }
 
-function plainPool(pool: PoolUsage) {
+function withAddresses(pool: PoolUsage) {
   const { family } = pool.set
   const addresses = [...pool.states].map(([value, state]) => [formatAddress({ family, value }), state])
   return {
-    range: formatRangeSet(pool.set),
-    total: String(pool.total),
+    ...plainPool(pool),
     addresses: Object.fromEntries(addresses) as object,
   }
 }

@@ -1,4 +1,4 @@
-import { Fault, isErrno } from '../core/errors.ts'
+import { Code, Fault, isErrno } from '../core/errors.ts'
 import { parseJson } from '../core/json.ts'
 import { AGENT_PORT, type MeshView, type NoMesh } from '../overlay/mesh/view.ts'
 import type { CommandContext } from './command.ts'
@@ -22,10 +22,14 @@ export function askAgent(context: CommandContext, path: string): string {
     return context.getFromLoopback(port, path)
   } catch (error) {
     if (!isErrno(error, 'ECONNREFUSED')) throw error
-    throw new Fault(`bowline-agent does not answer at 127.0.0.1:${port}`, {
-      hint: agentHint(context),
-      cause: error,
-    })
+    throw new Fault(
+      `bowline-agent does not answer at 127.0.0.1:${port}: it does not run on this node, or not yet`,
+      {
+        code: Code.tryLater,
+        hint: `Install it (kubectl apply -f conf/bowline.yaml); where it should run, see why it does not: ${agentHint(context)}`,
+        cause: error,
+      },
+    )
   }
 }
 

@@ -5,7 +5,7 @@ import type { Command, CommandContext, Options } from './command.ts'
 import { printFindings } from './finding.ts'
 import { agentPort, askAgent, askForMesh, LOG_HINT } from './mesh_view.ts'
 import { drawMatrix, rttText, shortNames } from './nodes_matrix.ts'
-import { age, counted, type Paint, painter, table } from './screen.ts'
+import { age, columnsOf, counted, type Paint, painter, table } from './screen.ts'
 
 export const NODES: Command = {
   summary: 'show who reaches whom, how fast, by which path, what is wrong',
@@ -60,7 +60,7 @@ function screenOf(view: MeshView, isAll: boolean, context: CommandContext): stri
   const paint = painter(context)
   const { node, backend, size, nodes: all, findings, isWhole } = view
   const head = `${paint('bold', node)}: ${counted(size, 'node')}, backend ${backend}, ${rateText(view)}`
-  const peers = peerTable(view, isAll, paint)
+  const peers = peerTable(view, isAll, paint, columnsOf(context))
   return [
     head,
     ...(peers.length > 0 ? ['', ...peers] : []),
@@ -84,7 +84,12 @@ function rateText({ intervalMs, size }: MeshView): string {
   return `each measured every ${each < 1000 ? `${each} ms` : age(each)}`
 }
 
-function peerTable({ peers, nodes: all, now }: MeshView, isAll: boolean, paint: Paint): string[] {
+function peerTable(
+  { peers, nodes: all, now }: MeshView,
+  isAll: boolean,
+  paint: Paint,
+  columns: number,
+): string[] {
   const isLong = !isAll && peers.length > MAX_LISTED
   const shown = isLong ? peers.filter(({ ways }) => ways.some(({ state }) => state !== 'ok')) : peers
   const short = shortNames(all.map(({ name }) => name))
@@ -107,7 +112,7 @@ function peerTable({ peers, nodes: all, now }: MeshView, isAll: boolean, paint: 
   const headings = ['NODE', 'ADDRESS', 'PATH', '>ROUND TRIP', '>LOSS', '>MTU', '>SEEN', 'STATE']
   const rest = peers.length - shown.length
   return [
-    ...(rows.length > 0 ? table(paint, headings, rows) : []),
+    ...(rows.length > 0 ? table(paint, headings, rows, columns) : []),
     ...(rest > 0
       ? [`${rows.length > 0 ? 'The other ' : ''}${rest} nodes are ok: bowline nodes --all lists them.`]
       : []),

@@ -3,7 +3,7 @@ import type { Files } from '../core/files.ts'
 import { deriveNames } from '../core/names.ts'
 import type { Command, CommandContext, Options } from './command.ts'
 import { type AttachmentView, podName, viewNode } from './node_view.ts'
-import { age, bytes, painter, table } from './screen.ts'
+import { age, bytes, columnsOf, painter, table } from './screen.ts'
 
 export const PODS: Command = {
   summary: 'list pods with address, interface, age and counters',
@@ -27,15 +27,15 @@ function pods(options: Options, context: CommandContext): number {
       return {
         pod: podName(files, record),
         network: record.network,
-        container: record.containerId,
+        containerId: record.containerId,
         ifName: record.ifName,
         addresses: addressesOf(record),
         hostPorts: record.hostPorts?.ports ?? [],
         hostIfName: link?.name ?? record.hostIfName ?? '',
-        ageMs: since === undefined ? undefined : Math.max(0, machine.now() - since),
+        ageMs: since === undefined ? undefined : Math.max(0, Math.round(machine.now() - since)),
         // What the host's end sends, the pod receives.
-        received: found?.sent ?? 0,
-        sent: found?.received ?? 0,
+        receivedBytes: found?.sent ?? 0,
+        sentBytes: found?.received ?? 0,
         state: stale ?? (drift.length > 0 ? drift.join('; ') : 'ok'),
       }
     })
@@ -63,21 +63,22 @@ function pods(options: Options, context: CommandContext): number {
       ...(havePorts ? [row.hostPorts.join(' ') || '–'] : []),
       row.hostIfName,
       row.ageMs === undefined ? '–' : age(row.ageMs),
-      bytes(row.received),
-      bytes(row.sent),
+      bytes(row.receivedBytes),
+      bytes(row.sentBytes),
       row.state === 'ok' ? paint('green', 'ok') : paint('red', row.state),
     ]),
+    columnsOf(context),
   )
   context.print(rows.length > 0 ? lines.join('\n') : none)
   return 0
 }
 
 function isMeant(
-  row: { pod: string; container: string; addresses: readonly string[] },
+  row: { pod: string; containerId: string; addresses: readonly string[] },
   wanted: string,
 ): boolean {
   return (
-    [row.pod, row.container].some((one) => one.includes(wanted)) ||
+    [row.pod, row.containerId].some((one) => one.includes(wanted)) ||
     row.addresses.some((one) => isSame(one, wanted))
   )
 }

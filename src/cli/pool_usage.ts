@@ -1,7 +1,14 @@
 import { leasedAddresses } from '../../ipam/leases.ts'
-import { capacityOf, gatewaysOf, isGateway, type RangeSet, rangeOf } from '../../ipam/range_set.ts'
+import {
+  capacityOf,
+  formatRangeSet,
+  gatewaysOf,
+  isGateway,
+  type RangeSet,
+  rangeOf,
+} from '../../ipam/range_set.ts'
 import { leaseDirOf } from '../../ipam/reconcile.ts'
-import { type Address, formatAddress } from '../core/address.ts'
+import { type Address, formatAddress, formatCidr } from '../core/address.ts'
 import { planSets, poolUseOf } from '../plugin/addresses.ts'
 import { OWN_IPAM } from '../plugin/request.ts'
 import type { CommandContext } from './command.ts'
@@ -12,7 +19,9 @@ import type { NodeView } from './node_view.ts'
  * What an address is to its pool. `stale`: leased to a pod that is gone. `unrecorded`: leased, and no record says to whom, as
  * by host-local.
  */
-export type AddressState = 'used' | 'stale' | 'unrecorded' | 'reserved'
+export type AddressState = (typeof STATES)[number]
+
+export const STATES = ['used', 'stale', 'unrecorded', 'reserved'] as const
 
 /** One range set of a network: which of its addresses are not free. */
 export type PoolUsage = {
@@ -54,6 +63,21 @@ export function poolUsage(
 
 export function countOf({ states }: PoolUsage, ...wanted: AddressState[]): number {
   return [...states.values()].filter((state) => wanted.includes(state)).length
+}
+
+export function freeOf(pool: PoolUsage): bigint {
+  return pool.total - BigInt(countOf(pool, 'used', 'stale', 'unrecorded'))
+}
+
+/** Returns a pool for programs. Above 2^53 a count is the nearest number that JavaScript has. */
+export function plainPool(pool: PoolUsage) {
+  return {
+    range: formatRangeSet(pool.set),
+    subnets: pool.set.ranges.map(({ subnet }) => formatCidr(subnet)),
+    total: Number(pool.total),
+    free: Number(freeOf(pool)),
+    ...Object.fromEntries(STATES.map((state) => [state, countOf(pool, state)])),
+  }
 }
 
 /** Returns a number of addresses; of very many, the power of two. */

@@ -58,13 +58,17 @@ function repair(options: Options, context: CommandContext): number {
         ifName: record.ifName,
         found: found.map(plainDifference),
       }))
-    const unknown = unjudged.map(({ pod, record, unknown }) => ({ network: record.network, pod, unknown }))
     print(
       JSON.stringify({
         repaired: isWanted,
         found: plain(broken),
         left: plain(left),
-        unknown,
+        unjudged: unjudged.map(({ pod, record: { network, ifName }, unknown: reason }) => ({
+          network,
+          pod,
+          ifName,
+          reason,
+        })),
         errors: faults,
       }),
     )

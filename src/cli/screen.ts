@@ -25,11 +25,20 @@ export function printable(text: string): string {
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const CONTROL = /(?!\x1b\[\d+m)[\0-\x08\x0b-\x1f\x7f-\x9f]/g
 
-/** Returns rows as lines with columns of equal width. Numbers stand at the right: a heading that begins with `>` says so. */
+/** Returns how many characters a line may have; a file and a pipe have lines of any length. */
+export function columnsOf({ machine }: Pick<CommandContext, 'machine'>): number {
+  return machine.isTerminal(1) ? machine.columns() : Number.POSITIVE_INFINITY
+}
+
+/**
+ * Returns rows as lines with columns of equal width. Numbers stand at the right: a heading that begins with `>` says so. Where the lines
+ * would be too long, each row becomes its first cell, and below it the others with their headings.
+ */
 export function table(
   paint: Paint,
   headings: readonly string[],
   rows: readonly (readonly string[])[],
+  columns = Number.POSITIVE_INFINITY,
 ): string[] {
   const names = headings.map((heading) => heading.replace('>', ''))
   const widths = names.map((name, i) => Math.max(width(name), ...rows.map((row) => width(row[i] ?? ''))))
@@ -41,7 +50,35 @@ export function table(
       })
       .join('  ')
       .trimEnd()
-  return [paint('dim', line(names)), ...rows.map(line)]
+  const lines = [paint('dim', line(names)), ...rows.map(line)]
+  return lines.every((one) => width(one) <= columns) ? lines : records(paint, names, rows, columns)
+}
+
+function records(
+  paint: Paint,
+  names: readonly string[],
+  rows: readonly (readonly string[])[],
+  columns: number,
+): string[] {
+  return rows.flatMap(([first = '', ...cells]) => {
+    const fields = cells.flatMap((cell, i) => {
+      const name = names[i + 1]?.toLowerCase()
+      if (cell === '' || cell === '–') return []
+      return [name ? `${paint('dim', name)} ${cell}` : cell]
+    })
+    return [...(first === '' ? [] : [first]), ...flow(fields, '  ', columns, '    ')]
+  })
+}
+
+/** Returns lines of parts that stay whole, none longer than `columns` if its parts are not. */
+export function flow(parts: readonly string[], gap: string, columns: number, indent: string): string[] {
+  const lines: string[] = []
+  for (const part of parts) {
+    const longer = lines.length > 0 ? `${lines.at(-1)}${gap}${part}` : undefined
+    if (longer !== undefined && width(longer) <= columns) lines[lines.length - 1] = longer
+    else lines.push(indent + part)
+  }
+  return lines
 }
 
 /** Returns how much of a bar of `length` characters is full. */
@@ -72,7 +109,7 @@ export function counted(count: number, thing: string): string {
 }
 
 /** Characters on the screen, without the codes of styles. */
-function width(text: string): number {
+export function width(text: string): number {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the code of a style begins with one
   return [...text.replace(/\x1b\[\d+m/g, '')].length
 }

@@ -7,10 +7,17 @@ import { printFindings } from './finding.ts'
 import { PLACE_OPTIONS, placesOf } from './installation.ts'
 import { type NetworkFile, readNetworks } from './networks.ts'
 import { drifted, type NodeView, podName, stale, viewNode } from './node_view.ts'
-import { countOf, formatCount, type PoolUsage, poolUsage } from './pool_usage.ts'
-import { bar, counted, type Paint, painter, table } from './screen.ts'
+import { countOf, formatCount, type PoolUsage, plainPool, poolUsage } from './pool_usage.ts'
+import { bar, columnsOf, counted, type Paint, painter, table } from './screen.ts'
 
 const BAR_LENGTH = 12
+const FEATURES = {
+  nftables: 'nftables',
+  ipv4Forwarding: 'IPv4 forwarding',
+  ipv6: 'IPv6',
+  ipv6Forwarding: 'IPv6 forwarding',
+  bridgeNetfilter: 'bridge netfilter',
+} as const
 /** How many attachments with drift are shown. */
 const MAX_SHOWN = 5
 
@@ -30,7 +37,7 @@ function status(options: Options, context: CommandContext): number {
   const view = viewNode(context)
   const networks = summaries(context, all, view)
   const features = kernelFeatures(context)
-  const warnings = checkInstallation(context, places, all)
+  const findings = checkInstallation(context, places, all)
   const drift = drifted(view).map(({ record, drift }) => ({
     network: record.network,
     pod: podName(context.files, record),
@@ -41,9 +48,10 @@ function status(options: Options, context: CommandContext): number {
   const kernel = context.files.readForeign('/proc/sys/kernel/osrelease')?.trim() ?? ''
   const node = context.machine.hostname()
   if (options['json'] !== undefined) {
-    const plain = networks.map(({ pools, ...network }) => ({
-      ...network,
-      pools: pools.map((pool) => ({ range: rangeText(pool), used: heldOf(pool), total: String(pool.total) })),
+    const plain = networks.map(({ name, pools, ...more }) => ({
+      network: name,
+      ...more,
+      pools: pools.map(plainPool),
     }))
     context.print(
       JSON.stringify({
@@ -54,7 +62,7 @@ function status(options: Options, context: CommandContext): number {
         networks: plain,
         attachments,
         drift,
-        warnings,
+        findings,
       }),
     )
     return 0
@@ -63,14 +71,14 @@ function status(options: Options, context: CommandContext): number {
   context.print(
     [
       `${paint('bold', `bowline ${VERSION}`)} on ${node}, Linux ${kernel}`,
-      Object.entries(features)
-        .map(([name, has]) => `${has ? paint('green', '✓') : paint('dim', '–')} ${name}`)
+      Object.entries(FEATURES)
+        .map(([key, name]) => `${features[key as Feature] ? paint('green', '✓') : paint('dim', '–')} ${name}`)
         .join('   '),
       '',
-      ...(networks.length > 0 ? networkTable(networks, paint) : ['No network.']),
+      ...(networks.length > 0 ? networkTable(networks, paint, columnsOf(context)) : ['No network.']),
       '',
       ...attachmentLines(attachments, view, drift, paint),
-      ...(warnings.length > 0 ? ['', ...printFindings(warnings, paint)] : []),
+      ...(findings.length > 0 ? ['', ...printFindings(findings, paint)] : []),
     ].join('\n'),
   )
   return 0
@@ -107,13 +115,13 @@ function summaries(context: CommandContext, all: readonly NetworkFile[], view: N
   ]
 }
 
-function networkTable(networks: readonly Summary[], paint: Paint): string[] {
+function networkTable(networks: readonly Summary[], paint: Paint, columns: number): string[] {
   const rows = networks.flatMap(({ name, mode, pods, pools, file = '(no conflist)' }) => {
     const first = [paint('bold', name), mode, String(pods)]
     const usage = pools.length > 0 ? pools.map((pool) => poolCells(pool, paint)) : [['', '', '']]
     return usage.map((cells, i) => [...(i === 0 ? first : ['', '', '']), ...cells, i === 0 ? file : ''])
   })
-  return table(paint, ['NETWORK', 'MODE', '>PODS', 'RANGE', 'USED', '', 'FILE'], rows)
+  return table(paint, ['NETWORK', 'MODE', '>PODS', 'RANGE', 'USED', '', 'FILE'], rows, columns)
 }
 
 function poolCells(pool: PoolUsage, paint: Paint): string[] {
@@ -174,15 +182,17 @@ function attachmentLines(
   ]
 }
 
+type Feature = keyof typeof FEATURES
+
 /** What the kernel has and does, as far as pods need it. */
-export function kernelFeatures({ ports: { kernel } }: CommandContext): Readonly<Record<string, boolean>> {
+export function kernelFeatures({ ports: { kernel } }: CommandContext): Readonly<Record<Feature, boolean>> {
   const is = (key: string, value: string) => kernel.host().readSysctl(key) === value
   return {
     nftables: hasNft(kernel),
-    'IPv4 forwarding': is('ipv4/ip_forward', '1'),
-    IPv6: is('ipv6/conf/all/disable_ipv6', '0'),
-    'IPv6 forwarding': is('ipv6/conf/all/forwarding', '1'),
-    'bridge netfilter': is('bridge/bridge-nf-call-iptables', '1'),
+    ipv4Forwarding: is('ipv4/ip_forward', '1'),
+    ipv6: is('ipv6/conf/all/disable_ipv6', '0'),
+    ipv6Forwarding: is('ipv6/conf/all/forwarding', '1'),
+    bridgeNetfilter: is('bridge/bridge-nf-call-iptables', '1'),
   }
 }
 

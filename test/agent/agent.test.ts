@@ -13,7 +13,7 @@ import { until } from '../support/until.ts'
 const TEMPLATE = '{"name":"bowline","cniVersion":"1.0.0","plugins":[{"type":"bowline","mode":"l3"}]}'
 const DONE: InstallReport = { version: '0.1.0', program: 'installed', conflist: 'installed', warnings: [] }
 const NOTHING_LEFT: GcReport = { found: [], removed: false, errors: [] }
-const LEFTOVER = { network: 'bowline', what: 'web eth0', why: 'its pod is gone' }
+const LEFTOVER = { network: 'bowline', what: 'web eth0', reason: 'its pod is gone' }
 
 let server: FakeApiServer
 let stop: AbortController

@@ -104,7 +104,7 @@ describe('bowline nodes', () => {
       expect([exitCode, stderr]).toEqual([
         1,
         expect.stringMatching(
-          /does not answer at 127\.0\.0\.1:19474\nbowline: kubectl -n kube-system describe pods/,
+          /:19474: it does not run on this node.*\nbowline: Install it .*see why.*: kubectl -n kube-system describe pods/,
         ),
       ])
     }

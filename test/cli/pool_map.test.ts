@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { planRanges, type RangeConfig } from '../../ipam/config.ts'
+import { planRanges } from '../../ipam/config.ts'
 import { capacityOf } from '../../ipam/range_set.ts'
 import { drawPool } from '../../src/cli/pool_map.ts'
 import type { AddressState } from '../../src/cli/pool_usage.ts'
@@ -8,12 +8,12 @@ import { parseAddress, parseCidr } from '../../src/core/address.ts'
 function draw(
   subnet: string,
   states: Record<string, AddressState>,
-  more: Partial<RangeConfig> = {},
+  columns = Number.POSITIVE_INFINITY,
 ): string[] {
-  const [set] = planRanges({ ranges: [[{ subnet: parseCidr(subnet), ...more }]] })
+  const [set] = planRanges({ ranges: [[{ subnet: parseCidr(subnet) }]] })
   if (!set) throw new Error('no set')
   const found = Object.entries(states).map(([text, state]) => [parseAddress(text).value, state] as const)
-  return drawPool({ set, total: capacityOf(set), states: new Map(found) }, (_, text) => text)
+  return drawPool({ set, total: capacityOf(set), states: new Map(found) }, (_, text) => text, columns)
 }
 
 describe('the map of a pool', () => {
@@ -28,6 +28,16 @@ describe('the map of a pool', () => {
     ).toEqual([
       '10.0.0.0    R■············· ·✗·············· ················ ················',
       '10.0.0.64  ················ ················ ················ ··············?',
+    ])
+  })
+
+  it('has shorter rows on a terminal of 80 characters with long addresses', () => {
+    const states = { '10.244.128.1': 'reserved', '10.244.128.33': 'used' } as const
+    expect(draw('10.244.128.0/25', states, 80)).toEqual([
+      '10.244.128.0    R·············· ················',
+      '10.244.128.32  ·■·············· ················',
+      '10.244.128.64  ················ ················',
+      '10.244.128.96  ················ ···············',
     ])
   })
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { age, bar, bytes, painter, table } from '../../src/cli/screen.ts'
+import { age, bar, bytes, flow, painter, table } from '../../src/cli/screen.ts'
 import { createFakeMachine } from '../fakes/machine.ts'
 
 const onTerminal = createFakeMachine({ isTerminal: () => true })
@@ -28,6 +28,24 @@ describe('a table', () => {
     )
     expect(lines.slice(1)).toEqual(['a              1', '\x1b[31mlong name\x1b[0m   1000  x'])
   })
+
+  it('becomes a record for each row where the lines would be too long', () => {
+    const rows = [
+      ['shop/web', '10.1.0.2 fd00::2', '–', 'ok'],
+      ['', '10.1.0.3', '8080/tcp', ''],
+    ]
+    expect(table((_, text) => text, ['POD', 'ADDRESS', '>PORTS', 'STATE'], rows, 30)).toEqual([
+      'shop/web',
+      '    address 10.1.0.2 fd00::2',
+      '    state ok',
+      '    address 10.1.0.3',
+      '    ports 8080/tcp',
+    ])
+  })
+})
+
+it('parts flow into lines that are not too long', () => {
+  expect(flow(['one', 'two', 'three', 'fourteen'], ' ', 8, '')).toEqual(['one two', 'three', 'fourteen'])
 })
 
 it.each([

@@ -49,7 +49,10 @@ describe('gc in a container', () => {
   it('removes what a pod has left that is gone, and nothing of one that lives', () => {
     expect(gc()).toEqual(NOTHING)
     removeNetns('b')
-    expect(gc()).toMatchObject({ found: [{ network: 'addresses', why: 'its pod is gone' }], removed: true })
+    expect(gc()).toMatchObject({
+      found: [{ network: 'addresses', reason: 'its pod is gone' }],
+      removed: true,
+    })
     expect(left()).toEqual([expect.stringMatching('^bowline/lab/'), 'networks/lab/10.1.0.2'])
   })
 

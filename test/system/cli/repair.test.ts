@@ -95,7 +95,7 @@ describe('repair', () => {
     writeNetworks({})
     expect(await repair('--json')).toMatchObject({
       exitCode: 0,
-      json: { unknown: [{ unknown: `no conflist of network lab is in ${CONF_DIR}` }, {}] },
+      json: { unjudged: [{ reason: `no conflist of network lab is in ${CONF_DIR}` }, {}] },
     })
   })
 
