@@ -2,6 +2,7 @@ import type { Address, Cidr, Family } from '../core/address.ts'
 import type { Mac } from '../core/mac.ts'
 import type { FirewallChain } from './firewall/chain.ts'
 import type { Nftables } from './nftables.ts'
+import type { Recollection } from './recollection.ts'
 import type { Traffic } from './traffic.ts'
 
 /**
@@ -31,6 +32,8 @@ export interface Kernel {
 export interface Netns {
   /** Device and inode: two handles are the same namespace exactly when both are equal. */
   readonly identity: { readonly device: number; readonly inode: number }
+  /** Remembers what `ask` asks about links, addresses, routes and neighbours. It must ask nothing else but settings. */
+  remember<T>(ask: () => T): Recollection<T>
   /**
    * Sends the changes in as few batches as possible. The kernel tries every one, even after a refusal. Throws the first
    * refusal, with the change in words in its message.

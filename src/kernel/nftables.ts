@@ -1,4 +1,5 @@
 import type { NftChain, NftCommand, NftElement, NftSet } from './nftables/objects.ts'
+import type { Recollection } from './recollection.ts'
 
 /**
  * THE PORT OF NFTABLES: the packet filter of the host's network namespace. Rules, sets and commands are values; see
@@ -26,6 +27,8 @@ export interface Nftables {
   askAbout(chain: NftChain): void
   /** Returns whether a base chain is at its hook and has as many rules at least, whatever they say. */
   isHooked(chain: NftChain): boolean
+  /** Remembers what `ask` asks about the elements of whole sets. It must ask nothing else. */
+  remember<T>(ask: () => T): Recollection<T>
   /** Returns all elements of a set, in no order. None as well when the set is missing. */
   elements<K, D>(set: NftSet<K, D>): NftElement<K, D>[]
   /** Asks a question that changes nothing. Throws the refusal: of a kernel without nftables, or for want of rights. */

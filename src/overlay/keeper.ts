@@ -35,6 +35,8 @@ export type Keeper = {
   run(knowledge: Knowledge): { readonly plan: OverlayPlan; readonly outcome: Reconciled }
 }
 
+const NOTHING: Reconciled = { found: [], changes: [], failures: [], isWhole: true }
+
 export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic'>): Keeper {
   const place = hostPlace(kernel.host())
   let node: LocalNode | undefined
@@ -42,6 +44,8 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
   let filter: DriftFilter | undefined
   /** The plan that is in force. */
   let trusted: OverlayPlan | undefined
+  /** What a comparison of everything has asked that found nothing: as long as the answers are the same, it would find nothing again. */
+  let clean: { readonly plan: OverlayPlan; isSame(): boolean } | undefined
 
   const compareAll = (knowledge: Knowledge) => {
     const { own, config, cluster, mode } = knowledge
@@ -49,15 +53,28 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
     const isSame = node && isNode(node, knowledge) && isSameUnderlay(node.underlay, underlay)
     node = isSame && node ? node : { ...own, place, config, underlay }
     const step = plan?.node === node ? nextPlan(plan, cluster) : undefined
-    plan = step?.plan ?? planOverlay(cluster, node)
-    const outcome = reconcileOverlay(kernel, plan, mode)
+    const next = step?.plan ?? planOverlay(cluster, node)
+    plan = next
+    if (clean?.plan === next && clean.isSame()) return { plan: next, outcome: NOTHING }
+    const outcome = compareAndRemember(next, mode)
     if (step && filter && outcome.found.length === 0) filter.proceed(step)
-    else filter = createDriftFilter(plan)
-    return { plan, outcome }
+    else filter = createDriftFilter(next)
+    return { plan: next, outcome }
+  }
+  const compareAndRemember = (next: OverlayPlan, mode: Mode): Reconciled => {
+    const ofNft = () => kernel.nftables.remember(() => reconcileOverlay(kernel, next, mode))
+    const {
+      value: { value: outcome, isSame },
+      ...links
+    } = place.netns.remember(ofNft)
+    const isClean = mode === 'whole' && outcome.found.length + outcome.failures.length === 0
+    clean = isClean ? { plan: next, isSame: () => links.isSame() && isSame() } : undefined
+    return outcome
   }
   const follow = (before: OverlayPlan, { cluster }: Knowledge) => {
     const step = nextPlan(before, cluster)
     plan = step.plan
+    clean = undefined
     const outcome = proceed(kernel, before, step)
     if (outcome.isWhole || !filter) filter = createDriftFilter(step.plan)
     else filter.proceed(step)
@@ -69,7 +86,10 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
     },
     hear(news) {
       const isContradiction = news === 'lost' || !filter || news.some((event) => filter?.concerns(event))
-      if (isContradiction) trusted = undefined
+      if (isContradiction) {
+        trusted = undefined
+        clean = undefined
+      }
       return isContradiction
     },
     distrust() {

@@ -67,7 +67,10 @@ export type PlanStep = { readonly plan: OverlayPlan; readonly changed: ReadonlyS
 export function nextPlan(before: OverlayPlan, cluster: readonly ClusterNode[]): PlanStep {
   const { node, problems } = before
   const { gone, come } = changesBetween(before.cluster, cluster)
-  if (gone.length + come.length === 0) return { plan: { ...before, cluster }, changed: new Set() }
+  if (gone.length + come.length === 0) {
+    const isSame = cluster.every((one, i) => one === before.cluster[i])
+    return { plan: isSame ? before : { ...before, cluster }, changed: new Set() }
+  }
   const maps = {
     peers: new Map(before.peers),
     claims: new Map(before.claims),

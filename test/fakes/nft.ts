@@ -1,4 +1,5 @@
 import { withAction } from '../../src/core/errors.ts'
+import { comparableJson } from '../../src/core/json.ts'
 import type { Datatype } from '../../src/kernel/nftables/datatypes.ts'
 import { describeElements, describeName, describeNftCommand } from '../../src/kernel/nftables/describe.ts'
 import { targetOfElement } from '../../src/kernel/nftables/elements.ts'
@@ -13,6 +14,7 @@ import type {
   NftTable,
 } from '../../src/kernel/nftables/objects.ts'
 import type { Nftables } from '../../src/kernel/nftables.ts'
+import type { Recollection } from '../../src/kernel/recollection.ts'
 import { refusal, type Steps } from './kernel/steps.ts'
 
 type Table = {
@@ -41,6 +43,16 @@ export class FakeNft implements Nftables {
 
   constructor(steps: Steps) {
     this.#steps = steps
+  }
+
+  remember<T>(ask: () => T): Recollection<T> {
+    const shown = () =>
+      [...this.#tables].map(([name, { sets }]) => [
+        name,
+        [...sets].map(([set, { elements }]) => [set, [...elements]]),
+      ])
+    const before = comparableJson(shown())
+    return { value: ask(), isSame: () => comparableJson(shown()) === before }
   }
 
   probe(): void {

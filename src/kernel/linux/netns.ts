@@ -1,5 +1,5 @@
 import type { Address, Family as IpFamily } from '../../core/address.ts'
-import { Code, Fault, isErrno } from '../../core/errors.ts'
+import { Fault, isErrno } from '../../core/errors.ts'
 import { describeChange } from '../describe.ts'
 import {
   type Change,
@@ -19,6 +19,7 @@ import {
   Table,
 } from '../kernel.ts'
 import { familyNumber, stepsOf, writeChange, writeIfInfo, writeLinkHead } from '../netlink/changes.ts'
+import { isDigestible } from '../netlink/digest.ts'
 import { type Ack, type Message, type MessageWriter, Nlm } from '../netlink/message.ts'
 import {
   advertisedAddressLinks,
@@ -35,10 +36,12 @@ import {
 import { decodeLookup, refusedLookup, writeLookup } from '../netlink/route_lookup.ts'
 import { ExtMask, Family, Ifla, Nda, Rta, Rtm } from '../netlink/rtnetlink.ts'
 import { decodePacketFilter, decodeQdisc, writeTrafficQuestion } from '../netlink/traffic.ts'
-import { errnoName } from './errno.ts'
+import type { Recollection } from '../recollection.ts'
 import { readChecksumOffload, writeChecksumOffload } from './ethtool.ts'
+import { Memory } from './memory.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
-import { type DumpRequest, RouteSocket } from './route_socket.ts'
+import { refusal } from './refusal.ts'
+import { type DumpRequest, digestOf, RouteSocket } from './route_socket.ts'
 import { openNetlinkSocket } from './socket.ts'
 import { probeSysctl, readSysctl, writeSysctl } from './sysctl.ts'
 
@@ -73,6 +76,7 @@ export class LinuxNetns implements Netns {
   readonly #isHome: boolean
   #socket: RouteSocket | undefined
   #isOpen = true
+  readonly #memory = new Memory()
 
   constructor(handle: NamespaceHandle, isHome: boolean) {
     this.identity = handle.identity
@@ -84,6 +88,10 @@ export class LinuxNetns implements Netns {
   get fd(): number {
     if (this.#isOpen) return this.#handle.fd
     throw new Fault('EBADF (the namespace was closed)', { errno: 'EBADF' })
+  }
+
+  remember<T>(ask: () => T): Recollection<T> {
+    return this.#memory.remember(ask)
   }
 
   apply(changes: readonly Change[]): void {
@@ -98,7 +106,8 @@ export class LinuxNetns implements Netns {
 
   link(ref: LinkRef): Link | undefined {
     // The kernel takes index 0 for a request without a name: EINVAL.
-    return 'index' in ref && ref.index === 0 ? undefined : this.#applyAll([], ref)
+    const isNone = 'index' in ref && ref.index === 0
+    return this.#memory.asked(() => (isNone ? undefined : this.#applyAll([], ref)))
   }
 
   links(): Link[] {
@@ -245,7 +254,7 @@ export class LinuxNetns implements Netns {
   }
 
   readSysctl(key: string): string | undefined {
-    return this.#inside(() => readSysctl(key))
+    return this.#memory.asked(() => this.#inside(() => readSysctl(key)))
   }
 
   writeSysctl(key: string, value: string): void {
@@ -257,7 +266,7 @@ export class LinuxNetns implements Netns {
   }
 
   checksumOffload(link: string): boolean | undefined {
-    return this.#inside(() => readChecksumOffload(link))
+    return this.#memory.asked(() => this.#inside(() => readChecksumOffload(link)))
   }
 
   setChecksumOffload(link: string, isOn: boolean): void {
@@ -331,7 +340,12 @@ export class LinuxNetns implements Netns {
 
   /** Lists objects. A link that is gone and a routing table that was never used have none. */
   #dump(what: keyof typeof LISTS, body: DumpRequest['body']): Uint8Array[] {
-    const outcome = this.#open().dump({ ...LISTS[what], body })
+    const request = { ...LISTS[what], body }
+    const outcome = this.#open().dump(request)
+    this.#memory.note(() => {
+      const before = isDigestible(request.reply) && digestOf(request, outcome)
+      return () => before !== false && this.#open().digest(request) === before
+    })
     if (Array.isArray(outcome)) return outcome
     const fault = refusal(outcome, `list ${what}`)
     if (isErrno(fault, 'ENODEV', 'ENOENT')) return []
@@ -379,22 +393,4 @@ function throwUnlessAbsent(answer: Ack, ref: LinkRef): void {
 
 function describeRef(ref: LinkRef): string {
   return 'name' in ref ? `link ${ref.name}` : `link ${ref.index}`
-}
-
-function refusal({ errno, text }: Ack, action: string): Fault {
-  const name = errnoName(errno)
-  return new Fault(`${action}: ${name}${text ? ` (${text})` : ''}`, {
-    errno: name,
-    code: PASSING.includes(name) ? Code.tryLater : undefined,
-    hint: HINTS[name],
-  })
-}
-
-/** Nothing is wrong with the request: the same one may succeed later. */
-const PASSING = ['EAGAIN', 'EINTR', 'ENOBUFS', 'ENOMEM']
-
-const HINTS: Record<string, string> = {
-  EPERM: 'Run as root with CAP_NET_ADMIN and CAP_SYS_ADMIN.',
-  EOPNOTSUPP:
-    'Load the kernel module for this (veth, bridge, 8021q, vxlan, ifb), or use a kernel that has it.',
 }

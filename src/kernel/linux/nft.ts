@@ -25,9 +25,11 @@ import { holdsRules } from '../nftables/rules.ts'
 import { decodeRuleset, RULESET_DUMPS, setDump } from '../nftables/ruleset.ts'
 import { decodeSetElements, type SetElement } from '../nftables/set_elements.ts'
 import type { Nftables } from '../nftables.ts'
+import type { Recollection } from '../recollection.ts'
 import { Errno, errnoName } from './errno.ts'
+import { Memory } from './memory.ts'
 import { NETLINK_NETFILTER } from './net.ts'
-import { type DumpRequest, RouteSocket } from './route_socket.ts'
+import { type DumpRequest, digestOf, RouteSocket } from './route_socket.ts'
 import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
 
 /** Refusals that say nothing about the commands: somebody else's transaction or a signal came between. */
@@ -47,8 +49,24 @@ type Question = (seq: number) => Uint8Array<ArrayBuffer>
 export class LinuxNftables implements Nftables {
   #idle: NetlinkSocket | undefined
   #lastSeq = 0
+  readonly #memory = new Memory()
   /** What is asked together with the next question, and what was answered. */
   #early: { readonly chain: NftChainRef; answer: NftAnswer | undefined }[] = []
+
+  /** As long as there has been no transaction, by whomever, nothing need be asked again. */
+  remember<T>(ask: () => T): Recollection<T> {
+    let generation = this.#generation()
+    const { value, isSame } = this.#memory.remember(ask)
+    return {
+      value,
+      isSame: () => {
+        const now = this.#generation()
+        const same = (now !== undefined && now === generation) || isSame()
+        if (same) generation = now
+        return same
+      },
+    }
+  }
 
   apply(transaction: readonly NftCommand[]): void {
     if (transaction.length === 0) return
@@ -148,6 +166,10 @@ export class LinuxNftables implements Nftables {
     })
   }
 
+  #generation(): number | undefined {
+    return this.#ask(encodeGetGeneration).generation
+  }
+
   #applyOrThrow(commands: readonly NftCommand[]): void {
     for (let attempt = 1; ; attempt++) {
       const refusal = this.#precheck(commands) ?? this.#transact(commands)
@@ -231,7 +253,16 @@ export class LinuxNftables implements Nftables {
   /** Returns the bodies of all answers; none when what is asked about is missing. */
   #dump(request: DumpRequest, what: string): Uint8Array[] {
     return this.#unlessWithoutNft(
-      () => dumpOrThrow(request, what),
+      () => {
+        const answer = onNewSocket((socket) => socket.dump(request))
+        this.#memory.note(() => {
+          const before = digestOf(request, answer)
+          return () => onNewSocket((socket) => socket.digest(request)) === before
+        })
+        if (!('errno' in answer)) return answer
+        if (answer.errno === Errno.ENOENT) return []
+        throw refusedFault(what, { ...answer, index: undefined })
+      },
       () => [],
     )
   }
@@ -312,13 +343,10 @@ function sameHook(a: NftHook | undefined, b: NftHook | undefined): boolean {
   return a?.type === b?.type && a?.hook === b?.hook && a?.priority === b?.priority
 }
 
-function dumpOrThrow(request: DumpRequest, what: string): Uint8Array[] {
+function onNewSocket<T>(work: (socket: RouteSocket) => T): T {
   const socket = new RouteSocket(openNftSocket())
   try {
-    const answer = socket.dump(request)
-    if (!('errno' in answer)) return answer
-    if (answer.errno === Errno.ENOENT) return []
-    throw refusedFault(what, { ...answer, index: undefined })
+    return work(socket)
   } finally {
     socket.close()
   }

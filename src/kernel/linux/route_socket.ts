@@ -1,4 +1,5 @@
 import { Code, Fault } from '../../core/errors.ts'
+import { Digest } from '../netlink/digest.ts'
 import {
   type Ack,
   type Message,
@@ -73,10 +74,28 @@ export class RouteSocket {
    * that the table changed meanwhile (NLM_F_DUMP_INTR).
    */
   dump(what: DumpRequest): Uint8Array[] | Ack {
+    return this.#repeated(() => {
+      const bodies: Uint8Array[] = []
+      // The receive buffer is reused, so a body that is kept must be copied.
+      const end = this.#dumpOnce(what, (body) => bodies.push(body.slice()))
+      return end?.errno === 0 ? bodies : end
+    })
+  }
+
+  /** Returns a text that is the same for the same outcome of a dump, but for the age of what it tells of. */
+  digest(what: DumpRequest): string {
+    return this.#repeated(() => {
+      const digest = new Digest()
+      const end = this.#dumpOnce(what, (body) => digest.add(what.reply, body))
+      return end && digestText(end, digest)
+    })
+  }
+
+  #repeated<T>(attemptDump: () => T | undefined): T {
     if (!this.#hasDumped) this.#socket.narrowDumps()
     this.#hasDumped = true
     for (let attempt = 0; attempt < MAX_DUMPS; attempt++) {
-      const outcome = this.#dumpOnce(what)
+      const outcome = attemptDump()
       if (outcome) return outcome
     }
     throw new Fault(`the kernel’s tables changed during ${MAX_DUMPS} dumps in a row`, {
@@ -89,22 +108,20 @@ export class RouteSocket {
     this.#socket.close()
   }
 
-  /** Returns undefined if the dump was interrupted. */
-  #dumpOnce({ request, reply, body }: DumpRequest): Uint8Array[] | Ack | undefined {
+  /** Returns how it has ended; undefined if it was interrupted. `onBody` gets a part of the receive buffer. */
+  #dumpOnce({ request, reply, body }: DumpRequest, onBody: (body: Uint8Array) => void): Ack | undefined {
     const seq = ++this.#seq
     const writer = new MessageWriter().begin(request, Nlm.request | Nlm.dump, seq)
     body(writer)
     this.#socket.send(writer.end().finish())
-    const bodies: Uint8Array[] = []
     let interrupted = false
     for (let datagrams = 0; ; datagrams++) {
       for (const message of this.#receive(datagrams)) {
         if (message.seq !== seq) continue
         interrupted ||= (message.flags & Nlm.dumpInterrupted) !== 0
         const end = readAck(message) ?? readDone(message)
-        if (end) return end.errno !== 0 ? end : interrupted ? undefined : bodies
-        // The receive buffer is reused, so a body that is kept must be copied.
-        if (message.type === reply) bodies.push(message.body.slice())
+        if (end) return end.errno === 0 && interrupted ? undefined : end
+        if (message.type === reply) onBody(message.body)
       }
     }
   }
@@ -115,6 +132,18 @@ export class RouteSocket {
       code: Code.tryLater,
     })
   }
+}
+
+/** Returns for the outcome of a dump what `digest` returns for the same one. */
+export function digestOf({ reply }: DumpRequest, outcome: Uint8Array[] | Ack): string {
+  const digest = new Digest()
+  if (!Array.isArray(outcome)) return digestText(outcome, digest)
+  for (const body of outcome) digest.add(reply, body)
+  return digestText(SUCCESS, digest)
+}
+
+function digestText({ errno }: Ack, digest: Digest): string {
+  return errno === 0 ? digest.value : `refused: ${errno}`
 }
 
 /** Clears NLM_F_ACK on all requests but the last, and on a question. Reports whether the last has one answer. */

@@ -43,7 +43,12 @@ export type NftAnswer = {
   readonly chainUse?: number
   /** Where that chain hangs, if it is a base chain at a hook that we know. */
   readonly hook?: NftHook
+  /** The number of the last transaction, whoever made it. */
+  readonly generation?: number | undefined
 }
+
+/** Source: linux/netfilter/nf_tables.h. */
+const NFTA_GEN_ID = 1
 
 /** Reads the answer to one question. Undefined if the datagram holds none, as when it is foreign or malformed. */
 export function readAnswer(datagram: Uint8Array, seq: number): NftAnswer | undefined {
@@ -58,8 +63,9 @@ export function readAnswer(datagram: Uint8Array, seq: number): NftAnswer | undef
       case Msg.newChain:
         return readChain(message.body)
       case Msg.newTable:
-      case Msg.newGeneration:
         return {}
+      case Msg.newGeneration:
+        return { generation: readU32be(readAttributes(message.body, 4).get(NFTA_GEN_ID)) }
     }
   }
   return undefined

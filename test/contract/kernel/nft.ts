@@ -67,6 +67,20 @@ export function nftSentences(fixture: () => KernelFixture): void {
   const refused = (...commands: NftCommand[]) => errnoOf(() => nft(...commands))
   const has = (key = KEY) => fixture().kernel.nftables.hasElement(PODS, { key })
 
+  it('remembers a set until it has other elements, whatever becomes of others', () => {
+    nft(...frame, addElement('one'))
+    const { value, isSame } = fixture().kernel.nftables.remember(
+      () => fixture().kernel.nftables.elements(PODS).length,
+    )
+    expect([value, isSame()]).toEqual([1, true])
+    nft(ensureChain('three'))
+    expect([isSame(), isSame()]).toEqual([true, true])
+    nft(addElement('two', OTHER_KEY))
+    expect(isSame()).toBe(false)
+    nft(removeElement(OTHER_KEY))
+    expect(isSame()).toBe(true)
+  })
+
   it('takes an empty transaction', () => {
     nft()
     expect(has()).toBe(false)

@@ -1,6 +1,6 @@
 import { expect } from 'vitest'
 import { formatAddress, parseAddress, parseCidr, sameAddress } from '../../../src/core/address.ts'
-import type { Link, Netns, Route } from '../../../src/kernel/kernel.ts'
+import type { Change, Link, Netns, Route } from '../../../src/kernel/kernel.ts'
 import { errnoOf, type It, type KernelFixture, MAC } from './fixture.ts'
 
 const OPTIONS = { vni: 4242, port: 4789, learning: false }
@@ -99,6 +99,52 @@ export function vxlanSentences(it: It): void {
     a.apply([{ op: 'setNeighbour', neighbour }])
     a.apply([{ op: 'removeNeighbour', neighbour }])
     expect(a.neighbours(linkIndex).filter(({ address }) => sameAddress(address, FAR_NODE))).toEqual([])
+  })
+
+  it('are remembered with all that lies on them, until any of it is another', async ({ a }) => {
+    // An address of link scope would be tentative at first.
+    const link = { name: 'vx' }
+    const create: Change = { op: 'createVxlan', name: 'vx', mac: MAC.far, mtu: 1450, vxlan: OPTIONS }
+    const { index: linkIndex } = a.applyAndRead([create, { op: 'setLink', link, ipv6LinkLocal: false }], link)
+    const on = { linkIndex, mac: MAC.near }
+    a.apply([
+      { op: 'setLink', link, up: true },
+      { op: 'addAddress', linkIndex, cidr: parseCidr('10.244.1.0/32') },
+      { op: 'setFdbEntry', entry: { ...on, destination: FAR_NODE } },
+      { op: 'setNeighbour', neighbour: { ...on, address: ROUTE.dst.address } },
+      { op: 'addRoute', route: { ...ROUTE, linkIndex } },
+    ])
+    const remember = () =>
+      a.remember(() => [
+        a.link({ name: 'vx' }),
+        a.routesOfProtocol(98),
+        a.fdbEntries(linkIndex),
+        a.neighbours(linkIndex),
+        a.addresses(linkIndex),
+        a.checksumOffload('vx'),
+      ])
+    const changes: Change[] = [
+      { op: 'setFdbEntry', entry: { ...on, destination: OTHER_NODE } },
+      { op: 'removeFdbEntry', entry: { ...on, destination: OTHER_NODE } },
+      { op: 'setNeighbour', neighbour: { ...on, address: ROUTE.dst.address, mac: MAC.other } },
+      { op: 'setNeighbour', neighbour: { ...on, address: FAR_NODE } },
+      { op: 'addRoute', route: { ...ROUTE, linkIndex, mtu: 1400 }, replace: true },
+      { op: 'removeRoute', route: { ...ROUTE, linkIndex } },
+      { op: 'addAddress', linkIndex, cidr: parseCidr('10.244.9.0/32') },
+      { op: 'setLink', link: { name: 'vx' }, mtu: 1400 },
+    ]
+    for (const change of changes) {
+      const { value, isSame } = remember()
+      expect(value).toEqual(remember().value)
+      // Entries have an age in hundredths of a second.
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      expect(isSame()).toBe(true)
+      a.apply([change])
+      expect([change.op, isSame()]).toEqual([change.op, false])
+    }
+    const { isSame } = remember()
+    a.setChecksumOffload('vx', false)
+    expect(isSame()).toBe(false)
   })
 
   it('have their addresses listed with those of all links', ({ a, index }) => {

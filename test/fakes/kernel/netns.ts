@@ -1,5 +1,6 @@
 import { type Address, type Family, formatAddress, isDefaultRoute } from '../../../src/core/address.ts'
 import { Fault, withAction } from '../../../src/core/errors.ts'
+import { comparableJson } from '../../../src/core/json.ts'
 import { describeChange } from '../../../src/kernel/describe.ts'
 import type {
   Change,
@@ -17,6 +18,7 @@ import type {
   Qdisc,
   Route,
 } from '../../../src/kernel/kernel.ts'
+import type { Recollection } from '../../../src/kernel/recollection.ts'
 import { Killed } from '../files.ts'
 import { addAddress, makeLinkLocals, removeAddress } from './addresses.ts'
 import { removeFdbEntry, setFdbEntry } from './fdb.ts'
@@ -93,6 +95,12 @@ export class FakeNetns implements Netns {
 
   links(): Link[] {
     return this.#run('list links', ({ links }) => [...links.values()].map(showLink))
+  }
+
+  remember<T>(ask: () => T): Recollection<T> {
+    const shown = () => this.#run('compare with what is remembered', textOf)
+    const before = shown()
+    return { value: ask(), isSame: () => shown() === before }
   }
 
   addresses(linkIndex: number): LinkAddress[] {
@@ -319,4 +327,13 @@ function nameChange(fault: Fault, what: string): Fault {
 
 function describeRef(ref: LinkRef): string {
   return 'name' in ref ? `link ${ref.name}` : `link ${ref.index}`
+}
+
+/** All that a namespace can be asked. */
+function textOf({ links, routes }: Namespace): string {
+  const all = [...links.values()].map((link) => {
+    const { addresses, neighbours, vxlan, hasChecksumOffload } = link
+    return [showLink(link), addresses, neighbours, vxlan?.fdb, hasChecksumOffload]
+  })
+  return comparableJson([all, routes]) ?? ''
 }

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { createLinuxKernel } from '../../../src/kernel/linux/kernel.ts'
 import { clusterNode } from '../../../src/overlay/cluster_file.ts'
 import { readOverlayConfig } from '../../../src/overlay/config.ts'
-import { createKeeper } from '../../../src/overlay/keeper.ts'
+import { createKeeper, type Keeper } from '../../../src/overlay/keeper.ts'
 import { createFakeApiServer, type FakeApiServer } from '../../fakes/api_server.ts'
 import { type AgentProcess, startAgentProcess, writeAccount } from '../../support/node/agent.ts'
 import { run } from '../../support/node/private_namespaces.ts'
@@ -68,15 +68,20 @@ function start(): void {
   })
 }
 
-/** Compares everything, as an audit does. */
-function audit(): readonly string[] {
+/** Compares everything, as the first audit of an agent does. */
+const audit = (): readonly string[] => auditBy(createKeeper(kernel))()
+
+function auditBy(keeper: Keeper): () => readonly string[] {
   const cluster = NODES.map(clusterNode)
   const [own] = cluster
   if (!own) throw new Error('no nodes')
   const config = readOverlayConfig('{}')
-  const { outcome } = createKeeper(kernel).run({ cluster, own, config, mode: 'whole' })
-  expect(outcome.failures).toEqual([])
-  return outcome.changes
+  return () => {
+    keeper.distrust()
+    const { outcome } = keeper.run({ cluster, own, config, mode: 'whole' })
+    expect(outcome.failures).toEqual([])
+    return outcome.changes
+  }
 }
 
 /** What the node has of the overlay, one object a line. */
@@ -128,12 +133,15 @@ describe('what is damaged', () => {
   })
 
   it.each(cases(['deleted', 'changed', 'duplicated']))('heals by an audit: %s', (damage) => {
-    audit()
+    const again = auditBy(createKeeper(kernel))
+    again()
     const whole = state()
+    // What is the same as at the last audit that found nothing is not read.
+    for (let i = 0; i < 3; i++) expect(again()).toEqual([])
     run(`${MAC}; ${damage}`)
-    expect(audit()).not.toEqual([])
+    expect(again()).not.toEqual([])
     expect(state()).toBe(whole)
-    expect(audit()).toEqual([])
+    for (let i = 0; i < 3; i++) expect(again()).toEqual([])
   })
 })
 
