@@ -43,24 +43,66 @@ function bash(commands: ReturnType<Commands>): string {
   ].join('\n')
 }
 
-/** zsh reads completions of bash. */
+/** Source: zshcompsys(1), _describe and _arguments. */
 function zsh(commands: ReturnType<Commands>): string {
-  return ['#compdef bowline', 'autoload -U +X bashcompinit && bashcompinit', bash(commands)].join('\n')
+  const cases = Object.entries(commands).map(([name, command]) => {
+    const words = (command.words ?? []).map((word, i) => {
+      const known = i === 0 ? firstWords(command) : []
+      return `:${plain(word)}:${known.length > 0 ? `(${known.join(' ')})` : '_files'}`
+    })
+    const options = Object.entries(allOptions(command.options)).flatMap(
+      ([option, { help, value, short }]) => {
+        const rest = `[${help.replace(/[[\]\\]/g, '\\$&')}]${value === undefined ? '' : `:${plain(value)}:_files`}`
+        return [`--${option}${value === undefined ? '' : '='}${rest}`, ...(short ? [`-${short}${rest}`] : [])]
+      },
+    )
+    return `    ${name}) _arguments ${[...words, ...options].map(quoted).join(' ')} ;;`
+  })
+  const described = Object.entries(commands).map(([name, { summary }]) => quoted(`${name}:${summary}`))
+  return [
+    '#compdef bowline',
+    '_bowline() {',
+    '  if ((CURRENT == 2)); then',
+    `    local -a commands=(${described.join(' ')})`,
+    '    _describe command commands',
+    '    return',
+    '  fi',
+    '  shift words',
+    '  ((CURRENT--))',
+    '  case $words[1] in',
+    ...cases,
+    '  esac',
+    '}',
+    // The first time, this file is the function.
+    '_bowline "$@"',
+  ].join('\n')
 }
 
 function fish(commands: ReturnType<Commands>): string {
-  const complete = 'complete -c bowline'
-  const quoted = (text: string) => `'${text.replaceAll("'", "\\'")}'`
-  return Object.entries(commands)
-    .flatMap(([name, command]) => [
-      `${complete} -n __fish_use_subcommand -a ${name} -d ${quoted(command.summary)}`,
-      ...firstWords(command).map((word) => `${complete} -n '__fish_seen_subcommand_from ${name}' -a ${word}`),
-      ...Object.entries(allOptions(command.options)).map(
-        ([option, { help, value }]) =>
-          `${complete} -n '__fish_seen_subcommand_from ${name}' -l ${option}${value === undefined ? '' : ' -r'} -d ${quoted(help)}`,
-      ),
-    ])
-    .join('\n')
+  const lines = Object.entries(commands).flatMap(([name, command]) => [
+    `complete -c bowline -n __bowline_command -f -a ${name} -d ${quoted(command.summary)}`,
+    ...firstWords(command).map((word) => `complete -c bowline -n '__bowline_word ${name}' -f -a ${word}`),
+    ...Object.entries(allOptions(command.options)).map(([option, { help, value, short }]) => {
+      const form = `-l ${option}${short ? ` -s ${short}` : ''}${value === undefined ? '' : ' -r'}`
+      return `complete -c bowline -n '__bowline_in ${name}' ${form} -d ${quoted(help)}`
+    }),
+  ])
+  return [
+    'function __bowline_command; test (count (commandline -opc)) -eq 1; end',
+    'function __bowline_in; set -l words (commandline -opc); test "$words[2]" = $argv[1]; end',
+    'function __bowline_word; test (count (commandline -opc)) -eq 2; and __bowline_in $argv; end',
+    ...lines,
+  ].join('\n')
+}
+
+/** Returns a text in single quotes, for zsh and fish. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`
+}
+
+/** Returns a word of the usage without signs that the shell would read. */
+function plain(word: string): string {
+  return word.replace(/[^\w-]/g, ' ').trim()
 }
 
 /** Returns what the first word of a command may be, where it is one of a few. */
