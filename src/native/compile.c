@@ -13,8 +13,8 @@
 
 enum { MAX_MODULES = 1000, FLAGS = JS_WRITE_OBJ_BYTECODE | JS_WRITE_OBJ_STRIP_SOURCE };
 
-/* The engine needs this variable of its host (scripts/build/engine.ts): no block is immortal here. */
-struct { uintptr_t end; int count; } heap_immortal;
+/* The engine needs this variable of its host (scripts/build/changes.ts): no block is immortal here. */
+struct { uintptr_t end; int count; size_t used; } heap_state;
 
 typedef struct { char *path; uint8_t *bytecode; size_t size; } Module;
 static Module modules[MAX_MODULES];

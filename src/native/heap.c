@@ -1,7 +1,7 @@
 /*
  * An image is a range of memory at a fixed address and a segment of the executable, so that the kernel maps it before the first
  * instruction runs: no /proc, no system call. Pages that a call writes to are copied, and they are few: references to what is in
- * the image are not counted (see scripts/build/engine.ts), and none of it is ever freed.
+ * the image are not counted (see scripts/build/changes.ts), and none of it is ever freed.
  *
  * Addresses of the engine's functions are part of an image. They hold because the program is linked once, at fixed addresses
  * (no PIE), and the image is appended to that very file.
@@ -56,8 +56,8 @@ extern uint8_t heap_region[] __attribute__((visibility("hidden")));
 /* The sizes of the image's blocks by their offset in units of 8 bytes. They are needed only while the image is made. */
 static uint32_t *image_sizes;
 
-/* Blocks below `end` are never freed; their references share one counter. */
-struct { uintptr_t end; int count; } heap_immortal;
+/* Blocks below `end` are never freed; their references share one counter. `used` is the sum of the sizes of all other blocks. */
+struct { uintptr_t end; int count; size_t used; } heap_state;
 
 static bool is_in_image(const void *block) {
   return (const uint8_t *)block >= heap_region && (const uint8_t *)block < heap_region + REGION;
@@ -125,8 +125,10 @@ static void *allocate(size_t wanted, bool *is_new) {
   void *block = *list;
   if (block && size_of(block) >= size) {
     *list = *(void **)block;
+    heap_state.used += size_of(block);
     return block;
   }
+  heap_state.used += size;
   if (image_sizes && (block = take_part(size))) return block;
   Area *area = current_area();
   if ((size_t)(area->end - area->next) < header + size && (image_sizes || !add_chunk(size))) return NULL;
@@ -140,7 +142,13 @@ static void *allocate(size_t wanted, bool *is_new) {
 static void *heap_malloc(void *opaque, size_t size) {
   (void)opaque;
   bool is_new;
-  return allocate(size, &is_new);
+  /* Nearly all requests are small, and such a block is free. */
+  void **list = size <= 8 * EXACT - 8 ? &heap.free_blocks[(size + 7) / 8] : NULL;
+  void *block = list ? *list : NULL;
+  if (!block) return allocate(size, &is_new);
+  *list = *(void **)block;
+  heap_state.used += (size + 7) & ~(size_t)7;
+  return block;
 }
 
 static void *heap_calloc(void *opaque, size_t count, size_t size) {
@@ -153,13 +161,17 @@ static void *heap_calloc(void *opaque, size_t count, size_t size) {
 
 static void heap_free(void *opaque, void *block) {
   (void)opaque;
-  if (block && (!is_in_image(block) || image_sizes)) put_aside(block, size_of(block));
+  if (!block || (is_in_image(block) && !image_sizes)) return;
+  size_t size = size_of(block);
+  heap_state.used -= size;
+  put_aside(block, size);
 }
 
 /* Grows the newest block in place, which is usual for an array that elements are appended to. */
 static bool grow_newest(uint8_t *block, size_t size) {
   Area *area = current_area();
   if (block + size_of(block) != area->next || (size_t)(area->end - block) < size) return false;
+  heap_state.used += size - size_of(block);
   set_size(block, size);
   area->next = block + size;
   return true;
@@ -181,11 +193,18 @@ static void *heap_realloc(void *opaque, void *block, size_t size) {
 static size_t heap_usable_size(const void *block) { return block ? size_of(block) : 0; }
 
 #ifdef __SANITIZE_ADDRESS__
-static void *libc_malloc(void *opaque, size_t size) { return (void)opaque, malloc(size); }
-static void *libc_calloc(void *opaque, size_t count, size_t size) { return (void)opaque, calloc(count, size); }
-static void libc_free(void *opaque, void *block) { (void)opaque, free(block); }
-static void *libc_realloc(void *opaque, void *block, size_t size) { return (void)opaque, realloc(block, size); }
 static size_t libc_usable_size(const void *block) { return malloc_usable_size((void *)block); }
+static void *counted(void *block) { return heap_state.used += libc_usable_size(block), block; }
+static void *uncounted(void *block) { return heap_state.used -= libc_usable_size(block), block; }
+static void *libc_malloc(void *opaque, size_t size) { return (void)opaque, counted(malloc(size)); }
+static void *libc_calloc(void *opaque, size_t count, size_t size) { return (void)opaque, counted(calloc(count, size)); }
+static void libc_free(void *opaque, void *block) { (void)opaque, free(uncounted(block)); }
+static void *libc_realloc(void *opaque, void *block, size_t size) {
+  (void)opaque;
+  void *moved = realloc(uncounted(block), size);
+  counted(moved ? moved : block);
+  return moved;
+}
 const JSMallocFunctions heap_functions = {libc_calloc, libc_malloc, libc_free, libc_realloc, libc_usable_size};
 #else
 const JSMallocFunctions heap_functions = {heap_calloc, heap_malloc, heap_free, heap_realloc, heap_usable_size};
@@ -195,8 +214,8 @@ Root *heap_root(void) { return &heap.root; }
 
 bool heap_restore(void) {
   if (heap.magic != MAGIC || heap.written_by != heap_restore || *heap.last != MAGIC) return false;
-  heap_immortal.end = (uintptr_t)heap_region + REGION;
-  heap_immortal.count = 1 << 30;
+  heap_state.end = (uintptr_t)heap_region + REGION;
+  heap_state.count = 1 << 30;
   return true;
 }
 
