@@ -5,12 +5,10 @@ import {
   mergeConflist,
   ownConfigs,
   parseConflist,
-  printConflist,
   readableConflist,
 } from '../cni/conflist.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
-import { textBytes } from '../core/text.ts'
 import type { Command, CommandContext, Options } from './command.ts'
 import {
   CONFLIST,
@@ -20,6 +18,7 @@ import {
   type Places,
   PROGRAM,
   placesOf,
+  publishConflist,
   readConf,
   report,
   withInstallLock,
@@ -27,7 +26,6 @@ import {
 import { misspeltKeys } from './unread_keys.ts'
 
 const PROGRAM_MODE = 0o755
-const CONFLIST_MODE = 0o644
 /** The names that libcni reads as configurations. */
 const CONFIGURATION = /\.(conf|conflist|json)$/
 
@@ -116,7 +114,7 @@ function installConflist(
   const merged = mergeConflist(wanted, present)
   if (present && isSameJson(present, merged)) return 'unchanged'
   files.ensureDirectory(confDir, PROGRAM_MODE)
-  files.publish(conflist, textBytes(printConflist(merged)), files.modeOf(conflist) ?? CONFLIST_MODE)
+  publishConflist(files, conflist, merged)
   return 'installed'
 }
 

@@ -1,5 +1,7 @@
-import { Code, Fault, withAction } from '../core/errors.ts'
-import { isPlainPath } from '../core/files.ts'
+import { type Conflist, printConflist } from '../cni/conflist.ts'
+import { Code, Fault, isErrno, withAction } from '../core/errors.ts'
+import { type Files, isPlainPath } from '../core/files.ts'
+import { textBytes } from '../core/text.ts'
 import { VERSION } from '../core/version.ts'
 import type { CommandContext, Option, Options } from './command.ts'
 
@@ -10,6 +12,8 @@ export const IPAM_LINK = 'bowline-ipam'
 export const OWN_PROGRAM = '/proc/self/exe'
 /** Sorts after `02-istio-cni.conflist`, which copies the file behind it. A `.conf` would be renamed by a mesh. */
 export const CONFLIST = '10-bowline.conflist'
+
+const CONFLIST_MODE = 0o644
 
 /** Longer than a call of the plugin may wait: on a busy disk each installation flushes 2.5 MB for a second. */
 const LOCK_TIMEOUT_MS = 60_000
@@ -63,6 +67,27 @@ export function readConf(file: string, { files, readStdin }: CommandContext): st
   const text = withAction(`--conf ${file}`, () => files.readForeign(file), { hint })
   if (text !== undefined) return text
   throw new Fault(`--conf ${file}: there is no such file`, { code: Code.invalidConfig, hint })
+}
+
+/** Writes a conflist in place of the one that is there. Throws a Fault for a link: its target is somebody else's to write, or read-only. */
+export function publishConflist(files: Files, path: string, list: Conflist): void {
+  if (isLink(files, path)) {
+    throw new Fault(`${path} is a symbolic link, and what it leads to does not say the same`, {
+      code: Code.io,
+      hint: `Change the file that ${path} leads to, or remove the link: rm ${path}`,
+    })
+  }
+  files.publish(path, textBytes(printConflist(list)), files.modeOf(path) ?? CONFLIST_MODE)
+}
+
+/** No file of ours is behind a link, so the port follows none. */
+function isLink(files: Files, path: string): boolean {
+  try {
+    files.readAt(path, 0, 1)
+    return false
+  } catch (error) {
+    return isErrno(error, 'ELOOP')
+  }
 }
 
 /** Prints what became of program and conflist, and returns the exit code. */

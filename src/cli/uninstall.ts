@@ -1,6 +1,5 @@
-import { parseConflist, printConflist, readableConflist, withoutPlugins } from '../cni/conflist.ts'
+import { parseConflist, readableConflist, withoutPlugins } from '../cni/conflist.ts'
 import { Code, collectFaults, Fault } from '../core/errors.ts'
-import { textBytes } from '../core/text.ts'
 import { clusterNode, readCluster } from '../overlay/cluster_file.ts'
 import { removeMeshAddresses } from '../overlay/mesh/addresses.ts'
 import { removeOverlay } from '../overlay/reconcile.ts'
@@ -11,6 +10,7 @@ import {
   type Places,
   PROGRAM,
   placesOf,
+  publishConflist,
   readConf,
   report,
   withInstallLock,
@@ -86,7 +86,7 @@ function removeConflist(
     ),
   ]
   if (others.length === list.plugins.length) return { conflist: 'absent', warnings }
-  files.publish(conflist, textBytes(printConflist(rest)), files.modeOf(conflist) ?? 0o644)
+  publishConflist(files, conflist, rest)
   return { conflist: 'changed', warnings }
 }
 

@@ -6,6 +6,7 @@ import {
   readFileSync,
   readlinkSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -77,6 +78,23 @@ function installed(executable: string): boolean {
 const filesIn = (directory: string) => readdirSync(directory).sort()
 
 describe('install', () => {
+  it('keeps a link to a conflist that says the same, and refuses to replace one that does not', async () => {
+    const [file, target] = [join(confDir, '10-bowline.conflist'), join(work, 'managed.conflist')]
+    mkdirSync(confDir)
+    symlinkSync(target, file)
+    writeFileSync(target, JSON.stringify(SHIPPED))
+    expect(await install(BOWLINE)).toMatchObject({ exitCode: 0, json: { conflist: 'unchanged' } })
+    writeFileSync(target, JSON.stringify({ ...SHIPPED, disableCheck: true }))
+    expect(await install(BOWLINE)).toMatchObject({
+      exitCode: 1,
+      json: { error: { message: `${file} is a symbolic link, and what it leads to does not say the same` } },
+    })
+    expect([readlinkSync(file), JSON.parse(readFileSync(target, 'utf8'))]).toEqual([
+      target,
+      { ...SHIPPED, disableCheck: true },
+    ])
+  })
+
   it('makes three files, from which a pod gets its network', async () => {
     expect(await install(BOWLINE)).toMatchObject({
       exitCode: 0,
