@@ -1,4 +1,4 @@
-import { type Conflist, isOwn, readableConflist } from '../cni/conflist.ts'
+import { type Conflist, conflistIn, isOwn } from '../cni/conflist.ts'
 import { Code, Fault } from '../core/errors.ts'
 import { isObject } from '../core/json.ts'
 
@@ -37,12 +37,13 @@ function withRanges(plugin: Json, podCidrs: readonly string[]): Json {
 }
 
 function parseTemplate(template: string): Conflist {
+  let value: unknown
   try {
-    JSON.parse(template)
+    value = JSON.parse(template)
   } catch (error) {
     throw unfit((error as Error).message)
   }
-  const list = readableConflist(template)
+  const list = conflistIn(value)
   if (!list) throw unfit('it is no JSON object with a list "plugins"')
   return list
 }

@@ -55,6 +55,11 @@ export function areRecorded(
   return ids.every((one) => recorded.has(deriveNames(one).key))
 }
 
+/** Returns the files of all networks, sound or not, each read once. */
+export function allFiles(store: Pick<AttachmentStore, 'networks' | 'readFiles'>): StoredRecord[] {
+  return store.networks().flatMap((network) => store.readFiles(network))
+}
+
 /** Opens the records below `dir`. Touches nothing yet. */
 export function openStore(files: Files, dir: string): AttachmentStore {
   return new FileStore(files, dir)
@@ -122,7 +127,7 @@ class FileStore implements AttachmentStore {
   }
 
   hasNewer(): boolean {
-    return this.networks().some((network) => this.readFiles(network).some(isNewer))
+    return allFiles(this).some(isNewer)
   }
 
   networks(): string[] {

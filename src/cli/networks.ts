@@ -1,5 +1,5 @@
 import { decodeConfig, type NetworkConfig } from '../cni/config.ts'
-import { type Conflist, isOwn, ownConfigs, readableConflist } from '../cni/conflist.ts'
+import { type Conflist, conflistIn, isOwn, ownConfigs, readableConflist } from '../cni/conflist.ts'
 import { Fault, toFault } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 
@@ -50,7 +50,7 @@ function single(text: string): Conflist | undefined {
   try {
     const plugin = JSON.parse(text) as Record<string, unknown>
     if (typeof plugin['type'] !== 'string') return undefined
-    return readableConflist(JSON.stringify({ ...plugin, plugins: [plugin] }))
+    return conflistIn({ ...plugin, plugins: [plugin] })
   } catch {
     return undefined
   }

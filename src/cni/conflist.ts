@@ -49,7 +49,11 @@ export function ownConfigs({ name, cniVersion, plugins }: Conflist, version = cn
 
 /** Returns the list in a text of any origin, or undefined if it is no list with plugins. */
 export function readableConflist(text: string | undefined): Conflist | undefined {
-  const value = parseJson(text ?? '')
+  return conflistIn(parseJson(text ?? ''))
+}
+
+/** Returns a JSON value of any origin as a list, or undefined if it is none. */
+export function conflistIn(value: unknown): Conflist | undefined {
   const plugins = memberOf(value, 'plugins')
   if (!Array.isArray(plugins) || plugins.length === 0 || !plugins.every(isObject)) return undefined
   return value as Conflist

@@ -49,6 +49,8 @@ type Question = (seq: number) => Uint8Array<ArrayBuffer>
 export class LinuxNftables implements Nftables {
   #idle: NetlinkSocket | undefined
   #lastSeq = 0
+  /** A kernel that has nftables keeps it. */
+  #hasAnswered = false
   readonly #memory = new Memory()
   /** What is asked together with the next question, and what was answered. */
   #early: { readonly chain: NftChainRef; answer: NftAnswer | undefined }[] = []
@@ -143,7 +145,9 @@ export class LinuxNftables implements Nftables {
 
   /** A kernel without nftables answers by nfnetlink, which has nobody to hand the question to: EINVAL. */
   probe(): void {
+    if (this.#hasAnswered) return
     const { refusal } = this.#ask(encodeGetGeneration)
+    this.#hasAnswered = !refusal
     if (!refusal) return
     const errno = refusal.errno === Errno.EINVAL ? Errno.EOPNOTSUPP : refusal.errno
     throw refusedFault('ask for the generation of the ruleset', { ...refusal, errno })

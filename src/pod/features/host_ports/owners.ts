@@ -1,5 +1,6 @@
 import { mayLive } from '../../../attachment/liveness.ts'
 import type { AttachmentRecord } from '../../../attachment/record.ts'
+import { allFiles, isNewer, soundRecords } from '../../../attachment/store.ts'
 import { Code, Fault } from '../../../core/errors.ts'
 import type { HostPort } from '../../../core/host_port.ts'
 import { type AttachmentId, ownerText } from '../../../core/names.ts'
@@ -36,9 +37,10 @@ export function assertReclaimable(
   port: HostPort,
   { comment = '' }: NftElement<unknown, unknown>,
 ): void {
-  const holders = store.list().filter((record) => isCommentOf(record, comment))
+  const files = allFiles(store)
+  const holders = soundRecords(files).filter((record) => isCommentOf(record, comment))
   // A record of a later release cannot be read, so the element may be of its pod.
-  if (!store.hasNewer() && !holders.some((record) => mayLive(kernel, record))) return
+  if (!files.some(isNewer) && !holders.some((record) => mayLive(kernel, record))) return
   throw new Fault(`host port ${describePlace(port)} is held by ${describeHolder(comment, holders[0])}`, {
     code: Code.addressInUse,
     hint: 'Delete that pod, or give this one another "hostPort" or "hostIP".',

@@ -1,4 +1,5 @@
 import type { AttachmentRecord } from '../../../attachment/record.ts'
+import { allFiles, isNewer, soundRecords } from '../../../attachment/store.ts'
 import { isErrno, withAction } from '../../../core/errors.ts'
 import { type AttachmentId, isSameAttachment } from '../../../core/names.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
@@ -81,7 +82,10 @@ function createSourceRule(kernel: Kernel, mayFail: boolean): boolean {
  * the removal: an ADD that has found the rule meanwhile gets it back.
  */
 export function removeUnneededSourceRule(node: NodePorts, except?: AttachmentId): void {
-  const isNeeded = () => node.store.hasNewer() || isRecorded(node, except)
+  const isNeeded = () => {
+    const files = allFiles(node.store)
+    return files.some(isNewer) || isAmong(soundRecords(files), node, except)
+  }
   if (isNeeded()) return
   removeFrame(node.kernel, POD_TABLE, removeChain(CHAIN))
   if (isNeeded()) node.kernel.nftables.apply(createNft([sourceRule(node.kernel)]))
@@ -90,7 +94,7 @@ export function removeUnneededSourceRule(node: NodePorts, except?: AttachmentId)
 /** Makes the rule again where a record needs it and somebody has removed it. Returns what was missing, in words. */
 export function restoreSourceRule(node: NodePorts): readonly string[] {
   const { kernel } = node
-  if (!isRecorded(node)) return []
+  if (!isAmong(node.store.list(), node)) return []
   const rule = sourceRule(kernel)
   if (kernel.nftables.hasChain(rule.chain) || !createSourceRule(kernel, true)) return []
   // The last pod may have gone meanwhile.
@@ -98,12 +102,16 @@ export function restoreSourceRule(node: NodePorts): readonly string[] {
   return [rule.otherwise]
 }
 
-function isRecorded({ kernel, store }: NodePorts, except?: AttachmentId): boolean {
+function isAmong(
+  records: readonly AttachmentRecord[],
+  { kernel }: NodePorts,
+  except?: AttachmentId,
+): boolean {
   const isMeant = (record: AttachmentRecord) =>
     record.bootId === kernel.bootId() &&
     needsSourceRule(record) &&
     !(except && isSameAttachment(record, except))
-  return store.list().some(isMeant)
+  return records.some(isMeant)
 }
 
 export function needsSourceRule({ mode, ipspoofchk }: AttachmentRecord): boolean {
