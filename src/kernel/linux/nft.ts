@@ -2,7 +2,7 @@ import { Code, Fault, isErrno } from '../../core/errors.ts'
 import type { FirewallChain } from '../firewall/chain.ts'
 import { encodeNftBatch } from '../nftables/batch.ts'
 import { describeElements, describeName, describeNftCommand } from '../nftables/describe.ts'
-import { readElements, showsElement, targetOfElement } from '../nftables/elements.ts'
+import { readElements, showsElement } from '../nftables/elements.ts'
 import {
   isRemoval,
   type NftChain,
@@ -17,7 +17,6 @@ import {
   encodeGetChain,
   encodeGetElement,
   encodeGetGeneration,
-  encodeGetTable,
   ruleDump,
 } from '../nftables/questions.ts'
 import { type NftAnswer, type NftRefusal, readAnswer, readBatchNews } from '../nftables/reply.ts'
@@ -29,6 +28,7 @@ import type { Recollection } from '../recollection.ts'
 import { Errno, errnoName } from './errno.ts'
 import { Memory } from './memory.ts'
 import { NETLINK_NETFILTER } from './net.ts'
+import { type Question, questionsAbout } from './nft_preconditions.ts'
 import { type DumpRequest, digestOf, RouteSocket } from './route_socket.ts'
 import { type NetlinkSocket, openNetlinkSocket } from './socket.ts'
 
@@ -38,8 +38,6 @@ const MAX_ATTEMPTS = 10
 /** Datagrams that may arrive before the one that counts, such as lost-answer notices; one or two in practice. */
 const MAX_DATAGRAMS = 1000
 const MAX_SEQ = 2 ** 31
-
-type Question = (seq: number) => Uint8Array<ArrayBuffer>
 
 /**
  * nftables of the process's own network namespace. The socket is kept for the life of the process. To close it after a
@@ -296,36 +294,6 @@ export class LinuxNftables implements Nftables {
 
 /** The answer to a question that says nothing about the command. */
 const UNKNOWN = 'unknown'
-
-/** What a command takes for granted: ENOENT where the question is refused with it; else `errnoOf` judges the answer, 0 if it is met. */
-type Precondition = { readonly ask: Question; readonly errnoOf: (answer: NftAnswer) => number }
-
-function questionsAbout(command: NftCommand, isFirst: boolean): Precondition[] {
-  switch (command.op) {
-    case 'ensureChain':
-      return isFirst ? [{ ask: (seq) => encodeGetTable(command.chain.table, seq), errnoOf: () => 0 }] : []
-    case 'flushChain':
-    case 'removeChain': {
-      const mustBeFree = command.op === 'removeChain'
-      const errnoOf = ({ chainUse = 0 }: NftAnswer) => (mustBeFree && chainUse > 0 ? Errno.EBUSY : 0)
-      return isFirst ? [{ ask: (seq) => encodeGetChain(command.chain, seq), errnoOf }] : []
-    }
-    case 'addElements': {
-      const name = isFirst && targetOfElement(command.set, command.elements[0])
-      if (!name) return []
-      return [{ ask: (seq) => encodeGetChain({ table: command.set.table, name }, seq), errnoOf: () => 0 }]
-    }
-    case 'removeElements':
-      return command.elements
-        .filter(({ data }, i) => data !== undefined || (isFirst && i === 0))
-        .map((element) => ({
-          ask: (seq) => encodeGetElement(command.set, element, seq),
-          errnoOf: ({ element: body }) => (showsElement(command.set, element, body) ? 0 : Errno.ENOENT),
-        }))
-    default:
-      return []
-  }
-}
 
 function sameChain(a: NftChainRef, b: NftChainRef): boolean {
   return a.name === b.name && a.table.name === b.table.name && a.table.family === b.table.family
