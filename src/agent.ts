@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, watch } from 'node:fs'
+import { existsSync, readFileSync, watch } from 'node:fs'
 import { dirname } from 'node:path'
 import pino from 'pino'
 import { type AgentPorts, type InstallReport, startAgent } from './agent/agent.ts'
@@ -8,6 +8,7 @@ import type { AgentLog } from './agent/log.ts'
 import { type Mesh, startMesh } from './agent/mesh/mesh.ts'
 import page from './agent/mesh/page.html' with { type: 'text' }
 import { createMetrics, type Metrics } from './agent/metrics.ts'
+import { createOffload } from './agent/offload.ts'
 import { type Overlay, startOverlay } from './agent/overlay.ts'
 import { type RestorationPorts, startRestoration } from './agent/restoration.ts'
 import { answer, type Site } from './agent/serve.ts'
@@ -39,6 +40,7 @@ const BOOT_ID_FILE = '/run/bowline/boot_id'
 const CONF_DIR = '/etc/cni/net.d'
 /** No loop of the agent may hang for longer on a call of the plugin. */
 const LOCK_TIMEOUT_MS = 1000
+const KERNEL_RELEASE = '/proc/sys/kernel/osrelease'
 const LOOPBACK = '127.0.0.1'
 const PROGRAM_TIMEOUT_MS = 120_000
 const DEFAULT_GC_INTERVAL_S = 600
@@ -171,6 +173,13 @@ function startOverlayIfConfigured(
   const path = env['OVERLAY_CONFIG'] ?? '/etc/bowline/overlay.json'
   if (!existsSync(path)) return {}
   const stateDir = env['AGENT_STATE_DIR'] ?? '/var/lib/cni/bowline-agent'
+  const offload = createOffload({
+    files: createLinuxFiles(),
+    log,
+    path: `${stateDir}/checksum_offload.json`,
+    release: readFileSync(KERNEL_RELEASE, 'utf8').trim(),
+    now: Date.now,
+  })
   const mesh = startMesh(
     {
       log,
@@ -181,6 +190,7 @@ function startOverlayIfConfigured(
       nowMs: () => performance.now(),
       nonce: () => randomBytes(8).toString('hex'),
       random: Math.random,
+      onBrokenOffload: offload.learn,
     },
     signal,
   )
@@ -200,6 +210,7 @@ function startOverlayIfConfigured(
         void watchSocket(openMonitor(), readEvents, onNews)
       },
       random: Math.random,
+      offload,
       mesh,
     },
     signal,

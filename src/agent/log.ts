@@ -4,7 +4,12 @@ export type AgentLog = {
   warn(fields: object, message: string): void
 }
 
-export type Warning = { readonly message: string; readonly hint?: string | undefined }
+export type Warning = {
+  readonly message: string
+  readonly hint?: string | undefined
+  /** `warning`: it works, though not as it could. Default: an error. */
+  readonly level?: 'warning'
+}
 
 /** Returns a function that logs all warnings of a run, if they are not those of the run before. */
 export function createWarner(log: Pick<AgentLog, 'warn'>): (warnings: readonly Warning[]) => void {

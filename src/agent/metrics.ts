@@ -45,6 +45,8 @@ const GAUGES = {
   bowline_agent_clock_skew_seconds: "How far the API server's clock is ahead of this node's.",
   bowline_agent_overlay_routes: 'Ranges of pods of other nodes that this node has a route to.',
   bowline_agent_overlay_unreachable: 'Ranges of pods of other nodes that this node cannot reach.',
+  bowline_agent_overlay_checksum_offload:
+    'Whether a VXLAN link leaves checksums to the device: 0 if the configuration says so, or if packets get lost by it.',
   bowline_mesh_peers: 'Other nodes, by what this one has measured of them.',
   bowline_mesh_peer_reachable:
     'Whether probes are answered: 1, or 0 for silence and for a node without an agent.',

@@ -12,6 +12,7 @@ import type { Reconciled } from '../overlay/reconcile.ts'
 import { type AgentLog, createWarner, type Warning } from './log.ts'
 import type { Mesh } from './mesh/mesh.ts'
 import type { Metrics } from './metrics.ts'
+import type { Offload } from './offload.ts'
 import { AUDIT_MS, createWakeup, PAUSE_MS, sleep, type Wakeup } from './wakeup.ts'
 
 /** After a refusal: two programs may have changed one thing at the same time. Later attempts come at growing intervals. */
@@ -37,6 +38,8 @@ export type OverlayPorts = {
   /** Calls back with all changes in the kernel from now on. */
   readonly watchKernel: (onNews: (news: KernelNews) => void) => void
   readonly random: () => number
+  /** What is known of the checksum offload. */
+  readonly offload: Offload
   /** Measures the ways that the overlay makes. */
   readonly mesh: Pick<Mesh, 'setPlan'>
 }
@@ -95,6 +98,7 @@ export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay 
   setNodes(state, readCluster(ports.files, ports.clusterFile) ?? [])
   ports.metrics.observe('bowline_agent_overlay_routes', () => (state.plan ? [[{}, routesOf(state)]] : []))
   signal.addEventListener('abort', () => wakeup.wake())
+  ports.offload.onLearned(() => wakeup.wake())
   ports.watchKernel((news) => {
     if (state.keeper.hear(news)) wakeup.wake()
   })
@@ -212,10 +216,11 @@ function lastConfig({ files, lastConfigFile }: OverlayPorts): OverlayConfig | un
 type Run = { readonly isDone: boolean; readonly complaints: readonly Warning[]; readonly plan?: OverlayPlan }
 
 function reconcile(ports: OverlayPorts, state: State): Run {
-  const { keeper, cluster, config, isCertain } = state
+  const { keeper, cluster, isCertain } = state
   const own = cluster.find(({ name }) => name === ports.nodeName)
   // Without its own Node in the list, nothing is known of what this node may send and receive: what is there stays.
-  if (!config || !own) return { isDone: true, complaints: [] }
+  if (!state.config || !own) return { isDone: true, complaints: [] }
+  const config = ports.offload.resolve(state.config)
   try {
     const { plan, outcome } = keeper.run({ cluster, own, config, mode: isCertain ? 'whole' : 'addOnly' })
     state.plan = plan
@@ -223,7 +228,7 @@ function reconcile(ports: OverlayPorts, state: State): Run {
     return {
       plan,
       isDone: outcome.failures.length === 0,
-      complaints: [...plan.problems.map(complaintOf), ...outcome.failures],
+      complaints: [...plan.problems.map(complaintOf), ...outcome.failures, ...ports.offload.warnings()],
     }
   } catch (error) {
     return { isDone: false, complaints: [toFault(error)] }
@@ -232,9 +237,12 @@ function reconcile(ports: OverlayPorts, state: State): Run {
 
 function count(
   { log, metrics }: OverlayPorts,
-  { problems }: OverlayPlan,
+  { problems, links }: OverlayPlan,
   { found, failures }: Reconciled,
 ): void {
+  for (const one of links)
+    if (one.kind === 'checksumOffload')
+      metrics.set('bowline_agent_overlay_checksum_offload', Number(one.isOn), { link: one.link })
   metrics.set('bowline_agent_overlay_unreachable', problems.length)
   metrics.count('bowline_agent_overlay_changes_total', {}, found.length)
   metrics.count('bowline_agent_overlay_failures_total', {}, failures.length)

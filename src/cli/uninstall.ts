@@ -19,7 +19,7 @@ import {
 /** Where the agent keeps what it needs for a start without the API server. */
 const AGENT_DIR = '/var/lib/cni/bowline-agent'
 const CLUSTER_FILE = 'cluster.json'
-const AGENT_FILES = [CLUSTER_FILE, 'overlay.json'] as const
+const AGENT_FILES = [CLUSTER_FILE, 'overlay.json', 'checksum_offload.json'] as const
 
 /** Removes what `install` and the agent have made, and nothing else. */
 export const UNINSTALL: Command = {

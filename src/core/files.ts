@@ -57,7 +57,12 @@ export interface Files {
 const MAX_ATTEMPTS = 16
 
 /** Runs `work` in a directory that is there nearly always: it is made only when `work` fails for its absence. */
-export function ensuringDirectory<T>(files: Files, dir: string, work: () => T, mode?: number): T {
+export function ensuringDirectory<T>(
+  files: Pick<Files, 'ensureDirectory'>,
+  dir: string,
+  work: () => T,
+  mode?: number,
+): T {
   for (let attempt = 1; ; attempt++) {
     try {
       return work()

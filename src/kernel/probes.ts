@@ -2,8 +2,11 @@ import type { Address } from '../core/address.ts'
 
 /** The port for probes between nodes: small datagrams, and what the way says of them. */
 export type ProbeSender = {
-  /** Sends a UDP datagram that nobody on the way may fragment. Returns false if the kernel refuses it. */
-  send(bytes: Uint8Array, to: Address, port: number): boolean
+  /**
+   * Sends a UDP datagram that nobody on the way may fragment. Returns false if the kernel refuses it. `isFilled`: the kernel computes its
+   * checksum; else that may be left to a device.
+   */
+  send(bytes: Uint8Array, to: Address, port: number, isFilled?: boolean): boolean
   /** Returns what has come back of earlier datagrams, and forgets it. */
   refusals(): Refusal[]
   close(): void

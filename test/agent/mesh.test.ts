@@ -18,7 +18,12 @@ afterEach(() => {
   stop = new AbortController()
 })
 
-type Sent = { readonly from: number; readonly to: Address; readonly bytes: Uint8Array }
+type Sent = {
+  readonly from: number
+  readonly to: Address
+  readonly bytes: Uint8Array
+  readonly isFilled: boolean
+}
 
 function network(count: number) {
   const indexes = Array.from({ length: count }, (_, i) => i)
@@ -30,6 +35,7 @@ function network(count: number) {
   /** Decides whether a packet arrives. */
   let passes = (_: Sent): boolean => true
   const logs = indexes.map((): string[] => [])
+  const broken = indexes.map((): string[] => [])
   const receiverOf = (to: Address) =>
     indexes.find(
       (i) =>
@@ -47,8 +53,8 @@ function network(count: number) {
       return { close: () => void inboxes.delete(i) }
     },
     openSender: () => ({
-      send(bytes, to) {
-        const one = { from: i, to, bytes }
+      send(bytes, to, _, isFilled = false) {
+        const one = { from: i, to, bytes, isFilled }
         sent.push(one)
         if (passes(one)) queueMicrotask(() => inboxes.get(receiverOf(to) ?? -1)?.(bytes))
         return true
@@ -59,6 +65,7 @@ function network(count: number) {
     nowMs: () => performance.now(),
     nonce: () => (++nonces).toString(16).padStart(16, '0'),
     random: () => 0.5,
+    onBrokenOffload: (peer) => broken[i]?.push(peer),
   })
   const meshes = indexes.map((i): Mesh => startMesh(portsOf(i), stop.signal))
   const plan = (i: number, known = cluster, mesh = meshes[i]) => {
@@ -74,6 +81,7 @@ function network(count: number) {
     sent,
     metrics,
     logs,
+    broken,
     cluster,
     plan,
     ports: portsOf,
@@ -113,6 +121,33 @@ describe('a mesh of agents', () => {
       expect.stringMatching(/^pods of node n001 are not reached/),
       'all ways to node n001 are as they should be again',
     ])
+  })
+
+  it('finds which node sends packets that arrive only with a checksum, and blames no other', async () => {
+    const { view, broken, let: decide } = network(3)
+    await until('all', () => known(view(0)) === 12)
+    const isOfPods = (to: Address) => formatAddress(to).startsWith('10.')
+    decide(({ from, to, isFilled }) => !(from === 0 && isOfPods(to) && !isFilled))
+    await until('the verdict', () => broken[0]?.includes('n001') === true && broken[0].includes('n002'))
+    expect(view(0).findings[0]).toMatchObject({
+      level: 'error',
+      message: expect.stringContaining('whose checksum is left to the device'),
+    })
+    // The others get no answers from it by way of their pods.
+    await until('their silence', () => [1, 2].every((i) => view(i).findings.length > 0))
+    expect(broken.slice(1)).toEqual([[], []])
+  })
+
+  it('tests no offload where nothing arrives', async () => {
+    const { view, broken, sent, let: decide } = network(2)
+    await until('all', () => known(view(0)) === 4)
+    decide(({ to }) => !formatAddress(to).startsWith('10.'))
+    await until('a trial by each', () =>
+      [0, 1].every((i) => sent.some((one) => one.from === i && one.isFilled)),
+    )
+    await until('the finding', () => view(0).findings.length === 1)
+    expect(view(0).findings[0]?.message).toContain('UDP port 4789 (VXLAN) is blocked')
+    expect(broken).toEqual([[], []])
   })
 
   it('tells pages of each change, and nobody when nobody listens', async () => {

@@ -9,6 +9,10 @@ export type Probe = {
   readonly destination: Address
   /** The size of the whole IP packet, in bytes; undefined: small. */
   readonly size?: number
+  /** The way of the answer, if it is another one. */
+  readonly answerWay?: number
+  /** The kernel fills in the checksum, whatever the link leaves to its device. */
+  readonly isFilled?: boolean
 }
 
 /** What became of it. */
@@ -78,12 +82,13 @@ export class Exchange {
   #send(receiver: NodeId, probe: Probe): Pending {
     const { sender, port, nonce: newNonce, nowMs } = this.#ports
     const nonce = newNonce()
-    const { way, destination, size } = probe
+    const { way, destination, size, answerWay, isFilled } = probe
     const length = size === undefined ? PROBE_BYTES : size - HEADER_BYTES[destination.family]
-    const bytes = encodeRequest({ kind: 'request', nonce, sender: this.#own, receiver, way }, length)
+    const head = { kind: 'request', nonce, sender: this.#own, receiver, way } as const
+    const bytes = encodeRequest({ ...head, ...(answerWay !== undefined && { answerWay }) }, length)
     const pending: Pending = { ...probe, receiver, sentMs: nowMs() }
     this.#pending.set(nonce, pending)
-    sender.send(bytes, destination, port)
+    sender.send(bytes, destination, port, isFilled)
     return pending
   }
 

@@ -1,6 +1,7 @@
 import { toFault } from '../../core/errors.ts'
 import type { ProbeSender } from '../../kernel/probes.ts'
 import { keepMeshAddresses } from '../../overlay/mesh/addresses.ts'
+import { trialOf } from '../../overlay/mesh/offload.ts'
 import { decodePacket } from '../../overlay/mesh/packet.ts'
 import { createSchedule } from '../../overlay/mesh/schedule.ts'
 import type { MeshFinding, MeshView, NoMesh } from '../../overlay/mesh/view.ts'
@@ -11,6 +12,7 @@ import { createWakeup, sleep, type Wakeup } from '../wakeup.ts'
 import { Exchange } from './exchange.ts'
 import { countPacket, observeMesh } from './mesh_metrics.ts'
 import { MeshState } from './mesh_state.ts'
+import { runTrial } from './offload_trial.ts'
 import type { Peer } from './peer.ts'
 import { Responder } from './responder.ts'
 import { firstProbes, MAX_ATTEMPTS, record } from './turn.ts'
@@ -28,6 +30,8 @@ export type MeshPorts = {
   /** Returns 16 random hex digits. */
   readonly nonce: () => string
   readonly random: () => number
+  /** Called when packets to a node arrive only with a checksum that is not left to the device. */
+  readonly onBrokenOffload: (peer: string) => void
 }
 
 export type Mesh = {
@@ -191,9 +195,12 @@ async function takeTurn(peer: Peer, loop: Loop, signal: AbortSignal): Promise<vo
     if (signal.aborted) return
     probes = record(peer, outcomes, ports.nowMs())
   }
+  const trial = state.plan && exchange && trialOf(peer.measured(), state.plan.node.config)
+  peer.offload = trial && exchange && (await runTrial(trial, peer.id, exchange, signal))
   peer.turns++
   const { before, now } = state.conclude(peer)
   logNews(ports.log, before, now)
+  if (peer.offload === 'broken') ports.onBrokenOffload(peer.node.name)
   if (listeners.size === 0) return
   const nowMs = ports.nowMs()
   for (const change of rowChange(state, peer, nowMs)) for (const tell of listeners) tell(change)

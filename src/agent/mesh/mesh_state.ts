@@ -70,7 +70,7 @@ export class MeshState {
   conclude(peer: Peer): { readonly before: readonly MeshFinding[]; readonly now: readonly MeshFinding[] } {
     const { name } = peer.node
     const before = this.#findings.get(name) ?? []
-    const now = this.plan ? findingsOf(name, peer.measured(), this.plan.node) : []
+    const now = this.plan ? findingsOf(name, peer.measured(), this.plan.node, peer.offload === 'broken') : []
     if (now.length > 0) this.#findings.set(name, now)
     else this.#findings.delete(name)
     for (const [names, isOne] of [
@@ -86,9 +86,9 @@ export class MeshState {
   /** Returns all that is wrong, the worst first. */
   findings(): MeshFinding[] {
     const own = [...(this.obstacle ? [this.obstacle] : []), ...this.complaints].map(
-      ({ message, hint = 'See the log of the agent.' }): MeshFinding => ({
+      ({ message, hint = 'See the log of the agent.', level }): MeshFinding => ({
         check: 'overlay',
-        level: 'error',
+        level: level ?? 'error',
         message,
         hint,
       }),

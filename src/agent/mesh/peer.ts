@@ -2,6 +2,7 @@ import { sameAddress } from '../../core/address.ts'
 import type { ClusterNode } from '../../overlay/cluster.ts'
 import { encodeCell } from '../../overlay/mesh/cell.ts'
 import type { Measured } from '../../overlay/mesh/findings.ts'
+import type { OffloadVerdict } from '../../overlay/mesh/offload.ts'
 import { type NodeId, nodeIdOf, type RowEntry, shortIdOf, WAYS } from '../../overlay/mesh/packet.ts'
 import { newHealth, stateOf, type WayHealth } from '../../overlay/mesh/way_health.ts'
 import type { Way } from '../../overlay/mesh/ways.ts'
@@ -12,6 +13,8 @@ export class Peer {
   readonly id: NodeId
   /** How often it has had a turn. */
   turns = 0
+  /** What the last trial has shown; undefined if there was no need of one. */
+  offload: OffloadVerdict | undefined
   #ways: readonly (Way | undefined)[] = []
   readonly #healths = new Map<number, WayHealth>()
 

@@ -24,10 +24,13 @@ export class Responder {
   }
 
   /** Returns the answer; undefined to a request that deserves none. */
-  answerTo({ nonce, way, sender, receiver }: Request, nowMs: number): ReadyAnswer | undefined {
+  answerTo(
+    { nonce, way, answerWay = way, sender, receiver }: Request,
+    nowMs: number,
+  ): ReadyAnswer | undefined {
     const { ownId, peers } = this.#state
     const asker = receiver === ownId ? this.#state.peerWith(sender) : undefined
-    const to = asker && addressFor(asker, way)
+    const to = asker && addressFor(asker, answerWay)
     if (!asker || !to || !this.#mayAnswer(asker, nowMs)) return undefined
     const unreachable = this.#state.unreachable.size
     const entries = this.#nextEntries(asker)
@@ -58,7 +61,6 @@ export class Responder {
   }
 }
 
-/** By the way that the request came. */
 function addressFor({ node }: Peer, way: number): Address | undefined {
   const { network, family } = WAYS[way] ?? WAYS[0]
   return network === 'underlay' ? addressOf(node, family) : meshAddressOf(node, family)

@@ -12,6 +12,8 @@ const number = numbersOf(runtime.arch)
 
 const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0o4000 | 0o2000000
 const MSG_ERRQUEUE = 0x2000
+const MSG_MORE = 0x8000
+const FIRST_PART_BYTES = 8
 const PMTUDISC_PROBE = 3
 /** Socket options by family. Source: linux/in.h, linux/in6.h. */
 const OPTIONS = {
@@ -32,13 +34,19 @@ export function openProbeSender(): ProbeSender {
   const sockets = new Map(FAMILIES.map((family) => [family, openFor(family)]))
   const fds = [...sockets.values()].filter((fd) => fd >= 0)
   return {
-    send(bytes, to, port) {
+    send(bytes, to, port, isFilled = false) {
       const fd = sockets.get(to.family) ?? -1
       if (fd < 0) return false
       const address = socketAddress(to, port)
-      const sent = () => syscall(number.sendto, fd, bytes, bytes.length, 0, address, address.length)
+      const part = (some: Uint8Array, flags: number) =>
+        syscall(number.sendto, fd, some, some.length, flags, address, address.length) >= 0
+      // Of a datagram in parts the checksum is never left to a device (Linux 4.4, `__ip_append_data`).
+      const sent = () =>
+        isFilled
+          ? part(bytes.slice(0, FIRST_PART_BYTES), MSG_MORE) && part(bytes.slice(FIRST_PART_BYTES), 0)
+          : part(bytes, 0)
       // The first call may return the error of an earlier datagram, and sends nothing then.
-      return sent() >= 0 || sent() >= 0
+      return sent() || sent()
     },
     refusals: () => fds.flatMap(readRefusals),
     close() {

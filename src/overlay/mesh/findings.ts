@@ -13,7 +13,12 @@ const OVERHEAD: Readonly<Record<string, number>> = { vxlan: 50 }
 const CONFIG_MAP = 'kubectl -n kube-system edit configmap bowline'
 
 /** Returns what is wrong with the ways to a peer, the cause before its effects, each with what to do. */
-export function findingsOf(peer: string, all: readonly Measured[], node: LocalNode): MeshFinding[] {
+export function findingsOf(
+  peer: string,
+  all: readonly Measured[],
+  node: LocalNode,
+  isOffloadBroken = false,
+): MeshFinding[] {
   const of = (network: string) => all.filter(({ index }) => WAYS[index]?.network === network)
   const [underlay, pods] = [of('underlay'), of('pods')]
   const answers = (one: Measured) => ['ok', 'lossy', 'small'].includes(stateOf(one.health))
@@ -22,7 +27,10 @@ export function findingsOf(peer: string, all: readonly Measured[], node: LocalNo
   const silent = all.filter(isSilent)
   if (silent.length > 0 && !all.some(answers)) return [unreachable(peer, silent, node)]
   return [
-    ...pods.filter(isSilent).map((one) => podsSilent(peer, one, underlay.find(answers), node)),
+    ...(isOffloadBroken ? [offloadBroken(peer, node)] : []),
+    ...pods
+      .filter((one) => isSilent(one) && !(isOffloadBroken && one.way.path === 'vxlan'))
+      .map((one) => podsSilent(peer, one, underlay.find(answers), node)),
     ...underlay.filter(isSilent).map((one) => probesSilent(peer, one, node)),
     ...all
       .filter(({ health }) => stateOf(health) === 'small')
@@ -70,6 +78,17 @@ function podsSilent(
     ...error(peer),
     message: `pods of node ${peer} are not reached (${at}), though it answers at ${node}: ${port} is blocked on the way`,
     hint: `Let ${port} pass between ${node} and this node, in both directions: in the nodes' firewalls and the cloud's security group.`,
+  }
+}
+
+function offloadBroken(peer: string, { config: { checksumOffload, port } }: LocalNode): MeshFinding {
+  return {
+    ...error(peer),
+    message: `pods of node ${peer} are not reached by TCP and UDP, though by ping: packets whose checksum is left to the device are lost on the way, others are not`,
+    hint:
+      checksumOffload === 'auto'
+        ? 'ethtool -K bowline-vxlan tx-checksum-ip-generic off # as the agent does now'
+        : `Set "checksumOffload" in overlay.json to "auto" or "off", or "port" to another one than ${port}: ${CONFIG_MAP}`,
   }
 }
 

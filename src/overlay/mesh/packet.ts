@@ -40,9 +40,11 @@ export type Request = {
   readonly receiver: NodeId
   /** An index of WAYS. */
   readonly way: number
+  /** The way by which the answer is to come, if it is another one. Agents of before answer by the way of the request. */
+  readonly answerWay?: number
 }
 
-export type Answer = Omit<Request, 'kind'> & {
+export type Answer = Omit<Request, 'kind' | 'answerWay'> & {
   readonly kind: 'answer'
   /** How many other nodes the responder knows, and how many of them it does not reach. */
   readonly peers: number
@@ -55,6 +57,8 @@ const MAGIC = 0x42574c4d
 const VERSION = 1
 const KINDS = { request: 1, answer: 2 } as const
 const HEADER_BYTES = 40
+/** Where a request has the index of `answerWay` and 1, or 0. */
+const ANSWER_WAY_AT = 7
 const ENTRY_BYTES = 4 + 2 * WAYS.length
 /** A row of so many peers is whole in each answer. */
 export const MAX_ENTRIES = 32
@@ -72,7 +76,9 @@ export function shortIdOf(id: NodeId): string {
 
 /** Writes a request of `bytes`, at least PROBE_BYTES: the rest is zeros. */
 export function encodeRequest(request: Request, bytes: number = PROBE_BYTES): Uint8Array {
-  return withHeader(request, Math.max(bytes, PROBE_BYTES))
+  const written = withHeader(request, Math.max(bytes, PROBE_BYTES))
+  written[ANSWER_WAY_AT] = (request.answerWay ?? -1) + 1
+  return written
 }
 
 export function encodeAnswer(answer: Answer): Uint8Array {
@@ -98,7 +104,11 @@ export function decodePacket(bytes: Uint8Array): Request | Answer | undefined {
   if (view.getUint32(0) !== MAGIC || view.getUint8(4) !== VERSION || way >= WAYS.length) return undefined
   const [nonce, sender, receiver] = [hexAt(view, 8), hexAt(view, 16), hexAt(view, 24)]
   const kind = view.getUint8(5)
-  if (kind === KINDS.request) return { kind: 'request', nonce, sender, receiver, way }
+  if (kind === KINDS.request) {
+    const by = view.getUint8(ANSWER_WAY_AT)
+    if (by > WAYS.length) return undefined
+    return { kind: 'request', nonce, sender, receiver, way, ...(by > 0 && { answerWay: by - 1 }) }
+  }
   const count = view.getUint16(36)
   if (kind !== KINDS.answer || count > MAX_ENTRIES) return undefined
   return {

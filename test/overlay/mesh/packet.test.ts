@@ -18,7 +18,10 @@ const hex = (length: number) =>
   fc.string({ unit: fc.constantFrom(...'0123456789abcdef'), minLength: length, maxLength: length })
 const id = hex(16)
 const head = { nonce: id, sender: id, receiver: id, way: fc.integer({ min: 0, max: 3 }) }
-const request = fc.record<Request>({ kind: fc.constant('request'), ...head })
+const request = fc.record<Request, 'kind' | keyof typeof head>(
+  { kind: fc.constant('request'), ...head, answerWay: head.way },
+  { requiredKeys: ['kind', 'nonce', 'sender', 'receiver', 'way'] },
+)
 const number = fc.integer({ min: 0, max: 0xffff })
 const answer = fc.record<Answer>({
   kind: fc.constant('answer'),

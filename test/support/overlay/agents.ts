@@ -19,6 +19,8 @@ export type MeshNode = {
   readonly n: NodeNumber
   readonly server: FakeApiServer
   readonly agent: AgentProcess
+  /** Kills the agent and starts another one; `meanwhile` there is none. */
+  readonly restart: (meanwhile: () => void) => Promise<void>
   /** What the agent has written. */
   readonly log: () => string
 }
@@ -85,13 +87,31 @@ function startNode(n: NodeNumber, work: string, config: string, families: readon
     OVERLAY_CONFIG: config,
     AGENT_STATE_DIR: join(work, 'state'),
   }
-  const agent = startAgentProcess(server, work, env, ['nsenter', `--net=/run/netns/n${n}`, '--'])
   let text = ''
-  void (async () => {
-    const decoder = new TextDecoder()
-    for await (const chunk of agent.stdout) text += decoder.decode(chunk)
-  })()
-  return { n, server, agent, log: () => text }
+  const start = () => {
+    const agent = startAgentProcess(server, work, env, ['nsenter', `--net=/run/netns/n${n}`, '--'])
+    void (async () => {
+      const decoder = new TextDecoder()
+      for await (const chunk of agent.stdout) text += decoder.decode(chunk)
+    })()
+    return agent
+  }
+  let agent = start()
+  return {
+    n,
+    server,
+    get agent() {
+      return agent
+    },
+    async restart(meanwhile) {
+      agent.kill('SIGKILL')
+      await agent.exited
+      text = ''
+      meanwhile()
+      agent = start()
+    },
+    log: () => text,
+  }
 }
 
 function setNode(server: FakeApiServer, n: number, families: readonly (4 | 6)[]): void {
