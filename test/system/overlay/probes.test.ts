@@ -191,7 +191,7 @@ describe('without the agent', () => {
     await mesh.nodes[1]?.agent.exited
     await until('the refusal', () => states(1, 2)['underlay4'] === 'noAgent')
     expect(mesh.bowline(2, 'nodes')).toMatch(
-      /^bowline: bowline-agent does not answer at 127\.0\.0\.1:19474: .*\nbowline: kubectl -n kube-system describe pods/,
+      /^bowline: bowline-agent does not answer at 127\.0\.0\.1:19474: it does not run.*\nbowline: .*: kubectl -n kube-system describe pods/,
     )
     expect(mesh.bowline(1, 'nodes')).toContain('! no agent')
   })
