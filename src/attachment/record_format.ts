@@ -24,9 +24,22 @@ export function formatRecord({ version, complete, ...rest }: AttachmentRecord): 
 export function parseRecord(text: string): AttachmentRecord | undefined {
   try {
     const value: unknown = JSON.parse(text)
-    return isObject(value) && hasForm(value) ? (value as AttachmentRecord) : undefined
+    return isRecord(value) ? value : undefined
   } catch {
     return undefined
+  }
+}
+
+/** Returns whether a value is a record in every field. */
+export function isRecord(value: unknown): value is AttachmentRecord {
+  if (!isObject(value)) return false
+  try {
+    return (
+      REQUIRED.every((field) => field in value) &&
+      Object.keys(value).every((field) => !Object.hasOwn(RULES, field) || RULES[field]?.(value[field]))
+    )
+  } catch {
+    return false
   }
 }
 
@@ -38,16 +51,16 @@ export function isNewerRecord(text: string): boolean {
 
 type Rule = (value: unknown) => boolean
 
-const REQUIRED: Readonly<Record<string, Rule>> = {
+const REQUIRED = ['version', 'complete', 'network', 'containerId', 'ifName', 'bootId']
+
+/** The rule of each field. One that has none is left to the release that wrote it. */
+const RULES: Readonly<Record<string, Rule>> = {
   version: (value) => value === 1,
   complete: (value) => typeof value === 'boolean',
   network: isCniName,
   containerId: isCniName,
   ifName: isIfName,
   bootId: (value) => typeof value === 'string' && isName(value, 64),
-}
-
-const OPTIONAL: Readonly<Record<string, Rule>> = {
   leases: (value) =>
     isObject(value) && isPlainPath(value['dataDir']) && isListOf(isAddress)(value['addresses']),
   delegate: isCniName,
@@ -78,13 +91,6 @@ const OPTIONAL: Readonly<Record<string, Rule>> = {
 const BANDWIDTH_NUMBERS = ['ingressRate', 'ingressBurst', 'egressRate', 'egressBurst']
 const BANDWIDTH_SUBNETS = ['shapedSubnets', 'unshapedSubnets']
 const ROUTE_NUMBERS = ['mtu', 'advmss', 'priority', 'table', 'scope']
-
-function hasForm(value: Record<string, unknown>): boolean {
-  const required = Object.entries(REQUIRED).every(([field, rule]) => rule(value[field]))
-  return (
-    required && Object.entries(OPTIONAL).every(([field, rule]) => !(field in value) || rule(value[field]))
-  )
-}
 
 function isMasqueradeSettings({ direct = [], keepsPorts = false }: Record<string, unknown>): boolean {
   return isListOf(isCidr)(direct) && typeof keepsPorts === 'boolean'
@@ -131,7 +137,7 @@ function isRoute(value: unknown): boolean {
   return ROUTE_NUMBERS.every((key) => value[key] === undefined || isCount(value[key]))
 }
 
-/** The rule may throw as well; `parseRecord` takes that for a no. */
+/** The rule may throw as well; `isRecord` takes that for a no. */
 function isListOf(rule: (text: string) => boolean): Rule {
   return (value) => Array.isArray(value) && value.every((one) => typeof one === 'string' && rule(one))
 }

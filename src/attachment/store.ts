@@ -3,7 +3,14 @@ import { ensuringDirectory, type Files } from '../core/files.ts'
 import { type AttachmentId, deriveNames, isCniName } from '../core/names.ts'
 import { isBlank, textBytes } from '../core/text.ts'
 import type { AttachmentRecord } from './record.ts'
-import { COMPLETE_OFFSET, COMPLETE_TEXT, formatRecord, isNewerRecord, parseRecord } from './record_format.ts'
+import {
+  COMPLETE_OFFSET,
+  COMPLETE_TEXT,
+  formatRecord,
+  isNewerRecord,
+  isRecord,
+  parseRecord,
+} from './record_format.ts'
 
 /** Where a record is; `key` as in `deriveNames`. Of a damaged record nothing else is known. */
 export type RecordPlace = { readonly network: string; readonly key: string }
@@ -136,7 +143,7 @@ class FileStore implements AttachmentStore {
 
   write(record: AttachmentRecord): void {
     const text = formatRecord(record)
-    if (!parseRecord(text)) throw new Fault(`this record would not be read again: ${text}`)
+    if (!isRecord(record)) throw new Fault(`this record would not be read again: ${text}`)
     const path = this.#pathOf(record)
     ensuringDirectory(this.#files, `${this.#dir}/${record.network}`, () => {
       try {

@@ -47,11 +47,22 @@ export function formatAddress({ family, value }: Address): string {
     const bits = Number(value)
     return `${bits >>> 24}.${(bits >>> 16) & 255}.${(bits >>> 8) & 255}.${bits & 255}`
   }
-  const groups = Array.from({ length: 8 }, (_, i) => Number((value >> BigInt(112 - 16 * i)) & 0xffffn))
-  const { start, length } = longestZeroRun(groups)
-  const hex = (part: number[]) => part.map((group) => group.toString(16)).join(':')
-  if (length < 2) return hex(groups)
-  return `${hex(groups.slice(0, start))}::${hex(groups.slice(start + length))}`
+  return formatV6(value)
+}
+
+/** Shortens the longest run of at least two zero groups, and of equally long ones the first. */
+function formatV6(value: bigint): string {
+  const digits = value.toString(16).padStart(32, '0')
+  const groups: string[] = []
+  let [end, longest, run] = [0, 1, 0]
+  for (let i = 0; i < 8; i++) {
+    const group = Number.parseInt(digits.slice(4 * i, 4 * i + 4), 16)
+    groups.push(group.toString(16))
+    run = group === 0 ? run + 1 : 0
+    if (run > longest) [end, longest] = [i + 1, run]
+  }
+  if (end === 0) return groups.join(':')
+  return `${groups.slice(0, end - longest).join(':')}::${groups.slice(end).join(':')}`
 }
 
 export function formatCidr({ address, prefix }: Cidr): string {
@@ -189,14 +200,4 @@ function v6Groups(text: string, endsAddress: boolean): number[] | undefined {
     else return undefined
   }
   return groups
-}
-
-function longestZeroRun(groups: readonly number[]): { start: number; length: number } {
-  let best = { start: 0, length: 0 }
-  for (let start = 0; start < groups.length; start++) {
-    let length = 0
-    while (start + length < groups.length && groups[start + length] === 0) length++
-    if (length > best.length) best = { start, length }
-  }
-  return best
 }

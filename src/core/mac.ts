@@ -3,6 +3,8 @@ import { Code, Fault } from './errors.ts'
 /** A hardware address in canonical text: six lower-case hex pairs with colons. */
 export type Mac = string & { readonly __mac: unique symbol }
 
+/** The lower four of the six bytes, as a number of 48 bits. */
+const LOW = 2 ** 32
 const NO_MAC = '00:00:00:00:00:00'
 
 /** Reads any form that `readMac` knows. Throws a Fault on a bad, multicast or all-zero address. */
@@ -35,24 +37,24 @@ function isHex(text: string): boolean {
 
 /** Returns the six bytes, as on the wire. */
 export function macBytes(mac: Mac): Uint8Array {
-  return bytesOfHex(mac, 3)
+  const bytes = new Uint8Array(6)
+  const view = new DataView(bytes.buffer)
+  const value = Number.parseInt(mac.replaceAll(':', ''), 16)
+  view.setUint16(0, value / LOW)
+  view.setUint32(2, value)
+  return bytes
 }
 
 /** Reads the bytes of `macBytes`, or any other six bytes of the kernel. */
 export function macFromBytes(bytes: Uint8Array): Mac {
-  let text = ''
-  for (let i = 0; i < bytes.length; i++) {
-    const byte = bytes[i] ?? 0
-    text += `${text && ':'}${byte < 16 ? '0' : ''}${byte.toString(16)}`
-  }
-  return text as Mac
+  const view = new DataView(bytes.buffer, bytes.byteOffset)
+  return macOfHex((view.getUint16(0) * LOW + view.getUint32(2)).toString(16).padStart(12, '0'))
 }
 
 /** Makes a locally administered unicast address from the first 12 hex digits of a hash. */
 export function macFromHash(hex: string): Mac {
-  const bytes = bytesOfHex(hex, 2)
-  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02
-  return macFromBytes(bytes)
+  const first = (Number.parseInt(hex.slice(0, 2), 16) & 0xfc) | 0x02
+  return macOfHex(`${first < 16 ? '0' : ''}${first.toString(16)}${hex.slice(2)}`)
 }
 
 /**
@@ -63,9 +65,8 @@ export function highestMac(mac: Mac): Mac {
   return `fe${mac.slice(2)}` as Mac
 }
 
-/** Reads six bytes from hex pairs that begin every `step` characters. */
-function bytesOfHex(hex: string, step: number): Uint8Array {
-  const bytes = new Uint8Array(6)
-  for (let i = 0; i < 6; i++) bytes[i] = Number.parseInt(hex.slice(step * i, step * i + 2), 16)
-  return bytes
+/** Reads twelve hex digits. */
+function macOfHex(hex: string): Mac {
+  const pair = (at: number): string => hex.slice(at, at + 2)
+  return `${pair(0)}:${pair(2)}:${pair(4)}:${pair(6)}:${pair(8)}:${pair(10)}` as Mac
 }

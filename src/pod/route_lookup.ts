@@ -1,4 +1,12 @@
-import { type Address, bitsOf, type Cidr, formatAddress, hostCidr, sameAddress } from '../core/address.ts'
+import {
+  type Address,
+  addressKey,
+  bitsOf,
+  type Cidr,
+  formatAddress,
+  hostCidr,
+  sameAddress,
+} from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import type { FibEntry, Netns } from '../kernel/kernel.ts'
 
@@ -11,8 +19,8 @@ export type RouteLookup = (address: Address) => FibEntry | undefined
 /** Looks up the FIB entries of all of these addresses in one round trip. */
 export function lookupRoutes(host: Netns, addresses: readonly Address[]): RouteLookup {
   const lookup = addresses.length > 0 ? host.lookupRoutes(addresses) : []
-  const known = new Map(addresses.map((address, i) => [formatAddress(address), lookup[i]]))
-  return (address) => known.get(formatAddress(address))
+  const known = new Map(addresses.map((address, i) => [addressKey(address), lookup[i]]))
+  return (address) => known.get(addressKey(address))
 }
 
 /**

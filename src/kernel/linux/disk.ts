@@ -52,8 +52,8 @@ export type FileStatus = {
   readonly links: number
   /** Bytes. */
   readonly size: number
-  /** Equal for two descriptors or paths exactly when they are the same file. */
-  readonly identity: string
+  readonly device: number
+  readonly inode: bigint
 }
 
 const statusBytes = new Uint8Array(256)
@@ -114,6 +114,11 @@ export function statusAt(path: string): FileStatus | number {
 /** Returns the status of `path` after following links, or a negative errno number. */
 export function statusBehind(path: string): FileStatus | number {
   return readStatus(AT_FDCWD, path, 0)
+}
+
+/** Returns whether two descriptors or paths are of the same file. */
+export function isSameFile(one: FileStatus, other: FileStatus): boolean {
+  return one.device === other.device && one.inode === other.inode
 }
 
 /** Returns when a file was last changed, in milliseconds since 1970, or a negative errno number. */
@@ -199,7 +204,6 @@ function readStatus(directory: number, path: string, flags: number): FileStatus 
   const returned = syscall(number.statx, directory, path, flags, STATX_BASIC_STATS, statusBytes)
   if (returned < 0) return returned
   const mode = status.getUint16(28, true)
-  const device = `${status.getUint32(136, true)}:${status.getUint32(140, true)}`
   return {
     kind: KINDS[mode >> 12] ?? 'other',
     mode: mode & 0o7777,
@@ -207,7 +211,8 @@ function readStatus(directory: number, path: string, flags: number): FileStatus 
     uid: status.getUint32(20, true),
     gid: status.getUint32(24, true),
     size: status.getUint32(40, true) + 2 ** 32 * status.getUint32(44, true),
-    identity: `${device}:${status.getBigUint64(32, true)}`,
+    device: status.getUint32(136, true) * 2 ** 20 + status.getUint32(140, true),
+    inode: status.getBigUint64(32, true),
   }
 }
 

@@ -16,6 +16,7 @@ export const Errno = {
   EINVAL: 22,
   ENOTTY: 25,
   EROFS: 30,
+  ERANGE: 34,
   ENOSYS: 38,
   ENOTEMPTY: 39,
   EOPNOTSUPP: 95,

@@ -60,7 +60,7 @@ function waitForLock(path: string, fd: number, start: number, timeoutMs: number,
 function isStillThere(path: string, fd: number): boolean {
   const mine = ownStatus('lock', path, fd)
   const there = disk.statusAt(path)
-  return typeof there !== 'number' && there.identity === mine.identity
+  return typeof there !== 'number' && disk.isSameFile(there, mine)
 }
 
 function heldLock(fd: number): FileLock {

@@ -5,6 +5,7 @@ import { numbersOf } from '../../runtime/numbers.ts'
 import {
   close,
   extendedAttribute,
+  isSameFile,
   modificationTime,
   Open,
   open,
@@ -92,6 +93,6 @@ function hasRenamed(path: string, fd: number): boolean {
   if (tryLock(fd, 'exclusive') === -Errno.EAGAIN) return false
   const [mine, there] = [statusOf(fd), statusAt(path)]
   if (typeof mine === 'number') return false
-  if (typeof there === 'number' || there.identity !== mine.identity) return true
+  if (typeof there === 'number' || !isSameFile(there, mine)) return true
   return rename(path, `${path}.1`) >= 0
 }

@@ -23,13 +23,7 @@ export function openHandle(path: string): NamespaceHandle {
       hint: 'Give the path of a network namespace, such as /var/run/netns/NAME or /proc/PID/ns/net.',
     })
   }
-  return { fd, identity: identityOf(status.identity) }
-}
-
-/** Reads `major:minor:inode`. */
-function identityOf(text: string): NamespaceHandle['identity'] {
-  const [major = 0, minor = 0, inode = 0] = text.split(':').map(Number)
-  return { device: major * 2 ** 20 + minor, inode }
+  return { fd, identity: { device: status.device, inode: Number(status.inode) } }
 }
 
 function openPath(path: string): number {

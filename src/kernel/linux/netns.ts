@@ -37,6 +37,7 @@ import { decodeLookup, refusedLookup, writeLookup } from '../netlink/route_looku
 import { ExtMask, Family, Ifla, Nda, Rta, Rtm } from '../netlink/rtnetlink.ts'
 import { decodePacketFilter, decodeQdisc, writeTrafficQuestion } from '../netlink/traffic.ts'
 import type { Recollection } from '../recollection.ts'
+import { Errno } from './errno.ts'
 import { readChecksumOffload, writeChecksumOffload } from './ethtool.ts'
 import { Memory } from './memory.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
@@ -323,7 +324,9 @@ export class LinuxNetns implements Netns {
       count,
       (writer, first) => {
         firstQuestion = first + steps.length
-        for (const [i, step] of steps.entries()) writeChange(writer, step, first + i, peerFd(step))
+        steps.forEach((step, i) => {
+          writeChange(writer, step, first + i, peerFd(step))
+        })
         question?.write(writer, firstQuestion)
       },
       (message) => {
@@ -331,10 +334,10 @@ export class LinuxNetns implements Netns {
         if (index >= 0) question?.onReply(message, index)
       },
     )
-    for (const [i, step] of steps.entries()) {
+    steps.forEach((step, i) => {
       const ack = acks[i]
       if (ack && ack.errno !== 0) onRefusal(refusal(ack, describeChange(step)))
-    }
+    })
     return acks.slice(steps.length)
   }
 
@@ -386,9 +389,8 @@ function writeLinkQuestion(writer: MessageWriter, ref: LinkRef, seq: number): vo
 
 /** ENODEV is "no such link"; ERANGE is "no link can have a name this long". */
 function throwUnlessAbsent(answer: Ack, ref: LinkRef): void {
-  if (answer.errno === 0) return
-  const fault = refusal(answer, `read ${describeRef(ref)}`)
-  if (!isErrno(fault, 'ENODEV', 'ERANGE')) throw fault
+  if (answer.errno === 0 || answer.errno === Errno.ENODEV || answer.errno === Errno.ERANGE) return
+  throw refusal(answer, `read ${describeRef(ref)}`)
 }
 
 function describeRef(ref: LinkRef): string {

@@ -50,9 +50,8 @@ export class RouteSocket {
     this.#seq += count
     const writer = new MessageWriter()
     write(writer, first)
-    const requests = writer.finish()
-    const isQuestion = askOnlyLast(requests)
-    this.#socket.send(requests)
+    const isQuestion = writer.askOnlyLast()
+    this.#socket.send(writer.finish())
     const acks: Ack[] = []
     for (let i = 0; i < count; i++) acks[i] = SUCCESS
     for (let over = false, datagrams = 0; !over; datagrams++) {
@@ -144,19 +143,4 @@ export function digestOf({ reply }: DumpRequest, outcome: Uint8Array[] | Ack): s
 
 function digestText({ errno }: Ack, digest: Digest): string {
   return errno === 0 ? digest.value : `refused: ${errno}`
-}
-
-/** Clears NLM_F_ACK on all requests but the last, and on a question. Reports whether the last has one answer. */
-function askOnlyLast(requests: Uint8Array): boolean {
-  const view = new DataView(requests.buffer, requests.byteOffset, requests.length)
-  for (let at = 0; ; ) {
-    const next = at + ((view.getUint32(at, true) + 3) & ~3)
-    const isLast = next >= requests.length
-    // Message types come in fours: new, delete, get, set.
-    const flags = view.getUint16(at + 6, true)
-    const isQuestion = isLast && (view.getUint16(at + 4, true) & 3) === 2
-    if (!isLast || isQuestion) view.setUint16(at + 6, flags & ~Nlm.ack, true)
-    if (isLast) return isQuestion && !(flags & Nlm.dump)
-    at = next
-  }
 }

@@ -21,16 +21,19 @@ const SO_SNDBUFFORCE = 32
 const SOL_NETLINK = 270
 const NETLINK_EXT_ACK = 11
 const NETLINK_GET_STRICT_CHK = 12
+/** Values of options: struct timeval, and an integer. */
+const TIMEOUT = words(TIMEOUT_SECONDS, 0, 0, 0)
+const ON = words(1)
 
 /** Opens a socket to one part of the kernel: 0 is rtnetlink, 12 is netfilter. Needs no bind: the kernel does that. */
 export function openNetlinkSocket(protocol: number): NetlinkSocket {
   const fd = openSocket(protocol)
-  if (!setOption(fd, SOL_SOCKET, SO_RCVTIMEO, words(TIMEOUT_SECONDS, 0, 0, 0))) {
+  if (!setOption(fd, SOL_SOCKET, SO_RCVTIMEO, TIMEOUT)) {
     close(fd)
     throw new Fault('the kernel sets no time limit on a netlink socket')
   }
   // Answers with an explanation (extended acknowledgement). Old kernels do not have it.
-  setOption(fd, SOL_NETLINK, NETLINK_EXT_ACK, words(1))
+  setOption(fd, SOL_NETLINK, NETLINK_EXT_ACK, ON)
   const buffer = new Uint8Array(RECEIVE_BYTES)
   return {
     send(bytes) {
@@ -38,7 +41,7 @@ export function openNetlinkSocket(protocol: number): NetlinkSocket {
       retried(() => sendAll(fd, bytes))
     },
     receive: () => receive(fd, buffer),
-    narrowDumps: () => void setOption(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, words(1)),
+    narrowDumps: () => void setOption(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, ON),
     close: () => close(fd),
   }
 }

@@ -26,6 +26,7 @@ export const Nlm = {
 const NLA_F_NESTED = 0x8000
 const NLA_TYPE_MASK = 0x3fff
 const HEADER_LENGTH = 16
+const HEADER_WORDS = 4
 const NLMSGERR_ATTR_MSG = 1
 
 /** Writes messages one after another, as a list of 32-bit words: all of netlink begins at a multiple of four bytes. */
@@ -35,13 +36,14 @@ export class MessageWriter {
 
   /** Starts a message; `end` fills in its length. */
   begin(type: number, flags: number, seq: number): this {
-    this.#messageStart = this.#words.length
-    this.#words.push(0, (flags << 16) | type, seq, 0)
+    this.#messageStart = this.#words.push(0, (flags << 16) | type, seq, 0) - HEADER_WORDS
     return this
   }
 
   end(): this {
-    this.#words[this.#messageStart] = 4 * (this.#words.length - this.#messageStart)
+    const words = this.#words
+    const start = this.#messageStart
+    words[start] = 4 * (words.length - start)
     return this
   }
 
@@ -65,7 +67,7 @@ export class MessageWriter {
   bytes(value: Uint8Array): this {
     const padded = new Uint8Array((value.length + 3) & ~3)
     padded.set(value)
-    for (const word of new Uint32Array(padded.buffer)) this.#words.push(word)
+    this.#words.push(...new Uint32Array(padded.buffer))
     return this
   }
 
@@ -113,6 +115,20 @@ export class MessageWriter {
     return this
   }
 
+  /** Clears NLM_F_ACK on all messages but the last, and on a question. Returns whether the last has one answer. */
+  askOnlyLast(): boolean {
+    const words = this.#words
+    const last = this.#messageStart
+    for (let at = 0; at < last; at += (words[at] ?? 0) >> 2) {
+      words[at + 1] = (words[at + 1] ?? 0) & ~(Nlm.ack << 16)
+    }
+    const head = words[last + 1] ?? 0
+    // Message types come in fours: new, delete, get, set.
+    const isQuestion = (head & 3) === 2
+    if (isQuestion) words[last + 1] = head & ~(Nlm.ack << 16)
+    return isQuestion && !(head & (Nlm.dump << 16))
+  }
+
   /** Returns the written bytes. */
   finish(): Uint8Array<ArrayBuffer> {
     return new Uint8Array(new Uint32Array(this.#words).buffer)
@@ -134,17 +150,20 @@ export type Message = {
 
 /** Lists the messages of one datagram. A truncated or malformed message ends the list. */
 export function readMessages(bytes: Uint8Array): Message[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const { buffer, byteOffset, length: size } = bytes
+  const view = new DataView(buffer, byteOffset, size)
   const messages: Message[] = []
   let at = 0
-  while (at + HEADER_LENGTH <= bytes.length) {
+  while (at + HEADER_LENGTH <= size) {
     const length = view.getUint32(at, true)
-    if (length < HEADER_LENGTH || at + length > bytes.length) break
+    if (length < HEADER_LENGTH || at + length > size) break
+    const head = view.getUint32(at + 4, true)
     messages.push({
-      type: view.getUint16(at + 4, true),
-      flags: view.getUint16(at + 6, true),
+      type: head & 0xffff,
+      flags: head >>> 16,
       seq: view.getUint32(at + 8, true),
-      body: bytes.subarray(at + HEADER_LENGTH, at + length),
+      // Quicker than subarray, which asks the class of the bytes for a constructor.
+      body: new Uint8Array(buffer, byteOffset + at + HEADER_LENGTH, length - HEADER_LENGTH),
     })
     at += (length + 3) & ~3
   }
@@ -186,7 +205,7 @@ export class Attributes {
   }
 
   u32(type: number): number | undefined {
-    return readU32(this.get(type))
+    return readU32(runtime.attribute(this.#bytes, this.#offset, type))
   }
 
   /** Returns those in an attribute; none if it is missing. */
@@ -228,9 +247,9 @@ export function readDone({ type, flags, body }: Message): Ack | undefined {
   return text ? { errno, text: readString(text) } : { errno }
 }
 
-export function readU32(bytes: Uint8Array | undefined): number | undefined {
-  return bytes && bytes.length >= 4
-    ? new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
+export function readU32(bytes: Uint8Array | undefined, at = 0): number | undefined {
+  return bytes && bytes.length >= at + 4
+    ? new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true)
     : undefined
 }
 

@@ -150,7 +150,8 @@ export function decodeRouteEntry(body: Uint8Array): RouteEntry {
   const attributes = readAttributes(body, 12)
   const source = attributes.get(Rta.prefSource)
   const metrics = attributes.nested(Rta.metrics)
-  const [mtu, advmss] = [metrics.u32(Rtax.mtu), metrics.u32(Rtax.advmss)]
+  const mtu = metrics.u32(Rtax.mtu)
+  const advmss = metrics.u32(Rtax.advmss)
   const priority = attributes.u32(Rta.priority)
   const route = {
     dst: destinationOf(view.getUint8(0), view.getUint8(1), attributes.get(Rta.dst)),
@@ -216,7 +217,7 @@ export function decodePolicyRule(body: Uint8Array): PolicyRule | undefined {
   const family = body[0] === Family.inet ? 4 : body[0] === Family.inet6 ? 6 : undefined
   if (body.length < 12 || !family) return undefined
   const [, destinationBits, sourceBits = 0, tos, headTable = 0, , , action] = body
-  const flags = readU32(body.subarray(8)) ?? 0
+  const flags = readU32(body, 8) ?? 0
   if (action !== RULE_TO_TABLE || destinationBits || tos || flags & RULE_INVERT) return undefined
   if (listAttributes(body.subarray(12)).some(([type]) => !PLAIN_RULE.includes(type))) return undefined
   const attributes = readAttributes(body, 12)
@@ -262,7 +263,7 @@ export function advertisedRouteLinks(body: Uint8Array): number[] {
   const attributes = readAttributes(body, 12)
   const table = attributes.u32(Rta.table) ?? view.getUint8(4)
   const protocol = view.getUint8(5)
-  const expires = readU32(attributes.get(Rta.cacheInfo)?.subarray(EXPIRES_OFFSET, EXPIRES_OFFSET + 4))
+  const expires = readU32(attributes.get(Rta.cacheInfo), EXPIRES_OFFSET)
   // The route of an advertised prefix is `proto kernel` as that of any address, but it is to end.
   const isPrefix = protocol === RtProtocol.kernel && Boolean(expires)
   if (table === Table.local || !(protocol === RtProtocol.ra || isPrefix)) return []
@@ -302,7 +303,7 @@ type Ipv6Settings = Pick<Link, 'acceptRa' | 'ipv6Mtu' | 'ipv6Forwarding' | 'ipv6
 function ipv6Settings(attributes: Attributes, linkMtu: number): Ipv6Settings {
   const families = attributes.nested(Ifla.afSpec)
   const settings = families.nested(Family.inet6).get(Inet6.conf)
-  const at = (position: number) => readU32(settings?.subarray(4 * position, 4 * position + 4))
+  const at = (position: number) => readU32(settings, 4 * position)
   const [acceptRa, mtu = linkMtu] = [at(Ipv6Conf.acceptRa), at(Ipv6Conf.mtu)]
   return {
     ...(mtu !== linkMtu && { ipv6Mtu: mtu }),

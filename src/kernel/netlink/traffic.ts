@@ -121,18 +121,18 @@ export function writeTrafficQuestion(
 
 /** Reads the body of an RTM_NEWQDISC message: the link and its discipline; undefined for one of another kind. */
 export function decodeQdisc(body: Uint8Array): { linkIndex: number; qdisc: Qdisc } | undefined {
-  const linkIndex = readU32(body.subarray(4)) ?? 0
-  const parent = readU32(body.subarray(12))
+  const linkIndex = readU32(body, 4) ?? 0
+  const parent = readU32(body, 12)
   const attributes = readAttributes(body, HEAD)
   const kind = readString(attributes.get(Tca.kind) ?? new Uint8Array())
   if (kind === 'clsact') return { linkIndex, qdisc: { kind } }
   if (kind !== 'tbf' || parent !== ROOT) return undefined
   const options = attributes.nested(Tca.options)
   const parameters = options.get(Tbf.parameters) ?? new Uint8Array()
-  const rate = readU64(options.get(Tbf.rate64)) ?? readU32(parameters.subarray(8)) ?? 0
-  const ticks = readU32(parameters.subarray(BUFFER_OFFSET)) ?? 0
+  const rate = readU64(options.get(Tbf.rate64)) ?? readU32(parameters, 8) ?? 0
+  const ticks = readU32(parameters, BUFFER_OFFSET) ?? 0
   const burst = Math.round((ticks * NS_PER_TICK * rate) / 1e9)
-  return { linkIndex, qdisc: { kind, rate, burst, limit: readU32(parameters.subarray(LIMIT_OFFSET)) ?? 0 } }
+  return { linkIndex, qdisc: { kind, rate, burst, limit: readU32(parameters, LIMIT_OFFSET) ?? 0 } }
 }
 
 /** Reads the body of an RTM_NEWTFILTER message; undefined for one that has not the form of ours. */
@@ -140,7 +140,7 @@ export function decodePacketFilter(
   body: Uint8Array,
   direction: PacketFilter['direction'],
 ): PacketFilter | undefined {
-  const info = readU32(body.subarray(16)) ?? 0
+  const info = readU32(body, 16) ?? 0
   const attributes = readAttributes(body, HEAD)
   const options = attributes.nested(Tca.options)
   const selector = options.get(U32.selector)
