@@ -1,6 +1,6 @@
 import { run } from '../../test/support/node/private_namespaces.ts'
 import type { Netns } from '../../test/support/node/sandbox.ts'
-import type { Measurement } from './measurements.ts'
+import type { Measurement } from './measurement.ts'
 import { type Bench, call, containerIn, type Network } from './nodes.ts'
 import { QPERF } from './qperf.ts'
 import type { Values } from './results.ts'

@@ -7,6 +7,7 @@ import { run } from '../../test/support/node/private_namespaces.ts'
 import type { Netns } from '../../test/support/node/sandbox.ts'
 import { measureTransfer } from '../../test/support/node/transfer.ts'
 import { HOST_PORTS } from './host_ports.ts'
+import type { Measurement } from './measurement.ts'
 import {
   type Bench,
   type Container,
@@ -22,17 +23,6 @@ import {
 } from './nodes.ts'
 import { QPERF } from './qperf.ts'
 import type { Metric, Values } from './results.ts'
-
-export type Measurement = {
-  readonly title: string
-  readonly metrics: Readonly<Record<string, Metric>>
-  /** In a full run, and in a quick one. */
-  readonly rounds: readonly [full: number, quick: number]
-  /** Rounds that are not counted: the first one fills caches and makes bridges and tables. */
-  readonly warmUps: number
-  /** Attaches what it needs to the nodes of one plugin. Returns the function that measures each metric once. */
-  readonly prepare: (bench: Bench) => () => Values | Promise<Values>
-}
 
 /**
  * The number of pods on a node while calls are measured. A pod is detached when this many others have been attached after
