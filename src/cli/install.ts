@@ -10,6 +10,7 @@ import {
 import { Code, Fault } from '../core/errors.ts'
 import type { Files } from '../core/files.ts'
 import type { Command, CommandContext, Options } from './command.ts'
+import { misspeltKeys } from './doctor/unread_keys.ts'
 import {
   CONFLIST,
   INSTALL_OPTIONS,
@@ -23,7 +24,6 @@ import {
   report,
   withInstallLock,
 } from './installation.ts'
-import { misspeltKeys } from './unread_keys.ts'
 
 const PROGRAM_MODE = 0o755
 /** The names that libcni reads as configurations. */

@@ -1,7 +1,7 @@
-import { bitsOf, parseAddress } from '../core/address.ts'
-import { distinct } from '../core/text.ts'
-import type { Link, Netns } from '../kernel/kernel.ts'
-import { uplinksOf } from '../pod/uplink.ts'
+import { bitsOf, parseAddress } from '../../core/address.ts'
+import { distinct } from '../../core/text.ts'
+import type { Link, Netns } from '../../kernel/kernel.ts'
+import { uplinksOf } from '../../pod/uplink.ts'
 import { named } from './check_networks.ts'
 import { error, type Finding, warning } from './finding.ts'
 

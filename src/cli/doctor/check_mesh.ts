@@ -1,7 +1,7 @@
-import { isErrno } from '../core/errors.ts'
-import type { CommandContext } from './command.ts'
+import { isErrno } from '../../core/errors.ts'
+import type { CommandContext } from '../command.ts'
+import { agentHint, agentPort, askForMesh } from '../mesh_view.ts'
 import type { Finding } from './finding.ts'
-import { agentHint, agentPort, askForMesh } from './mesh_view.ts'
 
 /** Where the agent of a node with an overlay keeps the last known cluster. */
 const CLUSTER_FILE = '/var/lib/cni/bowline-agent/cluster.json'

@@ -1,22 +1,29 @@
-import { type Address, contains, type Family, formatAddress, formatCidr, networkOf } from '../core/address.ts'
-import { Fault } from '../core/errors.ts'
-import type { Link, Netns } from '../kernel/kernel.ts'
-import { planSets, poolUseOf } from '../plugin/addresses.ts'
-import { podSpecOf } from '../plugin/pod_spec.ts'
-import { OWN_IPAM } from '../plugin/request.ts'
-import { gatewayLinkName, networkObjects } from '../pod/desired.ts'
-import { planPod } from '../pod/plan.ts'
-import type { PodSpec } from '../pod/spec.ts'
-import { uplinkMtu } from '../pod/uplink.ts'
-import { hostPlace } from '../state/desired.ts'
-import { difference } from '../state/difference.ts'
-import type { Difference } from '../state/explain.ts'
-import { observe } from '../state/observe.ts'
-import type { CommandContext } from './command.ts'
+import {
+  type Address,
+  contains,
+  type Family,
+  formatAddress,
+  formatCidr,
+  networkOf,
+} from '../../core/address.ts'
+import { Fault } from '../../core/errors.ts'
+import type { Link, Netns } from '../../kernel/kernel.ts'
+import { planSets, poolUseOf } from '../../plugin/addresses.ts'
+import { podSpecOf } from '../../plugin/pod_spec.ts'
+import { OWN_IPAM } from '../../plugin/request.ts'
+import { gatewayLinkName, networkObjects } from '../../pod/desired.ts'
+import { planPod } from '../../pod/plan.ts'
+import type { PodSpec } from '../../pod/spec.ts'
+import { uplinkMtu } from '../../pod/uplink.ts'
+import { hostPlace } from '../../state/desired.ts'
+import { difference } from '../../state/difference.ts'
+import type { Difference } from '../../state/explain.ts'
+import { observe } from '../../state/observe.ts'
+import type { CommandContext } from '../command.ts'
+import type { NetworkFile } from '../networks.ts'
+import { type AttachmentView, type NodeView, podName } from '../node_view.ts'
+import { poolUsage } from '../pool_usage.ts'
 import type { Finding } from './finding.ts'
-import type { NetworkFile } from './networks.ts'
-import { type AttachmentView, type NodeView, podName } from './node_view.ts'
-import { poolUsage } from './pool_usage.ts'
 
 /** Returns what stops the pods of a network, or will stop the next one. */
 export function checkNetwork(

@@ -1,4 +1,4 @@
-import type { Paint } from './screen.ts'
+import type { Paint } from '../screen.ts'
 
 /** Something that a person should know of. Each has a command that mends it, or leads further. */
 export type Finding = {

@@ -1,11 +1,11 @@
-import { CONFIG_RULE } from '../cni/config_schema.gen.ts'
-import { type Conflist, isOwn, SPECIFIED } from '../cni/conflist.ts'
-import { canonicalKey, join, type Rule } from '../cni/validate.ts'
-import { isObject } from '../core/json.ts'
-import { quote } from '../core/shell.ts'
+import { CONFIG_RULE } from '../../cni/config_schema.gen.ts'
+import { type Conflist, isOwn, SPECIFIED } from '../../cni/conflist.ts'
+import { canonicalKey, join, type Rule } from '../../cni/validate.ts'
+import { isObject } from '../../core/json.ts'
+import { quote } from '../../core/shell.ts'
+import { nearMiss } from '../near_miss.ts'
+import type { NetworkFile } from '../networks.ts'
 import { type Finding, info, warning } from './finding.ts'
-import { nearMiss } from './near_miss.ts'
-import type { NetworkFile } from './networks.ts'
 
 /*
  * Keys that nothing reads. The plugin accepts them, as the reference does, since other programs keep their own there; but most of them are

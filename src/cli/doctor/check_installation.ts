@@ -1,8 +1,8 @@
-import { isOwn } from '../cni/conflist.ts'
-import type { CommandContext } from './command.ts'
+import { isOwn } from '../../cni/conflist.ts'
+import type { CommandContext } from '../command.ts'
+import { IPAM_LINK, type Places, PROGRAM } from '../installation.ts'
+import type { NetworkFile } from '../networks.ts'
 import type { Finding } from './finding.ts'
-import { IPAM_LINK, type Places, PROGRAM } from './installation.ts'
-import type { NetworkFile } from './networks.ts'
 
 /** SELinux lets a runtime execute files with these types. Source: container-selinux, /opt/cni/bin in its file contexts. */
 const EXECUTABLE_TYPES = ['bin_t', 'container_runtime_exec_t', 'usr_t']

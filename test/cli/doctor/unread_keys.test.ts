@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { checkKeys } from '../../src/cli/unread_keys.ts'
+import { checkKeys } from '../../../src/cli/doctor/unread_keys.ts'
 
 function found(plugin: object, list: object = {}): (readonly [level: string, said: string, hint: string])[] {
   const own = { type: 'bowline', ...plugin }

@@ -1,13 +1,13 @@
-import { isOwnAlias, ownerOfAlias } from '../attachment/alias.ts'
-import type { Link } from '../kernel/kernel.ts'
+import { isOwnAlias, ownerOfAlias } from '../../attachment/alias.ts'
+import type { Link } from '../../kernel/kernel.ts'
+import type { CommandContext } from '../command.ts'
+import type { NetworkFile } from '../networks.ts'
+import { drifted, type NodeView, podName, stale } from '../node_view.ts'
+import { counted } from '../screen.ts'
+import { kernelFeatures } from '../status.ts'
 import { named } from './check_networks.ts'
 import { checkUplinks } from './check_uplinks.ts'
-import type { CommandContext } from './command.ts'
 import { error, type Finding, warning } from './finding.ts'
-import type { NetworkFile } from './networks.ts'
-import { drifted, type NodeView, podName, stale } from './node_view.ts'
-import { counted } from './screen.ts'
-import { kernelFeatures } from './status.ts'
 
 /** Where systemd-networkd and NetworkManager keep what they do with a link, by its index. */
 const NETWORK_DAEMONS = [

@@ -1,13 +1,13 @@
+import type { Command, CommandContext, Options } from '../command.ts'
+import { PLACE_OPTIONS, placesOf } from '../installation.ts'
+import { readNetworks } from '../networks.ts'
+import { viewNode } from '../node_view.ts'
+import { columnsOf, flow, painter } from '../screen.ts'
 import { checkInstallation } from './check_installation.ts'
 import { checkMesh } from './check_mesh.ts'
 import { checked, checkNetwork } from './check_networks.ts'
 import { checkAttachments, checkNode } from './check_node.ts'
-import type { Command, CommandContext, Options } from './command.ts'
 import { type Finding, printFindings } from './finding.ts'
-import { PLACE_OPTIONS, placesOf } from './installation.ts'
-import { readNetworks } from './networks.ts'
-import { viewNode } from './node_view.ts'
-import { columnsOf, flow, painter } from './screen.ts'
 import { checkKeys } from './unread_keys.ts'
 
 /** Every name that a finding may have. */
