@@ -90,7 +90,7 @@ function commandContext(env: Record<string, string>): CommandContext {
         calledAs: '',
         readStdin: () => config,
         writeStdout: (text) => printed.push(text),
-        ports: portsWith(createLinuxKernel()),
+        ports,
         mayRemove,
       })
       return { exitCode, stdout: printed.join('') }
