@@ -3,6 +3,7 @@ import { PLACE_OPTIONS, placesOf } from '../installation.ts'
 import { readNetworks } from '../networks.ts'
 import { viewNode } from '../node_view.ts'
 import { columnsOf, flow, painter } from '../screen.ts'
+import { checkHostPorts } from './check_host_ports.ts'
 import { checkInstallation } from './check_installation.ts'
 import { checkMesh } from './check_mesh.ts'
 import { checked, checkNetwork } from './check_networks.ts'
@@ -29,6 +30,7 @@ const CHECKS = [
   'bridge',
   'nftables',
   'port',
+  'host-port',
   'attachment',
   'stale',
   'agent',
@@ -59,6 +61,7 @@ function doctor(options: Options, context: CommandContext): number {
       checked('status', () => checkNetwork(context, network, view, places.binDir)),
     ),
     ...checked('attachment', () => checkAttachments(context, view)),
+    ...checked('host-port', () => checkHostPorts(context.ports.kernel.host(), view, context)),
     ...checked('agent', () => checkMesh(context)),
   ])
   const exitCode = found.some(({ level }) => level === 'error') ? 1 : 0

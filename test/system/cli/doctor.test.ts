@@ -69,7 +69,7 @@ const linkOf = (pod: string) =>
 it('finds nothing on a node that is well', async () => {
   expect(await doctor()).toEqual({ exitCode: 0, findings: [] })
   const { stdout } = await bowline('doctor', '--conf-dir', CONF_DIR, '--bin-dir', BIN_DIR)
-  expect(stdout).toMatch(/^✓ 23 of 23 checks found nothing/)
+  expect(stdout).toMatch(/^✓ 24 of 24 checks found nothing/)
 })
 
 it.each([
@@ -130,6 +130,23 @@ it('uplink: warns of one way out of two without a carrier', async () => {
      ip route replace default nexthop via 192.0.2.2 nexthop via 198.51.100.2`,
   )
   expect(await doctor()).toMatchObject({ exitCode: 0, findings: [{ check: 'uplink', level: 'warning' }] })
+})
+
+it('host-port: warns of one at an address that the node does not have, until it has it', async () => {
+  expectSuccess(await callFor(a, 'DEL', { ...L3, cniVersion: '1.1.0', name: 'routed' }))
+  const portMappings = [
+    { hostPort: 8080, containerPort: 80, hostIP: '192.0.2.77' },
+    { hostPort: 8081, containerPort: 80, hostIP: '127.0.0.5' },
+    { hostPort: 8082, containerPort: 80, hostIP: '0.0.0.0' },
+  ]
+  const config = { ...L3, cniVersion: '1.1.0', name: 'routed', runtimeConfig: { portMappings } }
+  expectSuccess(await callFor(a, 'ADD', config))
+  expect(await doctor()).toMatchObject({
+    exitCode: 0,
+    findings: [{ check: 'host-port', message: expect.stringMatching(/^a: .*192\.0\.2\.77/) }],
+  })
+  run('ip addr add 192.0.2.77/32 dev up0')
+  expect(await doctor()).toEqual({ exitCode: 0, findings: [] })
 })
 
 it('stale: finds a pod that is gone, and mends it by the hint', async () => {
