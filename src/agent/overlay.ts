@@ -121,12 +121,12 @@ export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay 
   }
 }
 
-/** Nodes that have not changed are not parsed again. */
+/** A node of which nothing has changed that is of use here is the same value as before. */
 function setNodes(state: State, nodes: readonly NodeTexts[]): void {
   const { texts, cluster } = state
   const { start, endOfA, endOfB } = unequalPart(texts, nodes)
-  const known = new Map(texts.slice(start, endOfA).map((one, i) => [one, cluster[start + i]]))
-  const changed = nodes.slice(start, endOfB).map((one) => known.get(one) ?? clusterNode(one))
+  const known = new Map(texts.slice(start, endOfA).map((one, i) => [printCluster([one]), cluster[start + i]]))
+  const changed = nodes.slice(start, endOfB).map((one) => known.get(printCluster([one])) ?? clusterNode(one))
   state.texts = nodes
   state.cluster = [...cluster.slice(0, start), ...changed, ...cluster.slice(endOfA)]
 }

@@ -2,13 +2,13 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { Digest } from '../../src/kernel/netlink/digest.ts'
 import { MessageWriter } from '../../src/kernel/netlink/message.ts'
-import { Nda, Rtm } from '../../src/kernel/netlink/rtnetlink.ts'
+import { Nda, Nud, Rtm } from '../../src/kernel/netlink/rtnetlink.ts'
 
 const NDA_CACHEINFO = 3
 
 /** A neighbour as the kernel shows it; `age` is the one of its attributes that changes by itself. */
-function neighbour(address: number, age: number): Uint8Array {
-  const body = new MessageWriter().begin(Rtm.newNeigh, 0, 0).u32(2).u32(7).u32(0x80)
+function neighbour(address: number, age: number, state: number = Nud.permanent): Uint8Array {
+  const body = new MessageWriter().begin(Rtm.newNeigh, 0, 0).u32(2).u32(7).u32(state)
   body.attributeU32(Nda.dst, address)
   body.attribute(Nda.lladdr, Uint8Array.of(2, 0, 0, 0, 0, 1))
   body.attribute(NDA_CACHEINFO, new Uint8Array(16).fill(age))
@@ -23,6 +23,11 @@ function digestOf(bodies: readonly Uint8Array[]): string {
 
 it('a digest is the same for entries that are older', () => {
   expect(digestOf([neighbour(1, 0), neighbour(2, 0)])).toBe(digestOf([neighbour(1, 7), neighbour(2, 255)]))
+})
+
+it('a digest is the same with and without entries that the kernel computes', () => {
+  const computed = neighbour(3, 0, Nud.noArp)
+  expect(digestOf([neighbour(1, 0), computed])).toBe(digestOf([neighbour(1, 0)]))
 })
 
 it('a digest is another one for every other change, and for another order or number', () => {

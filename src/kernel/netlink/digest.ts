@@ -1,5 +1,5 @@
 import { NFNL_SUBSYS_NFTABLES } from '../nftables/protocol.ts'
-import { Rtm } from './rtnetlink.ts'
+import { Family, Nud, Rtm } from './rtnetlink.ts'
 
 /*
  * Whether a dump says the same as an earlier one, without reading either: thousands of entries are compared in a few milliseconds, and
@@ -30,6 +30,7 @@ export class Digest {
 
   /** Takes an answer of this type. Its body is aligned to four bytes in its buffer, as the kernel sends it. */
   add(type: number, body: Uint8Array): void {
+    if (type === Rtm.newNeigh && isComputed(body)) return
     const words = new Uint32Array(body.buffer, body.byteOffset, body.length >> 2)
     const { head = 0, attribute } = AGES[type] ?? {}
     if (isNftables(type)) this.#take(words, NFGEN_LENGTH >> 2, words.length)
@@ -65,6 +66,11 @@ export class Digest {
     this.#a = Math.imul(((this.#a << 5) | (this.#a >>> 27)) ^ word, FACTOR)
     this.#b = (((this.#b << 13) | (this.#b >>> 19)) + this.#a) | 0
   }
+}
+
+/** A neighbour that stands for a multicast address comes and goes with what the kernel itself sends. */
+function isComputed(neighbour: Uint8Array): boolean {
+  return neighbour[0] !== Family.bridge && neighbour[8] === Nud.noArp && neighbour[9] === 0
 }
 
 /** The subsystem is in the upper byte; rtnetlink has none. */
