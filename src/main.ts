@@ -22,6 +22,10 @@ import { DEFAULT_PATHS, openPorts, type Ports } from './plugin/ports.ts'
 /** The object that src/native/host.c puts into the global object. */
 declare const host: { load(path: string): { readonly runCommandLine: typeof runCommandLine } }
 
+/** Nothing of these has touched the machine yet, so they are made with the executable. */
+const adapters = { kernel: createLinuxKernel(), files: createLinuxFiles(), plugins: createPluginRunner() }
+const machine = createMachine()
+
 /** Returns the exit code. With CNI_COMMAND in the environment this is a CNI plugin, else a command line of a person. */
 export function main(args: readonly string[], variables: readonly string[]): number {
   const env = environmentOf(variables)
@@ -35,7 +39,7 @@ export function main(args: readonly string[], variables: readonly string[]): num
       calledAs: args[0] ?? '',
       readStdin: readStandardInput,
       writeStdout: writeStandardOutput,
-      ports: portsWith(createLinuxKernel()),
+      ports: openPorts(adapters),
       log: logPort(env),
     })
   } catch (error) {
@@ -48,12 +52,12 @@ export function main(args: readonly string[], variables: readonly string[]): num
   }
 }
 
+/** Opens the ports with another kernel than that of `adapters`. */
 function portsWith(kernel: Kernel): Ports {
-  return openPorts({ kernel, files: createLinuxFiles(), plugins: createPluginRunner() })
+  return openPorts({ ...adapters, kernel })
 }
 
 function logPort(env: Record<string, string>): LogPort {
-  const machine = createMachine()
   return {
     ...machine,
     warn(line) {
@@ -72,7 +76,7 @@ function commandContext(env: Record<string, string>): CommandContext {
     files,
     plugins,
     ports,
-    machine: createMachine(),
+    machine,
     env,
     isInContainer: bootIdFile !== undefined,
     recordsDir: DEFAULT_PATHS.recordsDir,

@@ -209,9 +209,11 @@ function configurePodEnd(
     { op: 'setLink', link: { name: 'lo' }, up: true },
     ...createChanges(objects, () => link.index),
   ]
-  // The same round trip tells whether IPv6 is off on `lo`.
-  const lo = withAction('configure the interface in the pod', () =>
-    netns.applyAndRead(changes, { name: 'lo' }),
-  )
-  if (hasIpv6) enableLoopbackIpv6(netns, lo)
+  const lo = withAction('configure the interface in the pod', () => {
+    // The same round trip tells whether IPv6 is off on `lo`.
+    if (hasIpv6) return netns.applyAndRead(changes, { name: 'lo' })
+    netns.apply(changes)
+    return undefined
+  })
+  if (lo) enableLoopbackIpv6(netns, lo)
 }

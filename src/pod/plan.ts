@@ -225,7 +225,10 @@ function routeFault(dst: Cidr, gateway: Address, why: string): Fault {
 function distinctRoutes(routes: readonly PlannedRoute[]): PlannedRoute[] {
   const textOf = (route: PlannedRoute): string =>
     JSON.stringify(route, (_, value) => (typeof value === 'bigint' ? String(value) : value))
-  return distinct(routes, textOf)
+  return routes.filter((route, i) => {
+    const before = routes.slice(0, i).filter(({ dst }) => sameCidr(dst, route.dst))
+    return !before.some((one) => textOf(one) === textOf(route))
+  })
 }
 
 /** Returns the default routes that isDefaultGateway asks for: none where the routes have a default of that family. */
