@@ -6,6 +6,7 @@ import { createBackoff } from '../kube/backoff.ts'
 import type { ClusterNode } from '../overlay/cluster.ts'
 import { clusterNode, type NodeTexts, printCluster, readCluster } from '../overlay/cluster_file.ts'
 import { type OverlayConfig, readOverlayConfig } from '../overlay/config.ts'
+import { strangersOf } from '../overlay/guard.ts'
 import { createKeeper, type Keeper, type KernelNews } from '../overlay/keeper.ts'
 import type { OverlayPlan, PeerProblem } from '../overlay/plan.ts'
 import type { Reconciled } from '../overlay/reconcile.ts'
@@ -141,13 +142,15 @@ async function keepReconciled(
   const backoff = createBackoff({ random: ports.random, firstMs: RETRY_MS })
   const warn = createWarner(ports.log)
   let mistakes: Warning[] = []
+  let strangers: Warning[] = []
   let audited = Number.NEGATIVE_INFINITY
   while (!signal.aborted) {
     if (Date.now() - audited >= AUDIT_MS) keeper.distrust()
     const isWhole = !keeper.isTrusting
     if (isWhole || state.isConfigDue) mistakes = await readConfig(ports, state)
     const { isDone, complaints, plan } = reconcile(ports, state)
-    const all = [...mistakes, ...complaints]
+    if (isWhole && plan) strangers = lookForStrangers(ports, plan)
+    const all = [...mistakes, ...complaints, ...strangers]
     warn(all)
     ports.mesh.setPlan(plan, all)
     setStatus(state, { isJoined: state.status.isJoined || (isDone && plan !== undefined), mistakes })
@@ -232,6 +235,16 @@ function reconcile(ports: OverlayPorts, state: State): Run {
     }
   } catch (error) {
     return { isDone: false, complaints: [toFault(error)] }
+  }
+}
+
+/** A packet that is dropped is no event: they are looked for with each comparison of everything. */
+function lookForStrangers({ kernel }: OverlayPorts, plan: OverlayPlan): Warning[] {
+  try {
+    return strangersOf(kernel.nftables, plan).map((one) => ({ ...one, level: 'warning' }))
+  } catch {
+    // The comparison has said what is wrong with nftables.
+    return []
   }
 }
 

@@ -34,6 +34,8 @@ export type ConnectionFilter = {
 /** A connection that the kernel tracks, or what it takes for one. */
 export type Connection = {
   readonly protocol: number
+  /** Who has sent the first packet. */
+  readonly client: Address
   /** The address and port that the client sends to, before any translation. */
   readonly destination: Address
   readonly port: number

@@ -1,4 +1,5 @@
 import type { Address, Cidr, Family } from '../core/address.ts'
+import type { NftRule } from '../kernel/nftables/objects.ts'
 import type { Desired, DesiredFdbEntry, DesiredNeighbour, DesiredRoute, Place } from '../state/desired.ts'
 import type { ClusterNode, UnderlayLink } from './cluster.ts'
 import type { OverlayConfig } from './config.ts'
@@ -21,7 +22,12 @@ export interface Backend {
   reach(range: Cidr, peer: ClusterNode, node: LocalNode): Reach
   /** Returns one of `links`, and the addresses on it. */
   link(name: string, node: LocalNode): Desired[]
+  /** Returns the rules that keep strangers from sending packets through its links, where one of them is needed. */
+  guard?(node: LocalNode): GuardRules
 }
+
+/** The rules of each chain of a guard, by its name: see guard.ts. */
+export type GuardRules = Readonly<Record<string, readonly NftRule[]>>
 
 /** This node, and what a backend may configure. */
 export type LocalNode = ClusterNode & {

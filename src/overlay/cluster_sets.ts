@@ -9,13 +9,16 @@ import type { ClusterNode } from './cluster.ts'
 
 type Element = NftElement<Cidr>
 
-/** The set of each family: destinations to which pods of this node speak with their own address. */
-export type ClusterSets = {
-  /** They grow before a packet could go to what they get, and shrink after the last one could. */
+/** Sets of prefixes, one for each family. */
+export type PrefixSets = {
+  /** They grow before a packet could need what they get, and shrink after the last one could. */
   readonly sets: readonly DesiredPrefixSet[]
   /** For each set all that is wanted, sorted, with what lies within others. The same value as the set's elements if nothing does. */
   readonly wanted: readonly (readonly Element[])[]
 }
+
+/** The set of each family: destinations to which pods of this node speak with their own address. */
+export type ClusterSets = PrefixSets
 
 /** Returns the sets of a cluster without nodes: what the configuration names. */
 export function initialClusterSets(node: LocalNode): ClusterSets {
@@ -43,7 +46,15 @@ export function nextClusterSets(
   come: readonly ClusterNode[],
 ): ClusterSets {
   const rangesIn = (nodes: readonly ClusterNode[]) => nodes.flatMap((one) => rangesOf(one, node))
-  const [removed, added] = [rangesIn(gone), rangesIn(come)]
+  return nextSets(before, rangesIn(gone), rangesIn(come))
+}
+
+/** Returns the sets of both families without some elements and with others. */
+export function nextSets(
+  before: PrefixSets,
+  removed: readonly Element[],
+  added: readonly Element[],
+): PrefixSets {
   const made = FAMILIES.map((family, i) => {
     const [set, wanted] = [before.sets[i] as DesiredPrefixSet, before.wanted[i] ?? []]
     return nextSet(set, wanted, removed.filter(isOf(family)), added.filter(isOf(family)))

@@ -16,11 +16,12 @@ import {
 import { isAsCreated } from '../state/observe.ts'
 import { CLUSTER_SETS, TABLE } from '../state/own_table.ts'
 import { holderAmong } from '../state/prefix_set.ts'
-import { desiredOf, type OverlayPlan, type PlanStep, transitionsBetween } from './plan.ts'
+import { GUARD_NAMES } from './guard.ts'
+import { desiredOf, type OverlayPlan, type PlanStep, setsOf, transitionsBetween } from './plan.ts'
 import { OVERLAY_LINKS } from './registry.ts'
 import { ROUTE_PROTOCOL } from './route.ts'
 
-const SET_NAMES = FAMILIES.map((family) => CLUSTER_SETS[family].name)
+const NFT_NAMES = [...FAMILIES.map((family) => CLUSTER_SETS[family].name), ...GUARD_NAMES]
 
 /**
  * Tells which events of the kernel contradict a plan. Pods come and go all the time, and concern it never; nor do the events of what was
@@ -59,7 +60,7 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
       const { isGone } = event
       switch (event.subject) {
         case 'nftables':
-          return isOfSets(event) && contradictsSets(event, inForce)
+          return isOfOverlay(event) && contradictsSets(event, inForce)
         case 'link': {
           const { link } = event
           // Of a link that was renamed only the index tells that it was ours.
@@ -109,15 +110,15 @@ function hasOffload({ links, node }: OverlayPlan, name: string): boolean {
   return !links.some(isOther)
 }
 
-/** Decides whether an event is about the sets of the cluster, or about the whole table. */
-function isOfSets({ table, name }: NftEvent): boolean {
-  return table === `${TABLE.family} ${TABLE.name}` && (name === undefined || SET_NAMES.includes(name))
+/** Decides whether an event is about the sets or chains of the overlay, or about the whole table. */
+function isOfOverlay({ table, name }: NftEvent): boolean {
+  return table === `${TABLE.family} ${TABLE.name}` && (name === undefined || NFT_NAMES.includes(name))
 }
 
 /** The end of a prefix is an element of its own, and goes with the first. */
-function contradictsSets({ isGone, name = '', elements }: NftEvent, { sets }: OverlayPlan): boolean {
+function contradictsSets({ isGone, name = '', elements }: NftEvent, plan: OverlayPlan): boolean {
   if (!elements) return isGone
-  const planned = sets.find(({ set }) => set.name === name)?.elements ?? []
+  const planned = setsOf(plan).find(({ set }) => set.name === name)?.elements ?? []
   const has = ({ key }: RawElement) => {
     const address = addressFromBytes(key)
     return holderAmong(planned, { key: hostCidr(address) })?.key.address.value === address.value

@@ -1,17 +1,20 @@
 import { addressKey, type Cidr, contains, formatCidr, overlaps, sameAddress } from '../core/address.ts'
 import { unequalPart } from '../core/unequal_part.ts'
-import type { Desired, DesiredRoute } from '../state/desired.ts'
+import type { Desired, DesiredPrefixSet, DesiredRoute } from '../state/desired.ts'
 import type { Transition } from '../state/transition.ts'
 import type { LocalNode, PeerEntry, Reach } from './backend.ts'
 import { type Claims, claimsOf, moveClaims, rivalsOf } from './claims.ts'
 import type { ClusterNode } from './cluster.ts'
 import { type ClusterSets, initialClusterSets, nextClusterSets } from './cluster_sets.ts'
+import { type Guard, isGuarded, nextNodeSets, noGuard } from './guard.ts'
 import { BACKENDS } from './registry.ts'
 
 export type OverlayPlan = ClusterSets & {
   readonly node: LocalNode
   /** What it was made of. */
   readonly cluster: readonly ClusterNode[]
+  /** What keeps strangers out of the links. */
+  readonly guard: Guard
   /** Links and addresses that some peer needs. */
   readonly links: readonly Desired[]
   /** By the name of the node. */
@@ -78,13 +81,15 @@ export function nextPlan(before: OverlayPlan, cluster: readonly ClusterNode[]): 
   }
   const changed = movePeers(maps, node, gone, come)
   const sets = nextClusterSets(before, node, gone, come)
-  const plan = { node, cluster, ...maps, ...sets, links: linksFor(before, maps.users), problems }
+  const guard = { ...before.guard, ...nextNodeSets(before.guard, node, gone, come) }
+  const plan = { node, cluster, ...maps, ...sets, ...linksFor(before, guard, maps.users), problems }
   return { plan: withProblems(plan, before, changed), changed }
 }
 
 function emptyPlan(node: LocalNode): OverlayPlan {
+  const guard = noGuard()
   const nothing = { links: [], peers: new Map(), problems: [], claims: new Map(), users: new Map() }
-  return { node, cluster: [], ...nothing, ...initialClusterSets(node) }
+  return { node, cluster: [], ...nothing, guard, ...initialClusterSets(node) }
 }
 
 /** A node that is another value than before is among both. In the order of names. */
@@ -146,11 +151,18 @@ function moveUsers(users: Map<string, number>, before: readonly string[], after:
   for (const link of after) users.set(link, (users.get(link) ?? 0) + 1)
 }
 
-function linksFor(before: OverlayPlan, users: ReadonlyMap<string, number>): readonly Desired[] {
+/** Returns the links that have users, and the guard that goes with them. */
+function linksFor(
+  before: OverlayPlan,
+  guard: Guard,
+  users: ReadonlyMap<string, number>,
+): Pick<OverlayPlan, 'links' | 'guard'> {
   const { node } = before
+  const backend = BACKENDS[node.config.backend]
   const isSame = users.size === before.users.size && [...users.keys()].every((link) => before.users.has(link))
-  if (isSame) return before.links
-  return [...users.keys()].sort().flatMap((name) => BACKENDS[node.config.backend].link(name, node))
+  if (isSame) return { links: before.links, guard }
+  const links = [...users.keys()].sort().flatMap((name) => backend.link(name, node))
+  return { links, guard: { ...guard, rules: (users.size > 0 && backend.guard?.(node)) || {} } }
 }
 
 /** Problems are in the order of names. Most plans have none. */
@@ -168,6 +180,11 @@ function withProblems(plan: OverlayPlan, before: OverlayPlan, changed: ReadonlyS
 export function desiredOf({ links, peers }: OverlayPlan): Desired[] {
   const all = [...peers.values()]
   return [...links, ...all.flatMap(({ entries }) => entries), ...all.flatMap(({ routes }) => routes)]
+}
+
+/** Returns all sets that follow the cluster: those of the guard only where it has rules. */
+export function setsOf({ sets, guard }: OverlayPlan): readonly DesiredPrefixSet[] {
+  return isGuarded(guard) ? [...sets, ...guard.sets] : sets
 }
 
 /** Returns what differs from one plan to the next, peer by peer. */

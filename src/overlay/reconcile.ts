@@ -12,7 +12,15 @@ import { differenceBetween } from '../state/transition.ts'
 import type { UnderlayLink } from './cluster.ts'
 import type { OverlayConfig } from './config.ts'
 import { OVERLAY_DEFAULTS } from './config_schema.gen.ts'
-import { desiredOf, type OverlayPlan, type PlanStep, planOverlay, transitionsBetween } from './plan.ts'
+import { differenceOfGuard, forgetStrangers } from './guard.ts'
+import {
+  desiredOf,
+  type OverlayPlan,
+  type PlanStep,
+  planOverlay,
+  setsOf,
+  transitionsBetween,
+} from './plan.ts'
 import { OVERLAY_LINKS } from './registry.ts'
 import { ROUTE_PROTOCOL } from './route.ts'
 
@@ -34,11 +42,12 @@ type Ports = Pick<Kernel, 'nftables' | 'traffic'>
 
 /** Compares the node with the plan and ends the differences. */
 export function reconcileOverlay(kernel: Ports, plan: OverlayPlan, mode: Mode = 'whole'): Reconciled {
-  const { growth, found, observed } = compareOverlay(kernel, plan, mode)
+  const { growth, found, observed, guard } = compareOverlay(kernel, plan, mode)
   const all = [...growth, ...found]
   try {
     grow(kernel, growth, plan)
     apply(kernel, found, observed)
+    if (guard !== 'same') forgetStrangers(kernel.traffic, plan, guard === 'new')
     return reconciled(all, [], true)
   } catch {
     return reconciled(all, mendEach(kernel, plan, mode), true)
@@ -67,11 +76,13 @@ export function proceed(kernel: Ports, before: OverlayPlan, step: PlanStep): Rec
   if (!isSameLinks(before, after) || !links) return reconcileOverlay(kernel, after)
   const linkOf = (name: string): number => links.get(name) ?? place.netns.link({ name })?.index ?? -1
   const { additions, removals } = differenceBetween(place, transitionsBetween(before, step), linkOf)
-  const sets = differenceOfSets(after, (_, i) => before.sets[i]?.elements ?? [])
+  const earlier = setsOf(before)
+  const sets = differenceOfSets(after, (_, i) => earlier[i]?.elements ?? [])
   const found = [...additions, ...removals, ...sets.shrinkage]
   try {
     grow(kernel, sets.growth, after)
     apply(kernel, found, { places: new Map([[place, newState()]]), nft: new Map() })
+    if (sets.isNodeGone) forgetStrangers(kernel.traffic, after, false)
     return reconciled([...sets.growth, ...found], [], false)
   } catch {
     return reconcileOverlay(kernel, after)
@@ -115,13 +126,14 @@ function isSameLinks(before: OverlayPlan, after: OverlayPlan): boolean {
 
 /** Compares the sets of a plan with what each has. */
 function differenceOfSets(
-  { sets }: OverlayPlan,
+  plan: OverlayPlan,
   elementsOf: (one: DesiredPrefixSet, i: number) => DesiredPrefixSet['elements'],
-): PrefixDifferences {
-  const found = sets.map((one, i) => differenceOfPrefixes(one, elementsOf(one, i)))
+): PrefixDifferences & { readonly isNodeGone: boolean } {
+  const found = setsOf(plan).map((one, i) => differenceOfPrefixes(one, elementsOf(one, i)))
   return {
     growth: found.flatMap(({ growth }) => growth),
     shrinkage: found.flatMap(({ shrinkage }) => shrinkage),
+    isNodeGone: found.slice(plan.sets.length).some(({ shrinkage }) => shrinkage.length > 0),
   }
 }
 
@@ -142,10 +154,11 @@ function grow(kernel: Ports, growth: readonly Difference[], { node, sets }: Over
 
 /** Looks again after a refusal, and applies what is left one by one: a refusal concerns one object and stops no other. */
 function mendEach(kernel: Ports, plan: OverlayPlan, mode: Mode): Fault[] {
-  const { growth, found, observed } = compareOverlay(kernel, plan, mode)
+  const { growth, found, observed, guard } = compareOverlay(kernel, plan, mode)
   return collectFaults([
     () => grow(kernel, growth, plan),
     ...found.map((one) => () => apply(kernel, [one], observed)),
+    () => guard !== 'same' && forgetStrangers(kernel.traffic, plan, guard === 'new'),
   ])
 }
 
@@ -159,6 +172,8 @@ export function compareOverlay(
   readonly growth: readonly Difference[]
   readonly found: readonly Difference[]
   readonly observed: Observed
+  /** Whether its rules are made, or nodes taken from its sets: connections that it would not let begin are to be forgotten. */
+  readonly guard: 'same' | 'new' | 'smaller'
 } {
   const { place } = plan.node
   const desired = desiredOf(plan)
@@ -166,6 +181,15 @@ export function compareOverlay(
   const owned = observeOwned(ownership, desired)
   const { additions, removals } = differenceOwned(desired, ownership, owned)
   const sets = differenceOfSets(plan, ({ set }) => nftables.elements(set))
-  const found = mode === 'addOnly' ? additions : [...additions, ...removals, ...sets.shrinkage]
-  return { growth: sets.growth, found, observed: owned.observed }
+  const guard = differenceOfGuard(nftables, plan.guard)
+  // A link that is there may be in use by nodes that are not known yet.
+  const isDue = mode === 'whole' || !OVERLAY_LINKS.some((name) => place.netns.link({ name }))
+  const guarding = isDue ? guard.additions : []
+  const shrinkage = mode === 'whole' ? [...removals, ...sets.shrinkage, ...guard.removals] : []
+  return {
+    growth: sets.growth,
+    found: [...guarding, ...additions, ...shrinkage],
+    observed: owned.observed,
+    guard: guarding.length > 0 ? 'new' : mode === 'whole' && sets.isNodeGone ? 'smaller' : 'same',
+  }
 }

@@ -14,7 +14,7 @@ export const overlayConfig = z
     vni: integer(1, 0xffffff).default(4242).meta({ description: 'The VXLAN network identifier.' }),
     port: integer(1, 65535).default(4789).meta({
       description:
-        'The UDP port of VXLAN, which firewalls must let through between nodes. Some hypervisors take 4789 or 8472 for their own.',
+        'The UDP port of VXLAN, which firewalls must let through between nodes. Some hypervisors take 4789 or 8472 for their own. Packets to it are accepted from nodes of the cluster alone.',
     }),
     // IPv6 in VXLAN over IPv6 needs 70 bytes more than its own least MTU, which is 1280.
     underlayMtu: integer(1350, 65535).exactOptional().meta({

@@ -7,7 +7,7 @@ import type { LocalNode } from '../../src/overlay/backend.ts'
 import type { ClusterNode } from '../../src/overlay/cluster.ts'
 import { clusterNode as readNode } from '../../src/overlay/cluster_file.ts'
 import { type OverlayConfig, readOverlayConfig } from '../../src/overlay/config.ts'
-import { desiredOf, nextPlan, type OverlayPlan, planOverlay } from '../../src/overlay/plan.ts'
+import { desiredOf, nextPlan, type OverlayPlan, planOverlay, setsOf } from '../../src/overlay/plan.ts'
 import type { Desired } from '../../src/state/desired.ts'
 import { createFakeKernel } from '../fakes/kernel.ts'
 
@@ -134,6 +134,44 @@ describe('the plan of a node', () => {
       'route fd00:244:2::/64 via 2001:db8::2 eth0',
       'route 10.244.3.0/24 via 10.244.3.0 bowline-vxlan',
     ])
+  })
+})
+
+describe('the guard of a plan', () => {
+  const rulesOf = (of: OverlayPlan, chain: string) =>
+    of.guard.rules[chain]?.map((rule) => rule.map(({ text }) => text).join(' '))
+  const nodes = (of: OverlayPlan) =>
+    of.guard.sets.map(({ elements }) => elements.map(({ key }) => formatAddress(key.address)))
+
+  it('lets in what the addresses of nodes send, those of plain routes too, and never its own', () => {
+    const twin = { ...FAR, name: 'd', addresses: [...FAR.addresses, ...OWN.addresses] }
+    const both = plan([NEAR, FAR, twin], { backend: 'direct' })
+    expect(nodes(both)).toEqual([['192.0.2.2', '198.51.100.3'], ['2001:db8::2']])
+    expect(rulesOf(both, 'vxlan-sources')?.slice(0, 2)).toEqual([
+      'ip saddr @nodes4 ip daddr 192.0.2.1 iifname "eth0" return',
+      'ip saddr @nodes4 ip daddr 192.0.2.1 fib saddr . iif oif exists return',
+    ])
+  })
+
+  it('is for the port of the configuration', () => {
+    expect(rulesOf(plan([NEAR], { port: 8472 }), 'vxlan-input')).toEqual([
+      'udp dport 8472 ct state new,related goto vxlan-sources',
+    ])
+  })
+
+  it('does not ask for the destination where a router translates it', () => {
+    const far = plan([NEAR], {}, { underlay: [] })
+    expect(rulesOf(far, 'vxlan-sources')?.[0]).toBe('ip saddr @nodes4 fib saddr . iif oif exists return')
+  })
+
+  it.each<[string, OverlayPlan]>([
+    ['another backend', plan([NEAR], { backend: 'host-gw' })],
+    ['no backend', plan([NEAR], { backend: 'none' })],
+    ['peers on the same link alone', plan([NEAR], { backend: 'direct' })],
+    ['no peers', plan([])],
+  ])('is none with %s, where there is no tunnel', (_, without) => {
+    expect(without.guard.rules).toEqual({})
+    expect(setsOf(without)).toBe(without.sets)
   })
 })
 

@@ -218,13 +218,14 @@ describe('a keeper', () => {
     expect(outcome.isWhole).toBe(false)
     expect(outcome.changes).toEqual([
       'the nftables set cluster4 of what is not masqueraded lacks 10.244.3.0/24',
+      'the nftables set nodes4 of addresses of nodes lacks 192.0.2.3/32',
       'neighbour 10.244.3.0 on bowline-vxlan is missing on the host',
       expect.stringMatching(/^forwarding entry .* on bowline-vxlan is missing on the host$/),
       'route 10.244.3.0/24 is missing on the host',
     ])
     expect(asked.filter((what) => /list|routes|neighbours/.test(what))).toEqual([])
     expect(routes()).toEqual(['10.244.2.0', '10.244.3.0'])
-    expect(keeper.run(know(CLUSTER.slice(0, 2))).outcome.changes).toHaveLength(4)
+    expect(keeper.run(know(CLUSTER.slice(0, 2))).outcome.changes).toHaveLength(5)
     expect(routes()).toEqual(['10.244.2.0'])
     expect(reconcile(CLUSTER.slice(0, 2)).changes).toEqual([])
   })
@@ -251,7 +252,9 @@ describe('a keeper', () => {
       one.name === 'n2' ? { ...one, addresses: [parseAddress('192.0.2.22')] } : one,
     )
     expect(keeper.run(know(moved)).outcome.changes).toEqual([
+      'the nftables set nodes4 of addresses of nodes lacks 192.0.2.22/32',
       expect.stringMatching(/^forwarding entry .* is wrong/),
+      'the nftables set nodes4 of addresses of nodes has 192.0.2.2/32 without need',
     ])
     expect(reconcile(moved).changes).toEqual([])
   })

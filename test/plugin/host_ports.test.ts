@@ -70,6 +70,7 @@ describe.each([
     const node = createFakeNode()
     const connection = (destination: string, port: number, answeredBy = destination) => ({
       protocol: 17,
+      client: parseAddress('192.0.2.77'),
       destination: parseAddress(destination),
       port,
       answeredBy: parseAddress(answeredBy),

@@ -21,7 +21,7 @@ import {
   ctState,
   ctStatus,
 } from '../../src/kernel/nftables/expressions/ct.ts'
-import { fibType, isSpoofed } from '../../src/kernel/nftables/expressions/fib.ts'
+import { fibType, hasReversePath, isSpoofed } from '../../src/kernel/nftables/expressions/fib.ts'
 import { iif, iifgroup, oif, oifgroup, oifname } from '../../src/kernel/nftables/expressions/links.ts'
 import { inSet, notInSet, vmap } from '../../src/kernel/nftables/expressions/lookup.ts'
 import { inlineVmap, mapped } from '../../src/kernel/nftables/expressions/maps.ts'
@@ -223,6 +223,7 @@ export const nftCommands: readonly NftCommand[] = [
   net1(equals(ctAddress('original', 6, 'saddr'), address('fd00::5')), accept),
   net1(isProtocol(6), equals(ctDport('original'), 80), accept),
   rule('raw', isSpoofed(), drop),
+  rule('raw', hasReversePath(), accept),
   rule('raw', equals(fibType('daddr'), 'local'), accept),
   rule('raw', differs(fibType('daddr'), 'local'), accept),
   net1(equals(metaMark, 0x4000), accept),

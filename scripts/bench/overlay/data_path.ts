@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { parseAddress, parseCidr } from '../../../src/core/address.ts'
+import { quote } from '../../../src/core/shell.ts'
 import { createLinuxKernel } from '../../../src/kernel/linux/kernel.ts'
-import { openHandle, within } from '../../../src/kernel/linux/namespace.ts'
 import { readOverlayConfig } from '../../../src/overlay/config.ts'
 import { planOverlay } from '../../../src/overlay/plan.ts'
-import { readUnderlay, reconcileOverlay } from '../../../src/overlay/reconcile.ts'
+import { compareOverlay, readUnderlay } from '../../../src/overlay/reconcile.ts'
 import { run } from '../../../test/support/node/private_namespaces.ts'
 import type { Netns } from '../../../test/support/node/sandbox.ts'
 import {
@@ -72,17 +72,18 @@ function byOverlay(bench: Bench, way: Way): () => Values {
     podCidrs: [parseCidr(range)],
   }))
   for (const [i, name] of bench.nodes.entries()) {
-    within(openHandle(`/run/netns/${name}`), () => {
-      const kernel = createLinuxKernel()
-      const netns = kernel.openNetns(`/run/netns/${name}`)
-      const place = { netns, words: `on ${name}`, prefix: '' }
-      const own = cluster[i]
-      if (!own) throw new Error('no such node')
-      const config = readOverlayConfig(JSON.stringify({ backend: way.backend }))
-      const node = { ...own, place, config, underlay: readUnderlay(netns) }
-      const { failures } = reconcileOverlay(kernel, planOverlay(cluster, node))
-      if (failures[0]) throw failures[0]
-    })
+    const kernel = createLinuxKernel()
+    const netns = kernel.openNetns(`/run/netns/${name}`)
+    const own = cluster[i]
+    if (!own) throw new Error('no such node')
+    const config = readOverlayConfig(JSON.stringify({ backend: way.backend }))
+    const place = { netns, words: `on ${name}`, prefix: '' }
+    const node = { ...own, place, config, underlay: readUnderlay(netns) }
+    // By the commands, since nftables is always that of the process's own namespace.
+    const { growth, found } = compareOverlay(kernel, planOverlay(cluster, node), 'whole')
+    const commands = [...growth, ...found].flatMap(({ steps }) => steps.map(({ command }) => command))
+    run(`ip netns exec ${name} sh -ec ${quote(commands.join('\n'))}`)
+    netns.close()
   }
   return measure
 }

@@ -69,12 +69,12 @@ export function readConnections(filter: ConnectionFilter, bodies: readonly Uint8
     const attributes = readAttributes(body, NFGEN_LENGTH)
     const original = readTuple(filter.family, attributes.get(Cta.original))
     const reply = readTuple(filter.family, attributes.get(Cta.reply))
-    if (!original?.destination || !reply?.source) return []
+    if (!original?.source || !original.destination || !reply?.source) return []
     const status = readU32be(attributes.get(Cta.status)) ?? 0
     const isWaiting = (status & (Status.sourceTranslated | Status.seenReply)) === Status.sourceTranslated
     if (filter.isUnansweredTranslation && !isWaiting) return []
-    const { protocol, destination, destinationPort: port } = original
-    const connection = { protocol, destination, port, answeredBy: reply.source }
+    const { protocol, source: client, destination, destinationPort: port } = original
+    const connection = { protocol, client, destination, port, answeredBy: reply.source }
     return isMeant(filter, connection) ? [{ ...connection, identity: identityOf(attributes) }] : []
   })
 }

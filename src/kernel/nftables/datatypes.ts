@@ -7,6 +7,7 @@ import {
   type Family,
   formatAddress,
   formatCidr,
+  hostCidr,
   lastAddressOf,
   networkOf,
 } from '../../core/address.ts'
@@ -63,6 +64,19 @@ export function ipPrefix(family: Family): Datatype<Cidr> {
     decode: (first, last) => prefixBetween(addressFromBytes(first), addressFromBytes(last)),
     show: (cidr) =>
       cidr.prefix === bitsOf(family) ? formatAddress(cidr.address) : formatCidr(networkOf(cidr)),
+  }
+}
+
+/**
+ * Returns the type of a set's keys that are whole addresses, as prefixes of all their bits. Such a set is a hash table: a look-up costs the
+ * same however many there are.
+ */
+export function ipHost(family: Family): Datatype<Cidr> {
+  return {
+    ...addressType(family),
+    encode: ({ address }) => addressBytes(address),
+    decode: (bytes) => hostCidr(addressFromBytes(bytes)),
+    show: ({ address }) => formatAddress(address),
   }
 }
 

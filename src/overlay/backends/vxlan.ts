@@ -6,6 +6,7 @@ import { addressOf, type Backend, type LocalNode } from '../backend.ts'
 import type { ClusterNode } from '../cluster.ts'
 import { overlayRoute } from '../route.ts'
 import { linkWith, underlayMtu } from '../underlay.ts'
+import { vxlanGuard } from './vxlan_guard.ts'
 
 /*
  * VXLAN without multicast, learning and upcalls: each node knows of each other node one route for each family of pods, one permanent
@@ -63,6 +64,7 @@ export const vxlan: Backend = {
     const isOn = node.config.checksumOffload !== 'off'
     return [link, { kind: 'checksumOffload', ...on, isOn }, ...addressesOn(on, own)] satisfies Desired[]
   },
+  guard: vxlanGuard,
 }
 
 function deviceOf(name: string, family: Family, node: LocalNode): DesiredLink {

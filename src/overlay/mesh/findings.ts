@@ -77,7 +77,7 @@ function podsSilent(
   return {
     ...error(peer),
     message: `pods of node ${peer} are not reached (${at}), though it answers at ${node}: ${port} is blocked on the way`,
-    hint: `Let ${port} pass between ${node} and this node, in both directions: in the nodes' firewalls and the cloud's security group.`,
+    hint: `Let ${port} pass between ${node} and this node, in both directions: in the nodes' firewalls and the cloud's security group.${way.path === 'vxlan' ? ' bowline doctor on each of them says if it drops what comes from the other.' : ''}`,
   }
 }
 

@@ -11,6 +11,7 @@ export const KINDS = [
   'neighbour',
   'forwarding entry',
   'set element',
+  'rule',
 ] as const
 export type Kind = (typeof KINDS)[number]
 
@@ -89,14 +90,33 @@ export const DAMAGE: Readonly<Record<Kind, Readonly<Record<Harm, readonly string
     deleted: [
       'nft delete element inet bowline cluster4 { 10.244.2.0/24 }',
       'nft flush set inet bowline cluster4',
+      'nft delete element inet bowline nodes4 { 192.0.2.2 }',
       'nft flush ruleset',
     ],
     changed: [
       "nft 'delete element inet bowline cluster4 { 10.244.2.0/24 }; add element inet bowline cluster4 { 10.244.2.0/25 }'",
     ],
-    duplicated: ['nft add element inet bowline cluster4 { 198.51.100.0/24 }'],
+    duplicated: [
+      'nft add element inet bowline cluster4 { 198.51.100.0/24 }',
+      'nft add element inet bowline nodes6 { 2001:db8::99 }',
+    ],
     stale: [
       "nft 'add table inet bowline; add set inet bowline cluster4 { type ipv4_addr; flags interval; }; add element inet bowline cluster4 { 10.244.9.0/24 }'",
+      "nft 'add table inet bowline; add set inet bowline nodes4 { type ipv4_addr; }; add element inet bowline nodes4 { 192.0.2.99 }'",
+    ],
+  },
+  rule: {
+    deleted: [
+      'nft flush chain inet bowline vxlan-sources',
+      "nft 'flush chain inet bowline vxlan-output; delete chain inet bowline vxlan-output'",
+    ],
+    changed: [
+      "nft 'flush chain inet bowline vxlan-input; add rule inet bowline vxlan-input udp dport 8472 goto vxlan-sources'",
+    ],
+    // What others add to a chain stays: rules are known by what they say.
+    duplicated: [],
+    stale: [
+      "nft 'add table inet bowline; add chain inet bowline vxlan-sources; add chain inet bowline vxlan-input { type nat hook input priority -190; }; add rule inet bowline vxlan-sources drop; add rule inet bowline vxlan-input udp dport 8472 goto vxlan-sources'",
     ],
   },
 }

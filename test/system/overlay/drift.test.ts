@@ -92,7 +92,7 @@ function state(): string {
     'for link in bowline-vxlan bowline-vxlan6; do ip -br link show $link 2>/dev/null; ip -br address show $link 2>/dev/null; done',
     'ip neigh show dev bowline-vxlan nud permanent 2>/dev/null; bridge fdb show dev bowline-vxlan 2>/dev/null',
     'ethtool -k bowline-vxlan 2>/dev/null | grep tx-checksum-ip-generic',
-    'nft list sets inet 2>/dev/null | grep -v counter',
+    'nft list table inet bowline 2>/dev/null | sed "s/counter packets.*bytes [0-9]*/counter/"',
   ]
   return run(`set +e; ${commands.join('; ')}; true`)
     .split('\n')

@@ -1,6 +1,6 @@
 import { ByteOrder } from '../datatypes.ts'
 import { Cmp, compare, type Expression, type Field, type KernelExpression } from '../expression.ts'
-import { namedType } from '../numbers.ts'
+import { integer, namedType } from '../numbers.ts'
 import { REGISTER_1 } from '../protocol.ts'
 
 /* What the routing table says of an address of the packet. NFTA_FIB_*, NFTA_FIB_F_*, NFT_FIB_RESULT_*. */
@@ -23,8 +23,18 @@ export function fibType(end: keyof typeof ENDS): Field<keyof typeof TYPES> {
 
 /** `fib saddr . iif oif missing`: an answer would not leave by the interface that the packet came in by. Only in prerouting, input and forward. */
 export function isSpoofed(): Expression {
-  const kernel = [fib(REGISTER_1, ENDS.saddr | Flag.iif | Flag.present, Result.oif)]
-  return { text: 'fib saddr . iif oif missing', kernel: [...kernel, compare(Cmp.eq, new Uint8Array(4))] }
+  return reversePath('missing', 0)
+}
+
+/** `fib saddr . iif oif exists`: an answer could leave by that interface. */
+export function hasReversePath(): Expression {
+  return reversePath('exists', 1)
+}
+
+function reversePath(word: string, found: number): Expression {
+  const look = fib(REGISTER_1, ENDS.saddr | Flag.iif | Flag.present, Result.oif)
+  const kernel = [look, compare(Cmp.eq, integer.encode(found))]
+  return { text: `fib saddr . iif oif ${word}`, kernel }
 }
 
 function fib(register: number, flags: number, result: number): KernelExpression {

@@ -23,8 +23,8 @@ import { POD_TABLE, removeFrame } from '../nftables.ts'
  * It holds for what goes to the node itself as well, and for ARP: the kernel looks at the route of its sender. What a host sends
  * before it has an address passes (DHCP; duplicate detection, router solicitation, multicast groups of IPv6), and so does any
  * link-local source, which the node never forwards.
- * A packet within a packet is the payload of the outer one, whose source is checked. Where a node unpacks it, as it does VXLAN for the
- * overlay, the inner packet comes in by the VXLAN link, and its source is the sender's word.
+ * A packet within a packet is the payload of the outer one, whose source is checked. What a node unpacks for the overlay comes from nodes
+ * alone (src/overlay/guard.ts).
  */
 export const POD_GROUP = 98
 
