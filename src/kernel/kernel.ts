@@ -212,10 +212,13 @@ export type Route = {
   readonly hopCount?: number
 }
 
-/** Packets with this source that come in by this interface are routed by this table. Absent: whatever they have. */
+/** Packets with this source that come in by this interface are routed by this table, or dropped. Absent: whatever they have. */
 export type PolicyRule = {
   readonly family: Family
+  /** The lower, the earlier. */
+  readonly priority: number
   readonly table: number
+  readonly drops?: 'blackhole' | 'unreachable' | 'prohibit'
   readonly source?: Cidr
   readonly inputLink?: string
 }

@@ -14,6 +14,7 @@ import {
   podPlace,
 } from './desired.ts'
 import { diagnoseDelivery } from './diagnose_delivery.ts'
+import { diagnoseRules } from './diagnose_rules.ts'
 import type { PodFeature } from './features/feature.ts'
 import { planPod } from './plan.ts'
 import type { PodSpec } from './spec.ts'
@@ -96,6 +97,7 @@ function checkNode(
   return [
     ...found,
     ...(end.up ? diagnoseDelivery(place, spec, entry, found.length > 0) : []),
+    ...diagnoseRules(place, current),
     ...difference(ofNode, observe(kernel, ofNode)),
     ...features.flatMap((feature) => feature.diagnose?.(current, place, entry) ?? []),
     ...checkName(place, end, spec.hostIfName),

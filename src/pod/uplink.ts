@@ -90,7 +90,7 @@ function routesByPolicy(
   table: number | undefined,
 ): Route[] | undefined {
   for (const rule of rules) {
-    if (rule.family !== family) continue
+    if (rule.family !== family || rule.drops) continue
     const isForAll = rule.source === undefined && rule.inputLink === undefined
     if (isForAll && rule.table === table) return undefined
     if (isForAll || !meets(rule, pod)) continue
@@ -100,7 +100,8 @@ function routesByPolicy(
   return undefined
 }
 
-function meets({ source, inputLink }: PolicyRule, { ips, hostIfName, bridge }: Sender): boolean {
+/** Returns whether a rule concerns what the pod sends. */
+export function meets({ source, inputLink }: PolicyRule, { ips, hostIfName, bridge }: Sender): boolean {
   const gatewayLink = bridge?.gatewayVlan ? gatewayVlanName(bridge.name, bridge.gatewayVlan) : bridge?.name
   if (inputLink !== undefined && inputLink !== (gatewayLink ?? hostIfName)) return false
   return source === undefined || ips.some(({ cidr }) => contains(source, cidr.address))

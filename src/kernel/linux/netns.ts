@@ -21,6 +21,7 @@ import {
 import { familyNumber, stepsOf, writeChange, writeIfInfo, writeLinkHead } from '../netlink/changes.ts'
 import { isDigestible } from '../netlink/digest.ts'
 import { type Ack, type Message, type MessageWriter, Nlm } from '../netlink/message.ts'
+import { decodePolicyRule } from '../netlink/policy_rule.ts'
 import {
   advertisedAddressLinks,
   advertisedRouteLinks,
@@ -29,7 +30,6 @@ import {
   decodeLink,
   decodeNeighbour,
   decodeOwnedRoutes,
-  decodePolicyRule,
   decodePortVlans,
   decodeRoutes,
 } from '../netlink/replies.ts'

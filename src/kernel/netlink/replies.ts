@@ -12,7 +12,6 @@ import {
   type Link,
   type Neighbour,
   type PlacedAddress,
-  type PolicyRule,
   type PortOptions,
   type PortVlan,
   type Route,
@@ -24,7 +23,6 @@ import {
   Bridge,
   BridgeVlan,
   Family,
-  Fra,
   IFAPROT_KERNEL_RA,
   Ifa,
   IfaFlag,
@@ -47,21 +45,6 @@ import {
   Vxlan,
 } from './rtnetlink.ts'
 
-/** FR_ACT_TO_TBL: look into a table. Source: linux/fib_rules.h. */
-const RULE_TO_TABLE = 1
-const RULE_INVERT = 2
-const NO_SUPPRESSION = 0xffffffff
-/** Attributes with which a rule still depends only on the source and the interface. */
-const PLAIN_RULE: readonly number[] = [
-  Fra.source,
-  Fra.inputLink,
-  Fra.priority,
-  Fra.suppressGroup,
-  Fra.suppressPrefix,
-  Fra.table,
-  Fra.protocol,
-  Fra.padding,
-]
 /** Position of `rta_expires` in struct rta_cacheinfo, which tells how long a route is to live. */
 const EXPIRES_OFFSET = 8
 
@@ -205,32 +188,6 @@ export function decodeFdbEntry(body: Uint8Array): FdbEntry | undefined {
     mac: macFromBytes(mac),
     destination: addressOf(destination),
     linkIndex: view.getUint32(4, true),
-  }
-}
-
-/**
- * Reads the body of an RTM_NEWRULE message. Undefined for a rule that leads to no table, that finds no default route in it,
- * or that asks for more than the source and the incoming interface of a packet (a mark, a port, a user): nobody can say
- * whether a pod's packets will have that.
- */
-export function decodePolicyRule(body: Uint8Array): PolicyRule | undefined {
-  const family = body[0] === Family.inet ? 4 : body[0] === Family.inet6 ? 6 : undefined
-  if (body.length < 12 || !family) return undefined
-  const [, destinationBits, sourceBits = 0, tos, headTable = 0, , , action] = body
-  const flags = readU32(body, 8) ?? 0
-  if (action !== RULE_TO_TABLE || destinationBits || tos || flags & RULE_INVERT) return undefined
-  if (listAttributes(body.subarray(12)).some(([type]) => !PLAIN_RULE.includes(type))) return undefined
-  const attributes = readAttributes(body, 12)
-  for (const type of [Fra.suppressGroup, Fra.suppressPrefix]) {
-    if ((attributes.u32(type) ?? NO_SUPPRESSION) !== NO_SUPPRESSION) return undefined
-  }
-  const source = attributes.get(Fra.source)
-  const inputLink = attributes.get(Fra.inputLink)
-  return {
-    family,
-    table: attributes.u32(Fra.table) ?? headTable,
-    ...(source && { source: { address: addressOf(source), prefix: sourceBits } }),
-    ...(inputLink && { inputLink: readString(inputLink) }),
   }
 }
 

@@ -324,6 +324,64 @@ describe('CHECK passes where a policy drops, and a rule accepts', () => {
   })
 })
 
+describe('CHECK and policy rules:', () => {
+  afterEach(() =>
+    run(
+      'for ip in "ip -4" "ip -6"; do for n in 98 99 100 40000; do while $ip rule del pref $n; do :; done; done; done 2>/dev/null; true',
+    ),
+  )
+
+  it.each<[Mode, string, string, string]>([
+    [
+      'l3',
+      'ip rule add pref 100 from 10.1.0.0/16 prohibit',
+      '(ip rule show) drops what 10.1.0.0/24',
+      OUTSIDE_4,
+    ],
+    [
+      'l3',
+      'ip rule add pref 100 from 10.1.0.2 unreachable',
+      '(ip rule show) drops what 10.1.0.0/24',
+      OUTSIDE_4,
+    ],
+    [
+      'l2',
+      'ip -6 rule add pref 100 iif br0 blackhole',
+      '(ip -6 rule show) drops what fd00:1::/64',
+      OUTSIDE_6,
+    ],
+  ])('in mode %s one drops (%s)', async (mode, command, complaint, address) => {
+    await attach(pod, mode)
+    run(command)
+    expect(isCutFrom(address)).toBe(true)
+    const said = await check(pod, mode)
+    expect(said).toMatchObject({
+      code: 102,
+      details: expect.stringContaining(`policy rule 100 ${complaint}`),
+    })
+    await expectMended(pod, said, mode)
+    expect(reaches(address)).toBe(true)
+  })
+
+  it.each([
+    [
+      'of others',
+      'ip rule add pref 100 from 10.2.0.0/16 prohibit; ip rule add pref 100 iif docker0 prohibit',
+    ],
+    ['behind the way out', 'ip rule add pref 40000 prohibit'],
+    [
+      'behind one that leads out',
+      'ip rule add pref 98 to 10.1.0.0/16 lookup main; ip rule add pref 99 from 10.1.0.0/16 lookup main; ip rule add pref 100 prohibit',
+    ],
+    ['for some destinations', 'ip rule add pref 100 from 10.1.0.0/16 to 203.0.113.0/24 prohibit'],
+  ])('nothing is said of those %s', async (_, commands) => {
+    await attach(pod, 'l3')
+    run(commands)
+    expect(reaches(OUTSIDE_4)).toBe(true)
+    expect(await check(pod, 'l3')).toEqual({})
+  })
+})
+
 it('CHECK makes no table of the older iptables', async () => {
   const names = 'cat /proc/thread-self/net/ip_tables_names /proc/thread-self/net/ip6_tables_names | sort'
   const before = run(names)
