@@ -98,7 +98,7 @@ function overview(): string {
     'Commands, each with --help:',
     ...columns(commands),
     '',
-    'A container runtime calls it with CNI_COMMAND set and the configuration on stdin:',
+    'A container runtime sets CNI_COMMAND, and writes the configuration to stdin:',
     `  echo '{"cniVersion":"1.1.0"}' | CNI_COMMAND=VERSION bowline`,
   ].join('\n')
 }

@@ -15,7 +15,7 @@ export const CONFLIST = '10-bowline.conflist'
 
 const CONFLIST_MODE = 0o644
 
-/** Longer than a call of the plugin may wait: on a busy disk each installation flushes 2.5 MB for a second. */
+/** Longer than a call of the plugin may wait: on a busy disk each installation flushes 2.6 MB for a second. */
 const LOCK_TIMEOUT_MS = 60_000
 
 export const CONF_DIR_OPTION: Readonly<Record<string, Option>> = {
