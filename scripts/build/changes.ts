@@ -165,4 +165,47 @@ export const CHANGES: readonly Change[] = [
     from: 'if (b->vardefs) {\n        /* XXX: this field is redundant */',
     to: 'if (b->vardefs && b->var_ref_count) {\n        /* XXX: this field is redundant */',
   },
+  /*
+   * The code of a function is cold when it is called, as nearly all functions of a call run once. The processor is told of all its
+   * cache lines at once; else it waits for one after the other.
+   */
+  {
+    from: '    b = p->u.func.function_bytecode;\n\n    if (unlikely(argc < b->arg_count',
+    to: `    b = p->u.func.function_bytecode;
+    for(i = 64; i < 512; i += 64)
+        __builtin_prefetch((uint8_t *)b + i);
+
+    if (unlikely(argc < b->arg_count`,
+  },
+  /*
+   * Each function that a call creates got a shape, then two properties, and so the shape of all other functions. It gets that at once
+   * here, 400 times in an ADD.
+   */
+  {
+    from: '    JSShape *array_shape;   /* initial shape for Array objects */',
+    to: '    JSShape *array_shape;   /* initial shape for Array objects */\n    JSShape *closure_shape;',
+  },
+  {
+    from: '    func_obj = JS_NewObjectClass(ctx, func_kind_to_class_id[b->func_kind]);\n    if (JS_IsException(func_obj)) {\n        JS_FreeValue(ctx, bfunc);',
+    to: `    name_atom = b->func_name ? b->func_name : JS_ATOM_empty_string;
+    if (b->func_kind == JS_FUNC_NORMAL && ctx->closure_shape) {
+        JSProperty props[2];
+        props[0].u.value = js_int32(b->defined_arg_count);
+        props[1].u.value = JS_AtomToString(ctx, name_atom);
+        func_obj = JS_NewObjectFromShape(ctx, js_dup_shape(ctx->closure_shape), JS_CLASS_BYTECODE_FUNCTION, props);
+        if (!JS_IsException(func_obj))
+            return js_closure2(ctx, func_obj, b, cur_var_refs, sf);
+        JS_FreeValue(ctx, bfunc);
+        return func_obj;
+    }
+    func_obj = JS_NewObjectClass(ctx, func_kind_to_class_id[b->func_kind]);
+    if (JS_IsException(func_obj)) {
+        JS_FreeValue(ctx, bfunc);`,
+  },
+  {
+    from: '    js_function_set_properties(ctx, func_obj, name_atom,\n                               b->defined_arg_count);',
+    to: `    js_function_set_properties(ctx, func_obj, name_atom, b->defined_arg_count);
+    if (b->func_kind == JS_FUNC_NORMAL)
+        ctx->closure_shape = js_dup_shape(JS_VALUE_GET_OBJ(func_obj)->shape);`,
+  },
 ]
