@@ -14,6 +14,7 @@ import { type RestorationPorts, startRestoration } from './agent/restoration.ts'
 import { answer, type Site } from './agent/serve.ts'
 import { openLocks } from './attachment/locks.ts'
 import { openStore } from './attachment/store.ts'
+import { podsOfFormerRanges } from './cli/former_ranges.ts'
 import { type NetworkFile, readNetworks } from './cli/networks.ts'
 import { Fault, isErrno } from './core/errors.ts'
 import { VERSION } from './core/version.ts'
@@ -88,12 +89,13 @@ async function main(env: Environment): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort())
   const listeners: ((news: KernelNews) => void)[] = []
   const { overlay, mesh } = startOverlayIfConfigured(env, nodeName, log, metrics, listeners, stop.signal)
+  const { formerPods, ...restorationPorts } = nodePortsOf(env)
   const restoration = startRestoration(
-    { log, metrics, ...restorationPorts(env), random: Math.random },
+    { log, metrics, ...restorationPorts, random: Math.random },
     stop.signal,
   )
   watchNftables([...listeners, restoration.hear])
-  const agent = startAgent({ ...portsOf(env, nodeName, log, metrics), overlay }, stop.signal)
+  const agent = startAgent({ ...portsOf(env, nodeName, log, metrics), formerPods, overlay }, stop.signal)
   // An HTML file that is imported as text is a text, whatever the types of Bun say.
   const site = {
     isReady: agent.isReady,
@@ -106,7 +108,12 @@ async function main(env: Environment): Promise<void> {
   process.exit(0)
 }
 
-function portsOf(env: Environment, nodeName: string, log: AgentLog, metrics: Metrics): AgentPorts {
+function portsOf(
+  env: Environment,
+  nodeName: string,
+  log: AgentLog,
+  metrics: Metrics,
+): Omit<AgentPorts, 'formerPods'> {
   const account = env['SERVICE_ACCOUNT_DIR'] ?? ACCOUNT
   const { KUBERNETES_SERVICE_HOST: host = 'kubernetes.default', KUBERNETES_SERVICE_PORT: port = '443' } = env
   const api = createKubeClient({
@@ -134,9 +141,9 @@ function portsOf(env: Environment, nodeName: string, log: AgentLog, metrics: Met
 }
 
 /** What pods share is made again by their records, and by the conflists of their networks. */
-function restorationPorts(
+function nodePortsOf(
   env: Environment,
-): Pick<RestorationPorts, 'restore' | 'isMasquerading' | 'keepConnections'> {
+): Pick<RestorationPorts, 'restore' | 'isMasquerading' | 'keepConnections'> & Pick<AgentPorts, 'formerPods'> {
   const { BOWLINE_BOOT_ID_FILE: given = BOOT_ID_FILE, CONF_DIR: confDir = CONF_DIR } = env
   const files = createLinuxFiles()
   const { recordsDir } = DEFAULT_PATHS
@@ -158,6 +165,7 @@ function restorationPorts(
     isMasquerading: () =>
       store.list().some(({ masquerade, bootId }) => masquerade && bootId === kernel.bootId()),
     keepConnections: (isNeeded) => hold.set(isNeeded),
+    formerPods: () => podsOfFormerRanges({ kernel, store }, readNetworks(confDir, files), files),
   }
 }
 

@@ -12,6 +12,8 @@ import { createWakeup, sleep, type Wakeup } from './wakeup.ts'
 
 /** How often the installation is checked: somebody may have removed it. */
 const CHECK_MS = 10 * 60_000
+/** The same while there are pods with addresses of former ranges: whoever deletes them sees that it was enough. */
+const FORMER_MS = 30_000
 /** How often the warning of a missing range is repeated. */
 const REMINDER_MS = 5 * 60_000
 
@@ -23,6 +25,9 @@ export type InstallReport = {
   readonly warnings: readonly string[]
 }
 
+/** Pods with addresses of ranges that the node had before, in words, and what ends that. */
+export type FormerPods = { readonly message: string; readonly hint: string; readonly count: number }
+
 /** All that the agent can reach. */
 export type AgentPorts = {
   readonly api: KubeApi
@@ -30,6 +35,8 @@ export type AgentPorts = {
   readonly metrics: Metrics
   /** Runs `bowline install` with this conflist. Rejects with a Fault that says why pods could not be started. */
   readonly install: (conflist: string) => Promise<InstallReport>
+  /** Looks for pods of this node whose addresses its present conflist would not give. */
+  readonly formerPods: () => readonly FormerPods[]
   /** How leftovers of pods are removed. */
   readonly collection: Collection
   /** The text of conf/10-bowline.conflist, or of the administrator's own. */
@@ -53,6 +60,7 @@ type State = {
   /** Undefined before the API server's first answer, and if there is no such Node. */
   node: NodeView | undefined
   isReady: boolean
+  former: readonly FormerPods[]
   /** Logs the warnings of an installation. */
   readonly warn: (warnings: readonly Warning[]) => void
 }
@@ -64,7 +72,7 @@ type State = {
  */
 export function startAgent(ports: AgentPorts, signal: AbortSignal): Agent {
   const wakeup = createWakeup()
-  const state: State = { node: undefined, isReady: false, warn: createWarner(ports.log) }
+  const state: State = { node: undefined, isReady: false, former: [], warn: createWarner(ports.log) }
   signal.addEventListener('abort', () => wakeup.wake())
   ports.metrics.set('bowline_agent_ready', 0)
   ports.overlay?.onStatus(() => wakeup.wake())
@@ -104,9 +112,10 @@ async function keepInstalled(
       if (age >= ports.patienceMs) warnOfNode(ports, node)
       await wakeup.wait(age >= ports.patienceMs ? REMINDER_MS : ports.patienceMs - age)
     } else {
-      const isDone = (await isInstalled(node, ports, state)) && (await isTold(node, ports))
+      const isDone = (await isInstalled(node, ports, state)) && (await isTold(node, ports, state))
       if (isDone) backoff.reset()
-      await wakeup.wait(isDone ? CHECK_MS * (1 - ports.random() / 10) : backoff.next())
+      const checkMs = state.former.length > 0 ? FORMER_MS : CHECK_MS
+      await wakeup.wait(isDone ? checkMs * (1 - ports.random() / 10) : backoff.next())
     }
   }
 }
@@ -120,7 +129,8 @@ async function isInstalled(node: NodeView, ports: AgentPorts, state: State): Pro
     metrics.count('bowline_agent_installs_total', { result: 'done' })
     setReady(ports, state, true)
     if (isNews) log.info({ podCidrs: node.podCidrs, ...report }, 'pods of this node get a network')
-    state.warn(report.warnings.map((message) => ({ message })))
+    lookForFormerPods(ports, state)
+    state.warn([...report.warnings.map((message) => ({ message })), ...state.former])
     return true
   } catch (error) {
     const { message, hint } = toFault(error)
@@ -131,9 +141,22 @@ async function isInstalled(node: NodeView, ports: AgentPorts, state: State): Pro
   }
 }
 
+/** Once the conflist has the node's ranges: pods that were started before may have addresses of former ones. */
+function lookForFormerPods({ log, metrics, formerPods }: AgentPorts, state: State): void {
+  try {
+    state.former = formerPods()
+  } catch (error) {
+    log.warn({}, `could not look at the addresses of pods: ${toFault(error).message}`)
+  }
+  metrics.set(
+    'bowline_agent_former_range_pods',
+    state.former.reduce((sum, { count }) => sum + count, 0),
+  )
+}
+
 /** Lets the scheduler use the node once it has joined the network between nodes. Returns false if the API server has refused. */
-async function isTold(node: NodeView, ports: AgentPorts): Promise<boolean> {
-  const { isJoined = true, mistake } = ports.overlay?.status() ?? {}
+async function isTold(node: NodeView, ports: AgentPorts, { former }: State): Promise<boolean> {
+  const { isJoined = true, mistake = former[0]?.message } = ports.overlay?.status() ?? {}
   // The overlay tells when that changes.
   if (!isJoined || saysAvailable(node, mistake)) return true
   try {

@@ -42,6 +42,8 @@ const GAUGES = {
   bowline_agent_ready:
     'Whether pods of this node get a network: the plugin is installed and its STATUS passes.',
   bowline_agent_pod_cidrs: 'The subnets that this node has for its pods.',
+  bowline_agent_former_range_pods:
+    'Pods of this node with addresses that are in none of its ranges any more.',
   bowline_agent_clock_skew_seconds: "How far the API server's clock is ahead of this node's.",
   bowline_agent_overlay_routes: 'Ranges of pods of other nodes that this node has a route to.',
   bowline_agent_overlay_unreachable: 'Ranges of pods of other nodes that this node cannot reach.',

@@ -25,6 +25,7 @@ let log: { level: string; message: string; fields: Record<string, unknown> }[]
 let installed: string[]
 let install: () => InstallReport
 let collect: () => GcReport
+let former: ReturnType<AgentPorts['formerPods']>
 
 beforeEach(() => {
   server = createFakeApiServer()
@@ -33,6 +34,7 @@ beforeEach(() => {
   installed = []
   install = () => DONE
   collect = () => NOTHING_LEFT
+  former = []
 })
 afterEach(async () => {
   stop.abort()
@@ -66,6 +68,7 @@ function start(template = TEMPLATE, patienceMs = 60_000, overlay?: AgentPorts['o
         )
         return install()
       },
+      formerPods: () => former,
       collection: { intervalMs: 10, collect: async () => collect() },
       readTemplate: async () => template,
       nodeName: 'n1',
@@ -135,6 +138,21 @@ describe('the agent', () => {
     overlay.set({ isJoined: true })
     await until('the end of it', () => messages()?.[0]?.includes('but:') === false)
     expect(server.patches).toHaveLength(2)
+  })
+
+  it('names pods with addresses of former ranges in log, metric and condition, until they are gone', async () => {
+    const message = 'pods of network bowline have addresses outside of its ranges'
+    former = [{ message, hint: 'kubectl delete pod -n default web', count: 2 }]
+    const said = () => server.node('n1')?.status?.conditions?.[0]?.message
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
+    start()
+    await until('the condition', () => said()?.includes(`but: ${message}`) === true)
+    expect(log).toContainEqual({ level: 'warn', message, fields: { hint: former[0]?.hint } })
+    expect(metrics.print()).toContain('bowline_agent_former_range_pods 2')
+    former = []
+    server.setNode('n1', { podCIDRs: ['10.0.8.0/24'] })
+    await until('the end of it', () => said()?.includes('but:') === false)
+    expect(metrics.print()).toContain('bowline_agent_former_range_pods 0')
   })
 
   it('waits for podCIDRs that come late, and is alive but not ready until then', async () => {

@@ -1,6 +1,7 @@
 import { isOwnAlias, ownerOfAlias } from '../../attachment/alias.ts'
 import type { Link } from '../../kernel/kernel.ts'
 import type { CommandContext } from '../command.ts'
+import { newPod } from '../former_ranges.ts'
 import type { NetworkFile } from '../networks.ts'
 import { drifted, type NodeView, podName, stale } from '../node_view.ts'
 import { counted } from '../screen.ts'
@@ -109,12 +110,6 @@ export function checkAttachments({ files }: CommandContext, view: NodeView): Fin
         ]
       : []),
   ]
-}
-
-/** Returns the command that replaces a pod: by its name, or its sandbox by the beginning of its id. */
-function newPod(pod: string): string {
-  const [namespace, name] = pod.split('/')
-  return name ? `kubectl delete pod -n ${namespace} ${name}` : `crictl stopp ${pod}`
 }
 
 /** kube-proxy translates addresses of services back only in what the bridge shows to the filters of IP. */

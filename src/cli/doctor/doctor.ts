@@ -1,4 +1,5 @@
 import type { Command, CommandContext, Options } from '../command.ts'
+import { podsOfFormerRanges } from '../former_ranges.ts'
 import { PLACE_OPTIONS, placesOf } from '../installation.ts'
 import { readNetworks } from '../networks.ts'
 import { viewNode } from '../node_view.ts'
@@ -8,7 +9,7 @@ import { checkInstallation } from './check_installation.ts'
 import { checkMesh } from './check_mesh.ts'
 import { checked, checkNetwork } from './check_networks.ts'
 import { checkAttachments, checkNode } from './check_node.ts'
-import { type Finding, printFindings } from './finding.ts'
+import { type Finding, printFindings, warning } from './finding.ts'
 import { checkKeys } from './unread_keys.ts'
 
 /** Every name that a finding may have. */
@@ -32,6 +33,7 @@ const CHECKS = [
   'port',
   'host-port',
   'attachment',
+  'former-range',
   'stale',
   'agent',
   'overlay',
@@ -61,6 +63,11 @@ function doctor(options: Options, context: CommandContext): number {
       checked('status', () => checkNetwork(context, network, view, places.binDir)),
     ),
     ...checked('attachment', () => checkAttachments(context, view)),
+    ...checked('former-range', () =>
+      podsOfFormerRanges(context.ports, networks, context.files).map(({ message, hint }) =>
+        warning('former-range', message, hint),
+      ),
+    ),
     ...checked('host-port', () => checkHostPorts(context.ports.kernel.host(), view, context)),
     ...checked('agent', () => checkMesh(context)),
   ])

@@ -69,7 +69,7 @@ const linkOf = (pod: string) =>
 it('finds nothing on a node that is well', async () => {
   expect(await doctor()).toEqual({ exitCode: 0, findings: [] })
   const { stdout } = await bowline('doctor', '--conf-dir', CONF_DIR, '--bin-dir', BIN_DIR)
-  expect(stdout).toMatch(/^✓ 24 of 24 checks found nothing/)
+  expect(stdout).toMatch(/^✓ 25 of 25 checks found nothing/)
 })
 
 it.each([
@@ -147,6 +147,26 @@ it('host-port: warns of one at an address that the node does not have, until it 
   })
   run('ip addr add 192.0.2.77/32 dev up0')
   expect(await doctor()).toEqual({ exitCode: 0, findings: [] })
+})
+
+it('former-range: names a pod whose address its network would not give any more, as after another podCIDR', async () => {
+  const ranges = [[{ subnet: '10.9.0.0/24' }], [{ subnet: '10.8.0.0/24' }]]
+  const plugins = [{ ...L3, ipam: { ...L3.ipam, ranges } }]
+  writeNetworks({ '10-l3.conflist': { cniVersion: '1.1.0', name: 'routed', plugins } })
+  mkdirSync('/var/lib/cni/results', { recursive: true })
+  const cached = { networkName: 'routed', cniArgs: ['K8S_POD_NAMESPACE=default', 'K8S_POD_NAME=web'] }
+  const cniArgs = cached.cniArgs.map((one) => one.split('='))
+  writeFileSync('/var/lib/cni/results/routed-a-eth0', JSON.stringify({ ...cached, cniArgs }))
+  expect((await doctor()).findings).toContainEqual({
+    check: 'former-range',
+    level: 'warning',
+    message:
+      "pods of network routed have addresses outside of its ranges 10.9.0.0/24, 10.8.0.0/24, which may be another node's by now: default/web (10.1.0.2)",
+    hint: 'kubectl delete pod -n default web',
+  })
+  run('rm /var/lib/cni/results/routed-a-eth0')
+  expectSuccess(await callFor(a, 'DEL', { ...L3, cniVersion: '1.1.0', name: 'routed' }))
+  expect((await doctor()).findings.filter(({ check }) => check === 'former-range')).toEqual([])
 })
 
 it('stale: finds a pod that is gone, and mends it by the hint', async () => {
