@@ -135,6 +135,8 @@ describe('a mesh of agents', () => {
     })
     // The others get no answers from it by way of their pods.
     await until('their silence', () => [1, 2].every((i) => view(i).findings.length > 0))
+    for (const i of [1, 2])
+      expect(view(i).findings[0]?.message).toMatch(/^packets to pods of node n000 arrive /)
     expect(broken.slice(1)).toEqual([[], []])
   })
 

@@ -196,7 +196,8 @@ async function takeTurn(peer: Peer, loop: Loop, signal: AbortSignal): Promise<vo
     probes = record(peer, outcomes, ports.nowMs())
   }
   const trial = state.plan && exchange && trialOf(peer.measured(), state.plan.node.config)
-  peer.offload = trial && exchange && (await runTrial(trial, peer.id, exchange, signal))
+  peer.offload = trial && exchange && (await runTrial(trial, peer, exchange, ports.nowMs, signal))
+  if (signal.aborted) return
   peer.turns++
   const { before, now } = state.conclude(peer)
   logNews(ports.log, before, now)

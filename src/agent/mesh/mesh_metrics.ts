@@ -1,7 +1,7 @@
-import type { Measured } from '../../overlay/mesh/findings.ts'
 import { MATRIX_LIMIT } from '../../overlay/mesh/matrix.ts'
 import { WAYS } from '../../overlay/mesh/packet.ts'
 import { isTooSmall, lossOf, stateOf } from '../../overlay/mesh/way_health.ts'
+import type { Measured } from '../../overlay/mesh/ways.ts'
 import type { Metrics, Sample } from '../metrics.ts'
 import type { MeshState } from './mesh_state.ts'
 import type { Peer } from './peer.ts'

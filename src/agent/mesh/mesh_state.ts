@@ -70,7 +70,7 @@ export class MeshState {
   conclude(peer: Peer): { readonly before: readonly MeshFinding[]; readonly now: readonly MeshFinding[] } {
     const { name } = peer.node
     const before = this.#findings.get(name) ?? []
-    const now = this.plan ? findingsOf(name, peer.measured(), this.plan.node, peer.offload === 'broken') : []
+    const now = this.plan ? findingsOf(name, peer.measured(), this.plan.node, peer.offload) : []
     if (now.length > 0) this.#findings.set(name, now)
     else this.#findings.delete(name)
     for (const [names, isOne] of [

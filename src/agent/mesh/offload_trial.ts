@@ -6,25 +6,37 @@ import {
   type TrialRound,
   verdictOf,
 } from '../../overlay/mesh/offload.ts'
-import type { NodeId } from '../../overlay/mesh/packet.ts'
+import { recordAnswer } from '../../overlay/mesh/way_health.ts'
 import type { Exchange, Probe } from './exchange.ts'
+import type { Peer } from './peer.ts'
 
-/** Sends packets with and without a checksum to a peer, and judges by the answers. */
+/**
+ * Sends packets with and without a checksum to a peer, and judges by the answers; beside them an ordinary probe. Returns undefined if that is
+ * answered: the way is silent no longer.
+ */
 export async function runTrial(
   { way, answerWay }: Trial,
-  receiver: NodeId,
+  peer: Peer,
   exchange: Exchange,
+  nowMs: () => number,
   signal: AbortSignal,
-): Promise<OffloadVerdict> {
-  const probe: Probe = { way: way.index, destination: way.way.destination, answerWay }
-  const probes = Array.from({ length: TRIAL_PACKETS }, () => [probe, { ...probe, isFilled: true }]).flat()
+): Promise<OffloadVerdict | undefined> {
+  const ordinary: Probe = { way: way.index, destination: way.way.destination }
+  const left: Probe = { ...ordinary, answerWay }
+  const pairs = Array.from({ length: TRIAL_PACKETS }, () => [left, { ...left, isFilled: true }])
   const rounds: TrialRound[] = []
-  while (isOpen(rounds) && !signal.aborted) {
-    const outcomes = await exchange.run(receiver, probes, signal)
+  while (isOpen(rounds)) {
+    const outcomes = await exchange.run(peer.id, [ordinary, ...pairs.flat()], signal)
+    // What has not been answered by then says nothing.
+    if (signal.aborted) return undefined
     const answered = outcomes.filter(({ rttUs }) => rttUs !== undefined)
+    const again = answered.find((one) => one.answerWay === undefined)
+    if (again?.rttUs !== undefined) {
+      recordAnswer(way.health, again.rttUs, nowMs())
+      return undefined
+    }
     const filled = answered.filter(({ isFilled }) => isFilled).length
     rounds.push({ filled, left: answered.length - filled })
   }
-  // What has not been answered by then says nothing.
-  return signal.aborted ? 'unknown' : verdictOf(rounds)
+  return verdictOf(rounds)
 }

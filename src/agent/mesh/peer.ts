@@ -1,11 +1,10 @@
 import { sameAddress } from '../../core/address.ts'
 import type { ClusterNode } from '../../overlay/cluster.ts'
 import { encodeCell } from '../../overlay/mesh/cell.ts'
-import type { Measured } from '../../overlay/mesh/findings.ts'
 import type { OffloadVerdict } from '../../overlay/mesh/offload.ts'
 import { type NodeId, nodeIdOf, type RowEntry, shortIdOf, WAYS } from '../../overlay/mesh/packet.ts'
 import { newHealth, stateOf, type WayHealth } from '../../overlay/mesh/way_health.ts'
-import type { Way } from '../../overlay/mesh/ways.ts'
+import type { Measured, Way } from '../../overlay/mesh/ways.ts'
 
 /** Another node, and what this one has measured of it. */
 export class Peer {

@@ -1,12 +1,10 @@
 import { formatAddress } from '../../core/address.ts'
 import type { LocalNode } from '../backend.ts'
+import type { OffloadVerdict } from './offload.ts'
 import { WAYS } from './packet.ts'
 import type { MeshFinding } from './view.ts'
-import { lossOf, stateOf, type WayHealth } from './way_health.ts'
-import type { Way } from './ways.ts'
-
-/** A way to a peer, and what has been measured of it. */
-export type Measured = { readonly way: Way; readonly health: WayHealth; readonly index: number }
+import { lossOf, stateOf } from './way_health.ts'
+import type { Measured } from './ways.ts'
 
 /** What a tunnel adds in the underlay, in bytes, by the family of the underlay. The peer's own addresses tell which. */
 const OVERHEAD: Readonly<Record<string, number>> = { vxlan: 50 }
@@ -17,7 +15,7 @@ export function findingsOf(
   peer: string,
   all: readonly Measured[],
   node: LocalNode,
-  isOffloadBroken = false,
+  offload?: OffloadVerdict,
 ): MeshFinding[] {
   const of = (network: string) => all.filter(({ index }) => WAYS[index]?.network === network)
   const [underlay, pods] = [of('underlay'), of('pods')]
@@ -27,10 +25,14 @@ export function findingsOf(
   const silent = all.filter(isSilent)
   if (silent.length > 0 && !all.some(answers)) return [unreachable(peer, silent, node)]
   return [
-    ...(isOffloadBroken ? [offloadBroken(peer, node)] : []),
+    ...(offload === 'broken' ? [offloadBroken(peer, node)] : []),
     ...pods
-      .filter((one) => isSilent(one) && !(isOffloadBroken && one.way.path === 'vxlan'))
-      .map((one) => podsSilent(peer, one, underlay.find(answers), node)),
+      .filter((one) => isSilent(one) && !(offload === 'broken' && one.way.path === 'vxlan'))
+      .map((one) =>
+        offload === 'works' && one.way.path === 'vxlan'
+          ? answersLost(peer, one, node)
+          : podsSilent(peer, one, underlay.find(answers), node),
+      ),
     ...underlay.filter(isSilent).map((one) => probesSilent(peer, one, node)),
     ...all
       .filter(({ health }) => stateOf(health) === 'small')
@@ -78,6 +80,16 @@ function podsSilent(
     ...error(peer),
     message: `pods of node ${peer} are not reached (${at}), though it answers at ${node}: ${port} is blocked on the way`,
     hint: `Let ${port} pass between ${node} and this node, in both directions: in the nodes' firewalls and the cloud's security group.${way.path === 'vxlan' ? ' bowline doctor on each of them says if it drops what comes from the other.' : ''}`,
+  }
+}
+
+/** A trial has shown that packets to its pods arrive. */
+function answersLost(peer: string, { way }: Measured, { config, addresses }: LocalNode): MeshFinding {
+  const own = addresses.map(formatAddress).join(', ')
+  return {
+    ...error(peer),
+    message: `packets to pods of node ${peer} arrive (${formatAddress(way.destination)}), and what comes back in VXLAN does not`,
+    hint: `See what bowline doctor says on node ${peer}; let UDP port ${config.port} pass from there to ${own}.`,
   }
 }
 

@@ -1,7 +1,7 @@
 import type { OverlayConfig } from '../config.ts'
-import type { Measured } from './findings.ts'
 import { WAYS } from './packet.ts'
 import { stateOf } from './way_health.ts'
+import type { Measured } from './ways.ts'
 
 /*
  * Whether packets arrive whose checksum is left to the device that sends them. Some devices and hypervisors break what is encapsulated then

@@ -5,6 +5,7 @@ import type { ClusterNode } from '../cluster.ts'
 import type { OverlayPlan } from '../plan.ts'
 import { underlayMtu } from '../underlay.ts'
 import { WAYS } from './packet.ts'
+import type { WayHealth } from './way_health.ts'
 
 /** How a probe gets to a node. */
 export type Way = {
@@ -14,6 +15,9 @@ export type Way = {
   /** What a packet may have on this way, as this node has it configured: bytes. */
   readonly mtu: number
 }
+
+/** A way to a peer, its index in WAYS, and what has been measured of it. */
+export type Measured = { readonly way: Way; readonly health: WayHealth; readonly index: number }
 
 /** Returns the ways to a peer, by the index of WAYS; undefined where there is none. */
 export function waysTo(peer: ClusterNode, plan: OverlayPlan): (Way | undefined)[] {

@@ -2,8 +2,9 @@ import { expect, it } from 'vitest'
 import { parseAddress } from '../../../src/core/address.ts'
 import type { LocalNode } from '../../../src/overlay/backend.ts'
 import { readOverlayConfig } from '../../../src/overlay/config.ts'
-import { findingsOf, type Measured } from '../../../src/overlay/mesh/findings.ts'
+import { findingsOf } from '../../../src/overlay/mesh/findings.ts'
 import { newHealth, recordAnswer, recordLoss, recordSize } from '../../../src/overlay/mesh/way_health.ts'
+import type { Measured } from '../../../src/overlay/mesh/ways.ts'
 import { createFakeKernel } from '../../fakes/kernel.ts'
 
 /* What the cause is where several ways are not as they should be. The rest is in the system test of the probes. */

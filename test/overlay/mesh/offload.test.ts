@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { parseAddress } from '../../../src/core/address.ts'
-import type { Measured } from '../../../src/overlay/mesh/findings.ts'
 import { isOpen, type TrialRound, trialOf, verdictOf } from '../../../src/overlay/mesh/offload.ts'
 import { newHealth, recordAnswer, recordLoss } from '../../../src/overlay/mesh/way_health.ts'
+import type { Measured } from '../../../src/overlay/mesh/ways.ts'
 
 /** A way of a kind (an index of WAYS), that is answered or silent. */
 function way(index: number, path: string, isAnswered: boolean): Measured {
