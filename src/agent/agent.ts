@@ -2,7 +2,7 @@ import { type Fault, toFault } from '../core/errors.ts'
 import type { KubeApi, Query } from '../kube/api.ts'
 import { createBackoff } from '../kube/backoff.ts'
 import { listWatch } from '../kube/list_watch.ts'
-import { NODES, type NodeView, nodeView, saysAvailable, setNetworkAvailable } from '../kube/node.ts'
+import { NODES, type NodeView, nodeView, saysNetworkState, setNetworkCondition } from '../kube/node.ts'
 import { type Collection, keepCollected } from './collect.ts'
 import { conflistFor } from './conflist.ts'
 import { type AgentLog, createWarner, type Warning } from './log.ts'
@@ -154,14 +154,19 @@ function lookForFormerPods({ log, metrics, formerPods }: AgentPorts, state: Stat
   )
 }
 
-/** Lets the scheduler use the node once it has joined the network between nodes. Returns false if the API server has refused. */
+/** Lets the scheduler use the node once it has joined the network between nodes, and says why it cannot join. Returns false if the API server has refused. */
 async function isTold(node: NodeView, ports: AgentPorts, { former }: State): Promise<boolean> {
-  const { isJoined = true, mistake = former[0]?.message } = ports.overlay?.status() ?? {}
+  const { isJoined = true, mistake } = ports.overlay?.status() ?? {}
   // The overlay tells when that changes.
-  if (!isJoined || saysAvailable(node, mistake)) return true
+  if (!isJoined && !mistake) return true
+  // Without a valid configuration since the first start; a node that has been available keeps its pods.
+  const isAvailable = isJoined || node.isNetworkAvailable
+  const state = { isAvailable, problem: mistake ?? former[0]?.message }
+  if (saysNetworkState(node, state)) return true
   try {
-    await setNetworkAvailable(ports.api, node, new Date(), mistake)
-    ports.log.info({}, 'the condition NetworkUnavailable of this node is False now')
+    await setNetworkCondition(ports.api, node, new Date(), state)
+    const status = isAvailable ? 'False' : 'True'
+    ports.log.info({}, `the condition NetworkUnavailable of this node is ${status} now`)
     return true
   } catch (error) {
     logApiFailure(ports, toFault(error))

@@ -33,39 +33,49 @@ export function nodeView(object: unknown): NodeView {
   }
 }
 
-/**
- * Sets the condition NetworkUnavailable to False. Kubernetes then removes the taint network-unavailable from the node. `problem` is what
- * people should know all the same.
- */
-export async function setNetworkAvailable(
+/** What the condition NetworkUnavailable is to say. */
+export type NetworkState = {
+  /** Kubernetes then removes the taint network-unavailable from the node. */
+  readonly isAvailable: boolean
+  /** What people should know, also of a network that is available. */
+  readonly problem?: string | undefined
+}
+
+/** Sets the condition NetworkUnavailable. */
+export async function setNetworkCondition(
   api: KubeApi,
   node: NodeView,
   now: Date,
-  problem?: string,
+  state: NetworkState,
 ): Promise<void> {
+  const { isAvailable } = state
   const time = now.toISOString()
+  const isNew = isAvailable !== node.isNetworkAvailable || node.networkMessage === undefined
   const condition = {
     type: CONDITION,
-    status: 'False',
-    reason: 'BowlineIsUp',
-    message: messageWith(problem),
+    status: isAvailable ? 'False' : 'True',
+    reason: isAvailable ? 'BowlineIsUp' : 'BowlineIsNotConfigured',
+    message: messageOf(state),
     lastHeartbeatTime: time,
-    ...(!node.isNetworkAvailable && { lastTransitionTime: time }),
+    ...(isNew && { lastTransitionTime: time }),
   }
   await api.patch(`${NODES}/${node.name}/status`, { status: { conditions: [condition] } })
 }
 
-/** Reports whether the Node says already what `setNetworkAvailable` would say. One that another program has made available is left alone. */
-export function saysAvailable(
+/** Reports whether the Node says that already. What another program says of an available network is left alone. */
+export function saysNetworkState(
   { isNetworkAvailable, networkMessage = '' }: NodeView,
-  problem?: string,
+  state: NetworkState,
 ): boolean {
-  if (!isNetworkAvailable) return false
-  return problem
-    ? networkMessage === messageWith(problem)
-    : !networkMessage.startsWith(messageWith(' ').trimEnd())
+  if (isNetworkAvailable !== state.isAvailable) return false
+  return state.problem
+    ? networkMessage === messageOf(state)
+    : !networkMessage.startsWith(messageOf({ isAvailable: true, problem: ' ' }).trimEnd())
 }
 
-function messageWith(problem?: string): string {
-  return `Bowline is installed on this node, and its STATUS passes${problem ? `, but: ${problem}` : ''}`
+function messageOf({ isAvailable, problem }: NetworkState): string {
+  const state = isAvailable
+    ? 'Bowline is installed on this node, and its STATUS passes'
+    : 'Bowline is installed on this node, and does not reach other nodes'
+  return `${state}${problem ? `, ${isAvailable ? 'but' : 'for'}: ${problem}` : ''}`
 }

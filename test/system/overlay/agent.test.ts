@@ -176,6 +176,27 @@ describe('bowline-agent with an overlay', () => {
     expect(JSON.stringify(findings)).toContain('vxlam')
   })
 
+  it('names a mistake in a configuration that was never valid: in log, condition and doctor', async () => {
+    setConfig('{"backend":"vxlam"}')
+    start()
+    const mistake = expect.stringMatching(
+      /overlay\.json is not valid: .*"backend".*"vxlam" is not one of .*vxlan/,
+    )
+    const condition = () =>
+      server.node('n1')?.status?.conditions?.find(({ type }) => type === 'NetworkUnavailable')
+    await until('the condition', () => condition()?.status === 'True')
+    expect(condition()?.message).toEqual(mistake)
+    expect(output.replaceAll('\\', '')).toEqual(mistake)
+    const places = `--bin-dir ${work}/bin --conf-dir ${work}/net.d`
+    const doctor = JSON.parse(run(`${BOWLINE} doctor --json ${places} 2>/dev/null || true`))
+    const hint = expect.stringContaining('kubectl -n kube-system edit configmap bowline')
+    expect(doctor.findings).toContainEqual({ check: 'overlay', level: 'error', message: mistake, hint })
+    setConfig('{}')
+    await until('both peers', () => hasPeer(2) && hasPeer(3))
+    await until('the end of the condition', () => condition()?.status === 'False')
+    expect(condition()?.message).not.toContain('vxlam')
+  })
+
   it('removes what it has made, and nothing of others, when it is switched off; and so does bowline uninstall', async () => {
     run('ip route add 10.9.0.0/16 via 192.0.2.2; ip route add 10.244.9.0/24 via 192.0.2.2 proto 80')
     start()
