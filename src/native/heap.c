@@ -219,6 +219,10 @@ bool heap_restore(void) {
   return true;
 }
 
+void heap_read_ahead(void) {
+  for (const volatile uint8_t *line = heap_region; line < (uint8_t *)heap.last; line += 64) (void)*line;
+}
+
 int heap_begin_image(void) {
   void *sizes = mmap(NULL, REGION / 8 * sizeof *image_sizes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (sizes == MAP_FAILED) return errno;

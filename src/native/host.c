@@ -395,6 +395,8 @@ int main(int argc, char **argv) {
   if (heap_restore()) {
     program = heap_root()->later;
     program_size = heap_root()->later_size;
+    const char *command = getenv("CNI_COMMAND");
+    if (command && !strcmp(command, "ADD")) heap_read_ahead();
     _exit(call_main(argv));
   }
   bool is_write = argc == 4 && !strcmp(argv[1], "write"), is_run = argc >= 3 && !strcmp(argv[1], "run");
