@@ -51,7 +51,11 @@ function printAddress(isJson: boolean, context: CommandContext): number {
   if (isJson) context.print(JSON.stringify({ url }))
   else
     context.print(
-      `${url}\nFrom elsewhere: ssh -L ${port}:127.0.0.1:${port} ${context.machine.hostname()} # and open the same address there`,
+      [
+        url,
+        `From elsewhere, and open the same address there: ssh -L ${port}:127.0.0.1:${port} ${context.machine.hostname()}`,
+        `or, with the page of any node: kubectl -n kube-system port-forward ds/bowline ${port}`,
+      ].join('\n'),
     )
   return 0
 }
@@ -135,21 +139,26 @@ const STATE_WORDS: Readonly<Record<WayState, string>> = {
 function stateText({ ways }: PeerView, paint: Paint): string {
   const bad = ways.filter(({ state }) => state !== 'ok' && state !== 'unmeasured')
   if (bad.length === 0) {
-    return ways.some(({ state }) => state === 'ok')
+    const rest = ways.filter(({ state }) => state === 'unmeasured')
+    return rest.length === 0
       ? paint('green', 'ok')
-      : paint('dim', STATE_WORDS.unmeasured)
+      : paint('dim', STATE_WORDS.unmeasured + namesOf(rest, ways))
   }
   const states = [...new Set(bad.map(({ state }) => state))]
   return states.map((state) => wrongText(state, bad, ways, paint)).join('; ')
 }
 
-/** Names the ways only if not all are like that. */
 function wrongText(state: WayState, bad: readonly WayView[], ways: readonly WayView[], paint: Paint): string {
   const like = bad.filter((one) => one.state === state)
-  const names = like.map(({ network, family }) => `${network} IPv${family}`)
-  const where = like.length === ways.length ? '' : ` (${names.join(', ')})`
   const isError = state === 'silent' || state === 'small'
-  return paint(isError ? 'red' : 'yellow', `${isError ? '✗' : '!'} ${STATE_WORDS[state]}${where}`)
+  const words = STATE_WORDS[state] + namesOf(like, ways)
+  return paint(isError ? 'red' : 'yellow', `${isError ? '✗' : '!'} ${words}`)
+}
+
+/** Names ways only if not all are like them. */
+function namesOf(like: readonly WayView[], ways: readonly WayView[]): string {
+  if (like.length === ways.length) return ''
+  return ` (${like.map(({ network, family }) => `${network} IPv${family}`).join(', ')})`
 }
 
 /** Returns the view with each cell of the matrix spelled out. */

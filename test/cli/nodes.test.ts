@@ -86,7 +86,7 @@ describe('bowline nodes', () => {
   it('says where the page is', () => {
     node.agent = { '/livez': 'alive' }
     expect(node.run('nodes', '--web').stdout).toMatch(
-      /^http:\/\/127\.0\.0\.1:19474\/\nFrom elsewhere: ssh -L 19474:/,
+      /^http:\/\/127\.0\.0\.1:19474\/\nFrom elsewhere, .*: ssh -L 19474:.*\n.*port-forward ds\/bowline 19474$/,
     )
     expect(node.run('nodes', '--web', '--json').json).toEqual({ url: 'http://127.0.0.1:19474/' })
   })

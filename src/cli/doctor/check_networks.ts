@@ -1,5 +1,6 @@
 import {
   type Address,
+  bitsOf,
   contains,
   type Family,
   formatAddress,
@@ -186,7 +187,10 @@ function overlaps(
     host.fibEntries(family).flatMap(({ type, dst, hops: [hop] }): Finding[] => {
       const subnet = dst && subnets.find((one) => one.prefix <= dst.prefix && contains(one, dst.address))
       if (!dst || !subnet || type !== 'unicast' || isOwn(hop?.linkIndex)) return []
-      if (dst.prefix === (family === 4 ? 32 : 128) && leased.has(dst.address.value)) return []
+      const start = networkOf(subnet).address.value
+      // The first address is no pod's: the node itself has it, where other nodes send packets to its pods.
+      const isOfNobody = dst.address.value === start || leased.has(dst.address.value)
+      if (dst.prefix === bitsOf(family) && isOfNobody) return []
       const name = hop && host.link({ index: hop.linkIndex })?.name
       const route = formatCidr(dst) + (hop?.gateway ? ` via ${formatAddress(hop.gateway)}` : '')
       return [
