@@ -43,7 +43,7 @@ export type AgentPorts = {
   readonly readTemplate: () => Promise<string>
   readonly nodeName: string
   /** Undefined where the network itself brings packets to the pods of other nodes. */
-  readonly overlay?: Pick<Overlay, 'setCluster' | 'status' | 'onStatus'> | undefined
+  readonly overlay?: Pick<Overlay, 'setCluster' | 'status' | 'onStatus' | 'onAddressGone'> | undefined
   /** How long a new node may lack its range before that is worth a warning: some seconds. */
   readonly patienceMs: number
   readonly random: () => number
@@ -94,7 +94,14 @@ function watchNode(ports: AgentPorts, state: State, wakeup: Wakeup, signal: Abor
   }
   const query: Query = overlay ? {} : { fieldSelector: `metadata.name=${nodeName}` }
   const onFailure = (fault: Fault, retryMs: number) => logApiFailure(ports, fault, retryMs)
-  return listWatch(api, { path: NODES, query, decode: nodeView, onChange, onFailure, sleep, random }, signal)
+  let connected = new AbortController()
+  overlay?.onAddressGone(() => {
+    connected.abort()
+    connected = new AbortController()
+  })
+  const connections = () => connected.signal
+  const options = { path: NODES, query, decode: nodeView, onChange, onFailure, connections, sleep, random }
+  return listWatch(api, options, signal)
 }
 
 async function keepInstalled(

@@ -1,7 +1,11 @@
+import { contains } from '../core/address.ts'
 import { toFault } from '../core/errors.ts'
 import { ensuringDirectory, type Files } from '../core/files.ts'
+import { isLinkLocal6 } from '../core/special_address.ts'
 import { unequalPart } from '../core/unequal_part.ts'
 import type { Kernel } from '../kernel/kernel.ts'
+import type { KernelEvent } from '../kernel/netlink/events.ts'
+import type { NftEvent } from '../kernel/nftables/events.ts'
 import { createBackoff } from '../kube/backoff.ts'
 import type { ClusterNode } from '../overlay/cluster.ts'
 import { clusterNode, type NodeTexts, printCluster, readCluster } from '../overlay/cluster_file.ts'
@@ -51,6 +55,8 @@ export type Overlay = {
   status(): OverlayStatus
   /** Calls back when the status is another one. */
   onStatus(onChange: () => void): void
+  /** Calls back when the node has lost an address: connections from it are dead, but nothing would say so for minutes. */
+  onAddressGone(onGone: () => void): void
   /** Resolves when the loop has ended, which only the signal makes it. What is in the kernel stays. */
   readonly ended: Promise<void>
 }
@@ -78,6 +84,7 @@ type State = {
   isConfigDue: boolean
   status: OverlayStatus
   tellStatus: () => void
+  tellAddressGone: () => void
 }
 
 /** Starts the loop that keeps the kernel as the cluster asks. No event has an effect of its own: each makes the desired state anew. */
@@ -95,6 +102,7 @@ export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay 
     isConfigDue: true,
     status: { isJoined: false },
     tellStatus() {},
+    tellAddressGone() {},
   }
   setNodes(state, readCluster(ports.files, ports.clusterFile) ?? [])
   ports.metrics.observe('bowline_agent_overlay_routes', () => (state.plan ? [[{}, routesOf(state)]] : []))
@@ -102,6 +110,8 @@ export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay 
   ports.offload.onLearned(() => wakeup.wake())
   ports.watchKernel((news) => {
     if (state.keeper.hear(news)) wakeup.wake()
+    if (news !== 'lost' && news.some((event) => isAddressGone(event, state.plan?.node)))
+      state.tellAddressGone()
   })
   ports.watchConfig(() => {
     state.isConfigDue = true
@@ -118,8 +128,18 @@ export function startOverlay(ports: OverlayPorts, signal: AbortSignal): Overlay 
     onStatus(onChange) {
       state.tellStatus = onChange
     },
+    onAddressGone(onGone) {
+      state.tellAddressGone = onGone
+    },
     ended: keepReconciled(ports, state, wakeup, signal),
   }
+}
+
+/** Addresses of the node that are for its pods come and go with them. */
+function isAddressGone(event: KernelEvent | NftEvent, own: ClusterNode | undefined): boolean {
+  if (event.subject !== 'address' || !event.isGone) return false
+  const { address } = event.address.cidr
+  return !isLinkLocal6(address) && !own?.podCidrs.some((range) => contains(range, address))
 }
 
 /** A node of which nothing has changed that is of use here is the same value as before. */

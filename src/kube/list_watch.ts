@@ -23,6 +23,8 @@ export type ListWatch<T> = {
   readonly onChange: (objects: readonly T[]) => void
   /** Is called for each failure, with the time until the next attempt. */
   readonly onFailure: (fault: Fault, retryMs: number) => void
+  /** Returns what is aborted once the connections of this moment may be dead, although nothing says so. The watch is resumed by another. */
+  readonly connections?: () => AbortSignal
   /** Resolves after so many ms, or when the signal is aborted. */
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>
   readonly random: () => number
@@ -39,7 +41,7 @@ const PAGE = 200
  * again only when the server has forgotten that place (410). Failures are repeated without end, at growing intervals.
  */
 export async function listWatch<T>(api: KubeApi, options: ListWatch<T>, signal: AbortSignal): Promise<void> {
-  const { path, query, decode, onChange, onFailure, sleep, random } = options
+  const { path, query, decode, onChange, onFailure, connections, sleep, random } = options
   const backoff = createBackoff({ random })
   let objects = new Map<string, T>()
   let version: string | undefined
@@ -52,7 +54,11 @@ export async function listWatch<T>(api: KubeApi, options: ListWatch<T>, signal: 
         version = list.version
         onChange([...objects.values()])
       }
-      const end = AbortSignal.any([signal, AbortSignal.timeout(1000 * WATCH_SECONDS + GRACE_MS)])
+      const limits = [
+        AbortSignal.timeout(1000 * WATCH_SECONDS + GRACE_MS),
+        ...(connections ? [connections()] : []),
+      ]
+      const end = AbortSignal.any([signal, ...limits])
       const timeoutSeconds = String(Math.round(WATCH_SECONDS * (1 - random() / 3)))
       const asked = { ...query, resourceVersion: version, timeoutSeconds }
       const onEvent = (event: WatchEvent) => {

@@ -119,6 +119,18 @@ describe('the agent', () => {
     expect([lists[0], lists.at(-1)]).toEqual([['n0', 'n1'], ['n1']])
   })
 
+  it('opens another watch in place of one whose connection a lost address has made deaf', async () => {
+    const overlay = overlayWith({ isJoined: true })
+    server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
+    start(TEMPLATE, 60_000, overlay)
+    await until('the watch', () => server.watches() === 1)
+    overlay.loseAddress()
+    await until('another watch', () => server.timeouts.length === 2)
+    server.setNode('n1', { podCIDRs: ['10.0.8.0/24'] })
+    await until('the news', () => installed.includes('10.0.8.0/24'))
+    expect(server.watches()).toBe(1)
+  })
+
   it('lets the scheduler use the node once it has joined the network between nodes', async () => {
     const overlay = overlayWith({ isJoined: false })
     server.setNode('n1', { podCIDRs: ['10.0.7.0/24'] })
@@ -271,8 +283,12 @@ describe('the agent', () => {
 /** An overlay that does nothing, and whose status the test sets. */
 function overlayWith(first: OverlayStatus) {
   let status = first
-  let tell = (): void => {}
+  let [tell, tellAddressGone] = [(): void => {}, (): void => {}]
   return {
+    onAddressGone: (onGone: () => void) => {
+      tellAddressGone = onGone
+    },
+    loseAddress: () => tellAddressGone(),
     setCluster: (_: readonly NodeTexts[]): unknown => undefined,
     status: () => status,
     onStatus: (onChange: () => void) => {
