@@ -46,6 +46,8 @@ export type Api = {
   remove(manifest: string | KubeObject): Promise<void>
   /** Returns the log of a pod's first container. */
   log(pod: KubePod): Promise<string>
+  /** Runs a command in a pod's first container as `kubectl exec -t` does; returns what it prints. Throws if it fails. */
+  exec(pod: KubePod, ...command: string[]): Promise<string>
   /** Polls until `check` returns something true; returns that. Throws with the latest events after `timeoutMs`. */
   until<T>(what: string, check: () => Promise<T | undefined | false>, timeoutMs?: number): Promise<T>
 }
@@ -102,9 +104,47 @@ export function createApi(url: string, ca: string, token: string): Api {
     },
     log: ({ metadata }) =>
       request('GET', `${pathOf(reference('Pod', metadata.name, metadata.namespace))}/log`),
+    exec: ({ metadata }, ...command) => {
+      const query = new URLSearchParams([
+        ...['stdin', 'stdout', 'tty'].map((name) => [name, 'true']),
+        ...command.map((word) => ['command', word]),
+      ])
+      const path = `${pathOf(reference('Pod', metadata.name, metadata.namespace))}/exec?${query}`
+      return exec(`${url.replace('https', 'wss')}${path}`, ca, token)
+    },
     until: (what, check, timeoutMs = TIMEOUT_MS) => until(api, what, check, timeoutMs),
   }
   return api
+}
+
+/** Channels of the protocol v5.channel.k8s.io: the first byte of each message. */
+const CHANNELS = { stdin: 0, stdout: 1, status: 3, resize: 4 }
+const SCREEN = { Width: 100, Height: 40 }
+
+function exec(url: string, ca: string, token: string): Promise<string> {
+  const options: Bun.WebSocketOptions = {
+    headers: { authorization: `Bearer ${token}` },
+    protocols: ['v5.channel.k8s.io'],
+    tls: { ca },
+  }
+  // The types of the browser know no options.
+  const socket = new WebSocket(url, options as never)
+  socket.binaryType = 'arraybuffer'
+  let output = ''
+  return new Promise((resolve, reject) => {
+    socket.onopen = () =>
+      socket.send(new Uint8Array([CHANNELS.resize, ...new TextEncoder().encode(JSON.stringify(SCREEN))]))
+    socket.onmessage = ({ data }) => {
+      const [channel, ...bytes] = new Uint8Array(data as ArrayBuffer)
+      const text = new TextDecoder().decode(new Uint8Array(bytes))
+      if (channel === CHANNELS.stdout) output += text.replaceAll('\r', '')
+      if (channel !== CHANNELS.status) return
+      if (JSON.parse(text).status === 'Success') resolve(output)
+      else reject(new Error(`${url}: ${text}\n${output}`))
+      socket.close()
+    }
+    socket.onclose = ({ reason }) => reject(new Error(`${url}: ${reason}\n${output}`))
+  })
 }
 
 async function until<T>(

@@ -8,6 +8,7 @@ import {
   CONTROL_PLANE,
   CONTROL_PLANE_6,
   type ControlPlane,
+  KUBE_PROXY,
   startControlPlane,
 } from './control_plane.ts'
 import { type ClusterNode, createNode } from './node.ts'
@@ -76,8 +77,9 @@ export async function startCluster(
 }
 
 /** Lets the node join the cluster, and its pods be reached: a node routes its pods, and the test knows the way to it. */
-async function join(node: ClusterNode, { api, kubeletConfig }: ControlPlane): Promise<void> {
-  writeFileSync(`${node.root}/etc/kubernetes/kubeconfig`, kubeletConfig(node.name))
+async function join(node: ClusterNode, { api, kubeconfig }: ControlPlane): Promise<void> {
+  writeFileSync(`${node.root}/etc/kubernetes/kubeconfig`, kubeconfig(node.name))
+  writeFileSync(`${node.root}/etc/kubernetes/kube-proxy.kubeconfig`, kubeconfig(KUBE_PROXY))
   await node.importImages(`${HOME}/image.tar`)
   await node.enable('kubelet')
   const podCidr = await api.until(`${node.name} has a range`, () => podCidrOf(api, node))

@@ -14,15 +14,17 @@ export const CONTROL_PLANE_6 = 'fd00:89::1'
 /** The first address of the service range: what pods find as kubernetes.default, without any kube-proxy. */
 export const API_SERVICE = '10.96.0.1'
 const SERVICE_RANGES = ['10.96.0.0/16', 'fd00:96::/112'] as const
-const POD_RANGES = ['10.244.0.0/16', 'fd00:244::/56'] as const
+export const POD_RANGES = ['10.244.0.0/16', 'fd00:244::/56'] as const
 const ETCD = 'http://127.0.0.1:2379'
 const READY_TIMEOUT_MS = 120_000
 const ADMIN_TOKEN = 'admin'
+export const KUBE_PROXY = 'kube-proxy'
 /** Of some forty controllers. Those that are left out would take a third of the memory and of the start. */
 const CONTROLLERS = [
   'clusterrole-aggregation-controller',
   'daemonset-controller',
   'deployment-controller',
+  'endpointslice-controller',
   'garbage-collector-controller',
   'namespace-controller',
   'node-ipam-controller',
@@ -38,8 +40,8 @@ export type ControlPlane = {
   readonly api: Api
   /** PEM: the authority of the API server's certificate. */
   readonly ca: string
-  /** Returns a kubeconfig with the credentials of the node's kubelet. */
-  kubeletConfig(node: string): string
+  /** Returns a kubeconfig with the credentials of a node's kubelet, by the name of the node, or of kube-proxy. */
+  kubeconfig(user: string): string
   stop(): Promise<void>
 }
 
@@ -80,7 +82,7 @@ export async function startControlPlane(
       )
       processes.push(start(home, join(CACHE, 'bin/kube-scheduler'), clientFlags(home)))
     }
-    return { api, ca, kubeletConfig: (node) => kubeconfig(ca, node), stop }
+    return { api, ca, kubeconfig: (user) => kubeconfig(ca, user), stop }
   } catch (error) {
     await stop()
     throw new Error(`the control plane has not started: ${error}\n${logsOf(home)}`)
@@ -104,10 +106,14 @@ function logsOf(home: string): string {
     .join('\n')
 }
 
-/** Tokens instead of certificates: each line is token, user, id, group. A node's token is its name. */
+/** Tokens instead of certificates: each line is token, user, id, groups. Each but the first is the name of its owner. */
 function writeCredentials(home: string, nodes: readonly string[]): void {
-  const lines = nodes.map((name) => `${name},system:node:${name},${name},system:nodes`)
-  writeFileSync(`${home}/tokens.csv`, [`${ADMIN_TOKEN},admin,admin,system:masters`, ...lines, ''].join('\n'))
+  const lines = [
+    `${ADMIN_TOKEN},admin,admin,system:masters`,
+    `${KUBE_PROXY},system:kube-proxy,kube-proxy`,
+    ...nodes.map((name) => `${name},system:node:${name},${name},system:nodes`),
+  ]
+  writeFileSync(`${home}/tokens.csv`, `${lines.join('\n')}\n`)
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   writeFileSync(`${home}/accounts.key`, privateKey.export({ type: 'pkcs8', format: 'pem' }))
   writeFileSync(`${home}/accounts.pub`, publicKey.export({ type: 'spki', format: 'pem' }))

@@ -8,9 +8,9 @@ import { createCgroups, newCgroupName, removeCgroups } from '../runtimes/cgroups
 import { CONTAINERDS, containerdVersion } from '../runtimes/containerd_config.ts'
 import type { KubePod } from './api.ts'
 import { CONTROL_PLANE, CONTROL_PLANE_6 } from './control_plane.ts'
-import { initScript, joinScript, prepareBoot, writeDisk } from './node_files.ts'
+import { initScript, joinScript, prepareBoot, writeDisk, writeNodeIps } from './node_files.ts'
 
-export type Service = 'containerd' | 'kubelet'
+export type Service = 'containerd' | 'kubelet' | 'kube-proxy'
 
 export type ClusterNode = {
   readonly name: string
@@ -30,9 +30,11 @@ export type ClusterNode = {
   importImages(archive: string): Promise<void>
   /** Ends a service with a signal and waits until it works again. */
   restart(service: Service, signal?: 'TERM' | 'KILL'): Promise<void>
+  /** Lets the kubelet report these addresses of its node, which must have them: restarts it. */
+  report(nodeIps: readonly string[]): Promise<void>
   /** Ends a service, which stays away until `enable`. */
   disable(service: Service): Promise<void>
-  /** Starts a service and waits until it works. The kubelet's first time is `startCluster`'s. */
+  /** Starts a service and waits until it works. The kubelet's first time is `startCluster`'s; kube-proxy runs only if a test says so. */
   enable(service: Service): Promise<void>
   /** Cuts the power: all processes, mounts and network namespaces are gone, the disk stays. */
   cutPower(): Promise<void>
@@ -44,6 +46,7 @@ export type ClusterNode = {
 const HEALTH: Readonly<Record<Service, readonly string[]>> = {
   containerd: ['ctr', 'version'],
   kubelet: ['curl', '-sf', 'http://127.0.0.1:10248/healthz'],
+  'kube-proxy': ['curl', '-sf', 'http://127.0.0.1:10256/healthz'],
 }
 const BOOT_TIMEOUT_MS = 30_000
 const SERVICE_TIMEOUT_MS = 60_000
@@ -53,7 +56,6 @@ type Machine = {
   readonly number: number
   readonly address: string
   readonly address6: string
-  readonly isDualStack: boolean
   readonly root: string
   readonly programs: string
   readonly cgroup: string
@@ -71,14 +73,13 @@ export async function createNode(
   const programs = CONTAINERDS[containerd]
   const name = `node${number}`
   const [root, address, address6] = [join(home, name), `10.89.0.${10 + number}`, `fd00:89::${10 + number}`]
-  writeDisk(root, address, await containerdVersion(programs))
+  writeDisk(root, isDualStack ? [address, address6] : [address], await containerdVersion(programs))
   const cgroup = newCgroupName()
   const machine: Machine = {
     name,
     number,
     address,
     address6,
-    isDualStack,
     root,
     programs,
     cgroup,
@@ -104,6 +105,10 @@ export async function createNode(
       rmSync(`${root}/run/images.tar`)
     },
     restart: (service, signal = 'TERM') => restart(machine, service, signal),
+    report: async (nodeIps) => {
+      writeNodeIps(root, nodeIps)
+      await restart(machine, 'kubelet', 'TERM')
+    },
     disable: async (service) => {
       rmSync(enabledFile(machine, service))
       await end(machine, service, 'TERM')
@@ -123,17 +128,11 @@ export async function createNode(
 
 async function boot(machine: Machine): Promise<void> {
   prepareBoot(machine.root)
-  const { name, root, programs, address, address6, isDualStack } = machine
+  const { name, root, programs } = machine
   const script = joinScript(createCgroups(machine.cgroup))
   const namespaces = ['--mount', '--net', '--pid', '--ipc', '--uts', '--propagation', 'private']
   const unshare = ['unshare', ...namespaces, '--fork', '--kill-child', '--mount-proc']
-  const init = [
-    'bash',
-    '-ec',
-    script,
-    'bash',
-    initScript(name, root, programs, isDualStack ? `${address},${address6}` : address),
-  ]
+  const init = ['bash', '-ec', script, 'bash', initScript(name, root, programs)]
   const started = execa('setpriv', ['--pdeathsig', 'KILL', ...unshare, ...init], { reject: false, all: true })
   const pid = await firstChild(started.pid)
   machine.running = {

@@ -5,6 +5,7 @@ import { CACHE, linkReferencePlugins } from '../node/plugin.ts'
 import { run } from '../node/private_namespaces.ts'
 import { CGROUP_V2 } from '../runtimes/cgroups.ts'
 import { containerdConfig } from '../runtimes/containerd_config.ts'
+import { POD_RANGES } from './control_plane.ts'
 
 /* What is on the disk of a node, and the script that boots it. */
 
@@ -25,8 +26,11 @@ const SETTINGS: Readonly<Record<string, () => string>> = {
   'kernel/random/boot_id': randomUUID,
 }
 
+/** The addresses that the kubelet reports of its node, as its flag --node-ip. */
+const NODE_IP_FILE = '/etc/kubernetes/node-ip'
+
 /** Writes a fresh disk: the tools and plugins that any node has, and no network. */
-export function writeDisk(root: string, address: string, containerdVersion: string): void {
+export function writeDisk(root: string, nodeIps: readonly string[], containerdVersion: string): void {
   for (const directory of OWN_DIRECTORIES) mkdirSync(join(root, directory), { recursive: true })
   run(`cp -a /etc ${root}`)
   for (const name of ['cni', 'containerd', 'kubernetes']) {
@@ -42,7 +46,14 @@ export function writeDisk(root: string, address: string, containerdVersion: stri
     cni: { bin: '/opt/cni/bin', conf: '/etc/cni/net.d' },
   }
   writeFileSync(`${root}/etc/containerd/config.toml`, containerdConfig(containerdVersion, paths))
-  writeFileSync(`${root}/etc/kubernetes/kubelet.json`, JSON.stringify(kubeletConfiguration(address)))
+  writeFileSync(`${root}/etc/kubernetes/kubelet.json`, JSON.stringify(KUBELET))
+  writeFileSync(`${root}/etc/kubernetes/kube-proxy.json`, JSON.stringify(KUBE_PROXY))
+  writeNodeIps(root, nodeIps)
+}
+
+/** Takes effect when the kubelet starts. */
+export function writeNodeIps(root: string, nodeIps: readonly string[]): void {
+  writeFileSync(`${root}${NODE_IP_FILE}`, nodeIps.join())
 }
 
 /** Empties what a machine loses when its power is cut, and gives it the settings of the next boot. */
@@ -65,13 +76,13 @@ export function joinScript(cgroups: readonly string[]): string {
  * Returns the script of the node's first process, which ends with the services: each runs while there is a file
  * /run/services/NAME.enabled, and is started again when it has ended.
  */
-export function initScript(name: string, root: string, containerd: string, addresses: string): string {
+export function initScript(name: string, root: string, containerd: string): string {
   const mountAll = OWN_DIRECTORIES.map((directory) => `mount --bind ${root}/${directory} /${directory}`)
   const settings = Object.keys(SETTINGS).map(
     (path) => `mount --bind ${settingFile(root, path)} /proc/sys/${path}`,
   )
-  const kubelet = ['--config=/etc/kubernetes/kubelet.json', '--kubeconfig=/etc/kubernetes/kubeconfig']
-  const identity = [`--hostname-override=${name}`, `--node-ip=${addresses}`]
+  const [bin, etc] = [join(CACHE, 'bin'), '/etc/kubernetes']
+  const kubelet = `${bin}/kubelet --config=${etc}/kubelet.json --kubeconfig=${etc}/kubeconfig --hostname-override=${name}`
   return `
 hostname ${name}
 mount -t sysfs sysfs /sys
@@ -82,7 +93,8 @@ mount --make-rshared /
 ip link set lo up
 ${SUPERVISE}
 supervise containerd env PATH=${containerd}:$PATH containerd &
-supervise kubelet ${join(CACHE, 'bin/kubelet')} ${[...kubelet, ...identity].join(' ')} &
+supervise kubelet sh -c 'exec ${kubelet} --node-ip=$(cat ${NODE_IP_FILE})' &
+supervise kube-proxy ${bin}/kube-proxy --config=${etc}/kube-proxy.json --hostname-override=${name} &
 touch /run/booted
 wait`
 }
@@ -122,27 +134,38 @@ function settingFile(root: string, path: string): string {
 }
 
 /* Everybody may ask this kubelet (for logs): its network is the test's alone, and so it needs no certificates. */
-function kubeletConfiguration(address: string) {
-  return {
-    apiVersion: 'kubelet.config.k8s.io/v1beta1',
-    kind: 'KubeletConfiguration',
-    address,
-    authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
-    authorization: { mode: 'AlwaysAllow' },
-    containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
-    cgroupDriver: 'cgroupfs',
-    failCgroupV1: false,
-    enforceNodeAllocatable: [],
-    failSwapOn: false,
-    // A container's CI machine may lack CAP_SYS_RESOURCE.
-    oomScoreAdj: 0,
-    makeIPTablesUtilChains: false,
-    resolvConf: '',
-    nodeStatusUpdateFrequency: '2s',
-    nodeStatusReportFrequency: '10s',
-    syncFrequency: '10s',
-    imageGCHighThresholdPercent: 100,
-    evictionHard: { 'memory.available': '50Mi', 'nodefs.available': '1%', 'imagefs.available': '1%' },
-    volumePluginDir: '/var/lib/kubelet/volume-plugins',
-  }
+const KUBELET = {
+  apiVersion: 'kubelet.config.k8s.io/v1beta1',
+  kind: 'KubeletConfiguration',
+  address: '::',
+  authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
+  authorization: { mode: 'AlwaysAllow' },
+  containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
+  cgroupDriver: 'cgroupfs',
+  failCgroupV1: false,
+  enforceNodeAllocatable: [],
+  failSwapOn: false,
+  // A container's CI machine may lack CAP_SYS_RESOURCE.
+  oomScoreAdj: 0,
+  makeIPTablesUtilChains: false,
+  resolvConf: '',
+  nodeStatusUpdateFrequency: '2s',
+  nodeStatusReportFrequency: '10s',
+  // Also how late a pod gets a changed ConfigMap.
+  syncFrequency: '2s',
+  imageGCHighThresholdPercent: 100,
+  evictionHard: { 'memory.available': '50Mi', 'nodefs.available': '1%', 'imagefs.available': '1%' },
+  volumePluginDir: '/var/lib/kubelet/volume-plugins',
+}
+
+/* The limits of connection tracking are the machine's, and stay as they are. */
+const KUBE_PROXY = {
+  apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
+  kind: 'KubeProxyConfiguration',
+  mode: 'nftables',
+  clientConnection: { kubeconfig: '/etc/kubernetes/kube-proxy.kubeconfig' },
+  clusterCIDR: POD_RANGES.join(),
+  conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: '0s', tcpCloseWaitTimeout: '0s' },
+  metricsBindAddress: '127.0.0.1:10249',
+  healthzBindAddress: '127.0.0.1:10256',
 }

@@ -6,7 +6,8 @@ import type { KubeObject, KubePod } from './api.ts'
 import type { Cluster } from './cluster.ts'
 import type { ClusterNode } from './node.ts'
 
-const PORT = 8080
+/** Where web servers listen. */
+export const PORT = 8080
 
 /** A pod, or the template of pods: a web server, which the kubelet asks for /healthz before it counts as ready. */
 export function webPodSpec({
@@ -85,18 +86,15 @@ export async function removeAll({ api }: Cluster, manifest: KubeObject): Promise
   await api.until(`the pods of ${manifest.metadata.name} are gone`, check)
 }
 
-/** Returns the address that a pod's web server, at one of its addresses, sees when another pod asks it. */
-export async function addressSeenBy(
-  server: KubePod,
-  client: KubePod,
-  node: ClusterNode,
-  address = server.status.podIP ?? '',
-): Promise<string> {
-  const host = address.includes(':') ? `[${address}]` : address
-  const url = `http://${host}:${PORT}/cgi-bin/peer`
-  const seen = await node.execInPod(client, 'curl', '-sgf', '-m', '5', url)
-  // A socket of both families has IPv4 in the form of IPv6.
-  return seen.replace(/^\[?(?:::ffff:)?([^\]]*)\]?$/, '$1')
+/** Returns the address that a pod's web server sees when another pod asks it. */
+export async function addressSeenBy(server: KubePod, client: KubePod, node: ClusterNode): Promise<string> {
+  const url = `http://${server.status.podIP}:${PORT}/cgi-bin/peer`
+  return seenBy(await node.execInPod(client, 'curl', '-sf', '-m', '5', url))
+}
+
+/** Returns the address in the answer of /cgi-bin/peer. A socket of both families has IPv4 in the form of IPv6. */
+export function seenBy(answer: string): string {
+  return answer.replace(/^\[?(?:::ffff:)?([^\]]*)\]?$/, '$1')
 }
 
 /** Waits until the node has links, leases and records for its running pods, and for no others. */
