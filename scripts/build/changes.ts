@@ -208,4 +208,34 @@ export const CHANGES: readonly Change[] = [
     if (b->func_kind == JS_FUNC_NORMAL)
         ctx->closure_shape = js_dup_shape(JS_VALUE_GET_OBJ(func_obj)->shape);`,
   },
+  // What map, filter and their like append to an array became a property first, by name and with flags.
+  {
+    from: `int JS_DefinePropertyValueValue(JSContext *ctx, JSValueConst this_obj,
+                                JSValue prop, JSValue val, int flags)
+{`,
+    to: `int JS_DefinePropertyValueValue(JSContext *ctx, JSValueConst this_obj,
+                                JSValue prop, JSValue val, int flags)
+{
+    if (JS_VALUE_GET_TAG(this_obj) == JS_TAG_OBJECT && JS_VALUE_GET_TAG(prop) == JS_TAG_INT &&
+        (flags & JS_PROP_C_W_E) == JS_PROP_C_W_E) {
+        JSObject *p = JS_VALUE_GET_OBJ(this_obj);
+        if (p->class_id == JS_CLASS_ARRAY && p->fast_array && p->extensible &&
+            (uint32_t)JS_VALUE_GET_INT(prop) == p->u.array.count)
+            return add_fast_array_element(ctx, p, val, flags);
+    }`,
+  },
+  // The length of an array is its first property.
+  ...['32(JSContext *ctx, uint32_t', '64(JSContext *ctx, int64_t'].map((parameters) => ({
+    from: `static __exception int js_get_length${parameters} *pres,
+                                       JSValueConst obj)
+{`,
+    to: `static __exception int js_get_length${parameters} *pres,
+                                       JSValueConst obj)
+{
+    if (JS_VALUE_GET_TAG(obj) == JS_TAG_OBJECT && JS_VALUE_GET_OBJ(obj)->class_id == JS_CLASS_ARRAY &&
+        JS_VALUE_GET_TAG(JS_VALUE_GET_OBJ(obj)->prop[0].u.value) == JS_TAG_INT) {
+        *pres = JS_VALUE_GET_INT(JS_VALUE_GET_OBJ(obj)->prop[0].u.value);
+        return 0;
+    }`,
+  })),
 ]
