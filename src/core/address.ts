@@ -54,12 +54,17 @@ export function formatAddress({ family, value }: Address): string {
 function formatV6(value: bigint): string {
   const digits = value.toString(16).padStart(32, '0')
   const groups: string[] = []
-  let [end, longest, run] = [0, 1, 0]
-  for (let i = 0; i < 8; i++) {
-    const group = Number.parseInt(digits.slice(4 * i, 4 * i + 4), 16)
-    groups.push(group.toString(16))
-    run = group === 0 ? run + 1 : 0
-    if (run > longest) [end, longest] = [i + 1, run]
+  let end = 0
+  let longest = 1
+  let run = 0
+  for (let at = 0; at < 32; at += 4) {
+    const group = digits.slice(at, at + 4)
+    groups.push(Number.parseInt(group, 16).toString(16))
+    run = group === '0000' ? run + 1 : 0
+    if (run > longest) {
+      longest = run
+      end = groups.length
+    }
   }
   if (end === 0) return groups.join(':')
   return `${groups.slice(0, end - longest).join(':')}::${groups.slice(end).join(':')}`

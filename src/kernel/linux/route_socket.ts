@@ -1,14 +1,6 @@
 import { Code, Fault } from '../../core/errors.ts'
 import { Digest } from '../netlink/digest.ts'
-import {
-  type Ack,
-  type Message,
-  MessageWriter,
-  Nlm,
-  readAck,
-  readDone,
-  readMessages,
-} from '../netlink/message.ts'
+import { type Ack, type Message, MessageWriter, Nlm, readEnd, readMessages } from '../netlink/message.ts'
 import type { NetlinkSocket } from './socket.ts'
 
 const MAX_DATAGRAMS = 100_000
@@ -59,7 +51,7 @@ export class RouteSocket {
         const index = message.seq - first
         // A late answer to a request that was given up.
         if (index < 0 || index >= count) continue
-        const ack = readAck(message) ?? readDone(message)
+        const ack = readEnd(message)
         if (ack) acks[index] = ack
         else onReply(message)
         over ||= index === count - 1 && (ack !== undefined || isQuestion)
@@ -118,7 +110,7 @@ export class RouteSocket {
       for (const message of this.#receive(datagrams)) {
         if (message.seq !== seq) continue
         interrupted ||= (message.flags & Nlm.dumpInterrupted) !== 0
-        const end = readAck(message) ?? readDone(message)
+        const end = readEnd(message)
         if (end) return end.errno === 0 && interrupted ? undefined : end
         if (message.type === reply) onBody(message.body)
       }

@@ -224,6 +224,11 @@ export type Ack = {
   readonly text?: string
 }
 
+/** Reads what ends an answer: an acknowledgement, or the end of a dump. Returns undefined for any other message. */
+export function readEnd(message: Message): Ack | undefined {
+  return message.type > NLMSG_DONE ? undefined : (readAck(message) ?? readDone(message))
+}
+
 /** Reads an NLMSG_ERROR message, which is an acknowledgement as well. Returns undefined for any other message. */
 export function readAck({ type, flags, body }: Message): Ack | undefined {
   if (type !== NLMSG_ERROR || body.length < 4 + HEADER_LENGTH) return undefined
