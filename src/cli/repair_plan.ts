@@ -46,15 +46,13 @@ export function planText(
   return [...lines, ...unknown, ...all].join('\n')
 }
 
-/** Returns the lines of a shell script that mends all: what is not ours, a person has to decide on. */
+/** Returns the lines of a shell script that mends all, in the order of mending: what is not ours, a person has to decide on. */
 export function scriptOf(broken: readonly Case[]): string[] {
   return broken.flatMap(({ pod, record, found }) =>
-    merged(found).flatMap((one) => [
+    found.flatMap((one) => [
       `# ${pod} ${record.ifName} on ${record.network}: ${one.what.replaceAll('\n', ' ')}`,
       ...(one.steps.length === 0 ? ['# only a new pod helps'] : []),
-      ...(isDoable(one)
-        ? one.steps.map(scriptLine)
-        : one.steps.map(({ command }) => `# left to you: ${command}`)),
+      ...one.steps.map((step) => (isDoable(one) ? scriptLine(step) : `# left to you: ${step.command}`)),
     ]),
   )
 }
