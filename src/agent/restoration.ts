@@ -2,7 +2,7 @@ import { toFault } from '../core/errors.ts'
 import type { NftEvent } from '../kernel/nftables/events.ts'
 import { createBackoff } from '../kube/backoff.ts'
 import type { KernelNews } from '../overlay/keeper.ts'
-import { TABLE } from '../state/own_table.ts'
+import { BRIDGE_TABLE, TABLE } from '../state/own_table.ts'
 import { type AgentLog, createWarner } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import { AUDIT_MS, createWakeup, PAUSE_MS, sleep } from './wakeup.ts'
@@ -27,8 +27,8 @@ export type Restoration = {
 }
 
 /**
- * Starts the loop that makes again what somebody has removed of the nftables rules that pods of this node share: without it the next ADD
- * and `bowline repair` would.
+ * Starts the loop that makes again what somebody has removed of the nftables rules of pods of this node: without it the next ADD, of
+ * those that pods share, and `bowline repair` would.
  */
 export function startRestoration(ports: RestorationPorts, signal: AbortSignal): Restoration {
   const wakeup = createWakeup()
@@ -42,9 +42,11 @@ export function startRestoration(ports: RestorationPorts, signal: AbortSignal): 
   }
 }
 
+const TABLES = [TABLE, BRIDGE_TABLE].map(({ family, name }) => `${family} ${name}`)
+
 /** Removals by the plugin are among them: the look that follows finds nothing. Of what is new, only the first subnet matters. */
 function isNews({ isGone, table, name = '' }: NftEvent): boolean {
-  return table === `${TABLE.family} ${TABLE.name}` && (isGone || name.startsWith('subnets'))
+  return TABLES.includes(table) && (isGone || name.startsWith('subnets'))
 }
 
 async function keepRestored(
@@ -61,7 +63,7 @@ async function keepRestored(
       keepConnections(isMasquerading())
       if (restored.length > 0) {
         metrics.count('bowline_agent_restored_total', {}, restored.length)
-        log.info({ restored }, 'made again what was missing of the rules that pods share')
+        log.info({ restored }, 'made again what was missing of the rules for pods')
       }
       warn([])
       backoff.reset()

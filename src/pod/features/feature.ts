@@ -60,7 +60,7 @@ export interface PodFeature extends AttachedFeature {
   /** Removes what no record knows and no valid attachment of this network can have, for GC. Goes on after a failure. */
   removeOrphans?(network: string, valid: readonly AttachmentId[]): void
   /**
-   * Makes again what attachments of this boot share on the node and somebody has removed, for a process that stays. Returns what that
+   * Makes again what attachments of this boot have on the node and somebody has removed, for a process that stays. Returns what that
    * was, in words. `configOf` returns the present config of a network, if it is known.
    */
   restore?(configOf: ConfigOf): readonly string[]

@@ -1,7 +1,9 @@
 import type { AttachmentRecord } from '../../attachment/record.ts'
 import { throwCollected } from '../../attachment/teardown.ts'
 import type { NetworkConfig } from '../../cni/config.ts'
+import { hostCidr, parseAddress, parseCidr } from '../../core/address.ts'
 import { Code, collectFaults, Fault, ignoreErrnos, isErrno, withAction } from '../../core/errors.ts'
+import { parseMac } from '../../core/mac.ts'
 import { type DerivedNames, deriveNames, hostIfNameOf, ownerText } from '../../core/names.ts'
 import type { Kernel, Netns } from '../../kernel/kernel.ts'
 import { ifname } from '../../kernel/nftables/datatypes.ts'
@@ -13,16 +15,17 @@ import {
   type NftElement,
   type NftRule,
   type NftSet,
-  type NftTable,
   removeChain,
   removeElements,
 } from '../../kernel/nftables/objects.ts'
 import { type NftVerdict, targetOf, verdict } from '../../kernel/nftables/verdict.ts'
 import type { Desired } from '../../state/desired.ts'
 import { createNft } from '../../state/nft.ts'
+import { BRIDGE_TABLE } from '../../state/own_table.ts'
 import type { PodSpec } from '../spec.ts'
 import type { NodePorts, PodFeature } from './feature.ts'
 import { assertNftables, removeFrame } from './nftables.ts'
+import { lossesAmong, restoreEach } from './restore.ts'
 
 /*
  * Drops what a pod sends from an address that is not its own, where it enters the bridge:
@@ -32,7 +35,6 @@ import { assertNftables, removeFrame } from './nftables.ts'
  * The bridge has learned nothing from a frame by then. All names are derived from the attachment, so the removal needs
  * nothing else.
  */
-const TABLE: NftTable = { family: 'bridge', name: 'bowline' }
 
 /** What is checked of the frames that come out of a pod's port. */
 export type PortCheck = {
@@ -45,6 +47,8 @@ export type PortCheck = {
   rules(guarded: Guarded, names: readonly string[]): readonly (readonly NftRule[])[]
   /** What an ADD does for it, and what several of them are. */
   readonly words: { readonly action: string; readonly all: string; readonly base: string }
+  /** Decides whether the rules can be made: of a record without addresses they may be another plugin's. */
+  isKnown(guarded: Guarded): boolean
   /** Says what is not checked. */
   unchecked(guarded: Guarded): string
 }
@@ -58,7 +62,8 @@ export type Guarded = Pick<PodSpec, 'id' | 'hostIfName' | 'podMac' | 'ips'>
  * Checks what a pod sends. Made before the link is there or on the bridge, and removed after it is gone: at no time can the pod
  * send unchecked.
  */
-export function checkPorts(check: PortCheck, { kernel, store, locks }: NodePorts): PodFeature {
+export function checkPorts(check: PortCheck, node: NodePorts): PodFeature {
+  const { kernel, store, locks } = node
   const { key: option, words } = check
   const isOn = ({ mode, config }: PodSpec): boolean => mode !== 'l3' && config[option] === true
   /** Returns the keys of all records of this node, damaged ones too. */
@@ -103,6 +108,13 @@ export function checkPorts(check: PortCheck, { kernel, store, locks }: NodePorts
       throwCollected(faults, `${words.all} of network ${network}`, 'GC')
       if (checks.length === orphans.length) removeUnusedFrame(kernel, check)
     },
+    restore: () =>
+      restoreEach(node, (record) => {
+        const guarded = isChecked(record, option) && recordedPort(record)
+        return guarded && check.isKnown(guarded)
+          ? lossesAmong(kernel, checkObjects(check, guarded))
+          : undefined
+      }),
     precheck(config) {
       if (isOnBridge(config) && config[option]) assertNftables(kernel, option)
     },
@@ -125,6 +137,22 @@ function assertBridgePort(host: Netns, name: string, key: PortCheck['key']): voi
 
 function isChecked(record: AttachmentRecord, option: PortCheck['key']): boolean {
   return record.mode !== 'l3' && record[option] === true
+}
+
+/**
+ * Returns the port of a recorded attachment. Undefined where another plugin has made the interface, whose MAC only the pod's namespace
+ * shows. The addresses are those that are recorded: none if another plugin has given them and nobody masquerades them.
+ */
+function recordedPort(record: AttachmentRecord): Guarded | undefined {
+  const { hostIfName, podMac, chained, mode, leases, masquerade = [] } = record
+  if (!hostIfName || chained || mode !== 'l2') return undefined
+  const addresses = leases?.addresses.map(parseAddress) ?? masquerade.map((text) => parseCidr(text).address)
+  return {
+    id: record,
+    hostIfName,
+    podMac: podMac === undefined ? deriveNames(record).podMac : parseMac(podMac),
+    ips: addresses.map((address) => ({ cidr: hostCidr(address) })),
+  }
 }
 
 /** Lets only what passes the check out of the pod's port. The port need not be there yet. Idempotent. */
@@ -153,7 +181,7 @@ function checkObjects(check: PortCheck, guarded: Guarded): Desired[] {
       kind: 'nftChain',
       chain: baseOf(check),
       base: [
-        { op: 'ensureTable', table: TABLE },
+        { op: 'ensureTable', table: BRIDGE_TABLE },
         { op: 'ensureSet', set: map },
       ],
       otherwise: check.words.base,
@@ -161,7 +189,7 @@ function checkObjects(check: PortCheck, guarded: Guarded): Desired[] {
     ...check.rules(guarded, chains).map((rules, i): Desired => {
       const name = chains[i] ?? ''
       const otherwise = `${unchecked}: nftables chain ${name} is missing or wrong`
-      return { kind: 'nftChain', chain: { table: TABLE, name, rules }, otherwise }
+      return { kind: 'nftChain', chain: { table: BRIDGE_TABLE, name, rules }, otherwise }
     }),
     {
       kind: 'nftElement',
@@ -184,7 +212,7 @@ function removeCheck({ nftables }: Kernel, check: PortCheck, names: Names): void
   // What leads to a chain goes before it.
   const chains = chainNames(check, names)
     .toReversed()
-    .map((name) => removeChain({ table: TABLE, name }))
+    .map((name) => removeChain({ table: BRIDGE_TABLE, name }))
   try {
     nftables.apply([element, ...chains.flat()])
   } catch (error) {
@@ -209,17 +237,17 @@ export function listChecks({ nftables }: Kernel, check: PortCheck): Names[] {
 /** Removes what all checks of a kind have in common, unless there is still one; and the table, unless another kind is in it. */
 function removeUnusedFrame(kernel: Kernel, check: PortCheck): void {
   const frame: NftCommand[] = [...removeChain(baseOf(check)), { op: 'removeSet', set: mapOf(check) }]
-  removeFrame(kernel, TABLE, frame)
+  removeFrame(kernel, BRIDGE_TABLE, frame)
 }
 
 function mapOf({ key }: PortCheck): NftSet<string, NftVerdict> {
-  return { table: TABLE, name: key, key: ifname, data: verdict }
+  return { table: BRIDGE_TABLE, name: key, key: ifname, data: verdict }
 }
 
 function baseOf(check: PortCheck): NftChain {
   const { name, priority } = check.base
   const hook = { type: 'filter', hook: 'prerouting', priority } as const
-  return { table: TABLE, name, hook, rules: [[vmap(iifname, mapOf(check))]] }
+  return { table: BRIDGE_TABLE, name, hook, rules: [[vmap(iifname, mapOf(check))]] }
 }
 
 function chainNames({ prefixes }: PortCheck, { key }: Names): string[] {

@@ -11,6 +11,7 @@ import { createNft } from '../../../state/nft.ts'
 import type { PodSpec } from '../../spec.ts'
 import type { ConfigOf, NodePorts, PodFeature } from '../feature.ts'
 import { assertNftables } from '../nftables.ts'
+import { restoreEach } from '../restore.ts'
 import { reclaim } from './claims.ts'
 import { forgetFormer, forgetOfPod } from './connections.ts'
 import { allEntries, type Entry, presentEntry } from './entries.ts'
@@ -119,24 +120,22 @@ class HostPorts implements PodFeature {
 
   /** Only what is missing: a port that another pod has got since stays with that pod. */
   restore(configOf: ConfigOf): readonly string[] {
-    const { kernel, locks, store } = this.#node
+    const { kernel, locks } = this.#node
     if (!locks.wasFeatureLocked(LOCK)) return []
-    const bootId = kernel.bootId()
-    const recorded = store.list().filter((one) => one.hostPorts && one.bootId === bootId)
-    return recorded.flatMap((one) => {
-      if (isFrameWhole(kernel) && this.#lossesOf(one, configOf).length === 0) return []
-      // Its DEL removes the elements before the record.
-      const restored = locks.whenIdle(one, () =>
-        locks.withFeature(LOCK, () => {
-          const now = store.read(one)
-          const losses = now ? this.#lossesOf(now, configOf) : []
-          const isWhole = isFrameWhole(kernel)
-          if (!now?.hostPorts || (isWhole && losses.length === 0)) return []
-          kernel.nftables.apply([...(isWhole ? [] : createNft(frameObjects())), ...additions(losses)])
-          return [`host ports ${now.hostPorts.ports.join(' ')} of ${now.containerId}`]
-        }),
-      )
-      return restored ?? []
+    return restoreEach(this.#node, (record) => {
+      const { hostPorts, containerId } = record
+      if (!hostPorts) return undefined
+      const look = () => ({ isWhole: isFrameWhole(kernel), losses: this.#lossesOf(record, configOf) })
+      const seen = look()
+      if (seen.isWhole && seen.losses.length === 0) return undefined
+      const mend = () => {
+        const left = look()
+        kernel.nftables.apply([...(left.isWhole ? [] : createNft(frameObjects())), ...additions(left.losses)])
+      }
+      return {
+        words: [`host ports ${hostPorts.ports.join(' ')} of ${containerId}`],
+        mend: () => locks.withFeature(LOCK, mend),
+      }
     })
   }
 

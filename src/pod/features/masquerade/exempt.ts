@@ -6,20 +6,19 @@ import { type AttachmentId, ownerText } from '../../../core/names.ts'
 import type { Kernel } from '../../../kernel/kernel.ts'
 import { MAX_COMMENT_BYTES } from '../../../kernel/nftables/elements.ts'
 import { type NftElement, removeElements } from '../../../kernel/nftables/objects.ts'
-import { apply } from '../../../state/apply.ts'
 import type { DesiredNftElement } from '../../../state/desired.ts'
-import { difference } from '../../../state/difference.ts'
 import { createNft } from '../../../state/nft.ts'
-import { observe } from '../../../state/observe.ts'
 import type { PodSpec } from '../../spec.ts'
 import type { NodePorts, PodFeature } from '../feature.ts'
+import { lossesAmong, restoreEach } from '../restore.ts'
 import { baseObject, EXEMPT_SETS, LOCK } from './shared.ts'
 
 /**
  * Lets a pod that asks for it speak to everybody with its own address, although its network is masqueraded: an element for each address.
  * The runtime passes the pod's annotations as a capability: containerd from 1.5 on, CRI-O from 1.28 on.
  */
-export function masqueradeExemption({ kernel, store, locks }: NodePorts): PodFeature {
+export function masqueradeExemption(node: NodePorts): PodFeature {
+  const { kernel, store, locks } = node
   return {
     remember: (config) => (isExempt(config) ? { masqueradeExempt: true } : {}),
     recall: (config, { masqueradeExempt }) =>
@@ -34,23 +33,9 @@ export function masqueradeExemption({ kernel, store, locks }: NodePorts): PodFea
     nodeObjects: (spec) => (isExempt(spec.config) ? exemptObjects(spec) : []),
     restore(configOf) {
       if (!locks.wasFeatureLocked(LOCK)) return []
-      const bootId = kernel.bootId()
-      const isMeant = (record: AttachmentRecord) =>
-        record.bootId === bootId && record.masqueradeExempt && configOf(record.network)?.ipMasq !== false
-      const lossesOf = (record: AttachmentRecord | undefined) => {
-        const desired = record && isMeant(record) ? recordedObjects(record) : []
-        const observed = observe(kernel, desired)
-        return { losses: difference(desired, observed), observed }
-      }
-      return store.list().flatMap((record) => {
-        if (lossesOf(record).losses.length === 0) return []
-        // Its DEL removes the element before the record.
-        const restored = locks.whenIdle(record, () => {
-          const { losses, observed } = lossesOf(store.read(record))
-          apply(kernel, losses, observed)
-          return losses.map(({ what }) => what)
-        })
-        return restored ?? []
+      return restoreEach(node, (record) => {
+        const isMeant = record.masqueradeExempt && configOf(record.network)?.ipMasq !== false
+        return isMeant ? lossesAmong(kernel, recordedObjects(record)) : undefined
       })
     },
     remove(id, record) {

@@ -55,6 +55,7 @@ export const SOURCE_CHECK: PortCheck = {
     all: 'checks of source addresses',
     base: 'the rule that checks sources is missing in table bridge bowline',
   },
+  isKnown: ({ ips }) => ips.length > 0,
   unchecked: ({ ips }) =>
     `the sources ${ips.map(({ cidr }) => formatAddress(cidr.address)).join(', ')} are not checked`,
 }
