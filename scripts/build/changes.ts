@@ -238,4 +238,56 @@ export const CHANGES: readonly Change[] = [
         return 0;
     }`,
   })),
+  // Of its source, a function keeps the first line. Room for text and column would add 47 kB to the image.
+  {
+    from: '    int col_num;\n    int source_len;\n    int pc2line_len;\n    uint8_t *pc2line_buf;\n    char *source;\n} JSFunctionBytecode;',
+    to: '    int pc2line_len;\n    uint8_t *pc2line_buf;\n} JSFunctionBytecode;',
+  },
+  {
+    from: `    JS_CGETSET_MAGIC_DEF("columnNumber", js_function_proto_int32, NULL,
+                         offsetof(JSFunctionBytecode, col_num)),`,
+    to: '',
+  },
+  { from: '    js_func_size += b->source_len + 1;', to: '' },
+  { from: 'col_num = b->col_num;', to: 'col_num = 1;' },
+  { from: '    b->col_num = fd->col_num;', to: '' },
+  {
+    from: '    b->source = fd->source;\n    b->source_len = fd->source_len;',
+    to: '    js_free(ctx, fd->source);',
+  },
+  { from: '    js_free_rt(rt, b->source);', to: '' },
+  { from: '        bc_put_leb128(s, b->col_num);\n', to: '' },
+  {
+    from: `        if (s->allow_source && b->source) {
+            bc_put_leb128(s, b->source_len);
+            dbuf_put(&s->dbuf, b->source, b->source_len);
+        } else {
+            bc_put_leb128(s, 0);
+        }`,
+    to: '',
+  },
+  { from: '    if (bc_get_leb128_int(s, &b->col_num))\n        goto fail;', to: '' },
+  {
+    from: `    if (bc_get_leb128_int(s, &b->source_len))
+        goto fail;
+    if (b->source_len) {
+        bc_read_trace(s, "source: %d bytes\\n", b->source_len);
+        if (s->ptr_last)
+            s->ptr_last += b->source_len;  // omit source code hex dump
+        /* b->source is a UTF-8 encoded null terminated C string */
+        b->source = js_mallocz(ctx, b->source_len + 1);
+        if (!b->source)
+            goto fail;
+        if (bc_get_buf(s, b->source, b->source_len))
+            goto fail;
+    }`,
+    to: '',
+  },
+  {
+    from: `        JSFunctionBytecode *b = p->u.func.function_bytecode;
+        /* \`b->source\` must be pure ASCII or UTF-8 encoded */
+        if (b->source)
+            return JS_NewStringLen(ctx, b->source, b->source_len);`,
+    to: '',
+  },
 ]
