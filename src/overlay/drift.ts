@@ -1,4 +1,5 @@
 import { addressFromBytes, FAMILIES, hostCidr, sameAddress } from '../core/address.ts'
+import { Scope } from '../kernel/kernel.ts'
 import type { KernelEvent } from '../kernel/netlink/events.ts'
 import { isIntervalEnd, type RawElement } from '../kernel/nftables/elements.ts'
 import type { NftEvent } from '../kernel/nftables/events.ts'
@@ -63,13 +64,17 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
           return isOfOverlay(event) && contradictsSets(event, inForce)
         case 'link': {
           const { link } = event
+          // The kernel tells of our own creation; of one by somebody else the index is another.
+          if (event.isNew && indexes.get(link.name) === link.index) return false
           // Of a link that was renamed only the index tells that it was ours.
           if (OVERLAY_LINKS.includes(link.name) || overlayIndexes.has(link.index))
             return isGone || !links.some((one) => isLike(link, one, indexes)) || !hasOffload(plan, link.name)
           return node.underlay.some(({ index }) => index === link.index)
         }
         case 'address': {
-          const { linkIndex, cidr } = event.address
+          const { linkIndex, cidr, scope } = event.address
+          // The kernel's own, as in a comparison of everything.
+          if (overlayIndexes.has(linkIndex) && scope === Scope.link) return false
           if (overlayIndexes.has(linkIndex)) return !isExpected(ownedAddress(cidr, linkIndex), isGone)
           const isUnderlay = node.underlay.some(({ index }) => index === linkIndex)
           return isUnderlay || node.addresses.some((own) => sameAddress(own, cidr.address))

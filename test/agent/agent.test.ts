@@ -273,7 +273,7 @@ describe('the agent', () => {
       warnings: ['another file sorts first'],
     })
     start()
-    await until('the installation', () => agent.isReady())
+    await until('the installation', () => agent.isReady() && server.patches.length === 1)
     server.setNode('n1', { podCIDRs: ['10.0.8.0/24'] })
     await until('the next', () => installed.includes('10.0.8.0/24') && server.patches.length >= 2)
     expect(log.filter(({ message }) => message === 'another file sorts first')).toHaveLength(1)

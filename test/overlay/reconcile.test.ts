@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { formatAddress, parseAddress, parseCidr } from '../../src/core/address.ts'
-import type { FdbEntry, Link, Route } from '../../src/kernel/kernel.ts'
+import { type FdbEntry, type Link, type Route, Scope } from '../../src/kernel/kernel.ts'
 import type { KernelEvent } from '../../src/kernel/netlink/events.ts'
 import type { ClusterNode } from '../../src/overlay/cluster.ts'
 import { printCluster, readCluster } from '../../src/overlay/cluster_file.ts'
@@ -130,6 +130,16 @@ describe('an event of the kernel', () => {
     ['our link as it is', () => ({ subject: 'link', isGone: false, link: vxlan() }), false],
     ['our link down', () => ({ subject: 'link', isGone: false, link: { ...vxlan(), up: false } }), true],
     [
+      'our link, as it was created',
+      () => ({ subject: 'link', isGone: false, isNew: true, link: { ...vxlan(), up: false } }),
+      false,
+    ],
+    [
+      'another link of its name, as it was created',
+      () => ({ subject: 'link', isGone: false, isNew: true, link: { ...vxlan(), index: veth } }),
+      true,
+    ],
+    [
       'our link, renamed',
       () => ({ subject: 'link', isGone: false, link: { ...vxlan(), name: 'stolen' } }),
       true,
@@ -160,6 +170,15 @@ describe('an event of the kernel', () => {
       'another address of our link',
       () => ({ subject: 'address', isGone: false, address: address('10.9.0.1/32', vxlan().index) }),
       true,
+    ],
+    [
+      'an address of link scope of our link',
+      () => ({
+        subject: 'address',
+        isGone: false,
+        address: { ...address('fe80::7/64', vxlan().index), scope: Scope.link },
+      }),
+      false,
     ],
     ['a neighbour on another link', () => ({ subject: 'neighbour', isGone: false, linkIndex: veth }), false],
     [

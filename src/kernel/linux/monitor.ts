@@ -8,10 +8,10 @@ const BUFFER = 4 << 20
 
 /**
  * Opens a socket that gets a message for each change of links, addresses, neighbours, forwarding entries and routes of the namespace of
- * this thread. Returns its descriptor: who waits for messages depends on the runtime.
+ * this thread, or of those that belong to some groups. Returns its descriptor: who waits for messages depends on the runtime.
  */
-export function openMonitor(): number {
-  return openSubscribed(NETLINK_ROUTE, Object.values(Group))
+export function openMonitor(groups: readonly number[] = Object.values(Group)): number {
+  return openSubscribed(NETLINK_ROUTE, groups)
 }
 
 /** Opens the like for nftables. Throws a Fault (EPROTONOSUPPORT) on a kernel without it. */

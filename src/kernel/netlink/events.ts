@@ -4,9 +4,16 @@ import { readAttributes, readMessages } from './message.ts'
 import { decodeAddress, decodeFdbEntry, decodeLink, decodeNeighbour, decodeOwnedRoutes } from './replies.ts'
 import { Family, Nda, Rtm } from './rtnetlink.ts'
 
+/** The place of `ifi_change` in struct ifinfomsg, and its value for a link that was created. Source: rtnl_configure_link in net/core/rtnetlink.c. */
+const IFI_CHANGE_OFFSET = 12
+const ALL_FLAGS = 0xffffffff
+
 /** An object that was made or changed, or is gone, by whatever program. */
-export type KernelEvent = { readonly isGone: boolean } & (
-  | { readonly subject: 'link'; readonly link: Link }
+export type KernelEvent = {
+  readonly isGone: boolean
+} & /** `isNew`: it has just been created, and says nothing of what comes with the creation, such as that it is up. */
+(
+  | { readonly subject: 'link'; readonly link: Link; readonly isNew?: boolean }
   | { readonly subject: 'address'; readonly address: PlacedAddress }
   /** A neighbour or a forwarding entry; neither if it has no hardware address (then `address` tells whose it is), or names no other node. */
   | {
@@ -29,7 +36,7 @@ function eventOf(type: number, body: Uint8Array): KernelEvent | undefined {
   switch (type) {
     case Rtm.newLink:
     case Rtm.delLink:
-      return { subject: 'link', isGone: type === Rtm.delLink, link: decodeLink(body) }
+      return linkEvent(body, type === Rtm.delLink)
     case Rtm.newAddr:
     case Rtm.delAddr:
       return { subject: 'address', isGone: type === Rtm.delAddr, address: decodeAddress(body) }
@@ -42,6 +49,12 @@ function eventOf(type: number, body: Uint8Array): KernelEvent | undefined {
     default:
       return undefined
   }
+}
+
+function linkEvent(body: Uint8Array, isGone: boolean): KernelEvent {
+  const changed = new DataView(body.buffer, body.byteOffset).getUint32(IFI_CHANGE_OFFSET, true)
+  const isNew = changed === ALL_FLAGS && !isGone
+  return { subject: 'link', isGone, link: decodeLink(body), ...(isNew && { isNew }) }
 }
 
 function neighbourEvent(body: Uint8Array, isGone: boolean): KernelEvent {
