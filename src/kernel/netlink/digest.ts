@@ -32,39 +32,33 @@ export class Digest {
   add(type: number, body: Uint8Array): void {
     if (type === Rtm.newNeigh && isComputed(body)) return
     const words = new Uint32Array(body.buffer, body.byteOffset, body.length >> 2)
-    const { head = 0, attribute } = AGES[type] ?? {}
-    if (isNftables(type)) this.#take(words, NFGEN_LENGTH >> 2, words.length)
-    else {
-      this.#take(words, 0, head >> 2)
-      for (let at = head >> 2; at < words.length; ) {
-        const start = words[at] ?? 0
-        const end = at + Math.max(1, ((start & 0xffff) + 3) >> 2)
-        if (start >>> 16 !== attribute) this.#take(words, at, end)
-        at = end
+    const { head, attribute } = AGES[type] ?? {}
+    const { length } = words
+    let [a, b] = [this.#a, this.#b]
+    let at = isNftables(type) ? NFGEN_LENGTH >> 2 : 0
+    for (let next = head === undefined ? length : head >> 2; at < length; ) {
+      if (at === next) {
+        const start = words[at] as number
+        next = at + Math.max(1, ((start & 0xffff) + 3) >> 2)
+        if (start >>> 16 === attribute) {
+          at = next
+          continue
+        }
       }
+      // Turned, as a factor alone carries no bit downwards.
+      a = Math.imul(((a << 5) | (a >>> 27)) ^ (words[at++] as number), FACTOR)
+      b = (((b << 13) | (b >>> 19)) + a) | 0
     }
-    this.#mix(body.length)
-    for (let at = words.length << 2; at < body.length; at++) this.#mix(body[at] ?? 0)
+    // The lengths of attributes are in them, but not how many there are of the last bytes.
+    a = Math.imul(((a << 5) | (a >>> 27)) ^ body.length, FACTOR)
+    for (at = length << 2; at < body.length; at++)
+      a = Math.imul(((a << 5) | (a >>> 27)) ^ (body[at] ?? 0), FACTOR)
+    this.#a = a
+    this.#b = (((b << 13) | (b >>> 19)) + a) | 0
   }
 
   get value(): string {
     return `${this.#a} ${this.#b}`
-  }
-
-  #take(words: Uint32Array, from: number, to: number): void {
-    let [a, b] = [this.#a, this.#b]
-    for (let i = from; i < to; i++) {
-      // Turned, as a factor alone carries no bit downwards.
-      a = Math.imul(((a << 5) | (a >>> 27)) ^ (words[i] as number), FACTOR)
-      b = (((b << 13) | (b >>> 19)) + a) | 0
-    }
-    this.#a = a
-    this.#b = b
-  }
-
-  #mix(word: number): void {
-    this.#a = Math.imul(((this.#a << 5) | (this.#a >>> 27)) ^ word, FACTOR)
-    this.#b = (((this.#b << 13) | (this.#b >>> 19)) + this.#a) | 0
   }
 }
 

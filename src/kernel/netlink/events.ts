@@ -11,8 +11,7 @@ const ALL_FLAGS = 0xffffffff
 /** An object that was made or changed, or is gone, by whatever program. */
 export type KernelEvent = {
   readonly isGone: boolean
-} & /** `isNew`: it has just been created, and says nothing of what comes with the creation, such as that it is up. */
-(
+} /** `isNew`: it has just been created, and says nothing of what comes with the creation, such as that it is up. */ & (
   | { readonly subject: 'link'; readonly link: Link; readonly isNew?: boolean }
   | { readonly subject: 'address'; readonly address: PlacedAddress }
   /** A neighbour or a forwarding entry; neither if it has no hardware address (then `address` tells whose it is), or names no other node. */
