@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { Digest } from '../../src/kernel/netlink/digest.ts'
-import { MessageWriter } from '../../src/kernel/netlink/message.ts'
+import { MessageWriter, Nlm } from '../../src/kernel/netlink/message.ts'
 import { Nda, Nud, Rtm } from '../../src/kernel/netlink/rtnetlink.ts'
 
 const NDA_CACHEINFO = 3
@@ -28,6 +28,23 @@ it('a digest is the same for entries that are older', () => {
 it('a digest is the same with and without entries that the kernel computes', () => {
   const computed = neighbour(3, 0, Nud.noArp)
   expect(digestOf([neighbour(1, 0), computed])).toBe(digestOf([neighbour(1, 0)]))
+})
+
+it('a digest of datagrams is that of their messages, up to one of another kind', () => {
+  const bodies = [1, 2, 3].map((address) => neighbour(address, address))
+  const writer = new MessageWriter()
+  for (const body of bodies)
+    writer
+      .begin(Rtm.newNeigh, Nlm.multi | Nlm.dumpFiltered, 7)
+      .bytes(body)
+      .end()
+  const ours = writer.finish().length
+  writer.begin(Rtm.newNeigh, Nlm.multi | Nlm.dumpInterrupted, 7).end()
+  const digest = new Digest()
+  expect(digest.addAll(Rtm.newNeigh, 7, writer.finish())).toBe(ours)
+  expect(digest.value).toBe(digestOf(bodies))
+  expect(digest.addAll(Rtm.newNeigh, 8, writer.finish())).toBe(0)
+  expect(digest.addAll(Rtm.newRoute, 7, writer.finish())).toBe(0)
 })
 
 it('a digest is another one for every other change, and for another order or number', () => {

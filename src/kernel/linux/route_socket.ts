@@ -47,7 +47,7 @@ export class RouteSocket {
     const acks: Ack[] = []
     for (let i = 0; i < count; i++) acks[i] = SUCCESS
     for (let over = false, datagrams = 0; !over; datagrams++) {
-      for (const message of this.#receive(datagrams)) {
+      for (const message of readMessages(this.#datagram(datagrams))) {
         const index = message.seq - first
         // A late answer to a request that was given up.
         if (index < 0 || index >= count) continue
@@ -77,7 +77,8 @@ export class RouteSocket {
   digest(what: DumpRequest): string {
     return this.#repeated(() => {
       const digest = new Digest()
-      const end = this.#dumpOnce(what, (body) => digest.add(what.reply, body))
+      const take = (datagram: Uint8Array, seq: number) => digest.addAll(what.reply, seq, datagram)
+      const end = this.#dumpOnce(what, (body) => digest.add(what.reply, body), take)
       return end && digestText(end, digest)
     })
   }
@@ -99,15 +100,24 @@ export class RouteSocket {
     this.#socket.close()
   }
 
-  /** Returns how it has ended; undefined if it was interrupted. `onBody` gets a part of the receive buffer. */
-  #dumpOnce({ request, reply, body }: DumpRequest, onBody: (body: Uint8Array) => void): Ack | undefined {
+  /**
+   * Returns how it has ended; undefined if it was interrupted. `onBody` gets a part of the receive buffer. `take` may take what a datagram
+   * begins with, and returns how many bytes that is.
+   */
+  #dumpOnce(
+    { request, reply, body }: DumpRequest,
+    onBody: (body: Uint8Array) => void,
+    take?: (datagram: Uint8Array, seq: number) => number,
+  ): Ack | undefined {
     const seq = ++this.#seq
     const writer = new MessageWriter().begin(request, Nlm.request | Nlm.dump, seq)
     body(writer)
     this.#socket.send(writer.end().finish())
     let interrupted = false
     for (let datagrams = 0; ; datagrams++) {
-      for (const message of this.#receive(datagrams)) {
+      const datagram = this.#datagram(datagrams)
+      const taken = take?.(datagram, seq) ?? 0
+      for (const message of taken < datagram.length ? readMessages(datagram.subarray(taken)) : []) {
         if (message.seq !== seq) continue
         interrupted ||= (message.flags & Nlm.dumpInterrupted) !== 0
         const end = readEnd(message)
@@ -117,8 +127,8 @@ export class RouteSocket {
     }
   }
 
-  #receive(datagrams: number): Message[] {
-    if (datagrams < MAX_DATAGRAMS) return readMessages(this.#socket.receive())
+  #datagram(datagrams: number): Uint8Array {
+    if (datagrams < MAX_DATAGRAMS) return this.#socket.receive()
     throw new Fault(`no end of the answer in ${MAX_DATAGRAMS} messages of the kernel`, {
       code: Code.tryLater,
     })

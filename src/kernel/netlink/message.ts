@@ -10,8 +10,12 @@ const NLMSG_ERROR = 2
 const NLMSG_DONE = 3
 export const Nlm = {
   request: 0x1,
+  /** Of answers to a dump. */
+  multi: 0x2,
   ack: 0x4,
   dumpInterrupted: 0x10,
+  /** Of answers to a dump: what was not asked about is left out. */
+  dumpFiltered: 0x20,
   replace: 0x100,
   exclusive: 0x200,
   dump: 0x300,
