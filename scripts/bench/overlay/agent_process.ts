@@ -1,7 +1,10 @@
+import { dlopen } from 'bun:ffi'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { AGENT, TEMPLATE } from '../../../test/support/node/agent.ts'
 import { BOWLINE } from '../../../test/support/node/plugin.ts'
+
+const { symbols: libc } = dlopen('libc.so.6', { clock_gettime: { args: ['i32', 'ptr'], returns: 'i32' } })
 
 /** bowline-agent as it was built. */
 export type RunningAgent = {
@@ -10,9 +13,16 @@ export type RunningAgent = {
   readonly conflist: string
   /** Processor time until now, of all its threads. */
   cpuMs(): number
-  /** Megabytes: its share of the pages that it uses (PSS). */
-  memoryMb(): number
+  memory(): Memory
   stop(): Promise<void>
+}
+
+/** Megabytes. */
+export type Memory = {
+  /** Its share of the pages that it uses. */
+  readonly pss: number
+  /** The pages that only it uses. */
+  readonly uss: number
 }
 
 export type AgentOptions = {
@@ -36,9 +46,6 @@ const ENGINE = Object.fromEntries(
     value,
   ]),
 )
-
-/** Ticks of a second in /proc/PID/stat: USER_HZ, which is 100 on every Linux that we run on. */
-const TICK_MS = 10
 
 export function startAgent(options: AgentOptions): RunningAgent {
   const { nodeName = 'n1', prefix = [], work, server, ca, token, config } = options
@@ -65,19 +72,29 @@ export function startAgent(options: AgentOptions): RunningAgent {
       AGENT_STATE_DIR: join(work, 'state'),
     },
   })
-  const read = (name: string) => readFileSync(`/proc/${child.pid}/${name}`, 'utf8')
   return {
     startedMs,
     conflist: join(work, 'net.d/10-bowline.conflist'),
-    cpuMs() {
-      // The name of the program may contain spaces, but no field behind it.
-      const fields = read('stat').replace(/.*\) /, '').split(' ')
-      return (Number(fields[11]) + Number(fields[12])) * TICK_MS
+    cpuMs: () => processorMs(child.pid),
+    memory() {
+      const text = readFileSync(`/proc/${child.pid}/smaps_rollup`, 'utf8')
+      const of = (name: string) => Number(new RegExp(`^${name}: +(\\d+)`, 'm').exec(text)?.[1]) / 1024
+      return { pss: of('Pss'), uss: of('Private_Clean') + of('Private_Dirty') }
     },
-    memoryMb: () => Number(/^Pss: +(\d+)/m.exec(read('smaps_rollup'))?.[1]) / 1024,
     async stop() {
       child.kill('SIGKILL')
       await child.exited
     },
   }
+}
+
+/**
+ * Returns the processor time of a process, with that of threads which have ended: its clock counts nanoseconds, the counters in /proc
+ * hundredths of a second. Source: clock_getcpuclockid(3).
+ */
+function processorMs(pid: number): number {
+  const CPUCLOCK_SCHED = 2
+  const time = new BigInt64Array(2)
+  if (libc.clock_gettime((~pid << 3) | CPUCLOCK_SCHED, time) !== 0) throw new Error(`no process ${pid}`)
+  return Number(time[0]) * 1000 + Number(time[1]) / 1e6
 }

@@ -8,7 +8,7 @@ import { measureDataPath } from './data_path.ts'
 import { measureHealing } from './healing.ts'
 import { JOIN_GOAL_MS, measureJoin } from './join.ts'
 import { measureScale, type ScaleResult } from './scale.ts'
-import { formatSpread } from './spread.ts'
+import { formatSpread, type Spread } from './spread.ts'
 
 const HELP = `Measures the network between nodes, in namespaces of its own.
 
@@ -20,6 +20,10 @@ const HELP = `Measures the network between nodes, in namespaces of its own.
   --changes N      scale: nodes that come and go at each size; default: 30
   --idle SECONDS   scale: how long the idle agent is watched; default: 60
 `
+
+/** In Markdown, for the README. */
+const SCALE_HEAD =
+  '| nodes | all is programmed (processor time) | one node comes (longest) | goes (longest) | PSS of two agents (USS) | idle | requests: start, change, idle |'
 
 const PARTS: Readonly<Record<string, () => Promise<void>>> = {
   async traffic() {
@@ -45,16 +49,14 @@ const PARTS: Readonly<Record<string, () => Promise<void>>> = {
     })
   },
   async scale() {
-    console.log(
-      '\nnodes  cold start (CPU)    one node added      deleted             memory   idle CPU  requests',
-    )
+    console.log(`\n${SCALE_HEAD}\n${SCALE_HEAD.replaceAll(/[^|]+/g, '---')}`)
     await measureScale(
       {
         sizes: values.sizes.split(',').map(Number),
         changes: Number(values.changes),
         idleSeconds: Number(values.idle),
       },
-      (result) => console.log(line(result)),
+      (result) => console.log(scaleRow(result)),
     )
   },
 }
@@ -80,15 +82,17 @@ else {
   process.exit(0)
 }
 
-function line(result: ScaleResult): string {
-  const { nodes, coldMs, coldCpuMs, addedMs, deletedMs, memoryMb, idleCpuPercent, requests } = result
-  return [
-    `${nodes}`.padStart(5),
-    `${(coldMs / 1000).toFixed(2)} s (${(coldCpuMs / 1000).toFixed(2)} s)`.padEnd(18),
-    formatSpread(addedMs).padEnd(18),
-    formatSpread(deletedMs).padEnd(18),
-    `${memoryMb.toFixed(1)} MB`,
-    `${idleCpuPercent.toFixed(3)} %`.padEnd(8),
-    `${requests}`,
-  ].join('  ')
+function scaleRow({ nodes, coldMs, coldCpuMs, addedMs, deletedMs, memory, ...rest }: ScaleResult): string {
+  const { idleCpuPercent, requests } = rest
+  const spread = ({ median, max }: Spread) => `${median.toFixed(1)} ms (${max.toFixed(1)})`
+  const cells = [
+    nodes.toLocaleString('en'),
+    `${(coldMs / 1000).toFixed(2)} s (${(coldCpuMs / 1000).toFixed(2)} s)`,
+    spread(addedMs),
+    spread(deletedMs),
+    `${memory.pss.toFixed(0)} MB (${memory.uss.toFixed(0)} MB)`,
+    `${idleCpuPercent.toFixed(3)} %`,
+    `${requests.start}, ${requests.change.toFixed(1)}, ${requests.idle}`,
+  ]
+  return `| ${cells.join(' | ')} |`
 }
