@@ -32,7 +32,7 @@ export interface Kernel {
 export interface Netns {
   /** Device and inode: two handles are the same namespace exactly when both are equal. */
   readonly identity: { readonly device: number; readonly inode: number }
-  /** Remembers what `ask` asks about links, addresses, routes and neighbours. It must ask nothing else but settings. */
+  /** Remembers what `ask` asks. */
   remember<T>(ask: () => T): Recollection<T>
   /**
    * Sends the changes in as few batches as possible. The kernel tries every one, even after a refusal. Throws the first

@@ -27,7 +27,7 @@ export interface Nftables {
   askAbout(chain: NftChain): void
   /** Returns whether a base chain is at its hook and has as many rules at least, whatever they say. */
   isHooked(chain: NftChain): boolean
-  /** Remembers what `ask` asks about the elements of whole sets. It must ask nothing else. */
+  /** Remembers what `ask` asks about sets, elements and chains. */
   remember<T>(ask: () => T): Recollection<T>
   /** Returns all elements of a set, in no order. None as well when the set is missing. */
   elements<K, D>(set: NftSet<K, D>): NftElement<K, D>[]

@@ -45,12 +45,21 @@ export class FakeNft implements Nftables {
     this.#steps = steps
   }
 
+  /** A chain that comes later is no other answer, unless one was asked about that was missing: the agent asks about its own. */
   remember<T>(ask: () => T): Recollection<T> {
-    const shown = () =>
+    const chains = [...this.#tables].map(([table, found]) => [table, [...found.chains.keys()]] as const)
+    const shown = () => [
       [...this.#tables].map(([name, { sets }]) => [
         name,
         [...sets].map(([set, { elements }]) => [set, [...elements]]),
-      ])
+      ]),
+      chains.map(([table, names]) =>
+        names.map((name) => {
+          const { hook, rules } = this.#tables.get(table)?.chains.get(name) ?? {}
+          return [showHook(hook), rules?.map(showRule)]
+        }),
+      ),
+    ]
     const before = comparableJson(shown())
     return { value: ask(), isSame: () => comparableJson(shown()) === before }
   }

@@ -25,6 +25,11 @@ export class Memory {
     return answer
   }
 
+  /** Notes a question that is not asked again: what is remembered counts as another answer. */
+  giveUp(): void {
+    this.note(() => () => false)
+  }
+
   /** `prepare` returns the check. Outside of `remember` it costs nothing. */
   note(prepare: () => () => boolean): void {
     this.#checks?.push(prepare())

@@ -91,9 +91,7 @@ export class LinuxNetns implements Netns {
     throw new Fault('EBADF (the namespace was closed)', { errno: 'EBADF' })
   }
 
-  remember<T>(ask: () => T): Recollection<T> {
-    return this.#memory.remember(ask)
-  }
+  remember = <T>(ask: () => T): Recollection<T> => this.#memory.remember(ask)
 
   apply(changes: readonly Change[]): void {
     this.#applyAll(changes)
@@ -191,6 +189,7 @@ export class LinuxNetns implements Netns {
   }
 
   routeTo(address: Address): number | undefined {
+    this.#memory.giveUp()
     let index: number | undefined
     const [ack] = this.#open().exchange(
       1,
@@ -203,6 +202,7 @@ export class LinuxNetns implements Netns {
   }
 
   routing(addresses: readonly Address[]): { routes: Route[][]; rules: PolicyRule[] } {
+    this.#memory.giveUp()
     const routes: Route[][] = addresses.map(() => [])
     const rules: PolicyRule[] = []
     let first = 0
@@ -235,6 +235,7 @@ export class LinuxNetns implements Netns {
   }
 
   lookupRoutes(addresses: readonly Address[], changes: readonly Change[] = []): FibEntry[] {
+    this.#memory.giveUp()
     const entries: FibEntry[] = []
     const answers = this.#applyAndAsk(changes, {
       count: addresses.length,

@@ -221,8 +221,12 @@ export class LinuxNftables implements Nftables {
     return undefined
   }
 
-  /** What is to be asked about goes before the question: the kernel answers in their order, each in a datagram. */
   #ask(question: Question): NftAnswer {
+    return this.#memory.asked(() => this.#answerTo(question))
+  }
+
+  /** What is to be asked about goes before the question: the kernel answers in their order, each in a datagram. */
+  #answerTo(question: Question): NftAnswer {
     const early = this.#early.filter(({ answer }) => !answer)
     return this.#request((socket, first) => {
       const seq = first + early.length

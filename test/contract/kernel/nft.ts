@@ -67,7 +67,7 @@ export function nftSentences(fixture: () => KernelFixture): void {
   const refused = (...commands: NftCommand[]) => errnoOf(() => nft(...commands))
   const has = (key = KEY) => fixture().kernel.nftables.hasElement(PODS, { key })
 
-  it('remembers a set until it has other elements, whatever becomes of others', () => {
+  it('remembers a set until it has other elements, and a chain until it is gone, whatever becomes of others', () => {
     nft(...frame, addElement('one'))
     const { value, isSame } = fixture().kernel.nftables.remember(
       () => fixture().kernel.nftables.elements(PODS).length,
@@ -79,6 +79,13 @@ export function nftSentences(fixture: () => KernelFixture): void {
     expect(isSame()).toBe(false)
     nft(removeElement(OTHER_KEY))
     expect(isSame()).toBe(true)
+    const chain = { table, name: 'one', rules: [] }
+    const { isSame: isSameChain } = fixture().kernel.nftables.remember(() =>
+      fixture().kernel.nftables.hasChain(chain),
+    )
+    expect(isSameChain()).toBe(true)
+    nft(removeElement(), removeChain('one'))
+    expect(isSameChain()).toBe(false)
   })
 
   it('takes an empty transaction', () => {
