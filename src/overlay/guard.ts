@@ -1,12 +1,4 @@
-import {
-  type Address,
-  addressKey,
-  FAMILIES,
-  type Family,
-  formatAddress,
-  hostCidr,
-  sameAddress,
-} from '../core/address.ts'
+import { type Address, FAMILIES, type Family, formatAddress, hostCidr, sameAddress } from '../core/address.ts'
 import { ipAddress, ipHost } from '../kernel/nftables/datatypes.ts'
 import { MAX_COMMENT_BYTES } from '../kernel/nftables/elements.ts'
 import { type NftChain, type NftCommand, type NftSet, replaceChain } from '../kernel/nftables/objects.ts'
@@ -15,6 +7,7 @@ import type { Traffic } from '../kernel/traffic.ts'
 import type { DesiredPrefixSet } from '../state/desired.ts'
 import { type Difference, nftStep } from '../state/explain.ts'
 import { TABLE } from '../state/own_table.ts'
+import { holderAmong } from '../state/prefix_set.ts'
 import type { GuardRules, LocalNode } from './backend.ts'
 import type { ClusterNode } from './cluster.ts'
 import { nextSets, type PrefixSets } from './cluster_sets.ts'
@@ -148,11 +141,13 @@ function frameOf(chains: readonly Omit<NftChain, 'rules'>[]): NftCommand[] {
  * rules about the first packet alone. Packets of nodes begin another one, and lose nothing.
  */
 export function forgetStrangers(traffic: Traffic, { guard: { sets }, node }: Guarded, isNew: boolean): void {
+  // Of thousands of nodes the few that have sent something are looked up.
+  const isKnown = (one: Address) =>
+    node.addresses.some((own) => sameAddress(own, one)) ||
+    sets.some(({ elements }) => holderAmong(elements, { key: hostCidr(one) }))
   for (const family of FAMILIES) {
-    const known = new Set(sets.flatMap(({ elements }) => elements.map(({ key }) => addressKey(key.address))))
-    for (const own of node.addresses) known.add(addressKey(own))
     const all = traffic.connections({ family, protocol: UDP, port: node.config.port })
-    traffic.forget(all.filter(({ client }) => isNew || !known.has(addressKey(client))))
+    traffic.forget(all.filter(({ client }) => isNew || !isKnown(client)))
   }
 }
 
