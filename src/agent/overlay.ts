@@ -245,13 +245,22 @@ function reconcile(ports: OverlayPorts, state: State): Run {
   if (!state.config || !own) return { isDone: true, complaints: [] }
   const config = ports.offload.resolve(state.config)
   try {
-    const { plan, outcome } = keeper.run({ cluster, own, config, mode: isCertain ? 'whole' : 'addOnly' })
+    const { plan, outcome, diversions } = keeper.run({
+      cluster,
+      own,
+      config,
+      mode: isCertain ? 'whole' : 'addOnly',
+    })
     state.plan = plan
     count(ports, plan, outcome)
     return {
       plan,
       isDone: outcome.failures.length === 0,
-      complaints: [...plan.problems.map(complaintOf), ...outcome.failures, ...ports.offload.warnings()],
+      complaints: [
+        ...[...plan.problems, ...diversions].map(complaintOf),
+        ...outcome.failures,
+        ...ports.offload.warnings(),
+      ],
     }
   } catch (error) {
     return { isDone: false, complaints: [toFault(error)] }

@@ -1,4 +1,5 @@
 import { addressFromBytes, FAMILIES, hostCidr, sameAddress } from '../core/address.ts'
+import type { Route } from '../kernel/kernel.ts'
 import { Scope } from '../kernel/kernel.ts'
 import type { KernelEvent } from '../kernel/netlink/events.ts'
 import { isIntervalEnd, type RawElement } from '../kernel/nftables/elements.ts'
@@ -17,6 +18,7 @@ import {
 import { isAsCreated } from '../state/observe.ts'
 import { CLUSTER_SETS, TABLE } from '../state/own_table.ts'
 import { holderAmong } from '../state/prefix_set.ts'
+import { watchRanges } from './diversions.ts'
 import { GUARD_NAMES } from './guard.ts'
 import { desiredOf, type OverlayPlan, type PlanStep, setsOf, transitionsBetween } from './plan.ts'
 import { OVERLAY_LINKS } from './registry.ts'
@@ -53,6 +55,7 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
   }
   expect(desiredOf(plan))
   let inForce = plan
+  const ranges = watchRanges(plan)
   const isExpected = ({ key, value }: OwnedObject, isGone: boolean) =>
     isGone ? !values.has(key) : values.get(key) === value
 
@@ -87,18 +90,17 @@ export function createDriftFilter(plan: OverlayPlan): DriftFilter {
           return !address || values.has(neighbourKey(address, linkIndex))
         }
         case 'route':
-          return event.routes.some((route) => {
-            const owned = ownedRoute(route)
-            const isOurs = route.protocol === ROUTE_PROTOCOL
-            if (isOurs) return !isExpected(owned, isGone)
-            // Of another program, and in the place of ours.
-            return !isGone && values.has(owned.key)
-          })
+          return contradictsRoutes(event, ranges, (route) =>
+            route.protocol === ROUTE_PROTOCOL
+              ? !isExpected(ownedRoute(route), isGone)
+              : !isGone && values.has(ownedRoute(route).key),
+          )
       }
     },
     proceed(step) {
       const transitions = transitionsBetween(inForce, step)
       inForce = step.plan
+      ranges.proceed(step.plan)
       for (const { before: old } of transitions) {
         for (const { key } of old.flatMap(identify)) values.delete(key)
       }
@@ -113,6 +115,16 @@ function hasOffload({ links, node }: OverlayPlan, name: string): boolean {
   const isOther = (one: Desired) =>
     one.kind === 'checksumOffload' && one.link === name && netns.checksumOffload(name) === !one.isOn
   return !links.some(isOther)
+}
+
+/** `contradicts`: it says something else of a route of ours, or takes its place. One of another program matters where it takes its packets, too. */
+function contradictsRoutes(
+  { routes, other }: Extract<KernelEvent, { subject: 'route' }>,
+  ranges: ReturnType<typeof watchRanges>,
+  contradicts: (route: Route) => boolean,
+): boolean {
+  const isForeign = ({ protocol, dst }: Route) => protocol !== ROUTE_PROTOCOL && ranges.isInto(dst)
+  return routes.some((route) => contradicts(route) || isForeign(route)) || (!!other && ranges.isInto(other))
 }
 
 /** Decides whether an event is about the sets or chains of the overlay, or about the whole table. */

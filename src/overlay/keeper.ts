@@ -6,8 +6,9 @@ import { hostPlace } from '../state/desired.ts'
 import type { LocalNode } from './backend.ts'
 import type { ClusterNode, UnderlayLink } from './cluster.ts'
 import type { OverlayConfig } from './config.ts'
+import { diversionsOf } from './diversions.ts'
 import { createDriftFilter, type DriftFilter } from './drift.ts'
-import { nextPlan, type OverlayPlan, planOverlay } from './plan.ts'
+import { nextPlan, type OverlayPlan, type PeerProblem, planOverlay } from './plan.ts'
 import { type Mode, proceed, type Reconciled, readUnderlay, reconcileOverlay } from './reconcile.ts'
 
 /** What the kernel has reported; `lost`: more than fitted into the buffer. */
@@ -32,7 +33,12 @@ export type Keeper = {
   hear(news: KernelNews): boolean
   /** Lets the next run compare everything. */
   distrust(): void
-  run(knowledge: Knowledge): { readonly plan: OverlayPlan; readonly outcome: Reconciled }
+  run(knowledge: Knowledge): {
+    readonly plan: OverlayPlan
+    readonly outcome: Reconciled
+    /** What is not reached because of routes of others, as it was when everything was compared last. */
+    readonly diversions: readonly PeerProblem[]
+  }
 }
 
 const NOTHING: Reconciled = { found: [], changes: [], failures: [], isWhole: true }
@@ -44,6 +50,7 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
   let filter: DriftFilter | undefined
   /** The plan that is in force. */
   let trusted: OverlayPlan | undefined
+  let diversions: readonly PeerProblem[] = []
   /** What a comparison of everything has asked that found nothing: as long as the answers are the same, it would find nothing again. */
   let clean: { readonly plan: OverlayPlan; isSame(): boolean } | undefined
 
@@ -57,6 +64,8 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
     plan = next
     if (clean?.plan === next && clean.isSame()) return { plan: next, outcome: NOTHING }
     const outcome = compareAndRemember(next, mode)
+    // Not among what is remembered: another look at all routes with each audit would double its cost.
+    diversions = diversionsOf(next)
     if (step && filter && outcome.found.length === 0) filter.proceed(step)
     else filter = createDriftFilter(next)
     return { plan: next, outcome }
@@ -100,7 +109,7 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
       trusted = undefined
       const run = before && isNode(before.node, knowledge) ? follow(before, knowledge) : compareAll(knowledge)
       if (knowledge.mode === 'whole' && run.outcome.failures.length === 0) trusted = run.plan
-      return run
+      return { ...run, diversions: diversions.filter((one) => run.plan.peers.has(one.node)) }
     },
   }
 }

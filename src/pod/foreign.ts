@@ -9,8 +9,8 @@ import {
   sameAddress,
 } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
+import { describeFibEntry, removeRouteCommand } from '../kernel/describe_fib_entry.ts'
 import type { FibEntry, Link, Netns } from '../kernel/kernel.ts'
-import { describeFibEntry, removeRouteCommand } from './describe_fib_entry.ts'
 import type { NodeState } from './node_state.ts'
 import { routedGateway } from './plan.ts'
 import { isExact, isPending, lookupRoutes, type RouteLookup } from './route_lookup.ts'

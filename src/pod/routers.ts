@@ -1,8 +1,8 @@
 import { type Address, formatAddress, sameAddress } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import { distinct } from '../core/text.ts'
+import { describeFibEntry } from '../kernel/describe_fib_entry.ts'
 import type { FibEntry, Netns } from '../kernel/kernel.ts'
-import { describeFibEntry } from './describe_fib_entry.ts'
 import { isExact, type RouteLookup } from './route_lookup.ts'
 import { elsewhere } from './uplink.ts'
 

@@ -195,8 +195,10 @@ export class FakeNetns implements Netns {
     )
   }
 
-  fibEntries(): FibEntry[] {
-    return this.#run('list routes', ({ routes }) => routes.map(wayOf))
+  fibEntries(family: 4 | 6): FibEntry[] {
+    return this.#run('list routes', ({ routes }) =>
+      routes.filter(({ dst }) => dst.address.family === family).map(wayOf),
+    )
   }
 
   readSysctl(key: string): string | undefined {

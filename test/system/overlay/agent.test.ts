@@ -52,7 +52,8 @@ afterEach(async () => {
   await end()
   await server.stop()
   rmSync(join(work, 'state'), { recursive: true, force: true })
-  run('ip link del bowline-vxlan 2>/dev/null || true; ip route flush proto 98; ip -6 route flush proto 98')
+  run(`ip link del bowline-vxlan 2>/dev/null || true; ip route flush proto 98; ip -6 route flush proto 98
+    ip route flush via 192.0.2.9`)
 })
 afterAll(() => rmSync(work, { recursive: true }))
 
@@ -195,6 +196,34 @@ describe('bowline-agent with an overlay', () => {
     await until('both peers', () => hasPeer(2) && hasPeer(3))
     await until('the end of the condition', () => condition()?.status === 'False')
     expect(condition()?.message).not.toContain('vxlam')
+  })
+
+  it.each([
+    ['before ours', 'ip route prepend 10.244.2.0/24 via 192.0.2.9 proto static'],
+    ['into a part of a range', 'ip route add 10.244.2.128/25 via 192.0.2.9'],
+    ['that drops', 'ip route add blackhole 10.244.2.7'],
+    ['with a lower metric', 'ip -6 route add fd00:244:2::/64 via 2001:db8::9 metric 5'],
+  ])('names a route of another program %s, until it is gone', async (_, foreign) => {
+    start()
+    await until('both peers', () => hasPeer(2) && hasPeer(3))
+    const findings = (): { message: string; hint: string }[] =>
+      JSON.parse(run('curl -sf http://127.0.0.1:19474/mesh')).findings
+    // These take no packets.
+    run('ip route append 10.244.3.0/24 via 192.0.2.9 proto static; ip route add 10.244.0.0/16 via 192.0.2.9')
+    run('ip route add 10.244.3.0/24 via 192.0.2.9 metric 50; ip route add 10.244.1.9 via 192.0.2.9')
+    run(foreign)
+    await until('the finding', () => findings().length > 0)
+    expect(findings()).toMatchObject([
+      {
+        message: expect.stringMatching(
+          /^pods \S+2\S+ of node n2 cannot be reached: the route .* takes their/,
+        ),
+      },
+    ])
+    await until('the line in the log', () => output.includes('of another program takes their packets'))
+    run(findings()[0]?.hint ?? '')
+    await until('the end of it', () => findings().length === 0)
+    expect(hasPeer(2)).toBe(true)
   })
 
   it('removes what it has made, and nothing of others, when it is switched off; and so does bowline uninstall', async () => {

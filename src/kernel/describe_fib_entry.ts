@@ -1,6 +1,6 @@
 import { formatAddress, formatCidr } from '../core/address.ts'
 import { quote } from '../core/shell.ts'
-import { type FibEntry, type Netns, Table } from '../kernel/kernel.ts'
+import { type FibEntry, type Netns, Table } from './kernel.ts'
 
 /** Returns a route as `ip route` writes it. */
 export function describeFibEntry(host: Netns, entry: FibEntry): string {
