@@ -28,12 +28,15 @@ enum {
   CLASSES = EXACT + 54, /* larger ones by powers of two */
   CHUNK = 1 << 20,      /* bytes taken from the kernel at once */
   REGION = 64 << 20,    /* bytes for an image while it is made */
+  LARGE = 64 << 10,     /* bytes of a block whose pages are worth a system call */
 };
 #ifdef __aarch64__
-#define PAGE "65536" /* bytes; the largest that a kernel may have */
+#define PAGE 65536 /* bytes; the largest that a kernel may have */
 #else
-#define PAGE "4096"
+#define PAGE 4096
 #endif
+#define TEXT(value) #value
+#define TEXT_OF(value) TEXT(value)
 #define MAGIC UINT64_C(0x656e696c776f62)
 
 /* Blocks are cut off at `next`. */
@@ -49,7 +52,7 @@ typedef struct {
 } Heap;
 
 /* The linker places the section at an address of its own (heap.ld). It takes no room in the file until an image is appended. */
-__asm__(".pushsection .heap,\"aw\",%nobits\n.balign " PAGE "\nheap_region: .zero 67108864\n.popsection");
+__asm__(".pushsection .heap,\"aw\",%nobits\n.balign " TEXT_OF(PAGE) "\nheap_region: .zero 67108864\n.popsection");
 extern uint8_t heap_region[] __attribute__((visibility("hidden")));
 #define heap (*(Heap *)heap_region)
 
@@ -151,12 +154,22 @@ static void *heap_malloc(void *opaque, size_t size) {
   return block;
 }
 
+/* Most of a large block was never written to, such as a buffer for answers. Its pages go back to the kernel, and new ones are zero. */
+static void clear(uint8_t *block, size_t bytes) {
+  uint8_t *first = block + (-(uintptr_t)block & (PAGE - 1)), *last = block + bytes - ((uintptr_t)(block + bytes) & (PAGE - 1));
+  bool is_given_back = bytes >= LARGE && first < last && madvise(first, (size_t)(last - first), MADV_DONTNEED) == 0;
+  if (!is_given_back) first = last = block + bytes;
+  memset(block, 0, (size_t)(first - block));
+  memset(last, 0, (size_t)(block + bytes - last));
+}
+
 static void *heap_calloc(void *opaque, size_t count, size_t size) {
   (void)opaque;
   size_t bytes;
   bool is_new;
   void *block = __builtin_mul_overflow(count, size, &bytes) ? NULL : allocate(bytes, &is_new);
-  return block && !is_new ? memset(block, 0, bytes) : block;
+  if (block && !is_new) clear(block, bytes);
+  return block;
 }
 
 static void heap_free(void *opaque, void *block) {
