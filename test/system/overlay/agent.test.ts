@@ -239,6 +239,7 @@ describe('bowline-agent with an overlay', () => {
     await end()
     run(`${BOWLINE} uninstall --bin-dir ${work}/bin --conf-dir ${work}/net.d`)
     expect([overlay().trim(), elements()]).toEqual(['', ''])
+    expect(run('nft list ruleset')).not.toMatch(/vxlan|nodes4|strangers/)
     expect(run('ip route').split('\n')).toEqual(expect.arrayContaining(OTHERS))
     run('ip route del 10.9.0.0/16; ip route del 10.244.9.0/24')
   })
