@@ -22,8 +22,9 @@ import { DEFAULT_PATHS, openPorts, type Ports } from './plugin/ports.ts'
 /** The object that src/native/host.c puts into the global object. */
 declare const host: { load(path: string): { readonly runCommandLine: typeof runCommandLine } }
 
-/** Nothing of these has touched the machine yet, so they are made with the executable. */
+/** None of these has touched the machine, so they are made with the executable: a call would need a twentieth of its JavaScript for them. */
 const adapters = { kernel: createLinuxKernel(), files: createLinuxFiles(), plugins: createPluginRunner() }
+const pluginPorts = openPorts(adapters)
 const machine = createMachine()
 
 /** Returns the exit code. With CNI_COMMAND in the environment this is a CNI plugin, else a command line of a person. */
@@ -39,7 +40,7 @@ export function main(args: readonly string[], variables: readonly string[]): num
       calledAs: args[0] ?? '',
       readStdin: readStandardInput,
       writeStdout: writeStandardOutput,
-      ports: openPorts(adapters),
+      ports: pluginPorts,
       log: logPort(env),
     })
   } catch (error) {
