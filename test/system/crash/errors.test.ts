@@ -32,6 +32,7 @@ const ERRORS: Readonly<Record<string, readonly string[]>> = {
   fchmod: ['EIO'],
   getdents64: ['EIO', 'ENOMEM'],
   mmap: ['ENOMEM'],
+  madvise: ['ENOMEM'],
 }
 /** The same for `openat`, by what it is to do. A disk that knows no files without a name says EOPNOTSUPP. */
 const OPEN_ERRORS = [
