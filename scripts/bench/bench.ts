@@ -6,10 +6,11 @@ import { quote } from '../../src/core/shell.ts'
 import { CACHE, fillPluginDirectory } from '../../test/support/node/plugin.ts'
 import { run } from '../../test/support/node/private_namespaces.ts'
 import { enterSandbox } from '../../test/support/node/sandbox.ts'
+import { NATIVE, TARGETS } from '../build/targets.ts'
 import { drawingOf } from './drawing.ts'
 import type { Measurement } from './measurement.ts'
 import { MEASUREMENTS } from './measurements.ts'
-import { createBench, PLUGINS, type Subject, subjectsOf } from './nodes.ts'
+import { createBench, DELETE_LINK, PLUGINS, type Subject, subjectsOf } from './nodes.ts'
 import { type Finding, findingsOf, measureRounds, tableOf, verdictOf } from './results.ts'
 
 /** Runs in the process namespace of scripts/bench/run, and gives the process a network and mounts of its own. */
@@ -18,6 +19,7 @@ async function main(): Promise<void> {
   enterSandbox()
   run(`mkdir -p ${PLUGINS}; mount --bind ${quote(join(CACHE, 'bench'))} /var/lib/cni`)
   fillPluginDirectory(PLUGINS)
+  buildDeleteLink()
   const machine = describeMachine()
   console.log(machine)
   const findings: Finding[] = []
@@ -31,6 +33,13 @@ async function main(): Promise<void> {
   }
   console.log(`\n${verdictOf(findings)}`)
   if (svg) writeFileSync(svg, drawingOf(findings, machine))
+}
+
+/** Builds it as our own program is built: musl has no headers of the kernel. */
+function buildDeleteLink(): void {
+  const headers = '-idirafter /usr/include -idirafter /usr/include/$(gcc -print-multiarch)'
+  const source = quote(join(import.meta.dirname, 'delete_link.c'))
+  run(`${TARGETS[NATIVE].compiler} -static -O2 ${headers} -o ${DELETE_LINK} ${source}`)
 }
 
 async function measure(

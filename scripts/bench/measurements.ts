@@ -13,6 +13,7 @@ import {
   type Container,
   call,
   containerIn,
+  DELETE_LINK,
   leaseDirOf,
   type Network,
   outputOf,
@@ -20,6 +21,7 @@ import {
   programsOf,
   REFERENCE,
   requestOf,
+  timed,
 } from './nodes.ts'
 import { QPERF } from './qperf.ts'
 import type { Metric, Values } from './results.ts'
@@ -64,6 +66,13 @@ const ACCURACY = Object.fromEntries(
 export const MEASUREMENTS: readonly Measurement[] = [
   { title: 'the start', metrics: { VERSION: ms(0.35) }, rounds: [50, 4], warmUps: 2, prepare: version },
   { title: 'plain', metrics: { ADD: ms([0.36, 0.4]), DEL: ms(0.75) }, ...CALLS, prepare: calls(PLAIN) },
+  {
+    title: 'plain, of the link alone',
+    metrics: { DEL: { unit: 'ms' } },
+    rounds: [50, 4],
+    warmUps: LIVING,
+    prepare: linkAlone,
+  },
   { title: 'ipMasq', metrics: { ADD: ms(0.2), DEL: ms(0.45) }, ...CALLS, prepare: calls(MASQUERADED) },
   { title: 'dual stack + ipMasq', metrics: { ADD: ms(0.15), DEL: ms(0.32) }, ...CALLS, prepare: calls(DUAL) },
   {
@@ -181,8 +190,23 @@ function version({ place }: Bench): () => Values {
   return () => ({ VERSION: call(on, 'VERSION', containerIn({ name: '', path: '' })).ms })
 }
 
+/** Measures, beside DEL of the reference, a program that only deletes the link: below that no plugin can come. */
+function linkAlone(bench: Bench): () => Values {
+  if (bench.subject.name === REFERENCE) return calls(PLAIN)(bench)
+  return calls(PLAIN, (on, container) => {
+    const link = container.prevResult?.interfaces?.find(({ name, sandbox }) => !sandbox && name !== 'cni0')
+    const { ms, exitCode } = timed(on, [DELETE_LINK, link?.name ?? ''])
+    if (exitCode !== 0) throw new Error(`the link of a pod was not deleted: exit code ${exitCode}`)
+    call(on, 'DEL', container)
+    return ms
+  })(bench)
+}
+
 /** Measures ADD of one pod and, once the node has its pods, DEL of the oldest. */
-function calls(network: Network): Measurement['prepare'] {
+function calls(
+  network: Network,
+  remove = (on: Place, container: Container) => call(on, 'DEL', container).ms,
+): (bench: Bench) => () => Values {
   return ({ place, pods }) => {
     const [on, idle, living]: [Place, Netns[], Container[]] = [place(network), pods(LIVING + 1), []]
     return () => {
@@ -191,7 +215,7 @@ function calls(network: Network): Measurement['prepare'] {
       const oldest = living.length > LIVING ? living.shift() : undefined
       if (!oldest) return { ADD }
       idle.push(oldest.pod)
-      return { ADD, DEL: call(on, 'DEL', oldest).ms }
+      return { ADD, DEL: remove(on, oldest) }
     }
   }
 }

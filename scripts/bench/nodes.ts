@@ -7,6 +7,8 @@ import { createNetns, type Netns } from '../../test/support/node/sandbox.ts'
 
 /** Our plugin, in both modes, and the reference plugins. */
 export const PLUGINS = '/run/bench-plugins'
+/** Deletes a link, and does nothing else. */
+export const DELETE_LINK = '/run/bench-delete-link'
 const DATA_DIR = '/var/lib/cni/bench'
 
 /** A plugin in one of its modes. */
@@ -136,16 +138,26 @@ export function call(
   for (const plugin of command === 'DEL' ? place.plugins.toReversed() : place.plugins) {
     const request = requestOf(plugin, command, { ...container, ...(prevResult && { prevResult }) })
     const [env, stdin] = [environmentOf(request), inputOf(request)]
-    Bun.sleepSync(SETTLE_MS)
-    const started = Bun.nanoseconds()
-    const { exitCode, stdout, stderr } = within(place.node, () =>
-      Bun.spawnSync([request.program], { env, stdin, stdout: 'pipe', stderr: 'pipe', timeout: 60_000 }),
-    )
-    ms += (Bun.nanoseconds() - started) / 1e6
+    const { ms: taken, exitCode, stdout, stderr } = timed(place, [request.program], { env, stdin })
+    ms += taken
     const output = outputOf(request, exitCode, `${stdout}`, `${stderr}`)
     if (command === 'ADD') prevResult = output
   }
   return { ms, container: { ...container, ...(prevResult && { prevResult }) } }
+}
+
+/** Runs a program on the node of a network, and takes the time of its process. */
+export function timed(
+  { node }: Place,
+  command: readonly string[],
+  given: { env?: Record<string, string>; stdin?: Uint8Array<ArrayBuffer> } = {},
+) {
+  Bun.sleepSync(SETTLE_MS)
+  const started = Bun.nanoseconds()
+  const { exitCode, stdout, stderr } = within(node, () =>
+    Bun.spawnSync([...command], { ...given, stdout: 'pipe', stderr: 'pipe', timeout: 60_000 }),
+  )
+  return { ms: (Bun.nanoseconds() - started) / 1e6, exitCode, stdout, stderr }
 }
 
 /** Returns the call of a plugin, as from a runtime. */
