@@ -48,6 +48,8 @@ const DEFAULT_GC_INTERVAL_S = 600
 /** Tokens and certificates have margins of about a minute. */
 const CLOCK_TOLERANCE_MS = 60_000
 const PORT_RETRY_MS = 30_000
+/** What the start has used is given back once: from then on little is allocated, and conf/bowline.yaml turns off Bun's own timer for that. */
+const COLLECT_MS = 20_000
 const MONITOR_RETRY_MS = 1000
 /** The kubelet and the controller manager take a second or two for a new node. */
 const PATIENCE_MS = 20_000
@@ -95,6 +97,7 @@ async function main(env: Environment): Promise<void> {
     stop.signal,
   )
   watchNftables([...listeners, restoration.hear])
+  setTimeout(() => Bun.gc(true), COLLECT_MS)
   const agent = startAgent({ ...portsOf(env, nodeName, log, metrics), formerPods, overlay }, stop.signal)
   // An HTML file that is imported as text is a text, whatever the types of Bun say.
   const site = {

@@ -83,7 +83,7 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
   const follow = (before: OverlayPlan, { cluster }: Knowledge) => {
     const step = nextPlan(before, cluster)
     plan = step.plan
-    clean = undefined
+    if (step.plan !== before) clean = undefined
     const outcome = proceed(kernel, before, step)
     if (outcome.isWhole || !filter) filter = createDriftFilter(step.plan)
     else filter.proceed(step)

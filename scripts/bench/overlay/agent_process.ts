@@ -41,7 +41,7 @@ export type AgentOptions = {
 /** What conf/bowline.yaml says for the engine. */
 const MANIFEST = readFileSync(new URL('../../../conf/bowline.yaml', import.meta.url), 'utf8')
 const ENGINE = Object.fromEntries(
-  [...MANIFEST.matchAll(/name: (BUN_JSC_\w+)\n\s+value: "(.*)"/g)].map(([, name = '', value = '']) => [
+  [...MANIFEST.matchAll(/name: (BUN_\w+)\n\s+value: "(.*)"/g)].map(([, name = '', value = '']) => [
     name,
     value,
   ]),

@@ -18,7 +18,7 @@ const HELP = `Measures the network between nodes, in namespaces of its own.
   --rounds N       of traffic, healing and join; default: 5
   --sizes N[,N]    scale: numbers of Node objects; default: 2,100,500,1000,5000
   --changes N      scale: nodes that come and go at each size; default: 30
-  --idle SECONDS   scale: how long the idle agent is watched; default: 60
+  --idle SECONDS   scale: how long the idle agent is watched, with an audit each 30 s; default: 30
 `
 
 /** In Markdown, for the README. */
@@ -67,7 +67,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: 'string', default: '5' },
     sizes: { type: 'string', default: '2,100,500,1000,5000' },
     changes: { type: 'string', default: '30' },
-    idle: { type: 'string', default: '60' },
+    idle: { type: 'string', default: '30' },
     help: { type: 'boolean', short: 'h' },
   },
 })
