@@ -9,7 +9,15 @@ import type { OverlayConfig } from './config.ts'
 import { diversionsOf } from './diversions.ts'
 import { createDriftFilter, type DriftFilter } from './drift.ts'
 import { nextPlan, type OverlayPlan, type PeerProblem, planOverlay } from './plan.ts'
-import { type Mode, proceed, type Reconciled, readUnderlay, reconcileOverlay } from './reconcile.ts'
+import {
+  type Mode,
+  type Present,
+  presentOf,
+  proceed,
+  type Reconciled,
+  readUnderlay,
+  reconcileOverlay,
+} from './reconcile.ts'
 
 /** What the kernel has reported; `lost`: more than fitted into the buffer. */
 export type KernelNews = readonly (KernelEvent | NftEvent)[] | 'lost'
@@ -51,6 +59,7 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
   /** The plan that is in force. */
   let trusted: OverlayPlan | undefined
   let diversions: readonly PeerProblem[] = []
+  const inherited = createInheritance()
   /** What a comparison of everything has asked that found nothing: as long as the answers are the same, it would find nothing again. */
   let clean: { readonly plan: OverlayPlan; isSame(): boolean } | undefined
 
@@ -71,11 +80,9 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
     return { plan: next, outcome }
   }
   const compareAndRemember = (next: OverlayPlan, mode: Mode): Reconciled => {
-    const ofNft = () => kernel.nftables.remember(() => reconcileOverlay(kernel, next, mode))
-    const {
-      value: { value: outcome, isSame },
-      ...links
-    } = place.netns.remember(ofNft)
+    const run = () => reconcileOverlay(kernel, next, mode, inherited(next, mode))
+    const links = place.netns.remember(() => kernel.nftables.remember(run))
+    const { value: outcome, isSame } = links.value
     const isClean = mode === 'whole' && outcome.found.length + outcome.failures.length === 0
     clean = isClean ? { plan: next, isSame: () => links.isSame() && isSame() } : undefined
     return outcome
@@ -111,6 +118,18 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
       if (knowledge.mode === 'whole' && run.outcome.failures.length === 0) trusted = run.plan
       return { ...run, diversions: diversions.filter((one) => run.plan.peers.has(one.node)) }
     },
+  }
+}
+
+/**
+ * Returns a function that tells what the first run has found, which stays until the cluster is known for certain: the agent before may have
+ * known more of it.
+ */
+function createInheritance(): (plan: OverlayPlan, mode: Mode) => Present | undefined {
+  let found: Present | undefined
+  return (plan, mode) => {
+    found = mode === 'whole' ? undefined : (found ?? presentOf(plan))
+    return found
   }
 }
 

@@ -2,11 +2,12 @@ import { type Address, FAMILIES, hostCidr } from '../core/address.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
 import type { Kernel, Netns } from '../kernel/kernel.ts'
 import { apply } from '../state/apply.ts'
-import { type DesiredPrefixSet, hostPlace } from '../state/desired.ts'
+import { type DesiredPrefixSet, hostPlace, type Place } from '../state/desired.ts'
 import type { Difference } from '../state/explain.ts'
+import type { OwnedObject } from '../state/identity.ts'
 import { newState, type Observed } from '../state/observe.ts'
 import { CLUSTER_SETS } from '../state/own_table.ts'
-import { differenceOwned, observeOwned } from '../state/owned.ts'
+import { differenceOwned, type Ownership, observeOwned } from '../state/owned.ts'
 import { differenceOfPrefixes, holderAmong, type PrefixDifferences } from '../state/prefix_set.ts'
 import { differenceBetween } from '../state/transition.ts'
 import type { UnderlayLink } from './cluster.ts'
@@ -38,11 +39,19 @@ export type Reconciled = {
 /** What a run may do. `addOnly`: the cluster is not known for certain yet, so whatever is there may be right. */
 export type Mode = 'addOnly' | 'whole'
 
+/** What a node has of the overlay, as texts. */
+export type Present = ReadonlySet<string>
+
 type Ports = Pick<Kernel, 'nftables' | 'traffic'>
 
-/** Compares the node with the plan and ends the differences. */
-export function reconcileOverlay(kernel: Ports, plan: OverlayPlan, mode: Mode = 'whole'): Reconciled {
-  const { growth, found, observed, guard } = compareOverlay(kernel, plan, mode)
+/** Compares the node with the plan and ends the differences, but for what is spared. */
+export function reconcileOverlay(
+  kernel: Ports,
+  plan: OverlayPlan,
+  mode: Mode = 'whole',
+  spared?: Present,
+): Reconciled {
+  const { growth, found, observed, guard } = compareOverlay(kernel, plan, mode, spared)
   const all = [...growth, ...found]
   try {
     grow(kernel, growth, plan)
@@ -50,7 +59,7 @@ export function reconcileOverlay(kernel: Ports, plan: OverlayPlan, mode: Mode = 
     if (guard !== 'same') forgetStrangers(kernel.traffic, plan, guard === 'new')
     return reconciled(all, [], true)
   } catch {
-    return reconciled(all, mendEach(kernel, plan, mode), true)
+    return reconciled(all, mendEach(kernel, plan, mode, spared), true)
   }
 }
 
@@ -87,6 +96,12 @@ export function proceed(kernel: Ports, before: OverlayPlan, step: PlanStep): Rec
   } catch {
     return reconcileOverlay(kernel, after)
   }
+}
+
+/** Returns what the node has of the overlay, on links that the plan keeps. */
+export function presentOf(plan: OverlayPlan): Present {
+  const { objects } = observeOwned(ownershipIn(plan.node.place), desiredOf(plan))
+  return new Set([...objects.values()].flat().map(textOf))
 }
 
 /** Removes all that the overlay has made on this node, by whatever backend. Returns what there was. */
@@ -153,8 +168,8 @@ function grow(kernel: Ports, growth: readonly Difference[], { node, sets }: Over
 }
 
 /** Looks again after a refusal, and applies what is left one by one: a refusal concerns one object and stops no other. */
-function mendEach(kernel: Ports, plan: OverlayPlan, mode: Mode): Fault[] {
-  const { growth, found, observed, guard } = compareOverlay(kernel, plan, mode)
+function mendEach(kernel: Ports, plan: OverlayPlan, mode: Mode, spared?: Present): Fault[] {
+  const { growth, found, observed, guard } = compareOverlay(kernel, plan, mode, spared)
   return collectFaults([
     () => grow(kernel, growth, plan),
     ...found.map((one) => () => apply(kernel, [one], observed)),
@@ -162,11 +177,20 @@ function mendEach(kernel: Ports, plan: OverlayPlan, mode: Mode): Fault[] {
   ])
 }
 
+function ownershipIn(place: Place): Ownership {
+  return { place, links: OVERLAY_LINKS, protocol: ROUTE_PROTOCOL }
+}
+
+function textOf({ key, value }: OwnedObject): string {
+  return `${key} ${value}`
+}
+
 /** Returns what is not as planned, in the order of mending. */
 export function compareOverlay(
   { nftables }: Ports,
   plan: OverlayPlan,
   mode: Mode,
+  spared: Present = new Set(),
 ): {
   /** Of the sets: must be over before the rest begins. */
   readonly growth: readonly Difference[]
@@ -177,9 +201,10 @@ export function compareOverlay(
 } {
   const { place } = plan.node
   const desired = desiredOf(plan)
-  const ownership = { place, links: OVERLAY_LINKS, protocol: ROUTE_PROTOCOL }
+  const ownership = ownershipIn(place)
   const owned = observeOwned(ownership, desired)
-  const { additions, removals } = differenceOwned(desired, ownership, owned)
+  const isSpared = (one: OwnedObject) => spared.has(textOf(one))
+  const { additions, removals } = differenceOwned(desired, ownership, owned, isSpared)
   const sets = differenceOfSets(plan, ({ set }) => nftables.elements(set))
   const guard = differenceOfGuard(nftables, plan.guard)
   // A link that is there may be in use by nodes that are not known yet.

@@ -71,11 +71,15 @@ export function observeOwned({ place, links, protocol }: Ownership, desired: rea
   return { observed, objects: Map.groupBy(found, ({ key }) => key), staleLinks, renamedLinks }
 }
 
-/** Returns what is missing or wrong, in the order of the desired objects, and what is stale. */
+/**
+ * Returns what is missing or wrong, in the order of the desired objects, and what is stale. `isSpared`: stays as it is, although something
+ * else is desired in its place.
+ */
 export function differenceOwned(
   desired: readonly Desired[],
   { place }: Ownership,
   { observed, objects, staleLinks, renamedLinks }: Owned,
+  isSpared: (present: OwnedObject) => boolean = () => false,
 ): Differences {
   const state = observed.places.get(place) ?? newState()
   const nameOf = (index: number) => nameIn(state, index)
@@ -100,7 +104,7 @@ export function differenceOwned(
         present.filter((one) => one !== match),
       )
     }
-    if (match?.value === wanted.value) return []
+    if (match && (match.value === wanted.value || isSpared(match))) return []
     const judgement = match ? 'wrong' : 'missing'
     return [changed(wanted, judgement, place, replacing(object, linkIndex), nameOf)]
   })

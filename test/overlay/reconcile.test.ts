@@ -277,6 +277,26 @@ describe('a keeper', () => {
     ])
     expect(reconcile(moved).changes).toEqual([])
   })
+
+  it('leaves what the agent before has made as it is, and mends that, until the cluster is known for certain', () => {
+    const movedTo = (address: string) =>
+      CLUSTER.map((one) => (one.name === 'n2' ? { ...one, addresses: [parseAddress(address)] } : one))
+    const host = kernel.host()
+    const linkIndex = () => host.link({ name: 'bowline-vxlan' })?.index ?? 0
+    const destinations = () => host.fdbEntries(linkIndex()).map((one) => formatAddress(one.destination))
+    createKeeper(kernel).run(know(movedTo('192.0.2.22')))
+    const keeper = createKeeper(kernel)
+    const stored = { ...know(CLUSTER), mode: 'addOnly' as const }
+    keeper.run(stored)
+    expect(destinations().sort()).toEqual(['192.0.2.22', '192.0.2.3'])
+    const [entry] = host.fdbEntries(linkIndex())
+    const stranger = { ...(entry as FdbEntry), destination: parseAddress('192.0.2.99') }
+    host.apply([{ op: 'setFdbEntry', entry: stranger }])
+    keeper.run(stored)
+    expect(destinations()).not.toContain('192.0.2.99')
+    keeper.run(know(movedTo('192.0.2.23')))
+    expect(destinations().sort()).toEqual(['192.0.2.23', '192.0.2.3'])
+  })
 })
 
 describe('the file of the last known cluster', () => {
