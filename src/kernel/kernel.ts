@@ -174,7 +174,13 @@ export type VxlanOptions = {
 }
 
 /** An entry of a VXLAN link: frames to this MAC go to the node of this address. */
-export type FdbEntry = { readonly mac: Mac; readonly destination: Address; readonly linkIndex: number }
+export type FdbEntry = {
+  readonly mac: Mac
+  readonly destination: Address
+  readonly linkIndex: number
+  /** A UDP port, a VXLAN network identifier or a link of their own, in place of those of the VXLAN link. */
+  readonly detour?: string
+}
 
 /** IFA_F_*, as far as anybody asks. Source: linux/if_addr.h. */
 export const AddressFlag = {

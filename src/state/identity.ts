@@ -70,7 +70,8 @@ export function neighbourKey(address: Address, linkIndex: number): string {
 
 export function ownedFdbEntry(entry: FdbEntry): OwnedObject {
   const key = `fdbEntry ${entry.mac} ${entry.linkIndex}`
-  return { key, value: addressKey(entry.destination), removal: { op: 'removeFdbEntry', entry } }
+  const value = `${addressKey(entry.destination)} ${entry.detour ?? ''}`
+  return { key, value, removal: { op: 'removeFdbEntry', entry } }
 }
 
 /** Returns an object in words, such as `neighbour 10.244.2.0 on eth0`. */

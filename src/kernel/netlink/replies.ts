@@ -184,10 +184,13 @@ export function decodeFdbEntry(body: Uint8Array): FdbEntry | undefined {
   const attributes = readAttributes(body, 12)
   const [mac, destination] = [attributes.get(Nda.lladdr), attributes.get(Nda.dst)]
   if (body[0] !== Family.bridge || mac?.length !== 6 || !destination) return undefined
+  // The kernel shows each of them only where it is not that of the link.
+  const detour = [Nda.port, Nda.vni, Nda.linkIndex].flatMap((one) => attributes.get(one)?.join('.') ?? [])
   return {
     mac: macFromBytes(mac),
     destination: addressOf(destination),
     linkIndex: view.getUint32(4, true),
+    ...(detour.length > 0 && { detour: detour.join(' ') }),
   }
 }
 

@@ -133,7 +133,7 @@ export const Fra = {
   protocol: 21,
 } as const
 
-export const Nda = { dst: 1, lladdr: 2, linkIndex: 8 } as const
+export const Nda = { dst: 1, lladdr: 2, port: 6, vni: 7, linkIndex: 8 } as const
 /** Of a forwarding entry: the link has it itself, and not the bridge that the link is a port of. */
 export const NTF_SELF = 2
 export const Nud = { noArp: 0x40, permanent: 0x80 } as const

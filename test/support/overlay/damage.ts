@@ -49,6 +49,8 @@ export const DAMAGE: Readonly<Record<Kind, Readonly<Record<Harm, readonly string
     changed: [
       'ip route replace 10.244.2.0/24 via 192.0.2.2',
       'ip route replace 10.244.2.0/24 via 192.0.2.2 proto 98',
+      'ip route replace blackhole 10.244.2.0/24',
+      'ip route replace unreachable 10.244.2.0/24 proto 98',
       `ip route replace 10.244.2.0/24 via 10.244.3.0 dev ${LINK} onlink proto 98 mtu 1300`,
     ],
     duplicated: [
@@ -62,6 +64,7 @@ export const DAMAGE: Readonly<Record<Kind, Readonly<Record<Harm, readonly string
     changed: [
       'ip -6 route replace fd00:244:2::/64 via 2001:db8::2',
       'ip -6 route replace fd00:244:2::/64 via 2001:db8::2 proto 98',
+      'ip -6 route replace blackhole fd00:244:2::/64',
     ],
     duplicated: [
       'ip -6 route append fd00:244:2::/64 via 2001:db8::2',
@@ -79,7 +82,11 @@ export const DAMAGE: Readonly<Record<Kind, Readonly<Record<Harm, readonly string
   },
   'forwarding entry': {
     deleted: [`bridge fdb del $(mac) dev ${LINK} self`],
-    changed: [`bridge fdb replace $(mac) dev ${LINK} dst 192.0.2.99 self permanent`],
+    changed: [
+      `bridge fdb replace $(mac) dev ${LINK} dst 192.0.2.99 self permanent`,
+      `bridge fdb replace $(mac) dev ${LINK} dst 192.0.2.2 port 9999 self permanent`,
+      `bridge fdb replace $(mac) dev ${LINK} dst 192.0.2.2 vni 77 self permanent`,
+    ],
     // The kernel ignores a second destination for the MAC of a node: only broadcast has several.
     duplicated: [`bridge fdb append 00:00:00:00:00:00 dev ${LINK} dst 192.0.2.99 self permanent`],
     stale: [
