@@ -7,8 +7,8 @@ import { createBackoff } from './backoff.ts'
  * was away, would come again in one. Some load balancers cut an idle connection at five minutes, and Bun at six.
  */
 const WATCH_SECONDS = 240
-/** How much later a connection counts as dead. */
-const GRACE_MS = 30_000
+/** A server says something about every minute (a bookmark). What is silent for longer counts as dead: a machine that has lost its power. */
+const SILENCE_MS = 100_000
 /** After a watch of this length the intervals begin anew. */
 const HEALTHY_MS = 10_000
 
@@ -54,18 +54,14 @@ export async function listWatch<T>(api: KubeApi, options: ListWatch<T>, signal: 
         version = list.version
         onChange([...objects.values()])
       }
-      const limits = [
-        AbortSignal.timeout(1000 * WATCH_SECONDS + GRACE_MS),
-        ...(connections ? [connections()] : []),
-      ]
-      const end = AbortSignal.any([signal, ...limits])
+      const end = AbortSignal.any([signal, ...(connections ? [connections()] : [])])
       const timeoutSeconds = String(Math.round(WATCH_SECONDS * (1 - random() / 3)))
       const asked = { ...query, resourceVersion: version, timeoutSeconds }
       const onEvent = (event: WatchEvent) => {
         version = metaOf(event.object).resourceVersion ?? version
         if (takeEvent(objects, event, decode)) onChange([...objects.values()])
       }
-      await api.watch(path, asked, onEvent, end)
+      await watchWhileAlive(api, { path, query: asked }, onEvent, end)
       if (Date.now() - begun >= HEALTHY_MS) backoff.reset()
       // A server that ends each watch at once must not be asked without a pause.
       else await sleep(backoff.next(), signal)
@@ -76,6 +72,28 @@ export async function listWatch<T>(api: KubeApi, options: ListWatch<T>, signal: 
       if (!isErrno(error, 'expired')) onFailure(toFault(error), retryMs)
       await sleep(retryMs, signal)
     }
+  }
+}
+
+/** Runs a watch until the server, the signal or a long silence ends it. */
+async function watchWhileAlive(
+  api: KubeApi,
+  { path, query }: Pick<ListWatch<unknown>, 'path' | 'query'>,
+  onEvent: (event: WatchEvent) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const silence = new AbortController()
+  const wait = () => setTimeout(() => silence.abort(), SILENCE_MS)
+  let timer = wait()
+  const hear = (event: WatchEvent) => {
+    clearTimeout(timer)
+    timer = wait()
+    onEvent(event)
+  }
+  try {
+    await api.watch(path, query, hear, AbortSignal.any([signal, silence.signal]))
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -1,5 +1,6 @@
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import type { Fault } from '../../src/core/errors.ts'
+import type { KubeApi } from '../../src/kube/api.ts'
 import { createKubeClient } from '../../src/kube/client.ts'
 import { listWatch } from '../../src/kube/list_watch.ts'
 import { nodeView } from '../../src/kube/node.ts'
@@ -152,4 +153,33 @@ it('pauses before it asks a server again that ends each watch at once', async ()
     await until('a pause', () => waits.length === round)
   }
   expect(waits).toEqual([500, 1000, 2000])
+})
+
+it('asks anew after a silence that is longer than between two bookmarks: nothing tells that a machine has lost its power', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
+  try {
+    const bookmark = { type: 'BOOKMARK', object: { metadata: { resourceVersion: '8' } } }
+    const watches: { readonly from: string | undefined; readonly say: () => void }[] = []
+    const api: KubeApi = {
+      get: async () => ({ items: [], metadata: { resourceVersion: '7' } }),
+      patch: async () => {},
+      watch: (_, { resourceVersion: from }, onEvent, signal) =>
+        new Promise((resolve) => {
+          watches.push({ from, say: () => onEvent(bookmark) })
+          signal.addEventListener('abort', () => resolve())
+        }),
+    }
+    const sleep = async () => {}
+    const ignored = { onChange() {}, onFailure() {}, sleep, random: () => 0 }
+    running = listWatch(api, { path: '/api/v1/nodes', query: {}, decode: nodeView, ...ignored }, stop.signal)
+    for (let bookmarks = 0; bookmarks < 5; bookmarks++) {
+      await vi.advanceTimersByTimeAsync(75_000)
+      watches[0]?.say()
+    }
+    expect(watches.map(({ from }) => from)).toEqual(['7'])
+    await vi.advanceTimersByTimeAsync(120_000)
+    expect(watches.map(({ from }) => from)).toEqual(['7', '8'])
+  } finally {
+    vi.useRealTimers()
+  }
 })
