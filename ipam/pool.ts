@@ -120,6 +120,11 @@ export class Pool extends PoolView {
     this.#remember()
   }
 
+  /** Leases an address again whose lease was deleted while its pod runs. Throws a Fault if another owner has it by now. */
+  restore(owner: Owner, address: Address): void {
+    if (!this.held(owner, [address])) this.#make(leasePath(this.dir, address), leaseText(owner))
+  }
+
   /** Frees those of these addresses that the owner holds; goes on after a failure, then throws. */
   release(owner: Owner, addresses: readonly Address[]): void {
     this.releaseEach(addresses.map((address) => ({ owner, address })))

@@ -33,9 +33,14 @@ export class PoolView {
     return ownerOf(address, this.files.read(leasePath(this.dir, address)) ?? '')
   }
 
+  /** Returns the addresses that are leased. */
+  addresses(): Address[] {
+    return leasedAddresses(this.files, this.dir)
+  }
+
   /** Returns who holds what, for a GC: reads every lease. */
   owners(): LeaseOwner[] {
-    return leasedAddresses(this.files, this.dir).flatMap((address) => this.ownerOf(address) ?? [])
+    return this.addresses().flatMap((address) => this.ownerOf(address) ?? [])
   }
 
   protected ownership(owner: Owner, address: Address): Ownership {

@@ -6,6 +6,7 @@ import { isNewer, isUnreadable, soundRecords } from '../attachment/store.ts'
 import { contains, type Family, formatAddress, parseCidr } from '../core/address.ts'
 import type { Files } from '../core/files.ts'
 import { type AttachmentId, deriveNames, hostIfNameOf } from '../core/names.ts'
+import { distinct } from '../core/text.ts'
 import type { Link } from '../kernel/kernel.ts'
 import { isFrameWhole } from '../pod/features/host_ports/frame.ts'
 import { missingPorts, presentPorts } from '../pod/features/host_ports/pod_ports.ts'
@@ -139,13 +140,15 @@ type Seen = {
   readonly masqueraded: ReturnType<typeof listMasquerade>
   readonly checked: ReadonlySet<string>
   readonly ports: ReadonlySet<string>
+  /** The paths of all leases. */
+  readonly leases: ReadonlySet<string>
   /** What all host ports have in common is there. */
   readonly hasPortRules: boolean
 }
 
 /** Asks only for what some attachment has. */
 function observe(
-  { kernel }: CommandContext['ports'],
+  { kernel, pools }: CommandContext['ports'],
   records: readonly AttachmentRecord[],
   links: readonly Link[],
 ): Seen {
@@ -166,8 +169,27 @@ function observe(
         : [],
     ),
     ports: hasPorts ? presentPorts(kernel) : new Set(),
+    leases: leasesOf(records, pools),
     hasPortRules: hasPorts && isFrameWhole(kernel),
   }
+}
+
+function leasesOf(
+  records: readonly AttachmentRecord[],
+  pools: CommandContext['ports']['pools'],
+): ReadonlySet<string> {
+  const places = records.flatMap(({ network, leases }) =>
+    leases ? { network, dataDir: leases.dataDir } : [],
+  )
+  const each = distinct(places, ({ network, dataDir }) => `${dataDir}/${network}`)
+  return new Set(
+    each.flatMap(({ network, dataDir }) =>
+      pools
+        .view(network, dataDir)
+        .addresses()
+        .map((address) => `${dataDir}/${network}/${formatAddress(address)}`),
+    ),
+  )
 }
 
 function hostRoutes(host: ReturnType<CommandContext['ports']['kernel']['host']>, family: Family): string[] {
@@ -179,7 +201,7 @@ function hostRoutes(host: ReturnType<CommandContext['ports']['kernel']['host']>,
 }
 
 function driftOf(record: AttachmentRecord, link: Link | undefined, seen: Seen): string[] {
-  const { hostIfName = '', bridge, mode, leases, masquerade = [], macspoofchk, hostPorts } = record
+  const { network, hostIfName = '', bridge, mode, leases, masquerade = [], macspoofchk, hostPorts } = record
   if (!record.complete) return ['its ADD was not completed']
   if (!link) return [`host interface ${hostIfName} is missing`]
   const { name } = link
@@ -192,6 +214,11 @@ function driftOf(record: AttachmentRecord, link: Link | undefined, seen: Seen): 
       `${name} is not a port of bridge ${bridge}`,
     ...missing.map(
       (address) => !seen.routes.has(`${address} ${link.index}`) && `route ${address} is missing on ${name}`,
+    ),
+    ...(leases?.addresses ?? []).map(
+      (address) =>
+        !seen.leases.has(`${leases?.dataDir}/${network}/${address}`) &&
+        `address ${address} is not leased to it`,
     ),
     ...masquerade.map((cidr) => !isMasqueraded(cidr, seen) && `${cidr} is not masqueraded`),
     hostPorts && !seen.hasPortRules && 'rules of host ports are missing in table inet bowline',

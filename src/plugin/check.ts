@@ -1,12 +1,9 @@
-import type { PoolView } from '../../ipam/pool_view.ts'
 import type { AttachmentRecord } from '../attachment/record.ts'
 import { parseResult } from '../cni/parse_result.ts'
 import { type CniResult, podInterfaceOf } from '../cni/result.ts'
 import { runtimeArgsOf } from '../cni/runtime_args.ts'
-import { formatAddress, parseAddress } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
 import { deriveNames } from '../core/names.ts'
-import { quote } from '../core/shell.ts'
 import type { Netns } from '../kernel/kernel.ts'
 import { checkChained, checkPod } from '../pod/check.ts'
 import { recalled } from '../pod/features/feature.ts'
@@ -14,9 +11,9 @@ import type { PodRoute } from '../pod/spec.ts'
 import { type Difference, explain } from '../state/explain.ts'
 import { decodeRoutes } from './addresses.ts'
 import { chainedSpec, ipsOf } from './chained.ts'
+import { missingLeases } from './missing_leases.ts'
 import { withPodNetns } from './pod_netns.ts'
 import { podSpecOf } from './pod_spec.ts'
-import type { Pools } from './pools.ts'
 import type { Ports } from './ports.ts'
 import { attachmentIdOf, delegateOf, OWN_IPAM, type Request, runDelegate } from './request.ts'
 
@@ -28,7 +25,9 @@ export function check(request: Request, ports: Ports): void {
   if (type) runDelegate(request, ports.plugins, type, 'CHECK')
   const config = record ? recalled(ports.features, request.config, record) : request.config
   const differences = withPodNetns(request, ports.kernel, (netns) => [
-    ...missingLeases(ports.pools, record),
+    ...(record
+      ? missingLeases(ports.pools, record)
+      : [{ what: 'the attachment record is missing', steps: [] }]),
     ...compare({ ...request, config }, ports, netns, previous, record),
   ])
   if (differences.length > 0) throw notAsLeft(request.config.name, differences)
@@ -87,29 +86,4 @@ function routesOf(
 ): readonly PodRoute[] {
   if (config.ipam?.type === OWN_IPAM) return config.ipam.routes ?? []
   return record?.routes ? decodeRoutes(record.routes) : previous.routes
-}
-
-function missingLeases(pools: Pools, record: AttachmentRecord | undefined): Difference[] {
-  if (!record) return [{ what: 'the attachment record is missing', steps: [] }]
-  const { leases, network } = record
-  if (!leases) return []
-  const pool = pools.view(network, leases.dataDir)
-  return leases.addresses
-    .filter((address) => !pool.held(record, [parseAddress(address)]))
-    .map((address) => missingLease(pool, leases.dataDir, record, address))
-}
-
-/** In host-local's form. One that somebody else holds by now is lost for good. */
-function missingLease(
-  pool: PoolView,
-  dataDir: string,
-  { containerId, ifName, network }: AttachmentRecord,
-  address: string,
-): Difference {
-  const other = pool.owners().find((one) => formatAddress(one.address) === address)
-  if (other)
-    return { what: `address ${address} is leased to container ${other.containerId} by now`, steps: [] }
-  const file = quote(`${dataDir}/${network}/${address}`)
-  const command = `printf '%s\\r\\n%s' ${quote(containerId)} ${quote(ifName)} > ${file}`
-  return { what: `address ${address} is not leased to this container any more`, steps: [{ command }] }
 }

@@ -25,6 +25,11 @@ export function apply(
       kernel.nftables.apply(action.nft)
       return
     }
+    if ('run' in action) {
+      flush()
+      action.run()
+      return
+    }
     const { place } = action
     if (batch?.place !== place || !('change' in action)) flush()
     if ('sysctls' in action) {

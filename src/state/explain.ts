@@ -24,6 +24,8 @@ export type Action =
   | { readonly place: Place; readonly sysctls: readonly Sysctl[] }
   | { readonly place: Place; readonly offload: Omit<DesiredChecksumOffload, 'kind' | 'place'> }
   | { readonly nft: readonly NftCommand[] }
+  /** Changes what is not the kernel's, such as a file. */
+  | { readonly run: () => void }
 
 type SetLink = Extract<Change, { op: 'setLink' }>
 

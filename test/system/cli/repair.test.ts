@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { bowline, CONF_DIR, writeNetworks } from '../../support/node/people.ts'
 import { callFor, expectSuccess, usePods } from '../../support/node/pods.ts'
@@ -31,6 +31,7 @@ describe('repair', () => {
     ['l3', 'a neighbour', () => 'ip -n a neigh del 10.1.0.1 dev eth0'],
     ['l3', 'masquerading', () => 'nft delete table inet bowline'],
     ['l3', 'an interface that is down', (link: string) => `ip link set ${link} down`],
+    ['l3', 'a lease', () => 'rm /var/lib/cni/networks/lab/10.1.0.2'],
     ['l2', 'a port of the bridge', (link: string) => `ip link set ${link} nomaster`],
     ['l2', 'the check of MACs', () => 'nft delete table bridge bowline'],
     ['l2', 'the gateway of the bridge', () => 'ip addr flush dev br0'],
@@ -67,6 +68,26 @@ describe('repair', () => {
     expect(await doctor()).toContain(words)
     expect(await repair('--yes')).toMatchObject({ exitCode: 0 })
     expect(await doctor()).not.toContain(words)
+  })
+
+  it('leases an address again that the pod has, and not one that another container holds by now', async () => {
+    await attach('l3')
+    const lease = '/var/lib/cni/networks/lab/10.1.0.2'
+    const before = readFileSync(lease, 'utf8')
+    const look = async () => [
+      (await bowline('status', '--conf-dir', CONF_DIR)).stdout,
+      (await bowline('doctor', '--conf-dir', CONF_DIR)).stdout,
+    ]
+    run(`rm ${lease}`)
+    for (const text of await look()) expect(text).toContain('address 10.1.0.2 is not leased to it')
+    expect(await repair('--yes')).toMatchObject({ exitCode: 0 })
+    expect(readFileSync(lease, 'utf8')).toBe(before)
+    for (const text of await look()) expect(text).not.toContain('is not leased')
+    run(`printf 'other\\r\\neth0' >${lease}`)
+    const { exitCode, stdout } = await repair('--yes')
+    expect([exitCode, stdout]).toEqual([1, expect.stringContaining('leased to container other by now')])
+    expect(stdout).toContain('only a new pod helps')
+    expect(readFileSync(lease, 'utf8')).toBe('other\r\neth0')
   })
 
   it('prints commands that a shell runs as they stand, and in short how many', async () => {
