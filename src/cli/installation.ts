@@ -114,6 +114,6 @@ function directory(options: Options, name: string, otherwise: string): string {
 export function notAbsolute(name: string, path: string): Fault {
   return new Fault(`--${name} ${JSON.stringify(path)} is not an absolute path`, {
     code: Code.invalidEnvironment,
-    hint: `Write it like --${name} "$PWD/${path.replace(/^.*\//, '') || name}".`,
+    hint: `Write it like --${name} "$PWD/${path.replace(/^(.*\/)?\.{1,2}\//, '') || name}".`,
   })
 }

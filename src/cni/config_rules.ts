@@ -79,7 +79,7 @@ function assertNoConditions(config: NetworkConfig): void {
     if (!config[key]?.length) continue
     refuse(
       `key "${key}": conditions in the words of iptables or nft have no meaning in Bowline's rules`,
-      `Remove "${key}", and let a NetworkPolicy or the "hostIP" of the port say who may come; or keep the plugin portmap for it.`,
+      `Remove "${key}", and let the "hostIP" of the port say by which address clients come; or keep the plugin portmap for it.`,
     )
   }
 }

@@ -122,7 +122,7 @@ const portMapping = z.object({
 })
 
 const CONDITIONS =
-  'Refused unless it is empty: arguments of iptables by which the reference plugin portmap chooses clients. A NetworkPolicy does that.'
+  'Refused unless it is empty: arguments of iptables by which the reference plugin portmap chooses clients.'
 
 const rate = integer(0, Number.MAX_SAFE_INTEGER)
 // The reference refuses a bucket of 2^32 - 1 bytes and more.

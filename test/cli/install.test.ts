@@ -64,6 +64,12 @@ describe('a first installation', () => {
     })
   })
 
+  it('says how a relative path of a conflist is written', () => {
+    const hintOf = (path: string) => node.run('install', '--conf', path).stderr
+    expect(hintOf('conf/my.conflist')).toContain('--conf "$PWD/conf/my.conflist"')
+    expect(hintOf('./my.conflist')).toContain('--conf "$PWD/my.conflist"')
+  })
+
   it('takes other directories and a file', () => {
     node.put('/root/my.conflist', SHIPPED)
     node.run('install', '--bin-dir', '/b/', '--conf-dir=/c', '--conf', '/root/my.conflist')

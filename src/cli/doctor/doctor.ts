@@ -84,8 +84,8 @@ function doctor(options: Options, context: CommandContext): number {
   return exitCode
 }
 
-/** Two networks may suffer from the same. */
+/** Two networks may suffer from the same, with more or less beside it. */
 function distinctFindings(found: readonly Finding[]): Finding[] {
-  const keys = found.map(({ check, message }) => `${check} ${message}`)
+  const keys = found.map(({ check, message }) => `${check} ${message.replace(/ \(and \d+ more\)$/, '')}`)
   return found.filter((_, i) => keys.indexOf(keys[i] ?? '') === i)
 }

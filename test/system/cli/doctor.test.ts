@@ -99,6 +99,7 @@ it.each([
   ['nftables', 'a table that is gone', 'nft delete table inet bowline'],
   ['port', 'a port off its bridge', `ip link set ${linkOf('b')} nomaster`],
   ['attachment', 'a pod without its route', 'ip route del 10.1.0.2'],
+  ['attachment', 'a pod without its lease', 'rm /var/lib/cni/networks/routed/10.1.0.2'],
 ])('%s: finds %s, and mends it by the hint', async (check, _, damage) => {
   run(damage)
   const { exitCode, findings } = await doctor()
@@ -107,6 +108,20 @@ it.each([
   expect(exitCode).toBe(found.some(({ level }) => level === 'error') ? 1 : 0)
   for (const { hint } of found) runHint(hint)
   expect(await doctor()).toEqual({ exitCode: 0, findings: [] })
+})
+
+it('nftables: names once what several networks share', async () => {
+  const other = {
+    ...L3,
+    ipam: { ...L3.ipam, ranges: [[{ subnet: '10.3.0.0/24' }], [{ subnet: 'fd03::/64' }]] },
+  }
+  writeNetworks({
+    '10-l3.conflist': { cniVersion: '1.1.0', name: 'routed', plugins: [L3] },
+    '30-other.conflist': { cniVersion: '1.1.0', name: 'other', plugins: [other] },
+  })
+  expectSuccess(await callFor(a, 'ADD', { ...other, cniVersion: '1.1.0', name: 'other' }, { ifName: 'net1' }))
+  run('nft delete table inet bowline')
+  expect((await doctor()).findings.filter(({ check }) => check === 'nftables')).toHaveLength(1)
 })
 
 it('uplink: finds the only way out without a carrier, and set down', async () => {
