@@ -31,10 +31,13 @@ export const CNI: Command = {
     ...PLACE_OPTIONS,
   },
   examples: [
-    ['ip netns add test; bowline cni add bowline /run/netns/test', 'attaches a pod'],
-    ['bowline cni check bowline /run/netns/test', 'checks what ADD has made'],
-    ['bowline cni del bowline /run/netns/test', 'detaches it'],
-    [`bowline cni add lab /run/netns/test --cap-args '{"portMappings":[…]}'`, 'with host ports'],
+    [
+      'ip netns add test; bowline cni add bowline test',
+      'attaches a pod; NETNS is a path, or a name below /run/netns',
+    ],
+    ['bowline cni check bowline test', 'checks what ADD has made'],
+    ['bowline cni del bowline test', 'detaches it'],
+    [`bowline cni add lab test --cap-args '{"portMappings":[…]}'`, 'with host ports'],
   ],
   run: cni,
 }
@@ -125,7 +128,7 @@ function callOf(action: string, options: Options, places: Places, { files }: Com
     const names = networks.map((one) => one.name)
     throw unknownNetwork(name, names, places.confDir)
   }
-  const netns = options['NETNS'] ?? ''
+  const netns = pathOf(options['NETNS'] ?? '')
   if (netns === '' && !['gc', 'status'].includes(action)) throw usage('NETNS is missing')
   const { cniVersion, cniVersions } = (network.list ?? {}) as Record<string, unknown>
   const versions = [cniVersion].concat(cniVersions ?? []).filter((one) => typeof one === 'string')
@@ -139,6 +142,11 @@ function callOf(action: string, options: Options, places: Places, { files }: Com
     options,
     places,
   }
+}
+
+/** A name is that of a namespace that `ip netns add` has made. */
+function pathOf(netns: string): string {
+  return netns === '' || netns.includes('/') ? netns : `/run/netns/${netns}`
 }
 
 /**

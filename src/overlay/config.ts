@@ -16,8 +16,15 @@ export function readOverlayConfig(text: string): OverlayConfig {
   const unknown = Object.keys(given).find((key) => canonicalKey(keys, key) === undefined)
   if (unknown !== undefined)
     throw invalid(`"${unknown}" is no key; there are ${Object.keys(keys).join(', ')}`)
+  const config = { ...OVERLAY_DEFAULTS, ...valuesOf(given) }
+  if (config.port === config.probePort)
+    throw invalid(`key "probePort": ${config.probePort} is the "port" of VXLAN; give it another`)
+  return config
+}
+
+function valuesOf(given: Readonly<Record<string, unknown>>): OverlayConfig {
   try {
-    return { ...OVERLAY_DEFAULTS, ...(applyRule(OVERLAY_RULE, given, '') as OverlayConfig) }
+    return applyRule(OVERLAY_RULE, given, '') as OverlayConfig
   } catch (error) {
     throw invalid(toFault(error).message)
   }

@@ -359,6 +359,12 @@ describe('the configuration', () => {
     ['{"nonMasqueradeCIDRs":["10.0.0.0"]}', 'key "nonMasqueradeCIDRs[0]": "10.0.0.0" is not an address'],
   ] as const
 
+  it('the port of VXLAN is none to measure by, which no schema can say', () => {
+    expect(() => readOverlayConfig('{"probePort":4789}')).toThrow(
+      'key "probePort": 4789 is the "port" of VXLAN',
+    )
+  })
+
   it.each(WRONG)('%s is refused by name', (text, why) => {
     expect(() => readOverlayConfig(text)).toThrow(why)
   })

@@ -37,6 +37,15 @@ beforeEach(() =>
 const cni = (action: string, ...args: string[]) =>
   bowline('cni', action, 'lab', ...args, '--conf-dir', CONF_DIR, '--bin-dir', PLUGINS)
 
+it('takes a name of ip netns for its path', async () => {
+  const added = await cni('add', pod.name)
+  expect(added).toMatchObject({ exitCode: 0, json: { ips: [{ address: '10.1.0.2/24' }] } })
+  expect(added.stdout).toContain(`"/run/netns/${pod.name}"`)
+  expect(await cni('check', `/run/netns/${pod.name}`)).toMatchObject({ exitCode: 0 })
+  expect(await cni('del', pod.name)).toMatchObject({ exitCode: 0 })
+  expect(linksIn(pod)).toEqual([])
+})
+
 it('attaches, checks and detaches by all plugins of the list', async () => {
   const ports = JSON.stringify({
     portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }],
