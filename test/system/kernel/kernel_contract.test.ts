@@ -2,6 +2,7 @@ import { beforeAll } from 'vitest'
 import { createLinuxKernel } from '../../../src/kernel/linux/kernel.ts'
 import { describeKernelContract, type KernelUnderTest } from '../../contract/kernel.ts'
 import { enterPrivateNamespaces, run } from '../../support/node/private_namespaces.ts'
+import { makeNetns, unmakeNetns } from '../../support/node/quick_netns.ts'
 
 const PLAIN_FILE = '/run/plain-file'
 let vlans = false
@@ -14,10 +15,25 @@ beforeAll(() => {
 
 describeKernelContract('Linux', linuxUnderTest)
 
-const kernel = createLinuxKernel()
+const linux = createLinuxKernel()
+let isNftUsed = false
+/** Only what a sentence has asked nftables for is to be removed after it. */
+const kernel: typeof linux = Object.create(linux, {
+  nftables: {
+    get() {
+      isNftUsed = true
+      return linux.nftables
+    },
+  },
+})
 let count = 0
+const made = new Set<string>()
 
 function linuxUnderTest(): KernelUnderTest {
+  const removeNetns = (path: string): void => {
+    unmakeNetns(path)
+    made.delete(path)
+  }
   return {
     kernel,
     vlans,
@@ -25,12 +41,16 @@ function linuxUnderTest(): KernelUnderTest {
     plainFile: PLAIN_FILE,
     otherNamespace: '/proc/self/ns/uts',
     makeNetns() {
-      const name = `pod${++count}`
-      run(`ip netns add ${name}`)
-      return `/run/netns/${name}`
+      const path = makeNetns(`pod${++count}`)
+      made.add(path)
+      return path
     },
-    removeNetns: (path) => void run(`ip netns del ${path.slice(path.lastIndexOf('/') + 1)}`),
-    cleanup: () => void run('ip -all netns delete; nft flush ruleset'),
+    removeNetns,
+    cleanup() {
+      for (const path of made) removeNetns(path)
+      if (isNftUsed) run('nft flush ruleset')
+      isNftUsed = false
+    },
   }
 }
 
