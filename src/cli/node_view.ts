@@ -1,3 +1,4 @@
+import { leaseDirOf } from '../../ipam/reconcile.ts'
 import { isAliasOfNetwork, ownerOfAlias } from '../attachment/alias.ts'
 import { findHostEnd } from '../attachment/identity.ts'
 import { isDead } from '../attachment/liveness.ts'
@@ -26,6 +27,9 @@ export type AttachmentView = {
   readonly drift: readonly string[]
 }
 
+/** What it takes to look at a node. */
+type Seer = Pick<CommandContext, 'ports' | 'files' | 'isInContainer'>
+
 export type NodeView = {
   readonly links: readonly Link[]
   readonly attachments: readonly AttachmentView[]
@@ -41,7 +45,8 @@ export type NodeView = {
  * Looks at all attachments of the node from the host, with as few questions as possible: one for all links, one for all routes,
  * one for each map of nftables. CHECK and `bowline repair` look into each pod as well.
  */
-export function viewNode({ ports }: Pick<CommandContext, 'ports'>): NodeView {
+export function viewNode(seer: Seer): NodeView {
+  const { ports } = seer
   const { kernel, store } = ports
   const stored = store.networks().map((network) => ({ network, files: store.readFiles(network) }))
   const records = stored.flatMap(({ files }) => soundRecords(files))
@@ -52,7 +57,7 @@ export function viewNode({ ports }: Pick<CommandContext, 'ports'>): NodeView {
       link: links.find((link) => isLinkOf(network, key, link)),
     })),
   )
-  const seen = observe(ports, records, links)
+  const seen = observe(seer, records, links)
   return {
     links,
     attachments: records.map((record) => {
@@ -140,18 +145,15 @@ type Seen = {
   readonly masqueraded: ReturnType<typeof listMasquerade>
   readonly checked: ReadonlySet<string>
   readonly ports: ReadonlySet<string>
-  /** The paths of all leases. */
-  readonly leases: ReadonlySet<string>
+  /** The addresses that are leased, for each directory of leases that can be seen. */
+  readonly leases: ReadonlyMap<string, ReadonlySet<string>>
   /** What all host ports have in common is there. */
   readonly hasPortRules: boolean
 }
 
 /** Asks only for what some attachment has. */
-function observe(
-  { kernel, pools }: CommandContext['ports'],
-  records: readonly AttachmentRecord[],
-  links: readonly Link[],
-): Seen {
+function observe(seer: Seer, records: readonly AttachmentRecord[], links: readonly Link[]): Seen {
+  const { kernel } = seer.ports
   const routed = records.filter(({ mode }) => mode === 'l3')
   const families = ([4, 6] as const).filter((family) =>
     routed.some(({ leases }) =>
@@ -169,26 +171,27 @@ function observe(
         : [],
     ),
     ports: hasPorts ? presentPorts(kernel) : new Set(),
-    leases: leasesOf(records, pools),
+    leases: leasesOf(seer, records),
     hasPortRules: hasPorts && isFrameWhole(kernel),
   }
 }
 
+/** A directory that the agent's container does not show may be one that is not mounted there. */
 function leasesOf(
+  { ports: { pools }, files, isInContainer }: Seer,
   records: readonly AttachmentRecord[],
-  pools: CommandContext['ports']['pools'],
-): ReadonlySet<string> {
+): ReadonlyMap<string, ReadonlySet<string>> {
   const places = records.flatMap(({ network, leases }) =>
     leases ? { network, dataDir: leases.dataDir } : [],
   )
-  const each = distinct(places, ({ network, dataDir }) => `${dataDir}/${network}`)
-  return new Set(
-    each.flatMap(({ network, dataDir }) =>
-      pools
-        .view(network, dataDir)
-        .addresses()
-        .map((address) => `${dataDir}/${network}/${formatAddress(address)}`),
-    ),
+  const each = distinct(places, leaseDirOf).filter(
+    (place) => !isInContainer || files.modeOf(leaseDirOf(place)) !== undefined,
+  )
+  return new Map(
+    each.map((place) => {
+      const leased = pools.view(place.network, place.dataDir).addresses()
+      return [leaseDirOf(place), new Set(leased.map(formatAddress))]
+    }),
   )
 }
 
@@ -205,6 +208,7 @@ function driftOf(record: AttachmentRecord, link: Link | undefined, seen: Seen): 
   if (!record.complete) return ['its ADD was not completed']
   if (!link) return [`host interface ${hostIfName} is missing`]
   const { name } = link
+  const held = leases && seen.leases.get(leaseDirOf({ network, dataDir: leases.dataDir }))
   const missing = mode === 'l3' ? (leases?.addresses ?? []) : []
   return [
     name !== hostIfName && `host interface ${hostIfName} was renamed to ${name}`,
@@ -216,9 +220,7 @@ function driftOf(record: AttachmentRecord, link: Link | undefined, seen: Seen): 
       (address) => !seen.routes.has(`${address} ${link.index}`) && `route ${address} is missing on ${name}`,
     ),
     ...(leases?.addresses ?? []).map(
-      (address) =>
-        !seen.leases.has(`${leases?.dataDir}/${network}/${address}`) &&
-        `address ${address} is not leased to it`,
+      (address) => held && !held.has(address) && `address ${address} is not leased to it`,
     ),
     ...masquerade.map((cidr) => !isMasqueraded(cidr, seen) && `${cidr} is not masqueraded`),
     hostPorts && !seen.hasPortRules && 'rules of host ports are missing in table inet bowline',

@@ -45,6 +45,16 @@ function removeLink(): void {
   run('ip link delete $(ip -o link | grep -o "veth[0-9a-f]*" | head -1)')
 }
 
+describe('status in a container', () => {
+  it('tells of a lost lease only where the directory of leases is shown', () => {
+    const status = (mounts: string) =>
+      run(`unshare --mount --propagation private sh -ec '${mounts}
+        BOWLINE_BOOT_ID_FILE=${BOOT_ID} ${BOWLINE} status --conf-dir ${CONF_DIR}'`)
+    expect(status('mount -t tmpfs tmpfs /var/lib/cni/networks')).not.toContain('is not leased')
+    expect(status('rm /var/lib/cni/networks/lab/10.1.0.2')).toContain('address 10.1.0.2 is not leased to it')
+  })
+})
+
 describe('gc in a container', () => {
   it('removes what a pod has left that is gone, and nothing of one that lives', () => {
     expect(gc()).toEqual(NOTHING)
