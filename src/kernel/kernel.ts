@@ -171,6 +171,10 @@ export type VxlanOptions = {
   readonly local?: Address
   /** The link learns from which node a MAC sends, and so believes whoever can send to its port. */
   readonly learning: boolean
+  /** What else differs from a link that is made with these options alone, but for `tuning`. Told of a link, and never asked for. */
+  readonly extras?: string
+  /** The same of what can be changed later: TTL, TOS, DF and flow label of outer packets, and the ageing of learned entries. */
+  readonly tuning?: string
 }
 
 /** An entry of a VXLAN link: frames to this MAC go to the node of this address. */
@@ -338,6 +342,8 @@ export type Change =
       readonly mac?: Mac
       /** Index of the bridge to join; 0 leaves it. */
       readonly master?: number
+      /** The `tuning` of a VXLAN link becomes that of a new one. */
+      readonly untuned?: true
       readonly port?: PortOptions
       readonly alias?: string
       readonly promiscuous?: boolean

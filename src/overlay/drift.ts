@@ -149,6 +149,8 @@ function isLike(
   indexes: ReadonlyMap<string, number>,
 ): boolean {
   const isSame = link.name === name && link.index === indexes.get(name)
-  const isSet = link.up && link.mac === mac && link.mtu === mtu
-  return isSame && isSet && (!create || isAsCreated(link, create, () => undefined))
+  const isSet = link.up && link.mac === mac && link.mtu === mtu && !link.vxlan?.tuning
+  return (
+    isSame && isSet && link.master === undefined && (!create || isAsCreated(link, create, () => undefined))
+  )
 }

@@ -62,6 +62,8 @@ export type DesiredLink = OnLink &
     readonly maxMtu?: number
     /** The bridge that it is a port of. */
     readonly master?: string
+    /** False: it must be a port of nothing. */
+    readonly isPort?: false
     /** Options that must be on; those that are false may be anything. */
     readonly port?: PortOptions
     readonly vlanFiltering?: boolean

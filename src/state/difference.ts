@@ -161,6 +161,12 @@ function judgeLink(object: DesiredLink, link: Link, context: Context): Differenc
     [up && !link.up, `${own} is down`, { up: true }],
     [vlanFiltering && !link.vlanFiltering, `${own} does not filter VLANs`, { vlanFiltering: true }],
     [!isPort, `${name} is not a port of bridge ${master}`, join],
+    [object.isPort === false && link.master !== undefined, `${own} is a port of another link`, { master: 0 }],
+    [
+      object.create?.type === 'vxlan' && link.vxlan?.tuning !== undefined,
+      `${own} has options of its own: ${link.vxlan?.tuning}`,
+      { untuned: true },
+    ],
     ...options.map(
       (option) =>
         [

@@ -41,6 +41,7 @@ export type StateChange =
       | 'up'
       | 'alias'
       | 'master'
+      | 'untuned'
       | 'port'
       | 'vlanFiltering'
       | 'ipv6LinkLocal'
@@ -171,6 +172,7 @@ function setLinkCommands(change: Extract<StateChange, { op: 'setLink' }>, nameOf
     up !== undefined && (up ? 'up' : 'down'),
     alias !== undefined && `alias ${quote(alias)}`,
     name !== undefined && `name ${quote(name)}`,
+    change.untuned && 'type vxlan ttl 0 tos 0 df unset flowlabel 0 ageing 300',
     vlanFiltering !== undefined && `type bridge vlan_filtering ${Number(vlanFiltering)}`,
   ].filter(Boolean)
   return [

@@ -160,7 +160,8 @@ export function isAsCreated(
   const { vni, port, learning, local } = create.options
   const { vxlan } = link
   const hasLocal = local === vxlan?.local || (local && vxlan?.local && sameAddress(local, vxlan.local))
-  return vxlan?.vni === vni && vxlan.port === port && vxlan.learning === learning && hasLocal === true
+  const isSame = vxlan?.vni === vni && vxlan.port === port && vxlan.learning === learning && !vxlan.extras
+  return isSame && hasLocal === true
 }
 
 /** A veth may do the same: the reference plugin has one in place of a VLAN link. */

@@ -33,9 +33,9 @@ import {
   VETH_PEER,
   VLAN_ID,
   VlanFlag,
-  Vxlan,
 } from './rtnetlink.ts'
 import { writeTraffic } from './traffic.ts'
+import { writeUntunedVxlan, writeVxlan } from './vxlan.ts'
 
 type SetLink = Extract<Change, { op: 'setLink' }>
 type AddAddress = Extract<Change, { op: 'addAddress' }>
@@ -174,7 +174,11 @@ function writeCreation(writer: MessageWriter, change: Creation, netnsFd: number)
       writeVlan(writer, change)
       break
     case 'createVxlan':
-      writeVxlan(writer, change)
+      writeIfInfo(writer, Family.unspec)
+        .attributeString(Ifla.ifName, change.name)
+        .attribute(Ifla.address, macBytes(change.mac))
+        .attributeU32(Ifla.mtu, change.mtu)
+        .nest(Ifla.linkInfo, () => writeVxlan(writer, change.vxlan))
       break
     case 'createIfb':
       writeIfb(writer, change.name)
@@ -238,21 +242,6 @@ function writeVlan(writer: MessageWriter, change: Extract<Change, { op: 'createV
     })
 }
 
-function writeVxlan(writer: MessageWriter, change: Extract<Change, { op: 'createVxlan' }>): void {
-  const { vni, port, local, learning } = change.vxlan
-  writeIfInfo(writer, Family.unspec)
-    .attributeString(Ifla.ifName, change.name)
-    .attribute(Ifla.address, macBytes(change.mac))
-    .attributeU32(Ifla.mtu, change.mtu)
-    .nest(Ifla.linkInfo, () => {
-      writer.attributeString(Info.kind, 'vxlan').nest(Info.data, () => {
-        writer.attributeU32(Vxlan.vni, vni)
-        if (local) writer.attribute(local.family === 4 ? Vxlan.local : Vxlan.local6, addressBytes(local))
-        writer.attributeU8(Vxlan.learning, Number(learning)).attributeU16be(Vxlan.port, port)
-      })
-    })
-}
-
 function writeSetLink(writer: MessageWriter, change: SetLink): void {
   const { link, up, promiscuous } = change
   const flags = (up ? Iff.up : 0) | (promiscuous ? Iff.promiscuous : 0)
@@ -271,7 +260,8 @@ function writeSetLink(writer: MessageWriter, change: SetLink): void {
   writeFamilies(writer, change)
 }
 
-function writeLinkInfo(writer: MessageWriter, { port, vlanFiltering }: SetLink): void {
+function writeLinkInfo(writer: MessageWriter, { port, vlanFiltering, untuned }: SetLink): void {
+  if (untuned) writer.nest(Ifla.linkInfo, () => writeUntunedVxlan(writer))
   if (!port && vlanFiltering === undefined) return
   writer.nest(Ifla.linkInfo, () => {
     writer.attributeString(Info.kind, vlanFiltering === undefined ? 'bridge_slave' : 'bridge')

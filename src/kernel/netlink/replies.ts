@@ -16,7 +16,6 @@ import {
   type PortVlan,
   type Route,
   Table,
-  type VxlanOptions,
 } from '../kernel.ts'
 import { type Attributes, listAttributes, readAttributes, readString, readU32 } from './message.ts'
 import {
@@ -42,8 +41,8 @@ import {
   RtProtocol,
   VLAN_ID,
   VlanFlag,
-  Vxlan,
 } from './rtnetlink.ts'
+import { vxlanOf } from './vxlan.ts'
 
 /** Position of `rta_expires` in struct rta_cacheinfo, which tells how long a route is to live. */
 const EXPIRES_OFFSET = 8
@@ -244,17 +243,6 @@ function vlanOf(attributes: Attributes, data: Attributes): NonNullable<Link['vla
   const id = data.get(VLAN_ID) ?? new Uint8Array(2)
   const parent = attributes.get(Ifla.linkNetnsId) ? undefined : attributes.u32(Ifla.link)
   return { id: viewOf(id, 2, 'VLAN').getUint16(0, true), ...(parent !== undefined && { parent }) }
-}
-
-function vxlanOf(data: Attributes): VxlanOptions {
-  const local = data.get(Vxlan.local) ?? data.get(Vxlan.local6)
-  const [high = 0, low = 0] = data.get(Vxlan.port) ?? []
-  return {
-    vni: data.u32(Vxlan.vni) ?? 0,
-    port: 256 * high + low,
-    learning: data.get(Vxlan.learning)?.[0] === 1,
-    ...(local?.some((byte) => byte !== 0) && { local: addressOf(local) }),
-  }
 }
 
 type Ipv6Settings = Pick<Link, 'acceptRa' | 'ipv6Mtu' | 'ipv6Forwarding' | 'ipv6Disabled'>

@@ -74,7 +74,41 @@ export const VETH_PEER = 1
 export const VLAN_ID = 1
 
 /** IFLA_VXLAN_*. */
-export const Vxlan = { vni: 1, local: 4, learning: 7, port: 15, local6: 17 } as const
+export const Vxlan = {
+  vni: 1,
+  group: 2,
+  link: 3,
+  local: 4,
+  ttl: 5,
+  tos: 6,
+  learning: 7,
+  ageing: 8,
+  limit: 9,
+  portRange: 10,
+  proxy: 11,
+  routeShortCircuit: 12,
+  macMisses: 13,
+  ipMisses: 14,
+  port: 15,
+  group6: 16,
+  local6: 17,
+  udpChecksum: 18,
+  noChecksum6Tx: 19,
+  noChecksum6Rx: 20,
+  remoteChecksumTx: 21,
+  remoteChecksumRx: 22,
+  groupPolicy: 23,
+  remoteChecksumNoPartial: 24,
+  collectMetadata: 25,
+  label: 26,
+  gpe: 27,
+  ttlInherit: 28,
+  df: 29,
+  vniFilter: 30,
+  localBypass: 31,
+} as const
+/** Seconds: IFLA_VXLAN_AGEING of a new link. */
+export const VXLAN_AGEING = 300
 
 export const BridgeVlan = { flags: 0, info: 2, master: 1, self: 2 } as const
 export const VlanFlag = { pvid: 2, untagged: 4, rangeBegin: 8, rangeEnd: 16 } as const

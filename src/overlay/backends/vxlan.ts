@@ -75,7 +75,7 @@ function deviceOf(name: string, family: Family, node: LocalNode): DesiredLink {
   const [mac, mtu] = [macOf(node), underlayMtu(node, family) - OVERHEAD[family]]
   const options = { vni, port, learning: false, ...local }
   const create = { type: 'vxlan', mac, mtu, options } as const
-  return { kind: 'link', place: node.place, link: name, create, mac, mtu, up: true }
+  return { kind: 'link', place: node.place, link: name, create, mac, mtu, up: true, isPort: false }
 }
 
 /** Prefers IPv4: its headers are smaller. */

@@ -33,6 +33,12 @@ export const DAMAGE: Readonly<Record<Kind, Readonly<Record<Harm, readonly string
       `ip link del ${LINK}; ip link add ${LINK} type vxlan id 7 dstport 4789`,
       `ip link del ${LINK}; ip link add ${LINK} type bridge`,
       `ip link set ${LINK} down; ip link set ${LINK} name stolen`,
+      `ip link add bridge9 type bridge; ip link set ${LINK} master bridge9`,
+      `ip link set ${LINK} type vxlan ttl 1`,
+      `ip link set ${LINK} type vxlan df set tos 4 ageing 10`,
+      `ip link set ${LINK} type vxlan dev up0`,
+      `ip link set ${LINK} type vxlan remote 192.0.2.99`,
+      `ip link del ${LINK}; ip link add ${LINK} type vxlan id 4242 dstport 4789 local 192.0.2.1 nolearning noudpcsum proxy`,
     ],
     // The kernel refuses a second VXLAN link with the same number and port.
     duplicated: [],

@@ -53,7 +53,7 @@ afterEach(async () => {
   child?.kill('SIGKILL')
   await child?.exited
   await server.stop()
-  run(`set +e; ip link del bowline-vxlan 2>/dev/null; ip link del bowline-vxlan6 2>/dev/null; ip link del stolen 2>/dev/null
+  run(`set +e; ip link del bowline-vxlan 2>/dev/null; ip link del bowline-vxlan6 2>/dev/null; ip link del stolen 2>/dev/null; ip link del bridge9 2>/dev/null
     ip route flush proto 98; ip -6 route flush proto 98; nft delete table inet bowline 2>/dev/null; true`)
   rmSync(join(work, 'state'), { recursive: true, force: true })
   expect(othersOf()).toBe(others)
@@ -91,6 +91,7 @@ function state(): string {
     'ip -6 route show root fd00:244:2::/64',
     'for link in bowline-vxlan bowline-vxlan6; do ip -br link show $link 2>/dev/null; ip -br address show $link 2>/dev/null; done',
     'ip neigh show dev bowline-vxlan nud permanent 2>/dev/null; bridge fdb show dev bowline-vxlan 2>/dev/null',
+    "ip -d link show bowline-vxlan 2>/dev/null | grep -o 'master [^ ]*\\|vxlan id .* udp6zerocsumrx'",
     'ethtool -k bowline-vxlan 2>/dev/null | grep tx-checksum-ip-generic',
     'nft list table inet bowline 2>/dev/null | sed "s/counter packets.*bytes [0-9]*/counter/"',
   ]
