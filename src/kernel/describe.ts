@@ -66,9 +66,31 @@ function nameOf(ref: LinkRef): string {
   return 'name' in ref ? ref.name : String(ref.index)
 }
 
+/** RTN_*, in the words of `ip route`. Source: linux/rtnetlink.h. */
+const ROUTE_TYPES = [
+  'unspec',
+  'unicast',
+  'local',
+  'broadcast',
+  'anycast',
+  'multicast',
+  'blackhole',
+  'unreachable',
+  'prohibit',
+  'throw',
+]
+
 /** Returns a route as `ip route` begins it. */
-export function describeRoute({ dst, gateway }: Pick<Route, 'dst' | 'gateway'>): string {
-  return gateway ? `${formatCidr(dst)} via ${formatAddress(gateway)}` : formatCidr(dst)
+export function describeRoute(route: Omit<Route, 'linkIndex'>): string {
+  const { dst, gateway, type, tos, from } = route
+  const parts = [
+    type !== undefined && (ROUTE_TYPES[type] ?? `type ${type}`),
+    formatCidr(dst),
+    from && `from ${formatCidr(from)}`,
+    tos && `tos ${tos}`,
+    gateway && route.nextHopId === undefined && `via ${formatAddress(gateway)}`,
+  ]
+  return parts.filter(Boolean).join(' ')
 }
 
 /** Returns a forwarding entry as `bridge fdb` has its two ends. */

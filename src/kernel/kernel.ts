@@ -50,15 +50,13 @@ export interface Netns {
   allAddresses(): PlacedAddress[]
   /** Routes that leave through this link, of the main and other tables, without the local table. */
   routes(linkIndex: number): Route[]
-  /** Returns the unicast routes of this origin (RTPROT_*), of all links and tables, one for each next hop. */
+  /** Returns the routes of this origin (RTPROT_*), of all links, types and tables, one for each next hop. */
   routesOfProtocol(protocol: number): Route[]
   /** Permanent and learned neighbours of this link. */
   neighbours(linkIndex: number): Neighbour[]
   /** Returns the forwarding entries that a VXLAN link has itself, permanent and learned. */
   fdbEntries(linkIndex: number): FdbEntry[]
-  /**
-   * Returns the indexes of the links with a route, a network prefix or an address from a router advertisement. Family 6.
-   */
+  /** Returns the indexes of the links with a route, a network prefix or an address from a router advertisement. Family 6. */
   advertisedLinks(): number[]
   /** Returns the queueing disciplines that are set on this link: those that send, and the place of its filters. */
   qdiscs(linkIndex: number): Qdisc[]
@@ -220,6 +218,13 @@ export type Route = {
   readonly onlink?: boolean
   /** The entry has so many next hops, of which this is one. Told by `routesOfProtocol` only, and only if there are several. */
   readonly hopCount?: number
+  /** RTN_*: what it does with a packet. Default: 1, unicast. This and what follows are told by `routesOfProtocol` only. */
+  readonly type?: number
+  /** It is for packets of this type of service alone (family 4), or from there alone (family 6). */
+  readonly tos?: number
+  readonly from?: Cidr
+  /** The next hop object (`ip nexthop`) that gateway and link are of. Link 0: a route without any. */
+  readonly nextHopId?: number
 }
 
 /** Packets with this source that come in by this interface are routed by this table, or dropped. Absent: whatever they have. */

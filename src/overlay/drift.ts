@@ -119,12 +119,12 @@ function hasOffload({ links, node }: OverlayPlan, name: string): boolean {
 
 /** `contradicts`: it says something else of a route of ours, or takes its place. One of another program matters where it takes its packets, too. */
 function contradictsRoutes(
-  { routes, other }: Extract<KernelEvent, { subject: 'route' }>,
+  { routes }: Extract<KernelEvent, { subject: 'route' }>,
   ranges: ReturnType<typeof watchRanges>,
   contradicts: (route: Route) => boolean,
 ): boolean {
   const isForeign = ({ protocol, dst }: Route) => protocol !== ROUTE_PROTOCOL && ranges.isInto(dst)
-  return routes.some((route) => contradicts(route) || isForeign(route)) || (!!other && ranges.isInto(other))
+  return routes.some((route) => contradicts(route) || isForeign(route))
 }
 
 /** Decides whether an event is about the sets or chains of the overlay, or about the whole table. */

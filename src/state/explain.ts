@@ -187,10 +187,11 @@ function refName(ref: LinkRef, nameOf: NameOf): string {
 
 /** A scope is said in family 4 only, and only where it does not follow from having a gateway or not. */
 function routeWords(route: Route, nameOf: NameOf): string {
-  const { dst, gateway, table, priority, scope, protocol, onlink } = route
+  const { dst, gateway, table, priority, scope, protocol, onlink, linkIndex } = route
+  const dev = linkIndex !== 0 && `dev ${quote(nameOf(linkIndex))}`
   const parts = [
     describeRoute(route),
-    `dev ${quote(nameOf(route.linkIndex))}`,
+    route.nextHopId !== undefined ? `nhid ${route.nextHopId}` : dev,
     table && table !== Table.main && `table ${table}`,
     priority && `metric ${priority}`,
     protocol && `proto ${protocol}`,

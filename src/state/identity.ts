@@ -1,4 +1,5 @@
 import { type Address, addressKey, type Cidr, formatAddress, formatCidr } from '../core/address.ts'
+import { describeRoute } from '../kernel/describe.ts'
 import { type FdbEntry, type Neighbour, type Route, Table } from '../kernel/kernel.ts'
 import { createOn, type OnLinkObject } from './create.ts'
 import type { Desired } from './desired.ts'
@@ -45,23 +46,27 @@ export function ownedOf(object: KeyedObject, linkIndex: number): OwnedObject {
 
 /** A route lies on no link: it keeps its identity when it leaves by another one. */
 export function ownedRoute(route: Route): OwnedObject {
-  const { dst, gateway, linkIndex, mtu, source, hopCount = 1 } = route
-  const { table = Table.main } = route
+  const { dst, gateway, linkIndex, mtu, source, from, hopCount = 1, tos = '' } = route
+  const { table = Table.main, type = '', nextHopId = '' } = route
   return {
-    key: `route ${addressKey(dst.address)}/${dst.prefix} ${table} ${metricOf(route)}`,
-    value: `${gateway ? addressKey(gateway) : ''} ${linkIndex} ${mtu ?? ''} ${source ? addressKey(source) : ''} ${hopCount}`,
+    key: `route ${cidrKey(dst)} ${table} ${metricOf(route)} ${tos} ${from ? cidrKey(from) : ''}`,
+    value: `${gateway ? addressKey(gateway) : ''} ${linkIndex} ${mtu ?? ''} ${source ? addressKey(source) : ''} ${hopCount} ${type} ${nextHopId}`,
     removal: { op: 'removeRoute', route },
   }
 }
 
 export function ownedAddress(cidr: Cidr, linkIndex: number): OwnedObject {
-  const key = `address ${addressKey(cidr.address)}/${cidr.prefix} ${linkIndex}`
+  const key = `address ${cidrKey(cidr)} ${linkIndex}`
   return { key, value: '', removal: { op: 'removeAddress', linkIndex, cidr } }
 }
 
 export function ownedNeighbour(neighbour: Neighbour): OwnedObject {
   const key = neighbourKey(neighbour.address, neighbour.linkIndex)
   return { key, value: neighbour.mac, removal: { op: 'removeNeighbour', neighbour } }
+}
+
+function cidrKey({ address, prefix }: Cidr): string {
+  return `${addressKey(address)}/${prefix}`
 }
 
 export function neighbourKey(address: Address, linkIndex: number): string {
@@ -77,8 +82,10 @@ export function ownedFdbEntry(entry: FdbEntry): OwnedObject {
 /** Returns an object in words, such as `neighbour 10.244.2.0 on eth0`. */
 export function wordsOf({ removal }: OwnedObject, nameOf: (linkIndex: number) => string): string {
   switch (removal.op) {
-    case 'removeRoute':
-      return `route ${formatCidr(removal.route.dst)}${placeInTables(removal.route)}`
+    case 'removeRoute': {
+      const { gateway: _, ...route } = removal.route
+      return `route ${describeRoute(route)}${placeInTables(route)}`
+    }
     case 'removeAddress':
       return `address ${formatCidr(removal.cidr)} on ${nameOf(removal.linkIndex)}`
     case 'removeNeighbour': {
@@ -99,12 +106,12 @@ export function replacing(object: KeyedObject, linkIndex: number): StateChange[]
   )
 }
 
-function metricOf({ dst, priority }: Route): number {
+function metricOf({ dst, priority }: Pick<Route, 'dst' | 'priority'>): number {
   return priority ?? usualMetric(dst)
 }
 
 /** Says the table and the priority where they are not the usual ones. */
-function placeInTables(route: Route): string {
+function placeInTables(route: Omit<Route, 'linkIndex'>): string {
   const { table = Table.main } = route
   const metric = metricOf(route)
   return `${table === Table.main ? '' : ` table ${table}`}${metric === usualMetric(route.dst) ? '' : ` metric ${metric}`}`

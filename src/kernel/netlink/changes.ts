@@ -321,16 +321,19 @@ function hasBroadcast({ address, prefix }: Cidr): boolean {
 }
 
 function writeRoute(writer: MessageWriter, route: Route): void {
-  const { dst, gateway, linkIndex, source, table = Table.main } = route
+  const { dst, gateway, linkIndex, source, from, nextHopId, table = Table.main } = route
   const { family } = dst.address
   const scope = family === 6 ? 0 : (route.scope ?? (gateway ? 0 : Scope.link))
   writer
-    .u8(familyNumber(family), dst.prefix)
-    .u8(table < 256 ? table : 0, route.protocol ?? RtProtocol.unspec, scope, RTN_UNICAST)
+    .u8(familyNumber(family), dst.prefix, from?.prefix ?? 0, route.tos ?? 0)
+    .u8(table < 256 ? table : 0, route.protocol ?? RtProtocol.unspec, scope, route.type ?? RTN_UNICAST)
     .u32(route.onlink ? RTNH_F_ONLINK : 0)
   if (dst.prefix > 0) writer.attribute(Rta.dst, addressBytes(dst.address))
-  writer.attributeU32(Rta.oif, linkIndex)
-  if (gateway) writer.attribute(Rta.gateway, addressBytes(gateway))
+  if (from) writer.attribute(Rta.src, addressBytes(from.address))
+  // The kernel finds no route by a next hop object if its gateway or link is given as well.
+  if (nextHopId === undefined) writer.attributeU32(Rta.oif, linkIndex)
+  else writer.attributeU32(Rta.nextHopId, nextHopId)
+  if (gateway && nextHopId === undefined) writer.attribute(Rta.gateway, addressBytes(gateway))
   if (source) writer.attribute(Rta.prefSource, addressBytes(source))
   if (table > 255) writer.attributeU32(Rta.table, table)
   if (route.priority !== undefined) writer.attributeU32(Rta.priority, route.priority)

@@ -1,8 +1,7 @@
-import { type Address, addressFromBytes, type Cidr } from '../../core/address.ts'
+import { type Address, addressFromBytes } from '../../core/address.ts'
 import type { FdbEntry, Link, Neighbour, PlacedAddress, Route } from '../kernel.ts'
 import { readAttributes, readMessages } from './message.ts'
 import { decodeAddress, decodeFdbEntry, decodeLink, decodeNeighbour, decodeOwnedRoutes } from './replies.ts'
-import { decodeLookup } from './route_lookup.ts'
 import { Family, Nda, Rtm } from './rtnetlink.ts'
 
 /** The place of `ifi_change` in struct ifinfomsg, and its value for a link that was created. Source: rtnl_configure_link in net/core/rtnetlink.c. */
@@ -23,8 +22,8 @@ export type KernelEvent = {
       readonly neighbour?: Neighbour
       readonly entry?: FdbEntry
     }
-  /** One for each next hop; none if it is no unicast route, of which only the destination is told. */
-  | { readonly subject: 'route'; readonly routes: readonly Route[]; readonly other?: Cidr }
+  /** One for each next hop. */
+  | { readonly subject: 'route'; readonly routes: readonly Route[] }
 )
 
 /** Reads what the kernel sends to the subscribers of its groups. */
@@ -45,7 +44,7 @@ function eventOf(type: number, body: Uint8Array): KernelEvent | undefined {
       return neighbourEvent(body, type === Rtm.delNeigh)
     case Rtm.newRoute:
     case Rtm.delRoute:
-      return routeEvent(body, type === Rtm.delRoute)
+      return { subject: 'route', isGone: type === Rtm.delRoute, routes: decodeOwnedRoutes(body) }
     default:
       return undefined
   }
@@ -55,12 +54,6 @@ function linkEvent(body: Uint8Array, isGone: boolean): KernelEvent {
   const changed = new DataView(body.buffer, body.byteOffset).getUint32(IFI_CHANGE_OFFSET, true)
   const isNew = changed === ALL_FLAGS && !isGone
   return { subject: 'link', isGone, link: decodeLink(body), ...(isNew && { isNew }) }
-}
-
-function routeEvent(body: Uint8Array, isGone: boolean): KernelEvent {
-  const routes = decodeOwnedRoutes(body)
-  const { dst } = routes.length === 0 ? decodeLookup(body) : {}
-  return { subject: 'route', isGone, routes, ...(dst && { other: dst }) }
 }
 
 function neighbourEvent(body: Uint8Array, isGone: boolean): KernelEvent {

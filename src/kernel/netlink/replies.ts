@@ -163,17 +163,24 @@ export function decodeNeighbour(body: Uint8Array): Neighbour | undefined {
   return { address: addressOf(address), mac: macFromBytes(mac), linkIndex: view.getUint32(4, true) }
 }
 
-/** Reads the body of an RTM_NEWROUTE message as `decodeRoutes` does, with the origin of the routes. */
+/** Reads the body of an RTM_NEWROUTE message of any type and table, with what else the kernel knows the route by. Returns none for another family than IP. */
 export function decodeOwnedRoutes(body: Uint8Array): Route[] {
-  const protocol = viewOf(body, 12, 'route').getUint8(5)
+  const [family = 0, , sourceBits = 0, tos, , protocol = 0] = body
+  if (!isInternet(family)) return []
+  const { type, route, hops, nextHopId } = decodeRouteEntry(body)
   const onlink = ((body[8] ?? 0) & RTNH_F_ONLINK) !== 0
-  const routes = decodeRoutes(body)
-  const { length: hopCount } = routes
-  return routes.map((route) => ({
+  const from = sourceBits > 0 && destinationOf(family, sourceBits, readAttributes(body, 12).get(Rta.src))
+  const { length: hopCount } = hops
+  return (hopCount > 0 ? hops : [{ linkIndex: 0 }]).map((hop) => ({
     ...route,
+    ...hop,
     protocol,
     ...(onlink && { onlink }),
     ...(hopCount > 1 && { hopCount }),
+    ...(type !== RTN_UNICAST && { type }),
+    ...(tos && { tos }),
+    ...(from && { from }),
+    ...(nextHopId !== undefined && { nextHopId }),
   }))
 }
 

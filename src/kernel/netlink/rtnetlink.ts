@@ -137,6 +137,7 @@ export const IFAPROT_KERNEL_RA = 2
 
 export const Rta = {
   dst: 1,
+  src: 2,
   oif: 4,
   gateway: 5,
   priority: 6,

@@ -62,8 +62,18 @@ export const DAMAGE: Readonly<Record<Kind, Readonly<Record<Harm, readonly string
     duplicated: [
       'ip route append 10.244.2.0/24 via 192.0.2.2 proto 98',
       'ip route add 10.244.2.0/24 via 192.0.2.2 proto 98 metric 7',
+      'ip route add 10.244.2.0/24 via 192.0.2.2 proto 98 tos 0x10',
+      'ip route add prohibit 10.244.2.0/24 proto 98 metric 7',
+      'ip route add local 10.244.2.0/24 dev lo proto 98 table local',
+      'ip route add 10.244.2.0/24 via 192.0.2.2 proto 98 table 77',
+      'ip nexthop add id 9 via 192.0.2.2 dev up0; ip route add 10.244.2.0/24 nhid 9 proto 98 metric 7',
     ],
-    stale: ['ip route add 10.244.9.0/24 via 192.0.2.2 proto 98'],
+    stale: [
+      'ip route add 10.244.9.0/24 via 192.0.2.2 proto 98',
+      'ip route add 10.244.9.0/24 tos 0x10 via 192.0.2.2 proto 98 metric 7 mtu 1300',
+      'ip route add blackhole 10.244.9.0/24 proto 98',
+      'ip route add 10.244.9.0/24 proto 98 nexthop via 192.0.2.2 nexthop via 192.0.2.3',
+    ],
   },
   'IPv6 route': {
     deleted: ['ip -6 route del fd00:244:2::/64', 'ip -6 route flush proto 98'],
@@ -75,8 +85,15 @@ export const DAMAGE: Readonly<Record<Kind, Readonly<Record<Harm, readonly string
     duplicated: [
       'ip -6 route append fd00:244:2::/64 via 2001:db8::2',
       'ip -6 route append fd00:244:2::/64 via 2001:db8::2 proto 98',
+      'ip -6 route add fd00:244:2::/64 from fd00:244:1::/64 via 2001:db8::2 proto 98',
+      'ip -6 route add unreachable fd00:244:2::/64 proto 98 metric 7',
+      'ip -6 nexthop add id 9 via 2001:db8::2 dev up0; ip -6 route add fd00:244:2::/64 nhid 9 proto 98 metric 7',
     ],
-    stale: ['ip -6 route add fd00:244:9::/64 via 2001:db8::2 proto 98'],
+    stale: [
+      'ip -6 route add fd00:244:9::/64 via 2001:db8::2 proto 98',
+      'ip -6 route add blackhole fd00:244:9::/64 proto 98',
+      'ip -6 route add fd00:244:9::/64 via 2001:db8::2 proto 98 metric 7',
+    ],
   },
   neighbour: {
     deleted: [`ip neigh del 10.244.2.0 dev ${LINK}`, `ip neigh flush dev ${LINK} nud permanent`],

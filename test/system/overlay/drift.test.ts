@@ -53,7 +53,7 @@ afterEach(async () => {
   child?.kill('SIGKILL')
   await child?.exited
   await server.stop()
-  run(`set +e; ip link del bowline-vxlan 2>/dev/null; ip link del bowline-vxlan6 2>/dev/null; ip link del stolen 2>/dev/null; ip link del bridge9 2>/dev/null
+  run(`set +e; ip link del bowline-vxlan 2>/dev/null; ip link del bowline-vxlan6 2>/dev/null; ip link del stolen 2>/dev/null; ip link del bridge9 2>/dev/null; ip nexthop flush >/dev/null 2>&1
     ip route flush proto 98; ip -6 route flush proto 98; nft delete table inet bowline 2>/dev/null; true`)
   rmSync(join(work, 'state'), { recursive: true, force: true })
   expect(othersOf()).toBe(others)
@@ -87,7 +87,7 @@ function auditBy(keeper: Keeper): () => readonly string[] {
 /** What the node has of the overlay, one object a line. */
 function state(): string {
   const commands = [
-    'ip route show proto 98; ip -6 route show proto 98; ip route show root 10.244.2.0/24',
+    'ip route show table all proto 98; ip -6 route show table all proto 98; ip route show root 10.244.2.0/24',
     'ip -6 route show root fd00:244:2::/64',
     'for link in bowline-vxlan bowline-vxlan6; do ip -br link show $link 2>/dev/null; ip -br address show $link 2>/dev/null; done',
     'ip neigh show dev bowline-vxlan nud permanent 2>/dev/null; bridge fdb show dev bowline-vxlan 2>/dev/null',
