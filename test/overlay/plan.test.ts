@@ -135,6 +135,21 @@ describe('the plan of a node', () => {
       'route 10.244.3.0/24 via 10.244.3.0 bowline-vxlan',
     ])
   })
+
+  it('can receive VXLAN with direct, as a peer on the same link may have a longer prefix, and sends none there', () => {
+    const near = plan([NEAR], { backend: 'direct' })
+    expect(shown(near)).toEqual([
+      'link bowline-vxlan 1450',
+      'checksum offload on bowline-vxlan',
+      'address 10.244.1.0/32 bowline-vxlan',
+      'address fd00:244:1::/128 bowline-vxlan',
+      'route 10.244.2.0/24 via 192.0.2.2 eth0',
+      'route fd00:244:2::/64 via 2001:db8::2 eth0',
+    ])
+    expect(near.guard.rules).toHaveProperty('vxlan-input')
+    const six = { ...NEAR, addresses: NEAR.addresses.slice(1) }
+    expect(shown(plan([six], { backend: 'direct' }))[0]).toBe('link bowline-vxlan6 1430')
+  })
 })
 
 describe('the guard of a plan', () => {
@@ -167,7 +182,6 @@ describe('the guard of a plan', () => {
   it.each<[string, OverlayPlan]>([
     ['another backend', plan([NEAR], { backend: 'host-gw' })],
     ['no backend', plan([NEAR], { backend: 'none' })],
-    ['peers on the same link alone', plan([NEAR], { backend: 'direct' })],
     ['no peers', plan([])],
   ])('is none with %s, where there is no tunnel', (_, without) => {
     expect(without.guard.rules).toEqual({})

@@ -78,6 +78,12 @@ function deviceOf(name: string, family: Family, node: LocalNode): DesiredLink {
   return { kind: 'link', place: node.place, link: name, create, mac, mtu, up: true, isPort: false }
 }
 
+/** Returns the link through which this peer would send, and be sent, what is encapsulated. Both nodes come to the same. */
+export function tunnelTo(peer: ClusterNode, node: LocalNode): { readonly link?: string } {
+  const underlay = underlayTo(peer, node)
+  return underlay ? { link: LINKS[underlay.family] } : {}
+}
+
 /** Prefers IPv4: its headers are smaller. */
 function underlayTo(peer: ClusterNode, node: LocalNode): Underlay | undefined {
   for (const family of FAMILIES) {

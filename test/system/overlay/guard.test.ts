@@ -159,11 +159,10 @@ function dropsOf(node: number, chain: string): number {
   return Number(/counter packets (\d+) bytes \d+ drop/.exec(text)?.[1])
 }
 
+beforeAll(enterSandbox)
+
 describe('VXLAN over IPv4', () => {
-  beforeAll(async () => {
-    enterSandbox()
-    await start({})
-  })
+  beforeAll(() => start({}))
   afterAll(() => mesh.end())
 
   it('carries what pods of nodes send each other, by both families', () => {
@@ -252,5 +251,32 @@ describe('VXLAN over IPv6', () => {
     await forge({ ...one, by: 'p1', from: podAddress[6](1) })
     await until('the rule that drops it', () => dropsOf(1, 'vxlan-destinations') === sent + 1)
     expect(counted(2, 'inner')).toBe(before + 1)
+  })
+})
+
+describe('direct, where one node has a longer prefix than the other', () => {
+  beforeAll(() => start({ backend: 'direct' }))
+  afterAll(() => mesh.end())
+
+  it('carries packets both ways, one of them by VXLAN, though no node is behind a router', async () => {
+    for (const { server } of mesh.nodes) server.removeNode('node3')
+    run(`ip -n n1 address flush dev eth0 scope global; ip -n n1 address add ${nodeAddress[4](1)}/32 dev eth0
+      ip -n n1 address add ${nodeAddress[6](1)}/128 dev eth0 nodad
+      ip -n n1 route add 192.0.2.254 dev eth0; ip -n n1 route add default via 192.0.2.254
+      ip -n n1 route add 2001:db8:2::fe dev eth0; ip -n n1 route replace default via 2001:db8:2::fe`)
+    const routes = (n: number) => run(`ip -n n${n} route show proto 98; ip -n n${n} -6 route show proto 98`)
+    await until('the routes', () => {
+      const [sending, answering] = [routes(1), routes(2)].map((text) => text.trim().split('\n'))
+      const isBy = (all: string[] | undefined, link: string) =>
+        all?.length === 2 && all.every((one) => one.includes(`dev ${link} `))
+      return isBy(sending, 'bowline-vxlan') && isBy(answering, 'eth0')
+    })
+    for (const family of [4, 6] as const) {
+      ping(1, 2, family, 1450)
+      ping(2, 1, family, 1450)
+    }
+    const drops = dropsOf(2, 'vxlan-sources')
+    await forge({ by: 'router', from: STRANGER, to: nodeAddress[4](2), at: 2 })
+    await until('the rule that drops it', () => dropsOf(2, 'vxlan-sources') === drops + 1)
   })
 })
