@@ -45,8 +45,8 @@ export function startRestoration(ports: RestorationPorts, signal: AbortSignal): 
 const TABLES = [TABLE, BRIDGE_TABLE].map(({ family, name }) => `${family} ${name}`)
 
 /** Removals by the plugin are among them: the look that follows finds nothing. Of what is new, only the first subnet matters. */
-function isNews({ isGone, table, name = '' }: NftEvent): boolean {
-  return TABLES.includes(table) && (isGone || name.startsWith('subnets'))
+function isNews({ isGone, isDormant, table, name = '' }: NftEvent): boolean {
+  return TABLES.includes(table) && (isGone || isDormant || name.startsWith('subnets'))
 }
 
 async function keepRestored(

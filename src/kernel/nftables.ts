@@ -1,4 +1,4 @@
-import type { NftChain, NftCommand, NftElement, NftSet } from './nftables/objects.ts'
+import type { NftChain, NftCommand, NftElement, NftSet, NftTable } from './nftables/objects.ts'
 import type { Recollection } from './recollection.ts'
 
 /**
@@ -20,6 +20,8 @@ export interface Nftables {
    * others may stand between them.
    */
   hasChain(chain: NftChain): boolean
+  /** Returns whether somebody has switched off all chains of a table. False as well when the table is missing. */
+  isDormant(table: NftTable): boolean
   /**
    * Asks about a base chain together with the next question, so that `isHooked` costs no round trip of its own. Changes nothing
    * and throws nothing.

@@ -13,6 +13,7 @@ const NFTABLES_REQUESTS = [
   'hasElement',
   'element',
   'hasChain',
+  'isDormant',
   'isHooked',
   'elements',
   'probe',

@@ -133,8 +133,9 @@ function isOfOverlay({ table, name }: NftEvent): boolean {
 }
 
 /** The end of a prefix is an element of its own, and goes with the first. */
-function contradictsSets({ isGone, name = '', elements }: NftEvent, plan: OverlayPlan): boolean {
-  if (!elements) return isGone
+function contradictsSets(event: NftEvent, plan: OverlayPlan): boolean {
+  const { isGone, isDormant, name = '', elements } = event
+  if (!elements) return isGone || isDormant === true
   const planned = setsOf(plan).find(({ set }) => set.name === name)?.elements ?? []
   const has = ({ key }: RawElement) => {
     const address = addressFromBytes(key)

@@ -5,7 +5,7 @@ import { type NftChain, type NftCommand, type NftSet, replaceChain } from '../ke
 import type { Nftables } from '../kernel/nftables.ts'
 import type { Traffic } from '../kernel/traffic.ts'
 import type { DesiredPrefixSet } from '../state/desired.ts'
-import { type Difference, nftStep } from '../state/explain.ts'
+import { type Difference, dormancy, nftStep } from '../state/explain.ts'
 import { TABLE } from '../state/own_table.ts'
 import { holderAmong } from '../state/prefix_set.ts'
 import type { GuardRules, LocalNode } from './backend.ts'
@@ -101,7 +101,8 @@ export function differenceOfGuard(
   })
   if (wanted.length > 0) {
     const isThere = wanted.every((chain) => nftables.hasChain(chain))
-    return { additions: isThere ? [] : [makingOf(wanted)], removals: [] }
+    const asleep = nftables.isDormant(TABLE) ? [dormancy(TABLE)] : []
+    return { additions: [...asleep, ...(isThere ? [] : [makingOf(wanted)])], removals: [] }
   }
   const isLeft = CHAINS.some((chain) => nftables.hasChain({ ...chain, rules: [] }))
   return { additions: [], removals: isLeft ? [REMOVAL] : [] }

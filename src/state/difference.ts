@@ -21,6 +21,7 @@ import type {
 import {
   changeStep,
   type Difference,
+  dormancy,
   nftStep,
   offloadStep,
   type StateChange,
@@ -290,9 +291,10 @@ function judgeOnLink(
   )
 }
 
-function judgeChain(object: DesiredNftChain, { nft }: Observed): Difference[] {
-  if (nft.get(object) === 'present') return []
-  return [{ what: object.otherwise, steps: [nftStep(createNft([object]))] }]
+function judgeChain(object: DesiredNftChain, { nft, dormant }: Observed): Difference[] {
+  const asleep = dormant?.has(object) ? [dormancy(object.chain.table)] : []
+  if (nft.get(object) === 'present') return asleep
+  return [...asleep, { what: object.otherwise, steps: [nftStep(createNft([object]))] }]
 }
 
 /** What somebody has added is not judged. */

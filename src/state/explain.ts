@@ -9,7 +9,7 @@ import {
 } from '../kernel/describe.ts'
 import { type Change, type FdbEntry, type LinkRef, type Route, Scope, Table } from '../kernel/kernel.ts'
 import { describeNftCommand } from '../kernel/nftables/describe.ts'
-import type { NftCommand } from '../kernel/nftables/objects.ts'
+import type { NftCommand, NftTable } from '../kernel/nftables/objects.ts'
 import type { DesiredChecksumOffload, Place } from './desired.ts'
 import { trafficCommand } from './traffic_command.ts'
 
@@ -82,6 +82,12 @@ export function offloadStep({ place, link, isOn }: DesiredChecksumOffload): Step
 /** Returns the step that makes these changes to nftables, in one transaction. */
 export function nftStep(nft: readonly NftCommand[]): Step {
   return { command: nftCommand(nft, '; '), action: { nft } }
+}
+
+/** Returns the difference of a table that somebody has switched off. */
+export function dormancy(table: NftTable): Difference {
+  const what = `table ${table.family} ${table.name} is dormant: none of its rules has an effect`
+  return { what, steps: [nftStep([{ op: 'wakeTable', table }])] }
 }
 
 /** Returns the command of one transaction; nft takes a new line as it takes a semicolon. */

@@ -19,6 +19,8 @@ export type Observed = {
   readonly places: ReadonlyMap<Place, PlaceState>
   /** Whether a chain, or an element, is as desired. Of an element: `other` leads elsewhere. */
   readonly nft: ReadonlyMap<Desired, NftState>
+  /** Of each dormant table the first chain. */
+  readonly dormant?: ReadonlySet<Desired>
   /** Of each set of prefixes what it has. */
   readonly prefixes?: ReadonlyMap<Desired, readonly NftElement<Cidr>[]>
 }
@@ -50,10 +52,16 @@ export function observe(
 ): Observed {
   const places = new Map<Place, PlaceState>()
   const nft = new Map<Desired, NftState>()
+  const dormant = new Set<Desired>()
+  const tables = new Set<string>()
   const prefixes = new Map<Desired, readonly NftElement<Cidr>[]>()
   for (const object of desired) {
-    if (object.kind === 'nftChain') nft.set(object, nftables.hasChain(object.chain) ? 'present' : 'missing')
-    else if (object.kind === 'nftElement') nft.set(object, elementState(nftables, object))
+    if (object.kind === 'nftChain') {
+      nft.set(object, nftables.hasChain(object.chain) ? 'present' : 'missing')
+      const { family, name } = object.chain.table
+      if (!tables.has(family + name) && nftables.isDormant(object.chain.table)) dormant.add(object)
+      tables.add(family + name)
+    } else if (object.kind === 'nftElement') nft.set(object, elementState(nftables, object))
     else if (object.kind === 'prefixSet') prefixes.set(object, nftables.elements(object.set))
     else {
       const state = places.get(object.place) ?? newState(known.get(object.place))
@@ -61,7 +69,7 @@ export function observe(
       look(object, state)
     }
   }
-  return { places, nft, prefixes }
+  return { places, nft, dormant, prefixes }
 }
 
 /** Returns the key of a setting, and that of the default which a new link begins with. */

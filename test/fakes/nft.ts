@@ -96,6 +96,11 @@ export class FakeNft implements Nftables {
     })
   }
 
+  /** Nobody switches off tables of the fake. */
+  isDormant(): boolean {
+    return false
+  }
+
   askAbout(): void {}
 
   isHooked(chain: NftChain): boolean {

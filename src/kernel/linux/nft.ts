@@ -11,12 +11,14 @@ import {
   type NftElement,
   type NftHook,
   type NftSet,
+  type NftTable,
 } from '../nftables/objects.ts'
 import {
   elementDump,
   encodeGetChain,
   encodeGetElement,
   encodeGetGeneration,
+  encodeGetTable,
   ruleDump,
 } from '../nftables/questions.ts'
 import { type NftAnswer, type NftRefusal, readAnswer, readBatchNews } from '../nftables/reply.ts'
@@ -110,6 +112,17 @@ export class LinuxNftables implements Nftables {
         if (refusal) throw refusedFault(`get chain ${describeName(chain)}`, refusal)
         if (!sameHook(hook, chain.hook)) return false
         return holdsRules(this.#dump(ruleDump(chain), `list chain ${describeName(chain)}`), chain.rules)
+      },
+      () => false,
+    )
+  }
+
+  isDormant(table: NftTable): boolean {
+    return this.#unlessWithoutNft(
+      () => {
+        const { refusal, isDormant = false } = this.#ask((seq) => encodeGetTable(table, seq))
+        if (!refusal || refusal.errno === Errno.ENOENT) return isDormant
+        throw refusedFault(`get table ${table.family} ${table.name}`, refusal)
       },
       () => false,
     )

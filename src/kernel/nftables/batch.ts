@@ -73,6 +73,12 @@ function addMessages(messages: Numbered[], command: NftCommand, index: number): 
         ...(command.table.isOwned ? [[TableAttr.flags, TABLE_OWNER] as const] : []),
       ])
       break
+    case 'wakeTable':
+      add(command.table, Msg.newTable, Nlm.create, [
+        [TableAttr.name, command.table.name],
+        [TableAttr.flags, 0],
+      ])
+      break
     case 'removeTable':
       add(command.table, Msg.deleteTable, NLM_F_NONREC, [[TableAttr.name, command.table.name]])
       break

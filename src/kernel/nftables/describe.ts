@@ -5,6 +5,8 @@ import type { NftChainRef, NftCommand, NftElement, NftHook, NftSet, NftSetRef, N
 export function describeNftCommand(command: NftCommand): string {
   switch (command.op) {
     case 'ensureTable':
+    // nft says always that a table is not dormant.
+    case 'wakeTable':
       return `add table ${describeTable(command.table)}`
     case 'removeTable':
       return `delete table ${describeTable(command.table)}`

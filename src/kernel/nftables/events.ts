@@ -1,6 +1,7 @@
 import { readAttributes, readMessages, readString } from '../netlink/message.ts'
 import { type RawElement, readRawElements } from './elements.ts'
 import { Msg, NFNL_SUBSYS_NFTABLES, NFPROTO } from './protocol.ts'
+import { isDormant } from './reply.ts'
 
 /** What the kernel reports of a transaction: something of a table was made or is gone, by whatever program. */
 export type NftEvent = {
@@ -10,6 +11,8 @@ export type NftEvent = {
   readonly table: string
   /** The chain or set: itself, or what is in it. The table itself if there is none. */
   readonly name?: string
+  /** The table is switched off now. */
+  readonly isDormant?: true
   /** Of the set, if it is about these alone. */
   readonly elements?: readonly RawElement[]
 }
@@ -54,6 +57,7 @@ export function readNftEvents(bytes: Uint8Array): NftEvent[] {
         isGone: GONE.includes(kind),
         table: `${family} ${text(TABLE_NAME)}`,
         ...(name !== undefined && { name: text(name) }),
+        ...(kind === Msg.newTable && isDormant(attributes) && { isDormant: true as const }),
         ...(isElement && { elements: readRawElements([body]) }),
       },
     ]

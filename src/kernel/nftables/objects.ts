@@ -46,7 +46,8 @@ type AnyElement = NftElement<unknown, unknown>
  * missing fails with ENOENT, and a removal never takes more than it names (NLM_F_NONREC): EBUSY if still in use.
  */
 export type NftCommand =
-  | { readonly op: 'ensureTable' | 'removeTable'; readonly table: NftTable }
+  /** `wakeTable` switches a dormant table on: in one transaction with a new base chain the kernel refuses that (EINVAL). */
+  | { readonly op: 'ensureTable' | 'wakeTable' | 'removeTable'; readonly table: NftTable }
   | { readonly op: 'ensureChain'; readonly chain: NftChainRef & { readonly hook?: NftHook } }
   /** `flushChain` removes all rules of the chain. */
   | { readonly op: 'flushChain' | 'removeChain'; readonly chain: NftChainRef }

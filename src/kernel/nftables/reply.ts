@@ -7,7 +7,15 @@ import {
   readU32be,
 } from '../netlink/message.ts'
 import type { NftHook } from './objects.ts'
-import { ChainAttr, HOOK_NUMBERS, HookAttr, Msg, NFNL_SUBSYS_NFTABLES } from './protocol.ts'
+import {
+  ChainAttr,
+  HOOK_NUMBERS,
+  HookAttr,
+  Msg,
+  NFNL_SUBSYS_NFTABLES,
+  TABLE_DORMANT,
+  TableAttr,
+} from './protocol.ts'
 
 export type NftRefusal = {
   /** Of the message in its batch; undefined when the kernel refused the batch as a whole, or a question. */
@@ -43,6 +51,8 @@ export type NftAnswer = {
   readonly chainUse?: number
   /** Where that chain hangs, if it is a base chain at a hook that we know. */
   readonly hook?: NftHook
+  /** The table that was asked for is switched off. */
+  readonly isDormant?: boolean
   /** The number of the last transaction, whoever made it. */
   readonly generation?: number | undefined
 }
@@ -63,12 +73,17 @@ export function readAnswer(datagram: Uint8Array, seq: number): NftAnswer | undef
       case Msg.newChain:
         return readChain(message.body)
       case Msg.newTable:
-        return {}
+        return { isDormant: isDormant(readAttributes(message.body, 4)) }
       case Msg.newGeneration:
         return { generation: readU32be(readAttributes(message.body, 4).get(NFTA_GEN_ID)) }
     }
   }
   return undefined
+}
+
+/** Decides it by the attributes of a message that shows a table. */
+export function isDormant(table: Attributes): boolean {
+  return ((readU32be(table.get(TableAttr.flags)) ?? 0) & TABLE_DORMANT) !== 0
 }
 
 function readChain(body: Uint8Array): NftAnswer {

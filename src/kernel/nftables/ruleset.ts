@@ -15,10 +15,10 @@ import {
   NFNL_SUBSYS_NFTABLES,
   NFPROTO,
   RuleAttr,
-  TABLE_DORMANT,
   TableAttr,
 } from './protocol.ts'
 import { decodeRule } from './read_rule.ts'
+import { isDormant } from './reply.ts'
 import type { SetElement } from './set_elements.ts'
 
 type Dump = { request: number; reply: number; body: (writer: MessageWriter) => unknown }
@@ -99,8 +99,7 @@ function dumpOf(request: number, reply: number): Dump {
 
 function dormantTable(body: Uint8Array): string[] {
   const attributes = readAttributes(body, HEADER_LENGTH)
-  const isDormant = ((readU32be(attributes.get(TableAttr.flags)) ?? 0) & TABLE_DORMANT) !== 0
-  return isDormant ? [keyOf(body, attributes.get(TableAttr.name))] : []
+  return isDormant(attributes) ? [keyOf(body, attributes.get(TableAttr.name))] : []
 }
 
 /** The family is the first byte of the header. */

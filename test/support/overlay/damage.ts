@@ -141,6 +141,8 @@ export const DAMAGE: Readonly<Record<Kind, Readonly<Record<Harm, readonly string
       "nft 'flush chain inet bowline vxlan-output; delete chain inet bowline vxlan-output'",
     ],
     changed: [
+      "nft 'add table inet bowline { flags dormant; }'",
+      "nft 'add table inet bowline { flags dormant; }; flush chain inet bowline vxlan-input; flush chain inet bowline vxlan-output; delete chain inet bowline vxlan-output'",
       "nft 'flush chain inet bowline vxlan-input; add rule inet bowline vxlan-input udp dport 8472 goto vxlan-sources'",
     ],
     // What others add to a chain stays: rules are known by what they say.

@@ -109,6 +109,16 @@ const POD: [string, string, RegExp][] = [
     'nft delete rule inet bowline masquerade-pods handle $(nft -a list chain inet bowline masquerade-pods | grep subnets6 | grep -o "[0-9]*$")',
     /the rules that masquerade pods are missing/,
   ],
+  [
+    'a table that has an effect',
+    "nft 'add table inet bowline { flags dormant; }'",
+    /table inet bowline is dormant: none of its rules has an effect \[run: nft 'add table inet bowline'\]/,
+  ],
+  [
+    'a table that has an effect, and its base chain',
+    "nft 'add table inet bowline { flags dormant; }; flush chain inet bowline masquerade-pods; delete chain inet bowline masquerade-pods'",
+    /table inet bowline is dormant.*the rules that masquerade pods are missing/,
+  ],
   ['the whole table', 'nft delete table inet bowline', /10\.1\.0\.0\/24 is not masqueraded/],
 ]
 
@@ -175,6 +185,11 @@ const L2_ONLY: [string, string, RegExp][] = [
     'the rule of the MAC check',
     'nft flush chain bridge bowline prerouting',
     /the rule that checks MACs is missing/,
+  ],
+  [
+    'a table of the MAC check that has an effect',
+    "nft 'add table bridge bowline { flags dormant; }'",
+    /table bridge bowline is dormant/,
   ],
   ['the whole table of the MAC check', 'nft delete table bridge bowline', /the MAC \S+ is not checked/],
 ]

@@ -151,6 +151,7 @@ describe('the agent is told of the damage and heals it:', () => {
     'nft flush ruleset',
     'nft delete table inet bowline',
     'nft flush table inet bowline',
+    "nft 'add table inet bowline { flags dormant; }'",
     'nft flush set inet bowline cluster4',
     'nft delete element inet bowline cluster6 { fd00:244:2::/64 }',
     'nft add element inet bowline cluster4 { 203.0.113.0/24 }',
