@@ -99,8 +99,8 @@ export interface Netns {
   close(): void
 }
 
-/** A link by its name or by its index. */
-export type LinkRef = { readonly name: string } | { readonly index: number }
+/** A link by its name or by its index; in another namespace (`ip netns list-id`) by its index there. */
+export type LinkRef = { readonly name: string } | { readonly index: number; readonly netnsId?: number }
 
 export type Link = {
   readonly index: number

@@ -1,5 +1,7 @@
 import { sameAddress } from '../core/address.ts'
-import type { Kernel } from '../kernel/kernel.ts'
+import { ignoreErrnos } from '../core/errors.ts'
+import type { Mac } from '../core/mac.ts'
+import type { Kernel, LinkRef, Netns } from '../kernel/kernel.ts'
 import type { KernelEvent } from '../kernel/netlink/events.ts'
 import type { NftEvent } from '../kernel/nftables/events.ts'
 import { hostPlace } from '../state/desired.ts'
@@ -18,6 +20,7 @@ import {
   readUnderlay,
   reconcileOverlay,
 } from './reconcile.ts'
+import { OVERLAY_LINKS } from './registry.ts'
 
 /** What the kernel has reported; `lost`: more than fitted into the buffer. */
 export type KernelNews = readonly (KernelEvent | NftEvent)[] | 'lost'
@@ -59,6 +62,7 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
   /** The plan that is in force. */
   let trusted: OverlayPlan | undefined
   let diversions: readonly PeerProblem[] = []
+  const strays = createStrays(place.netns)
   const inherited = createInheritance()
   /** What a comparison of everything has asked that found nothing: as long as the answers are the same, it would find nothing again. */
   let clean: { readonly plan: OverlayPlan; isSame(): boolean } | undefined
@@ -101,6 +105,7 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
       return trusted !== undefined
     },
     hear(news) {
+      if (news !== 'lost') strays.hear(news)
       const isContradiction = news === 'lost' || !filter || news.some((event) => filter?.concerns(event))
       if (isContradiction) {
         trusted = undefined
@@ -114,9 +119,36 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
     run(knowledge) {
       const before = trusted
       trusted = undefined
+      strays.remove()
       const run = before && isNode(before.node, knowledge) ? follow(before, knowledge) : compareAll(knowledge)
       if (knowledge.mode === 'whole' && run.outcome.failures.length === 0) trusted = run.plan
       return { ...run, diversions: diversions.filter((one) => run.plan.peers.has(one.node)) }
+    },
+  }
+}
+
+/**
+ * Links of the overlay that somebody has moved to another namespace: their tunnel stays in this one, and the kernel refuses another link
+ * with its number and port (EEXIST) as long as they are there. `remove` looks first whether each is still what was moved.
+ */
+function createStrays(netns: Netns): { hear(news: Exclude<KernelNews, 'lost'>): void; remove(): void } {
+  let moved: { readonly mac: Mac; readonly link: LinkRef }[] = []
+  return {
+    hear(news) {
+      for (const event of news) {
+        if (event.subject !== 'link' || !event.movedTo || !OVERLAY_LINKS.includes(event.link.name)) continue
+        moved.push({ mac: event.link.mac, link: event.movedTo })
+      }
+    },
+    remove() {
+      const found = moved
+      moved = []
+      for (const { mac, link } of found) {
+        // The other namespace may be gone meanwhile. What cannot be removed makes the new link fail, which is told.
+        ignoreErrnos(['ENODEV', 'EINVAL', 'EPERM', 'EOPNOTSUPP'], () => {
+          if (netns.link(link)?.mac === mac) netns.apply([{ op: 'removeLink', link }])
+        })
+      }
     },
   }
 }

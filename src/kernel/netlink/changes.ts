@@ -156,8 +156,10 @@ export function writeIfInfo(
 
 /** Names a link by index or by name. */
 export function writeLinkHead(writer: MessageWriter, ref: LinkRef): void {
-  if ('index' in ref) writeIfInfo(writer, Family.unspec, ref.index)
-  else writeIfInfo(writer, Family.unspec).attributeString(Ifla.ifName, ref.name)
+  if ('index' in ref) {
+    writeIfInfo(writer, Family.unspec, ref.index)
+    if (ref.netnsId !== undefined) writer.attributeU32(Ifla.targetNetnsId, ref.netnsId)
+  } else writeIfInfo(writer, Family.unspec).attributeString(Ifla.ifName, ref.name)
 }
 
 type Creation = Extract<Change, { op: `create${string}` }>

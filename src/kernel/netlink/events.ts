@@ -2,17 +2,26 @@ import { type Address, addressFromBytes } from '../../core/address.ts'
 import type { FdbEntry, Link, Neighbour, PlacedAddress, Route } from '../kernel.ts'
 import { readAttributes, readMessages } from './message.ts'
 import { decodeAddress, decodeFdbEntry, decodeLink, decodeNeighbour, decodeOwnedRoutes } from './replies.ts'
-import { Family, Nda, Rtm } from './rtnetlink.ts'
+import { Family, Ifla, Nda, Rtm } from './rtnetlink.ts'
 
 /** The place of `ifi_change` in struct ifinfomsg, and its value for a link that was created. Source: rtnl_configure_link in net/core/rtnetlink.c. */
 const IFI_CHANGE_OFFSET = 12
 const ALL_FLAGS = 0xffffffff
+const IFINFO_LENGTH = 16
 
 /** An object that was made or changed, or is gone, by whatever program. */
 export type KernelEvent = {
   readonly isGone: boolean
-} /** `isNew`: it has just been created, and says nothing of what comes with the creation, such as that it is up. */ & (
-  | { readonly subject: 'link'; readonly link: Link; readonly isNew?: boolean }
+} /**
+ * `isNew`: it has just been created, and says nothing of what comes with the creation, such as that it is up. `movedTo`: it is gone to
+ * another namespace.
+ */ & (
+  | {
+      readonly subject: 'link'
+      readonly link: Link
+      readonly isNew?: boolean
+      readonly movedTo?: { readonly netnsId: number; readonly index: number }
+    }
   | { readonly subject: 'address'; readonly address: PlacedAddress }
   /** A neighbour or a forwarding entry; neither if it has no hardware address (then `address` tells whose it is), or names no other node. */
   | {
@@ -53,7 +62,18 @@ function eventOf(type: number, body: Uint8Array): KernelEvent | undefined {
 function linkEvent(body: Uint8Array, isGone: boolean): KernelEvent {
   const changed = new DataView(body.buffer, body.byteOffset).getUint32(IFI_CHANGE_OFFSET, true)
   const isNew = changed === ALL_FLAGS && !isGone
-  return { subject: 'link', isGone, link: decodeLink(body), ...(isNew && { isNew }) }
+  const link = decodeLink(body)
+  const attributes = isGone ? readAttributes(body, IFINFO_LENGTH) : undefined
+  const netnsId = attributes?.u32(Ifla.newNetnsId)
+  // The index is left out where it stays the same.
+  const index = attributes?.u32(Ifla.newIndex) ?? link.index
+  return {
+    subject: 'link',
+    isGone,
+    link,
+    ...(isNew && { isNew }),
+    ...(netnsId !== undefined && { movedTo: { netnsId, index } }),
+  }
 }
 
 function neighbourEvent(body: Uint8Array, isGone: boolean): KernelEvent {

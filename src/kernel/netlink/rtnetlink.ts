@@ -52,6 +52,9 @@ export const Ifla = {
   txQueues: 31,
   rxQueues: 32,
   linkNetnsId: 37,
+  newNetnsId: 45,
+  targetNetnsId: 46,
+  newIndex: 49,
 } as const
 
 export const ExtMask = {

@@ -133,6 +133,15 @@ describe('what is damaged', () => {
     await until('the same as before', () => state() === whole)
   })
 
+  it('heals by events: the link is moved to another namespace, where it keeps its tunnel', async () => {
+    start()
+    await until('both peers', isWhole)
+    const whole = state()
+    run('ip netns add away; ip link set bowline-vxlan netns away')
+    await until('the same as before', () => state() === whole)
+    expect(run('ip netns exec away ip -br link show type vxlan; ip netns del away')).toBe('')
+  })
+
   it.each(cases(['deleted', 'changed', 'duplicated']))('heals by an audit: %s', (damage) => {
     const again = auditBy(createKeeper(kernel))
     again()
