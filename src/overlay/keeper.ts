@@ -85,10 +85,9 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
   }
   const compareAndRemember = (next: OverlayPlan, mode: Mode): Reconciled => {
     const run = () => reconcileOverlay(kernel, next, mode, inherited(next, mode))
-    const links = place.netns.remember(() => kernel.nftables.remember(run))
-    const { value: outcome, isSame } = links.value
+    const { outcome, isSame } = remembered(kernel, place.netns, run)
     const isClean = mode === 'whole' && outcome.found.length + outcome.failures.length === 0
-    clean = isClean ? { plan: next, isSame: () => links.isSame() && isSame() } : undefined
+    clean = isClean ? { plan: next, isSame } : undefined
     return outcome
   }
   const follow = (before: OverlayPlan, { cluster }: Knowledge) => {
@@ -107,11 +106,10 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
     hear(news) {
       if (news !== 'lost') strays.hear(news)
       const isContradiction = news === 'lost' || !filter || news.some((event) => filter?.concerns(event))
-      if (isContradiction) {
-        trusted = undefined
-        clean = undefined
-      }
-      return isContradiction
+      if (!isContradiction) return false
+      trusted = undefined
+      clean = undefined
+      return true
     },
     distrust() {
       trusted = undefined
@@ -125,6 +123,17 @@ export function createKeeper(kernel: Pick<Kernel, 'host' | 'nftables' | 'traffic
       return { ...run, diversions: diversions.filter((one) => run.plan.peers.has(one.node)) }
     },
   }
+}
+
+/** Runs a comparison. `isSame`: what it has asked has the same answers still. */
+function remembered(
+  { nftables }: Pick<Kernel, 'nftables'>,
+  netns: Netns,
+  run: () => Reconciled,
+): { readonly outcome: Reconciled; isSame(): boolean } {
+  const links = netns.remember(() => nftables.remember(run))
+  const { value: outcome, isSame } = links.value
+  return { outcome, isSame: () => links.isSame() && isSame() }
 }
 
 /**
