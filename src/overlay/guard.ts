@@ -137,16 +137,26 @@ function frameOf(chains: readonly Omit<NftChain, 'rules'>[]): NftCommand[] {
   ]
 }
 
+/** Which connections may be there that the rules would not let begin: of these families, by anybody if the rules are new. */
+export type Forgetting = { readonly families: readonly Family[]; readonly isNew: boolean }
+
 /**
  * Forgets connections to the port of the tunnel that others than nodes have begun, or all of them if the rules are new: the kernel asks the
  * rules about the first packet alone. Packets of nodes begin another one, and lose nothing.
+ *
+ * For each family the kernel walks its whole table, which takes 9 ms of a processor where that has 262,144 buckets. It refuses one question
+ * for both that names a port (EOPNOTSUPP, 6.18).
  */
-export function forgetStrangers(traffic: Traffic, { guard: { sets }, node }: Guarded, isNew: boolean): void {
+export function forgetStrangers(
+  traffic: Traffic,
+  { guard: { sets }, node }: Guarded,
+  { families, isNew }: Forgetting,
+): void {
   // Of thousands of nodes the few that have sent something are looked up.
   const isKnown = (one: Address) =>
     node.addresses.some((own) => sameAddress(own, one)) ||
     sets.some(({ elements }) => holderAmong(elements, { key: hostCidr(one) }))
-  for (const family of FAMILIES) {
+  for (const family of families) {
     const all = traffic.connections({ family, protocol: UDP, port: node.config.port })
     traffic.forget(all.filter(({ client }) => isNew || !isKnown(client)))
   }

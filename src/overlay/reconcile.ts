@@ -1,4 +1,4 @@
-import { type Address, FAMILIES, hostCidr } from '../core/address.ts'
+import { type Address, FAMILIES, type Family, hostCidr } from '../core/address.ts'
 import { collectFaults, type Fault } from '../core/errors.ts'
 import type { Kernel, Netns } from '../kernel/kernel.ts'
 import { apply } from '../state/apply.ts'
@@ -13,7 +13,7 @@ import { differenceBetween } from '../state/transition.ts'
 import type { UnderlayLink } from './cluster.ts'
 import type { OverlayConfig } from './config.ts'
 import { OVERLAY_DEFAULTS } from './config_schema.gen.ts'
-import { differenceOfGuard, forgetStrangers } from './guard.ts'
+import { differenceOfGuard, type Forgetting, forgetStrangers, NODE_SETS } from './guard.ts'
 import {
   desiredOf,
   type OverlayPlan,
@@ -51,12 +51,12 @@ export function reconcileOverlay(
   mode: Mode = 'whole',
   spared?: Present,
 ): Reconciled {
-  const { growth, found, observed, guard } = compareOverlay(kernel, plan, mode, spared)
+  const { growth, found, observed, forgetting } = compareOverlay(kernel, plan, mode, spared)
   const all = [...growth, ...found]
   try {
     grow(kernel, growth, plan)
     apply(kernel, found, observed)
-    if (guard !== 'same') forgetStrangers(kernel.traffic, plan, guard === 'new')
+    forgetStrangers(kernel.traffic, plan, forgetting)
     return reconciled(all, [], true)
   } catch {
     return reconciled(all, mendEach(kernel, plan, mode, spared), true)
@@ -91,7 +91,7 @@ export function proceed(kernel: Ports, before: OverlayPlan, step: PlanStep): Rec
   try {
     grow(kernel, sets.growth, after)
     apply(kernel, found, { places: new Map([[place, newState()]]), nft: new Map() })
-    if (sets.isNodeGone) forgetStrangers(kernel.traffic, after, false)
+    forgetStrangers(kernel.traffic, after, { families: sets.withoutNodes, isNew: false })
     return reconciled([...sets.growth, ...found], [], false)
   } catch {
     return reconcileOverlay(kernel, after)
@@ -143,12 +143,15 @@ function isSameLinks(before: OverlayPlan, after: OverlayPlan): boolean {
 function differenceOfSets(
   plan: OverlayPlan,
   elementsOf: (one: DesiredPrefixSet, i: number) => DesiredPrefixSet['elements'],
-): PrefixDifferences & { readonly isNodeGone: boolean } {
-  const found = setsOf(plan).map((one, i) => differenceOfPrefixes(one, elementsOf(one, i)))
+): PrefixDifferences & { readonly withoutNodes: readonly Family[] } {
+  const all = setsOf(plan)
+  const found = all.map((one, i) => differenceOfPrefixes(one, elementsOf(one, i)))
   return {
     growth: found.flatMap(({ growth }) => growth),
     shrinkage: found.flatMap(({ shrinkage }) => shrinkage),
-    isNodeGone: found.slice(plan.sets.length).some(({ shrinkage }) => shrinkage.length > 0),
+    withoutNodes: FAMILIES.filter((family) =>
+      found.some(({ shrinkage }, i) => all[i]?.set === NODE_SETS[family] && shrinkage.length > 0),
+    ),
   }
 }
 
@@ -169,11 +172,11 @@ function grow(kernel: Ports, growth: readonly Difference[], { node, sets }: Over
 
 /** Looks again after a refusal, and applies what is left one by one: a refusal concerns one object and stops no other. */
 function mendEach(kernel: Ports, plan: OverlayPlan, mode: Mode, spared?: Present): Fault[] {
-  const { growth, found, observed, guard } = compareOverlay(kernel, plan, mode, spared)
+  const { growth, found, observed, forgetting } = compareOverlay(kernel, plan, mode, spared)
   return collectFaults([
     () => grow(kernel, growth, plan),
     ...found.map((one) => () => apply(kernel, [one], observed)),
-    () => guard !== 'same' && forgetStrangers(kernel.traffic, plan, guard === 'new'),
+    () => forgetStrangers(kernel.traffic, plan, forgetting),
   ])
 }
 
@@ -196,8 +199,8 @@ export function compareOverlay(
   readonly growth: readonly Difference[]
   readonly found: readonly Difference[]
   readonly observed: Observed
-  /** Whether its rules are made, or nodes taken from its sets: connections that it would not let begin are to be forgotten. */
-  readonly guard: 'same' | 'new' | 'smaller'
+  /** Where the rules are made, or nodes taken from their sets. */
+  readonly forgetting: Forgetting
 } {
   const { place } = plan.node
   const desired = desiredOf(plan)
@@ -215,6 +218,9 @@ export function compareOverlay(
     growth: sets.growth,
     found: [...guarding, ...additions, ...shrinkage],
     observed: owned.observed,
-    guard: guarding.length > 0 ? 'new' : mode === 'whole' && sets.isNodeGone ? 'smaller' : 'same',
+    forgetting:
+      guarding.length > 0
+        ? { families: FAMILIES, isNew: true }
+        : { families: mode === 'whole' ? sets.withoutNodes : [], isNew: false },
   }
 }

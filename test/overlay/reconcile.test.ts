@@ -232,7 +232,7 @@ describe('a keeper', () => {
     const keeper = createKeeper(kernel)
     keeper.run(know(CLUSTER.slice(0, 2)))
     const asked: string[] = []
-    kernel.onStep(({ what }) => void asked.push(what))
+    kernel.onStep(({ phase, what }) => void (phase === 'after' && asked.push(what)))
     const { outcome } = keeper.run(know(CLUSTER))
     expect(outcome.isWhole).toBe(false)
     expect(outcome.changes).toEqual([
@@ -244,7 +244,11 @@ describe('a keeper', () => {
     ])
     expect(asked.filter((what) => /list|routes|neighbours/.test(what))).toEqual([])
     expect(routes()).toEqual(['10.244.2.0', '10.244.3.0'])
+    const walks = () => asked.filter((what) => what === 'list connections').length
+    expect(walks()).toBe(0)
     expect(keeper.run(know(CLUSTER.slice(0, 2))).outcome.changes).toHaveLength(5)
+    // The kernel walks its whole table for it: not for the family that no node had.
+    expect(walks()).toBe(1)
     expect(routes()).toEqual(['10.244.2.0'])
     expect(reconcile(CLUSTER.slice(0, 2)).changes).toEqual([])
   })

@@ -251,6 +251,12 @@ describe('VXLAN over IPv6', () => {
     await forge({ ...one, by: 'p1', from: podAddress[6](1) })
     await until('the rule that drops it', () => dropsOf(1, 'vxlan-destinations') === sent + 1)
     expect(counted(2, 'inner')).toBe(before + 1)
+    mesh.nodes[1]?.server.removeNode('node3')
+    await until('its end', () => !rules(2).includes('node node3'))
+    const left = dropsOf(2, 'vxlan-sources')
+    await forge({ ...one, from: nodeAddress[6](3) })
+    await until('the rule that drops it', () => dropsOf(2, 'vxlan-sources') > left)
+    expect(counted(2, 'inner')).toBe(before + 1)
   })
 })
 
