@@ -66,6 +66,15 @@ describe('gc in a container', () => {
     expect(left()).toEqual([expect.stringMatching('^bowline/lab/'), 'networks/lab/10.1.0.2'])
   })
 
+  it('lets the plugin work with the boot id of the node, too, where the container has none', () => {
+    removeNetns('b')
+    const [node, container] = ['/var/lib/node_boot_id', '/var/lib/container_boot_id']
+    writeFileSync(node, readFileSync(BOOT_ID))
+    writeFileSync(container, '')
+    expect(gc(`mount --bind ${container} ${BOOT_ID}`, node)).toMatchObject({ removed: true, errors: [] })
+    expect(left()).toEqual([expect.stringMatching('^bowline/lab/'), 'networks/lab/10.1.0.2'])
+  })
+
   it.each<[string, string, () => unknown]>([
     ['the namespaces are not mounted', 'mount -t tmpfs tmpfs /run', () => {}],
     ['their mounts are not propagated', 'umount /run/netns/a /run/netns/b', () => {}],
