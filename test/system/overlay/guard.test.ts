@@ -221,6 +221,27 @@ describe('VXLAN over IPv4', () => {
     )
   })
 
+  it('of another program passes between nodes, and the port of a node that leads to a pod is open to everybody', async () => {
+    for (const [n, peer] of [
+      [1, 2],
+      [2, 1],
+    ] as const) {
+      run(`ip -n n${n} link add other type vxlan id 99 dstport 4789 nolearning local ${nodeAddress[4](n)} remote ${nodeAddress[4](peer)}
+        ip -n n${n} address add 172.31.0.${n}/24 dev other; ip -n n${n} link set other up`)
+    }
+    on('n1', 'ping -c 1 -W 2 172.31.0.2')
+    on('n2', 'ping -c 1 -W 2 172.31.0.1')
+    const pod = `${podAddress[4](2)}:${INNER_PORT}`
+    on(
+      'n2',
+      `nft 'table ip ports { chain in { type nat hook prerouting priority -100; ip daddr ${SECOND} udp dport 4789 dnat to ${pod}; }; }'`,
+    )
+    const before = counted(2, 'inner')
+    const packet = frame(macOf('n2', 'eth0'), '02:00:00:00:00:66', 'ip', udpPacket(STRANGER, SECOND, 4789))
+    await send({ name: 'router', path: '/run/netns/router' }, 'ul', packet)
+    await until('the packet', () => counted(2, 'inner') === before + 1)
+  })
+
   it('is looked at by the port of overlay.json, and not where no link needs it', async () => {
     mesh.configure({ probeIntervalMs: 0, port: 8472 })
     await until('the other port', () => /udp dport 8472 .*goto vxlan-sources/.test(rules(1)))
@@ -277,9 +298,17 @@ describe('direct, where one node has a longer prefix than the other', () => {
         all?.length === 2 && all.every((one) => one.includes(`dev ${link} `))
       return isBy(sending, 'bowline-vxlan') && isBy(answering, 'eth0')
     })
+    // The link of node 1 was another one while its address was away.
+    const isAnswered = (from: 1 | 2, family: 4 | 6) => {
+      try {
+        ping(from, from === 1 ? 2 : 1, family, 1450)
+        return true
+      } catch {
+        return false
+      }
+    }
     for (const family of [4, 6] as const) {
-      ping(1, 2, family, 1450)
-      ping(2, 1, family, 1450)
+      for (const from of [1, 2] as const) await until('an answer', () => isAnswered(from, family))
     }
     const drops = dropsOf(2, 'vxlan-sources')
     await forge({ by: 'router', from: STRANGER, to: nodeAddress[4](2), at: 2 })
