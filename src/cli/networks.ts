@@ -31,7 +31,7 @@ function readNetwork(file: string, files: Files): NetworkFile {
     const given = files.readForeign(file) ?? ''
     const list = readableConflist(given) ?? single(given)
     if (!list) return { file, name: '' }
-    const name = String(list.name)
+    const name = typeof list.name === 'string' ? list.name : ''
     const text = ownConfigs(list)[0]
     if (text === undefined || !list.plugins.some(isOwn)) return { file, name, list }
     try {

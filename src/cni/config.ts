@@ -1,5 +1,5 @@
 import { Code, Fault } from '../core/errors.ts'
-import { isObject } from '../core/json.ts'
+import { isObject, shown } from '../core/json.ts'
 import { isName, tooLong } from '../core/names.ts'
 import { assertCoherent } from './config_rules.ts'
 import { CONFIG_RULE } from './config_schema.gen.ts'
@@ -104,9 +104,10 @@ function decode(raw: Record<string, unknown>, tolerance: Tolerance, text?: strin
 function parseName(name: unknown): string {
   if (typeof name === 'string' && FORMATS.networkName.read(name)) return name
   const absent = name === undefined || name === ''
-  const shown = JSON.stringify(String(name).slice(0, 60))
   const isLong = typeof name === 'string' && isName(name)
-  const wrong = isLong ? tooLong(name, MAX_NETWORK_NAME) : `invalid characters found in network name ${shown}`
+  const wrong = isLong
+    ? tooLong(name, MAX_NETWORK_NAME)
+    : `invalid characters found in network name ${shown(name)}`
   const what = absent ? 'missing network name' : wrong
   throw new Fault(`key "name": ${what}`, {
     code: Code.invalidConfig,

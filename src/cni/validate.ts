@@ -1,5 +1,5 @@
 import { Code, Fault } from '../core/errors.ts'
-import { isObject } from '../core/json.ts'
+import { isObject, shown } from '../core/json.ts'
 import { FORMATS, type Format, type FormatName } from './formats.ts'
 
 /** A rule for a value: the part of the schema that the plugin path needs. Made by scripts/generate.ts. */
@@ -172,12 +172,4 @@ function wanted({ type, values, min, max }: Rule): string {
   if (values) return `one of ${values.map((one) => `"${one}"`).join(', ')}`
   if (type === 'integer') return `an integer from ${min} to ${max}`
   return { string: 'a string', boolean: 'true or false', array: 'a list', object: 'an object' }[type]
-}
-
-/** Formats a value for a message: bounded, on one line, without the contents of a list or an object. */
-function shown(value: unknown): string {
-  if (Array.isArray(value)) return 'a list'
-  if (isObject(value)) return 'an object'
-  if (typeof value !== 'string') return String(value)
-  return value.length > 60 ? `${JSON.stringify(value.slice(0, 60))}…` : JSON.stringify(value)
 }

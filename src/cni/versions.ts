@@ -1,4 +1,5 @@
 import { Code, Fault } from '../core/errors.ts'
+import { shown } from '../core/json.ts'
 
 /** The supported versions of the CNI specification, oldest first: comparisons use the order. */
 export const SUPPORTED_VERSIONS = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'] as const
@@ -22,9 +23,8 @@ const FIRST_VERSION_OF: Readonly<Record<string, CniVersion>> = {
 export function parseVersion(given: unknown, where: string): CniVersion {
   const version = SUPPORTED_VERSIONS.find((one) => one === (given || OLDEST_VERSION))
   if (version) return version
-  const shown = (typeof given === 'string' ? JSON.stringify(given) : String(given)).slice(0, 40)
   const supported = SUPPORTED_VERSIONS.map((one) => `"${one}"`).join(' ')
-  throw new Fault(`incompatible CNI versions; ${where} is ${shown}, plugin supports [${supported}]`, {
+  throw new Fault(`incompatible CNI versions; ${where} is ${shown(given)}, plugin supports [${supported}]`, {
     code: Code.incompatibleVersion,
     hint: `Set "cniVersion" to "${NEWEST_VERSION}", or to the newest version that the runtime knows.`,
   })

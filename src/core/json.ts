@@ -16,3 +16,14 @@ export function isObject(value: unknown): value is Record<string, unknown> {
 export function comparableJson(value: unknown): string | undefined {
   return JSON.stringify(value, (_, part: unknown) => (typeof part === 'bigint' ? `${part}n` : part))
 }
+
+/**
+ * Formats a value that somebody gave for a message: bounded, on one line, without the contents of a list or an object. These have no text of
+ * their own: an object may have a member `toString` that is no function.
+ */
+export function shown(value: unknown): string {
+  if (Array.isArray(value)) return 'a list'
+  if (isObject(value)) return 'an object'
+  if (typeof value !== 'string') return String(value)
+  return value.length > 60 ? `${JSON.stringify(value.slice(0, 60))}…` : JSON.stringify(value)
+}

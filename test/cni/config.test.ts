@@ -41,6 +41,7 @@ describe('decodeConfig', () => {
     ['-x', 'invalid characters'],
     ['x'.repeat(201), "has 201 characters, more than the 200 of Bowline's own rule"],
     [5, 'invalid characters'],
+    [{ toString: 0 }, 'invalid characters'],
   ])('refuses the network name %j with code 7', (name, says) => {
     const fault = faultOf(() => decodeConfig(text({ name })))
     expect(fault.code).toBe(7)
@@ -58,7 +59,7 @@ describe('decodeConfig', () => {
     expect(decodeConfig(text({ cniVersion })).cniVersion).toBe('0.1.0')
   })
 
-  it.each(['9.9.9', '1.1', 'banana', 1, ['1.1.0']])(
+  it.each(['9.9.9', '1.1', 'banana', 1, ['1.1.0'], { toString: 0 }, [{ toString: 0 }]])(
     'refuses the version %j with code 1, naming ours',
     (cniVersion) => {
       const fault = faultOf(() => decodeConfig(text({ cniVersion })))

@@ -91,7 +91,11 @@ const hostileValue = fc.oneof(
   { weight: 3, arbitrary: fc.constantFrom<unknown>(...HOSTILE_TEXT) },
   {
     weight: 2,
-    arbitrary: fc.constantFrom<unknown>(null, true, 0, -1, 0.5, 2 ** 53, 1e308, [], {}, [[]], [null]),
+    arbitrary: fc.constantFrom<unknown>(
+      ...[null, true, 0, -1, 0.5, 2 ** 53, 1e308, [], {}, [[]], [null]],
+      // Has no text.
+      { toString: 0 },
+    ),
   },
   { weight: 1, arbitrary: fc.jsonValue({ maxDepth: 2 }) as fc.Arbitrary<unknown> },
 )
