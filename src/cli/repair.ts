@@ -1,7 +1,6 @@
 import type { NetworkConfig } from '../cni/config.ts'
 import { Fault } from '../core/errors.ts'
 import { driftOf, specOfRecord } from '../plugin/drift.ts'
-import { missingLeases } from '../plugin/missing_leases.ts'
 import { apply } from '../state/apply.ts'
 import type { Difference } from '../state/explain.ts'
 import type { Command, CommandContext, Options } from './command.ts'
@@ -122,7 +121,7 @@ function judge(
     if (!record.netns) return 'its namespace is not recorded'
     const netns = ports.kernel.openNetns(record.netns.path)
     try {
-      return [...missingLeases(ports.pools, record), ...driftOf(judged.spec, netns, record.netns.path, ports)]
+      return driftOf(record, judged.spec, netns, record.netns.path, ports)
     } finally {
       netns.close()
     }
@@ -142,8 +141,8 @@ function mend({ record, config }: Case, { ports }: CommandContext): string[] {
       let before = ''
       for (let round = 0; round < MAX_ROUNDS; round++) {
         const judged = specOfRecord(record, config, ports)
-        const drift = 'spec' in judged ? driftOf(judged.spec, netns, path, ports) : []
-        const found = [...missingLeases(ports.pools, record), ...drift].filter(isDoable)
+        const drift = 'spec' in judged ? driftOf(record, judged.spec, netns, path, ports) : []
+        const found = drift.filter(isDoable)
         const now = found.map(keyOf).join()
         if (found.length === 0 || now === before) break
         before = now

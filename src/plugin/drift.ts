@@ -10,6 +10,7 @@ import { recalled } from '../pod/features/feature.ts'
 import type { PodIp, PodSpec } from '../pod/spec.ts'
 import type { Difference } from '../state/explain.ts'
 import { decodeRoutes, planSets, poolUseOf } from './addresses.ts'
+import { missingLeases } from './missing_leases.ts'
 import { podSpecOf } from './pod_spec.ts'
 import type { Ports } from './ports.ts'
 
@@ -38,14 +39,17 @@ export function specOfRecord(record: AttachmentRecord, config: NetworkConfig, po
 
 /** Returns what of a recorded pod is missing or wrong, in the order of mending. */
 export function driftOf(
+  record: AttachmentRecord,
   spec: PodSpec,
   netns: Netns,
   path: string,
-  { kernel, features }: JudgePorts,
+  { kernel, features, pools }: JudgePorts & Pick<Ports, 'pools'>,
 ): Difference[] {
-  return spec.mode === 'chained'
-    ? checkChained(kernel, spec, features)
-    : checkPod(kernel, netns, spec, path, features)
+  const objects =
+    spec.mode === 'chained'
+      ? checkChained(kernel, spec, features)
+      : checkPod(kernel, netns, spec, path, features)
+  return [...missingLeases(pools, record), ...objects]
 }
 
 /** What an earlier plugin has made is not judged. */
