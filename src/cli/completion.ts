@@ -1,3 +1,4 @@
+import { quote } from '../core/shell.ts'
 import type { Command } from './command.ts'
 import { allOptions, unknownWord } from './options.ts'
 
@@ -43,7 +44,7 @@ function bash(commands: ReturnType<Commands>): string {
   ].join('\n')
 }
 
-/** Source: zshcompsys(1), _describe and _arguments. */
+/** Source: zshcompsys(1), _describe and _arguments. It reads quotes as a POSIX shell does, and so does fish. */
 function zsh(commands: ReturnType<Commands>): string {
   const cases = Object.entries(commands).map(([name, command]) => {
     const words = (command.words ?? []).map((word, i) => {
@@ -56,9 +57,9 @@ function zsh(commands: ReturnType<Commands>): string {
         return [`--${option}${value === undefined ? '' : '='}${rest}`, ...(short ? [`-${short}${rest}`] : [])]
       },
     )
-    return `    ${name}) _arguments ${[...words, ...options].map(quoted).join(' ')} ;;`
+    return `    ${name}) _arguments ${[...words, ...options].map(quote).join(' ')} ;;`
   })
-  const described = Object.entries(commands).map(([name, { summary }]) => quoted(`${name}:${summary}`))
+  const described = Object.entries(commands).map(([name, { summary }]) => quote(`${name}:${summary}`))
   return [
     '#compdef bowline',
     '_bowline() {',
@@ -80,11 +81,11 @@ function zsh(commands: ReturnType<Commands>): string {
 
 function fish(commands: ReturnType<Commands>): string {
   const lines = Object.entries(commands).flatMap(([name, command]) => [
-    `complete -c bowline -n __bowline_command -f -a ${name} -d ${quoted(command.summary)}`,
+    `complete -c bowline -n __bowline_command -f -a ${name} -d ${quote(command.summary)}`,
     ...firstWords(command).map((word) => `complete -c bowline -n '__bowline_word ${name}' -f -a ${word}`),
     ...Object.entries(allOptions(command.options)).map(([option, { help, value, short }]) => {
       const form = `-l ${option}${short ? ` -s ${short}` : ''}${value === undefined ? '' : ' -r'}`
-      return `complete -c bowline -n '__bowline_in ${name}' ${form} -d ${quoted(help)}`
+      return `complete -c bowline -n '__bowline_in ${name}' ${form} -d ${quote(help)}`
     }),
   ])
   return [
@@ -93,11 +94,6 @@ function fish(commands: ReturnType<Commands>): string {
     'function __bowline_word; test (count (commandline -opc)) -eq 2; and __bowline_in $argv; end',
     ...lines,
   ].join('\n')
-}
-
-/** Returns a text in single quotes, for zsh and fish. */
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`
 }
 
 /** Returns a word of the usage without signs that the shell would read. */
