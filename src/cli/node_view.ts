@@ -4,7 +4,7 @@ import { findHostEnd } from '../attachment/identity.ts'
 import { isDead } from '../attachment/liveness.ts'
 import type { AttachmentRecord } from '../attachment/record.ts'
 import { isNewer, isUnreadable, soundRecords } from '../attachment/store.ts'
-import { contains, type Family, formatAddress, parseCidr } from '../core/address.ts'
+import { bitsOf, contains, type Family, formatAddress, parseCidr } from '../core/address.ts'
 import type { Files } from '../core/files.ts'
 import { type AttachmentId, deriveNames, hostIfNameOf } from '../core/names.ts'
 import { distinct } from '../core/text.ts'
@@ -196,9 +196,8 @@ function leasesOf(
 }
 
 function hostRoutes(host: ReturnType<CommandContext['ports']['kernel']['host']>, family: Family): string[] {
-  const bits = family === 4 ? 32 : 128
   return host.fibEntries(family).flatMap(({ type, dst, hops: [hop] }) => {
-    if (type !== 'unicast' || dst?.prefix !== bits || !hop) return []
+    if (type !== 'unicast' || dst?.prefix !== bitsOf(family) || !hop) return []
     return [`${formatAddress(dst.address)} ${hop.linkIndex}`]
   })
 }

@@ -13,7 +13,7 @@ import { type Finding, warning } from './finding.ts'
  */
 export function checkHostPorts(host: Netns, { attachments }: NodeView, { files }: CommandContext): Finding[] {
   const asked = attachments
-    .filter(({ record, stale }) => record.hostPorts && !stale)
+    .filter(({ stale }) => !stale)
     .flatMap(({ record }) =>
       (record.hostPorts?.ports ?? []).flatMap((port) => {
         const { hostIp } = parseHostPort(port)
