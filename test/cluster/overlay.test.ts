@@ -8,7 +8,7 @@ import type { KubePod } from '../support/cluster/api.ts'
 import { type Cluster, podCidrOf, startCluster } from '../support/cluster/cluster.ts'
 import { CONTROL_PLANE, CONTROL_PLANE_6 } from '../support/cluster/control_plane.ts'
 import type { ClusterNode } from '../support/cluster/node.ts'
-import { webPodSpec, workload } from '../support/cluster/pods.ts'
+import { isReady, webPodSpec, workload } from '../support/cluster/pods.ts'
 import {
   addressesOf,
   createServices,
@@ -66,11 +66,7 @@ const numbered = (n: number): ClusterNode => cluster.nodes[n] as ClusterNode
 async function agents(): Promise<KubePod[]> {
   return await cluster.api.until('an agent is ready on each node', async () => {
     const all = await cluster.api.list<KubePod>('Pod', 'k8s-app=bowline')
-    const ready = all.filter(({ status, metadata }) => {
-      const isReady = status.conditions?.some((one) => one.type === 'Ready' && one.status === 'True')
-      return isReady && !metadata.deletionTimestamp
-    })
-    return ready.length === cluster.nodes.length && all.length === ready.length && ready
+    return all.length === cluster.nodes.length && all.every(isReady) && all
   })
 }
 

@@ -116,7 +116,7 @@ export async function expectNoResidue({ api }: Cluster, node: ClusterNode): Prom
   })
 }
 
-function isReady({ status, metadata }: KubePod): boolean {
+export function isReady({ status, metadata }: KubePod): boolean {
   const ready = status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')
   return ready === true && metadata.deletionTimestamp === undefined
 }

@@ -1,4 +1,5 @@
 import { expect } from 'vitest'
+import { quote } from '../../../src/core/shell.ts'
 import { run } from '../node/private_namespaces.ts'
 import type { KubeObject, KubePod } from './api.ts'
 import type { Cluster } from './cluster.ts'
@@ -164,7 +165,7 @@ type Asker = KubePod | ClusterNode | undefined
 async function ask(cluster: Cluster, asker: Asker, address: string, port: number): Promise<string> {
   const host = address.includes(':') ? `[${address}]` : address
   const words = ['curl', '-sgf', '-m', '5', `http://${host}:${port}/cgi-bin/peer`] as const
-  if (!asker) return seenBy(run(words.map((word) => `'${word}'`).join(' ')))
+  if (!asker) return seenBy(run(words.map(quote).join(' ')))
   if (isNode(asker)) return seenBy(await asker.exec(...words))
   return seenBy(await nodeOf(cluster, asker).execInPod(asker, ...words))
 }
