@@ -13,6 +13,7 @@ import {
   sameCidr,
 } from '../core/address.ts'
 import { Code, Fault } from '../core/errors.ts'
+import { comparableJson } from '../core/json.ts'
 import type { Mac } from '../core/mac.ts'
 import { isLinkLocal6, isSingle } from '../core/special_address.ts'
 import { distinct } from '../core/text.ts'
@@ -223,11 +224,9 @@ function routeFault(dst: Cidr, gateway: Address, why: string): Fault {
 
 /** Returns each route once: IPAM may name one twice (plugins#615). */
 function distinctRoutes(routes: readonly PlannedRoute[]): PlannedRoute[] {
-  const textOf = (route: PlannedRoute): string =>
-    JSON.stringify(route, (_, value) => (typeof value === 'bigint' ? String(value) : value))
   return routes.filter((route, i) => {
     const before = routes.slice(0, i).filter(({ dst }) => sameCidr(dst, route.dst))
-    return !before.some((one) => textOf(one) === textOf(route))
+    return !before.some((one) => comparableJson(one) === comparableJson(route))
   })
 }
 
