@@ -1,3 +1,4 @@
+import { allFiles } from './attachment/store.ts'
 import type { CommandContext } from './cli/command.ts'
 import type { runCommandLine } from './cli/command_line.ts'
 import { Fault, isErrno } from './core/errors.ts'
@@ -81,9 +82,7 @@ function commandContext(env: Record<string, string>): CommandContext {
     env,
     isInContainer: bootIdFile !== undefined,
     recordsDir: DEFAULT_PATHS.recordsDir,
-    countAttachments() {
-      return store.networks().reduce((sum, network) => sum + store.readFiles(network).length, 0)
-    },
+    countAttachments: () => allFiles(store).length,
     readStdin: readStandardInput,
     print: writeStandardOutput,
     warn: writeStandardError,

@@ -1,4 +1,5 @@
 import type { AttachmentRecord } from '../../attachment/record.ts'
+import { allFiles } from '../../attachment/store.ts'
 import { throwCollected } from '../../attachment/teardown.ts'
 import type { NetworkConfig } from '../../cni/config.ts'
 import { hostCidr, parseAddress, parseCidr } from '../../core/address.ts'
@@ -67,8 +68,7 @@ export function checkPorts(check: PortCheck, node: NodePorts): PodFeature {
   const { key: option, words } = check
   const isOn = ({ mode, config }: PodSpec): boolean => mode !== 'l3' && config[option] === true
   /** Returns the keys of all records of this node, damaged ones too. */
-  const allKeys = (): Set<string> =>
-    new Set(store.networks().flatMap((name) => store.readFiles(name).map(({ key }) => key)))
+  const allKeys = (): Set<string> => new Set(allFiles(store).map(({ key }) => key))
   return {
     remember: (config) => (isOnBridge(config) && config[option] ? { [option]: true } : {}),
     beforeLink(spec, undo) {
