@@ -7,7 +7,15 @@ import {
   networkOf,
 } from '../../core/address.ts'
 import type { Change, PacketFilter, Qdisc } from '../kernel.ts'
-import { type MessageWriter, Nlm, readAttributes, readString, readU32, readU32be } from './message.ts'
+import {
+  type Attributes,
+  type MessageWriter,
+  Nlm,
+  readAttributes,
+  readString,
+  readU32,
+  readU32be,
+} from './message.ts'
 import { Rtm } from './rtnetlink.ts'
 
 /*
@@ -147,7 +155,7 @@ export function decodePacketFilter(
   if (readString(attributes.get(Tca.kind) ?? new Uint8Array()) !== 'u32' || !selector) return undefined
   const protocol = ((info & 0xff) << 8) | ((info >> 8) & 0xff)
   const match = matchOf(selector, protocol)
-  const redirect = redirectOf(options.get(U32.action))
+  const redirect = redirectOf(options.nested(U32.action))
   return {
     direction,
     order: info >>> 16,
@@ -236,20 +244,17 @@ function matchOf(selector: Uint8Array, protocol: number): PacketFilter['match'] 
     bytes.set(key.subarray(4, 8), i * 4)
     prefix += (readU32be(key) ?? 0).toString(2).replaceAll('0', '').length
   }
-  const start = readU32(selector.subarray(SELECTOR_HEAD + 8))
+  const start = readU32(selector, SELECTOR_HEAD + 8)
   const end = start === OFFSETS.source[family] ? 'source' : 'destination'
   return { end, cidr: { address: addressFromBytes(bytes), prefix } }
 }
 
-function redirectOf(actions: Uint8Array | undefined): number | undefined {
-  const first = actions && readAttributes(actions).get(1)
-  const options = first && readAttributes(first).get(Act.options)
-  const parameters = options && readAttributes(options).get(MIRRED_PARAMETERS)
-  return parameters && readU32(parameters.subarray(MIRRED_LINK_OFFSET))
+function redirectOf(actions: Attributes): number | undefined {
+  return readU32(actions.nested(1).nested(Act.options).get(MIRRED_PARAMETERS), MIRRED_LINK_OFFSET)
 }
 
 function readU64(bytes: Uint8Array | undefined): number | undefined {
-  const high = bytes && readU32(bytes.subarray(4))
+  const high = readU32(bytes, 4)
   return high === undefined ? undefined : high * 0x100000000 + (readU32(bytes) ?? 0)
 }
 

@@ -57,9 +57,7 @@ function partsOf(verdict: NftVerdict): [kind: keyof typeof VERDICTS, chain?: str
 
 /** Reads the verdict in the data of a rule or an element. */
 export function readVerdict(data: Uint8Array | undefined): FirewallVerdict {
-  const verdict = readAttributes(
-    readAttributes(data ?? new Uint8Array()).get(DataAttr.verdict) ?? new Uint8Array(),
-  )
+  const verdict = readAttributes(data ?? new Uint8Array()).nested(DataAttr.verdict)
   const code = readU32be(verdict.get(VerdictAttr.code))
   const kind = KINDS.find((name) => VERDICTS[name] === code)
   if (kind !== 'jump' && kind !== 'goto') return { kind: kind ?? 'unknown' }
