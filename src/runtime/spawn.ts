@@ -219,7 +219,7 @@ function endOf(status: number, stdout: Uint8Array): SpawnEnd {
 }
 
 /** Returns the pieces as one; `length` is that of all of them. */
-export function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
+export function joined(pieces: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
   const whole = new Uint8Array(length)
   let at = 0
   for (const piece of pieces) {

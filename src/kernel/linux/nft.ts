@@ -1,4 +1,5 @@
 import { Code, Fault, isErrno } from '../../core/errors.ts'
+import { joined } from '../../runtime/spawn.ts'
 import type { FirewallChain } from '../firewall/chain.ts'
 import { encodeNftBatch } from '../nftables/batch.ts'
 import { describeElements, describeName, describeNftCommand } from '../nftables/describe.ts'
@@ -244,7 +245,7 @@ export class LinuxNftables implements Nftables {
     return this.#request((socket, first) => {
       const seq = first + early.length
       this.#lastSeq = seq % MAX_SEQ
-      socket.send(joined([...early.map(({ chain }, i) => encodeGetChain(chain, first + i)), question(seq)]))
+      socket.send(packed([...early.map(({ chain }, i) => encodeGetChain(chain, first + i)), question(seq)]))
       for (const [i, one] of early.entries()) {
         one.answer = receiveUntil(socket, (datagram) => readAnswer(datagram, first + i))
       }
@@ -316,16 +317,14 @@ function sameChain(a: NftChainRef, b: NftChainRef): boolean {
   return a.name === b.name && a.table.name === b.table.name && a.table.family === b.table.family
 }
 
-function joined(messages: readonly Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {
+/** Returns the messages as one datagram. Mostly there is one, which needs no copy. */
+function packed(messages: readonly Uint8Array<ArrayBuffer>[]): Uint8Array<ArrayBuffer> {
   const [only, ...more] = messages
   if (only && more.length === 0) return only
-  const bytes = new Uint8Array(messages.reduce((sum, { length }) => sum + length, 0))
-  let at = 0
-  for (const message of messages) {
-    bytes.set(message, at)
-    at += message.length
-  }
-  return bytes
+  return joined(
+    messages,
+    messages.reduce((sum, { length }) => sum + length, 0),
+  )
 }
 
 function sameHook(a: NftHook | undefined, b: NftHook | undefined): boolean {
