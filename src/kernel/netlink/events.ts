@@ -10,16 +10,13 @@ const ALL_FLAGS = 0xffffffff
 const IFINFO_LENGTH = 16
 
 /** An object that was made or changed, or is gone, by whatever program. */
-export type KernelEvent = {
-  readonly isGone: boolean
-} /**
- * `isNew`: it has just been created, and says nothing of what comes with the creation, such as that it is up. `movedTo`: it is gone to
- * another namespace.
- */ & (
+export type KernelEvent = { readonly isGone: boolean } & (
   | {
       readonly subject: 'link'
       readonly link: Link
+      /** It has just been created, and says nothing of what comes with the creation, such as that it is up. */
       readonly isNew?: boolean
+      /** It is gone to another namespace. */
       readonly movedTo?: { readonly netnsId: number; readonly index: number }
     }
   | { readonly subject: 'address'; readonly address: PlacedAddress }
