@@ -65,8 +65,13 @@ export function countOf({ states }: PoolUsage, ...wanted: AddressState[]): numbe
   return [...states.values()].filter((state) => wanted.includes(state)).length
 }
 
+/** Returns how many of its addresses nobody else can get. */
+export function heldOf(pool: PoolUsage): number {
+  return countOf(pool, 'used', 'stale', 'unrecorded')
+}
+
 export function freeOf(pool: PoolUsage): bigint {
-  return pool.total - BigInt(countOf(pool, 'used', 'stale', 'unrecorded'))
+  return pool.total - BigInt(heldOf(pool))
 }
 
 /** Returns a pool for programs. Above 2^53 a count is the nearest number that JavaScript has. */

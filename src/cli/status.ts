@@ -7,7 +7,7 @@ import { printFindings } from './doctor/finding.ts'
 import { PLACE_OPTIONS, placesOf } from './installation.ts'
 import { type NetworkFile, readNetworks } from './networks.ts'
 import { drifted, type NodeView, podName, stale, viewNode } from './node_view.ts'
-import { countOf, formatCount, type PoolUsage, plainPool, poolUsage } from './pool_usage.ts'
+import { formatCount, heldOf, type PoolUsage, plainPool, poolUsage } from './pool_usage.ts'
 import { bar, columnsOf, counted, type Paint, painter, table } from './screen.ts'
 
 const BAR_LENGTH = 12
@@ -129,10 +129,6 @@ function poolCells(pool: PoolUsage, paint: Paint): string[] {
   const part = Number((BigInt(held) * 10_000n) / (pool.total || 1n)) / 10_000
   const style = part >= 0.95 ? 'red' : part >= 0.8 ? 'yellow' : 'green'
   return [rangeText(pool), paint(style, bar(part, BAR_LENGTH)), `${held} of ${formatCount(pool.total)}`]
-}
-
-function heldOf(pool: PoolUsage): number {
-  return countOf(pool, 'used', 'stale', 'unrecorded')
 }
 
 function rangeText({ set }: PoolUsage): string {
