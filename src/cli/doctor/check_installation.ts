@@ -2,7 +2,7 @@ import { isOwn } from '../../cni/conflist.ts'
 import type { CommandContext } from '../command.ts'
 import { IPAM_LINK, type Places, PROGRAM } from '../installation.ts'
 import type { NetworkFile } from '../networks.ts'
-import type { Finding } from './finding.ts'
+import { error, type Finding, warning } from './finding.ts'
 
 /** SELinux lets a runtime execute files with these types. Source: container-selinux, /opt/cni/bin in its file contexts. */
 const EXECUTABLE_TYPES = ['bin_t', 'container_runtime_exec_t', 'usr_t']
@@ -25,17 +25,10 @@ export function checkInstallation(
         const hint = isOwnProgram
           ? `bowline install --bin-dir ${binDir}`
           : `ls ${binDir} # and install the CNI plugins of containernetworking there`
-        return [{ check: 'program', level: 'error', message: `${path} is missing`, hint }]
+        return [error('program', `${path} is missing`, hint)]
       }
       if (!plugins.isExecutable(path)) {
-        return [
-          {
-            check: 'program',
-            level: 'error',
-            message: `${path} may not be executed`,
-            hint: `chmod 755 ${path}`,
-          },
-        ]
+        return [error('program', `${path} may not be executed`, `chmod 755 ${path}`)]
       }
       return labelFinding(path, machine.selinuxLabel(path))
     })
@@ -47,12 +40,11 @@ export function labelFinding(path: string, label: string): Finding[] {
   const type = label.split(':')[2]
   if (type === undefined || EXECUTABLE_TYPES.includes(type)) return []
   return [
-    {
-      check: 'selinux',
-      level: 'warning',
-      message: `${path} has the SELinux type ${type}: a runtime in a domain of its own may not execute it`,
-      hint: `restorecon -v ${path} || chcon -t bin_t ${path}`,
-    },
+    warning(
+      'selinux',
+      `${path} has the SELinux type ${type}: a runtime in a domain of its own may not execute it`,
+      `restorecon -v ${path} || chcon -t bin_t ${path}`,
+    ),
   ]
 }
 
@@ -74,16 +66,16 @@ function conflicts(
     const same = networks.slice(0, i).find((one) => one.name === name)
     if (!same || !list.plugins.some(isOwn)) return []
     const message = `${same.file} and ${file} are both network ${name}, whose leases and records they share`
-    return [{ check: 'conflist', level: 'error', message, hint: off(file) }]
+    return [error('conflist', message, off(file))]
   })
   if (own.length === 0) {
     const message = `no network in ${confDir} is of the plugin ${PROGRAM}`
     const hint = 'bowline install --conf "$PWD/10-bowline.conflist"'
-    return [...found, { check: 'conflist', level: 'error', message, hint }]
+    return [...found, error('conflist', message, hint)]
   }
   if (first && !first.list?.plugins.some(isOwn) && first.list) {
     const message = `${first.file} sorts first, so the container runtime uses that network for pods`
-    return [...found, { check: 'conflist', level: 'warning', message, hint: off(first.file) }]
+    return [...found, warning('conflist', message, off(first.file))]
   }
   return found
 }

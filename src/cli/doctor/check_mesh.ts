@@ -1,7 +1,7 @@
 import { isErrno } from '../../core/errors.ts'
 import type { CommandContext } from '../command.ts'
 import { agentHint, agentPort, askForMesh } from '../mesh_view.ts'
-import type { Finding } from './finding.ts'
+import { error, type Finding } from './finding.ts'
 
 /** Where the agent of a node with an overlay keeps the last known cluster. */
 const CLUSTER_FILE = '/var/lib/cni/bowline-agent/cluster.json'
@@ -15,10 +15,10 @@ export function checkMesh(context: CommandContext): Finding[] {
       message,
       hint,
     }))
-  } catch (error) {
-    if (!isErrno(error, 'ECONNREFUSED')) throw error
+  } catch (fault) {
+    if (!isErrno(fault, 'ECONNREFUSED')) throw fault
     if (context.files.modeOf(CLUSTER_FILE) === undefined) return []
     const message = `bowline-agent does not answer at 127.0.0.1:${agentPort(context)}: what changes in the cluster is not followed on this node`
-    return [{ check: 'agent', level: 'error', message, hint: agentHint(context) }]
+    return [error('agent', message, agentHint(context))]
   }
 }

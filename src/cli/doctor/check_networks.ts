@@ -24,7 +24,7 @@ import type { CommandContext } from '../command.ts'
 import type { NetworkFile } from '../networks.ts'
 import { type AttachmentView, type NodeView, podName } from '../node_view.ts'
 import { poolUsage } from '../pool_usage.ts'
-import type { Finding } from './finding.ts'
+import { error, type Finding, warning } from './finding.ts'
 
 /** Returns what stops the pods of a network, or will stop the next one. */
 export function checkNetwork(
@@ -61,7 +61,7 @@ export function checkNetwork(
 /** Returns the finding of a difference, whose commands are the hint. */
 function finding(check: string, { what, steps }: Difference): Finding {
   const hint = steps.map(({ command }) => command).join(' && ')
-  return { check, level: 'error', message: what, hint: hint || 'bowline repair' }
+  return error(check, what, hint || 'bowline repair')
 }
 
 /** STATUS of the plugin: whether an ADD could be served. */
@@ -74,9 +74,7 @@ function statusOf(
   const { exitCode, stdout } = callPlugin({ command: 'STATUS', config, cniPath: binDir })
   if (exitCode === 0) return []
   const { msg, details = '' } = JSON.parse(stdout) as { msg: string; details?: string }
-  return [
-    { check: 'status', level: 'error', message: `network ${name} can take no pod: ${msg}`, hint: details },
-  ]
+  return [error('status', `network ${name} can take no pod: ${msg}`, details)]
 }
 
 /** A pod as the next one would be, with the first address of each range set; none without addresses of our own. */
@@ -120,7 +118,7 @@ function sharedObjects({ ports: { kernel, features } }: CommandContext, spec: Po
 function repairable(check: string, [first, ...more]: readonly Difference[]): Finding[] {
   if (!first) return []
   const message = more.length > 0 ? `${first.what} (and ${more.length} more)` : first.what
-  return [{ check, level: 'error', message, hint: 'bowline repair --yes' }]
+  return [error(check, message, 'bowline repair --yes')]
 }
 
 /** Host ends of routed pods, each of which has a switch of its own. */
@@ -130,12 +128,11 @@ function notForwarding(host: Netns, { bridge, ips }: PodSpec, links: readonly Li
   if (off.length === 0 || host.readSysctl('ipv4/ip_forward') !== '1') return []
   const settings = off.map(({ name }) => `net.ipv4.conf.${name}.forwarding=1`)
   return [
-    {
-      check: 'forwarding',
-      level: 'error',
-      message: `the node does not forward what comes from ${named(off)}`,
-      hint: `sysctl -w ${settings.join(' ')}`,
-    },
+    error(
+      'forwarding',
+      `the node does not forward what comes from ${named(off)}`,
+      `sysctl -w ${settings.join(' ')}`,
+    ),
   ]
 }
 
@@ -158,12 +155,11 @@ function wideLinks(
     spec.bridge && entry && entry.mtu > (mtu ?? 0) ? [`ip link set dev ${entry.name} mtu ${mtu}`] : []
   const pods = listed(wide.map(({ record }) => podName(files, record)))
   return [
-    {
-      check: 'mtu',
-      level: 'warning',
-      message: `pods of network ${spec.id.network} have a larger MTU than the way out, which carries ${mtu} bytes: ${pods}`,
-      hint: [...commands, ...bridge].join(' && '),
-    },
+    warning(
+      'mtu',
+      `pods of network ${spec.id.network} have a larger MTU than the way out, which carries ${mtu} bytes: ${pods}`,
+      [...commands, ...bridge].join(' && '),
+    ),
   ]
 }
 
@@ -194,12 +190,11 @@ function overlaps(
       const name = hop && host.link({ index: hop.linkIndex })?.name
       const route = formatCidr(dst) + (hop?.gateway ? ` via ${formatAddress(hop.gateway)}` : '')
       return [
-        {
-          check: 'overlap',
-          level: 'error',
-          message: `the route ${route} by ${name} leads into ${formatCidr(networkOf(subnet))}, the range of network ${id.network}`,
-          hint: `ip route del ${route} dev ${name}`,
-        },
+        error(
+          'overlap',
+          `the route ${route} by ${name} leads into ${formatCidr(networkOf(subnet))}, the range of network ${id.network}`,
+          `ip route del ${route} dev ${name}`,
+        ),
       ]
     }),
   )
@@ -219,8 +214,8 @@ function listed(names: readonly string[]): string {
 export function checked(check: string, work: () => Finding[]): Finding[] {
   try {
     return work()
-  } catch (error) {
-    if (!(error instanceof Fault)) throw error
-    return [{ check, level: 'error', message: error.message, hint: error.hint ?? 'bowline doctor --json' }]
+  } catch (fault) {
+    if (!(fault instanceof Fault)) throw fault
+    return [error(check, fault.message, fault.hint ?? 'bowline doctor --json')]
   }
 }
