@@ -1,4 +1,5 @@
 import type { AttachmentRecord } from '../../../attachment/record.ts'
+import { allFiles, isNewer, soundRecords } from '../../../attachment/store.ts'
 import type { NetworkConfig } from '../../../cni/config.ts'
 import { type Cidr, formatCidr } from '../../../core/address.ts'
 import { formatHostPort, parseHostPort } from '../../../core/host_port.ts'
@@ -155,10 +156,12 @@ class HostPorts implements PodFeature {
     if (!locks.wasFeatureLocked(LOCK)) return
     locks.withFeature(LOCK, () => {
       const all = allEntries(kernel)
-      const records = all.length > 0 ? store.list() : []
+      const files = all.length > 0 ? allFiles(store) : []
+      // A record of a later release cannot be read, so an element may be of its pod.
+      if (files.some(isNewer)) return
+      const records = soundRecords(files)
       const isOwned = ({ element: { comment } }: Entry) => records.some((one) => isCommentOf(one, comment))
-      const orphans = all.filter((one) => isComment(one.element.comment) && !isOwned(one))
-      if (!store.hasNewer()) this.#take(orphans)
+      this.#take(all.filter((one) => isComment(one.element.comment) && !isOwned(one)))
     })
     this.#removeUnused()
   }
