@@ -41,12 +41,12 @@ import { Errno } from './errno.ts'
 import { readChecksumOffload, writeChecksumOffload } from './ethtool.ts'
 import { Memory } from './memory.ts'
 import { closeHandle, type NamespaceHandle, within } from './namespace.ts'
+import { NETLINK_ROUTE } from './net.ts'
 import { refusal } from './refusal.ts'
 import { type DumpRequest, digestOf, RouteSocket } from './route_socket.ts'
 import { openNetlinkSocket } from './socket.ts'
 import { probeSysctl, readSysctl, writeSysctl } from './sysctl.ts'
 
-const NETLINK_ROUTE = 0
 /** Requests in one send: both they (under 40 KiB) and their answers must fit the buffers that a socket starts with. */
 const MAX_BATCH = 64
 
