@@ -2,6 +2,7 @@ import { addressKey, type Cidr, contains, FAMILIES, formatCidr, networkOf } from
 import { describeFibEntry, removeRouteCommand } from '../kernel/describe_fib_entry.ts'
 import { type FibEntry, Table } from '../kernel/kernel.ts'
 import type { DesiredRoute } from '../state/desired.ts'
+import { metricOf } from '../state/route.ts'
 import type { OverlayPlan, PeerProblem } from './plan.ts'
 import { ROUTE_PROTOCOL } from './route.ts'
 
@@ -14,9 +15,6 @@ type PlannedRange = { readonly node: string; readonly route: DesiredRoute }
 
 /** Finds the planned route into whose destination another one leads. */
 type RangeIndex = { find(dst: Cidr): PlannedRange | undefined }
-
-/** What a route gets that names no priority, by its family. */
-const USUAL_METRIC = { 4: 0, 6: 1024 } as const
 
 /** Returns the index of a plan: ranges have few lengths, however many there are. */
 function indexRanges({ peers }: OverlayPlan): RangeIndex {
@@ -100,7 +98,7 @@ function isTaking(
   isBehind: boolean,
 ): boolean {
   if (dst && dst.prefix > ours.dst.prefix) return true
-  const metric = ours.priority ?? USUAL_METRIC[ours.dst.address.family]
+  const metric = metricOf(ours)
   return priority === metric ? !isBehind : priority < metric
 }
 

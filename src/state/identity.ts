@@ -4,6 +4,7 @@ import { type FdbEntry, type Neighbour, type Route, Table } from '../kernel/kern
 import { createOn, type OnLinkObject } from './create.ts'
 import type { Desired } from './desired.ts'
 import type { StateChange } from './explain.ts'
+import { metricOf, usualMetric } from './route.ts'
 
 /*
  * Kernel objects as text, to compare thousands of them: `key` says which object it is among its like, `value` what it says. Neither is for
@@ -17,9 +18,6 @@ export type OwnedObject = {
 }
 
 export type KeyedObject = Exclude<OnLinkObject, { kind: 'portVlans' }>
-
-/** What a route of IPv6 gets that names no priority. */
-const IPV6_PRIORITY = 1024
 
 export function isKeyed(object: Desired): object is KeyedObject {
   return (
@@ -106,17 +104,9 @@ export function replacing(object: KeyedObject, linkIndex: number): StateChange[]
   )
 }
 
-function metricOf({ dst, priority }: Pick<Route, 'dst' | 'priority'>): number {
-  return priority ?? usualMetric(dst)
-}
-
 /** Says the table and the priority where they are not the usual ones. */
 function placeInTables(route: Omit<Route, 'linkIndex'>): string {
   const { table = Table.main } = route
   const metric = metricOf(route)
   return `${table === Table.main ? '' : ` table ${table}`}${metric === usualMetric(route.dst) ? '' : ` metric ${metric}`}`
-}
-
-function usualMetric(dst: Cidr): number {
-  return dst.address.family === 6 ? IPV6_PRIORITY : 0
 }

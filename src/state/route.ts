@@ -1,4 +1,4 @@
-import { type Address, sameAddress, sameCidr } from '../core/address.ts'
+import { type Address, type Cidr, sameAddress, sameCidr } from '../core/address.ts'
 import { type Route, Table } from '../kernel/kernel.ts'
 import type { PlannedRoute } from './desired.ts'
 
@@ -16,8 +16,7 @@ export function isSameWay(actual: Route, wanted: PlannedRoute, anyTable: boolean
 
 /** Whether it differs only in its numbers: it would stay in use beside the right one, or keep it out. */
 export function isRival(actual: Route, wanted: PlannedRoute): boolean {
-  const usual = wanted.dst.address.family === 6 ? IPV6_PRIORITY : 0
-  return isSameWay(actual, wanted, false) && (actual.priority ?? usual) === (wanted.priority ?? usual)
+  return isSameWay(actual, wanted, false) && metricOf(actual) === metricOf(wanted)
 }
 
 /** What is left open may be anything. When a link gets a smaller MTU, so do its routes of IPv6. */
@@ -29,6 +28,16 @@ export function hasNumbers(actual: Route, wanted: PlannedRoute, linkMtu: number)
     numbers.every((key) => wanted[key] === undefined || actual[key] === wanted[key]) &&
     (!wanted.source || sameOptional(actual.source, wanted.source))
   )
+}
+
+/** Returns the priority that a route has in the kernel. */
+export function metricOf({ dst, priority }: Pick<PlannedRoute, 'dst' | 'priority'>): number {
+  return priority ?? usualMetric(dst)
+}
+
+/** Returns what a route gets that names no priority. */
+export function usualMetric({ address: { family } }: Cidr): number {
+  return family === 6 ? IPV6_PRIORITY : 0
 }
 
 function tableOf({ table }: PlannedRoute): number {
