@@ -104,6 +104,11 @@ export function addressKey({ family, value }: Address): string {
   return `${family}:${value.toString(16)}`
 }
 
+/** Returns the same of a prefix, with its host bits. */
+export function cidrKey({ address, prefix }: Cidr): string {
+  return `${addressKey(address)}/${prefix}`
+}
+
 export function sameAddress(a: Address, b: Address): boolean {
   return a.family === b.family && a.value === b.value
 }

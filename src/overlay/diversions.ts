@@ -1,4 +1,4 @@
-import { addressKey, type Cidr, contains, FAMILIES, formatCidr, networkOf } from '../core/address.ts'
+import { type Cidr, cidrKey, contains, FAMILIES, formatCidr, networkOf } from '../core/address.ts'
 import { describeFibEntry, removeRouteCommand } from '../kernel/describe_fib_entry.ts'
 import { type FibEntry, Table } from '../kernel/kernel.ts'
 import type { DesiredRoute } from '../state/desired.ts'
@@ -23,14 +23,14 @@ function indexRanges({ peers }: OverlayPlan): RangeIndex {
   for (const [node, { routes }] of peers) {
     for (const route of routes) {
       const { dst } = route.route
-      ranges.set(keyOf(dst), { node, route })
+      ranges.set(cidrKey(dst), { node, route })
       lengths.get(dst.address.family)?.add(dst.prefix)
     }
   }
   return {
     find({ address, prefix }) {
       for (const length of lengths.get(address.family) ?? []) {
-        const found = length <= prefix && ranges.get(keyOf(networkOf({ address, prefix: length })))
+        const found = length <= prefix && ranges.get(cidrKey(networkOf({ address, prefix: length })))
         if (found) return found
       }
       return undefined
@@ -75,10 +75,10 @@ export function diversionsOf(plan: OverlayPlan): PeerProblem[] {
     return netns.fibEntries(family).flatMap((entry): PeerProblem[] => {
       const { dst, table = Table.main, protocol } = entry
       if (!dst || table !== Table.main) return []
-      if (protocol === ROUTE_PROTOCOL) passed.add(keyOf(dst))
+      if (protocol === ROUTE_PROTOCOL) passed.add(cidrKey(dst))
       if (protocol === ROUTE_PROTOCOL || isOfOwnPod(plan, dst)) return []
       const range = index.find(dst)
-      if (!range || !isTaking(entry, range.route, passed.has(keyOf(dst)))) return []
+      if (!range || !isTaking(entry, range.route, passed.has(cidrKey(dst)))) return []
       return [
         {
           node: range.node,
@@ -100,8 +100,4 @@ function isTaking(
   if (dst && dst.prefix > ours.dst.prefix) return true
   const metric = metricOf(ours)
   return priority === metric ? !isBehind : priority < metric
-}
-
-function keyOf({ address, prefix }: Cidr): string {
-  return `${addressKey(address)}/${prefix}`
 }

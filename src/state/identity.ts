@@ -1,4 +1,4 @@
-import { type Address, addressKey, type Cidr, formatAddress, formatCidr } from '../core/address.ts'
+import { type Address, addressKey, type Cidr, cidrKey, formatAddress, formatCidr } from '../core/address.ts'
 import { describeRoute } from '../kernel/describe.ts'
 import { type FdbEntry, type Neighbour, type Route, Table } from '../kernel/kernel.ts'
 import { createOn, type OnLinkObject } from './create.ts'
@@ -61,10 +61,6 @@ export function ownedAddress(cidr: Cidr, linkIndex: number): OwnedObject {
 export function ownedNeighbour(neighbour: Neighbour): OwnedObject {
   const key = neighbourKey(neighbour.address, neighbour.linkIndex)
   return { key, value: neighbour.mac, removal: { op: 'removeNeighbour', neighbour } }
-}
-
-function cidrKey({ address, prefix }: Cidr): string {
-  return `${addressKey(address)}/${prefix}`
 }
 
 export function neighbourKey(address: Address, linkIndex: number): string {
