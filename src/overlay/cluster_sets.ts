@@ -3,7 +3,7 @@ import { MAX_COMMENT_BYTES } from '../kernel/nftables/elements.ts'
 import type { NftElement } from '../kernel/nftables/objects.ts'
 import type { DesiredPrefixSet } from '../state/desired.ts'
 import { CLUSTER_SETS } from '../state/own_table.ts'
-import { comparePrefixes, widest } from '../state/prefix_set.ts'
+import { comparePrefixes, placeIn, widest } from '../state/prefix_set.ts'
 import type { LocalNode } from './backend.ts'
 import type { ClusterNode } from './cluster.ts'
 
@@ -71,13 +71,14 @@ function nextSet(
   if (removed.length + added.length === 0) return { set, wanted: before }
   const wanted = [...before]
   let isDisjoint = set.elements === before
+  const placeOf = (one: Element) => placeIn(wanted, (other) => compare(other, one) < 0)
   for (const one of removed) {
-    const at = placeIn(wanted, one)
+    const at = placeOf(one)
     const found = wanted[at]
     if (found && compare(found, one) === 0) wanted.splice(at, 1)
   }
   for (const one of added) {
-    const at = placeIn(wanted, one)
+    const at = placeOf(one)
     const [previous, next] = [wanted[at - 1], wanted[at]]
     isDisjoint &&= !(previous && contains(previous.key, one.key.address))
     isDisjoint &&= !(next && contains(one.key, next.key.address))
@@ -85,17 +86,6 @@ function nextSet(
   }
   const elements = isDisjoint ? wanted : widest(wanted)
   return { set: { ...set, elements: elements.length === wanted.length ? wanted : elements }, wanted }
-}
-
-/** Returns the place of the first that is not less. */
-function placeIn(sorted: readonly Element[], one: Element): number {
-  let [low, high] = [0, sorted.length]
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if (compare(sorted[middle] as Element, one) < 0) low = middle + 1
-    else high = middle
-  }
-  return low
 }
 
 /** Of nodes with the same range, the order of names decides. */

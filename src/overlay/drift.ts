@@ -139,7 +139,7 @@ function contradictsSets(event: NftEvent, plan: OverlayPlan): boolean {
   const planned = setsOf(plan).find(({ set }) => set.name === name)?.elements ?? []
   const has = ({ key }: RawElement) => {
     const address = addressFromBytes(key)
-    return holderAmong(planned, { key: hostCidr(address) })?.key.address.value === address.value
+    return holderAmong(planned, hostCidr(address))?.key.address.value === address.value
   }
   return elements.some((one) => !isIntervalEnd(one.flags) && has(one) === isGone)
 }

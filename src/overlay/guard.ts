@@ -155,7 +155,7 @@ export function forgetStrangers(
   // Of thousands of nodes the few that have sent something are looked up.
   const isKnown = (one: Address) =>
     node.addresses.some((own) => sameAddress(own, one)) ||
-    sets.some(({ elements }) => holderAmong(elements, { key: hostCidr(one) }))
+    sets.some(({ elements }) => holderAmong(elements, hostCidr(one)))
   for (const family of families) {
     const all = traffic.connections({ family, protocol: UDP, port: node.config.port })
     traffic.forget(all.filter(({ client }) => isNew || !isKnown(client)))

@@ -164,7 +164,7 @@ function grow(kernel: Ports, growth: readonly Difference[], { node, sets }: Over
   if (growth.length === 0 || node.config.backend === 'vxlan') return
   for (const family of FAMILIES) {
     const own = sets.find(({ set }) => set === CLUSTER_SETS[family])?.elements ?? []
-    const isDirect = (one: Address) => holderAmong(own, { key: hostCidr(one) }) !== undefined
+    const isDirect = (one: Address) => holderAmong(own, hostCidr(one)) !== undefined
     const waiting = kernel.traffic.connections({ family, isUnansweredTranslation: true })
     kernel.traffic.forget(waiting.filter(({ destination }) => isDirect(destination)))
   }

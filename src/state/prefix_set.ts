@@ -93,21 +93,24 @@ export function comparePrefixes(
 /** Returns a function that finds the one of these disjoint prefixes that contains another one. */
 function holderIn(elements: readonly Element[]): (inner: Element) => Element | undefined {
   const all = sorted(elements)
-  return (inner) => holderAmong(all, inner)
+  return ({ key }) => holderAmong(all, key)
 }
 
 /** Returns the one of these disjoint prefixes, which are sorted, that contains another one. */
-export function holderAmong(all: readonly Element[], inner: Element): Element | undefined {
-  const { address, prefix } = inner.key
-  let [low, high] = [0, all.length]
+export function holderAmong(all: readonly Element[], { address, prefix }: Cidr): Element | undefined {
+  const found = all[placeIn(all, ({ key }) => key.address.value <= address.value) - 1]
+  return found && found.key.prefix <= prefix && contains(found.key, address) ? found : undefined
+}
+
+/** Returns the place of the first for which `isBefore` does not hold; it must hold for all in front of it. */
+export function placeIn(sorted: readonly Element[], isBefore: (one: Element) => boolean): number {
+  let [low, high] = [0, sorted.length]
   while (low < high) {
     const middle = (low + high) >> 1
-    const { value } = (all[middle] as Element).key.address
-    if (value <= address.value) low = middle + 1
+    if (isBefore(sorted[middle] as Element)) low = middle + 1
     else high = middle
   }
-  const found = all[low - 1]
-  return found && found.key.prefix <= prefix && contains(found.key, address) ? found : undefined
+  return low
 }
 
 /** Not for people: BigInt writes a number far faster than RFC 5952 wants an address. */
