@@ -149,17 +149,20 @@ export type Forgetting = { readonly families: readonly Family[]; readonly isNew:
  */
 export function forgetStrangers(
   traffic: Traffic,
-  { guard: { sets }, node }: Guarded,
+  { guard, node }: Guarded,
   { families, isNew }: Forgetting,
 ): void {
-  // Of thousands of nodes the few that have sent something are looked up.
   const isKnown = (one: Address) =>
-    node.addresses.some((own) => sameAddress(own, one)) ||
-    sets.some(({ elements }) => holderAmong(elements, hostCidr(one)))
+    node.addresses.some((own) => sameAddress(own, one)) || nodeWith(guard, one) !== undefined
   for (const family of families) {
     const all = traffic.connections({ family, protocol: UDP, port: node.config.port })
     traffic.forget(all.filter(({ client }) => isNew || !isKnown(client)))
   }
+}
+
+/** Of thousands of nodes the few that have sent something are looked up. */
+function nodeWith({ sets }: Guard, address: Address): NodeElement | undefined {
+  return sets.flatMap(({ elements }) => holderAmong(elements, hostCidr(address)) ?? [])[0]
 }
 
 /** What is said to people. */
@@ -172,10 +175,9 @@ const MAX_STRANGERS = 8
 export function strangersOf(nftables: Nftables, { guard, node: { config } }: Guarded): Stranger[] {
   if (!isGuarded(guard)) return []
   const sources = FAMILIES.flatMap((family) => nftables.elements(STRANGER_SETS[family]))
-  const nodes = guard.sets.flatMap(({ elements }) => elements)
   return sources.slice(0, MAX_STRANGERS).map(({ key }) => {
     const text = formatAddress(key)
-    const node = nodes.find((one) => sameAddress(one.key.address, key))
+    const node = nodeWith(guard, key)
     const look = `tcpdump -ni any src ${text} and udp port ${config.port}`
     if (!node) {
       return {
