@@ -26,13 +26,16 @@ export function initialClusterSets(node: LocalNode): ClusterSets {
     key: networkOf(cidr),
     comment: 'overlay.json',
   }))
-  const made = FAMILIES.map((family) => {
-    const { name } = CLUSTER_SETS[family]
-    const words = `the nftables set ${name} of what is not masqueraded`
-    const empty: DesiredPrefixSet = { kind: 'prefixSet', set: CLUSTER_SETS[family], elements: [], words }
-    return nextSet(empty, empty.elements, [], configured.filter(isOf(family)))
+  return nextSets(emptySets(CLUSTER_SETS, 'what is not masqueraded'), [], configured)
+}
+
+/** Returns empty sets. `what`: of what they are, in words for people. */
+export function emptySets(of: Record<Family, DesiredPrefixSet['set']>, what: string): PrefixSets {
+  const sets = FAMILIES.map((family): DesiredPrefixSet => {
+    const set = of[family]
+    return { kind: 'prefixSet', set, elements: [], words: `the nftables set ${set.name} of ${what}` }
   })
-  return { sets: made.map(({ set }) => set), wanted: made.map(({ wanted }) => wanted) }
+  return { sets, wanted: sets.map(({ elements }) => elements) }
 }
 
 /**
@@ -102,5 +105,10 @@ function rangesOf({ name, addresses, podCidrs }: ClusterNode, node: LocalNode): 
   const nodes = [...node.addresses, ...addresses]
   return podCidrs
     .filter((range) => !nodes.some((address) => contains(range, address)))
-    .map((range) => ({ key: networkOf(range), comment: `node ${name}`.slice(0, MAX_COMMENT_BYTES) }))
+    .map((range) => elementOf(name, networkOf(range)))
+}
+
+/** Returns an element that tells people of which node it is. */
+export function elementOf(node: string, key: Cidr): Element {
+  return { key, comment: `node ${node}`.slice(0, MAX_COMMENT_BYTES) }
 }

@@ -1,6 +1,5 @@
 import { type Address, FAMILIES, type Family, formatAddress, hostCidr, sameAddress } from '../core/address.ts'
 import { ipAddress, ipHost } from '../kernel/nftables/datatypes.ts'
-import { MAX_COMMENT_BYTES } from '../kernel/nftables/elements.ts'
 import { type NftChain, type NftCommand, type NftSet, replaceChain } from '../kernel/nftables/objects.ts'
 import type { Nftables } from '../kernel/nftables.ts'
 import type { Traffic } from '../kernel/traffic.ts'
@@ -10,7 +9,7 @@ import { TABLE } from '../state/own_table.ts'
 import { holderAmong } from '../state/prefix_set.ts'
 import type { GuardRules, LocalNode } from './backend.ts'
 import type { ClusterNode } from './cluster.ts'
-import { nextSets, type PrefixSets } from './cluster_sets.ts'
+import { elementOf, emptySets, nextSets, type PrefixSets } from './cluster_sets.ts'
 
 /*
  * A tunnel unpacks whatever comes to it, and what it unpacks counts as sent by a pod of the cluster. So a node with a tunnel has rules that
@@ -56,12 +55,7 @@ type Guarded = { readonly guard: Guard; readonly node: LocalNode }
 
 /** Returns the guard of a cluster without nodes. */
 export function noGuard(): Guard {
-  const sets = FAMILIES.map((family): DesiredPrefixSet => {
-    const set = NODE_SETS[family]
-    const words = `the nftables set ${set.name} of addresses of nodes`
-    return { kind: 'prefixSet', set, elements: [], words }
-  })
-  return { rules: {}, sets, wanted: sets.map(({ elements }) => elements) }
+  return { rules: {}, ...emptySets(NODE_SETS, 'addresses of nodes') }
 }
 
 /** Decides whether anything is guarded: otherwise neither chains nor sets are to be there. */
@@ -85,7 +79,7 @@ function elementsOf({ name, addresses }: ClusterNode, node: LocalNode): NodeElem
   if (name === node.name) return []
   return addresses
     .filter((address) => !node.addresses.some((own) => sameAddress(own, address)))
-    .map((address) => ({ key: hostCidr(address), comment: `node ${name}`.slice(0, MAX_COMMENT_BYTES) }))
+    .map((address) => elementOf(name, hostCidr(address)))
 }
 
 type NodeElement = DesiredPrefixSet['elements'][number]
