@@ -48,24 +48,17 @@ export type PeerProblem = {
   readonly hint: string
 }
 
-/**
- * Returns the kernel objects by which this node reaches the pods of all other nodes. Pure: the same cluster makes the same plan. An earlier
- * plan only saves work: what it has for a peer is taken over if neither that peer nor this node is another value.
- */
-export function planOverlay(
-  cluster: readonly ClusterNode[],
-  node: LocalNode,
-  earlier?: OverlayPlan,
-): OverlayPlan {
-  return nextPlan(earlier?.node === node ? earlier : emptyPlan(node), cluster).plan
+/** Returns the kernel objects by which this node reaches the pods of all other nodes. Pure: the same cluster makes the same plan. */
+export function planOverlay(cluster: readonly ClusterNode[], node: LocalNode): OverlayPlan {
+  return nextPlan(emptyPlan(node), cluster).plan
 }
 
 /** A plan, and the names of the peers of which it says something else than the one before. */
 export type PlanStep = { readonly plan: OverlayPlan; readonly changed: ReadonlySet<string> }
 
 /**
- * Returns the plan of the same node for another cluster. The work is that of the nodes that differ, but for passes over all that do nothing
- * but compare or copy references.
+ * Returns the plan of the same node for another cluster, as `planOverlay` would. The work is that of the nodes that differ, but for passes
+ * over all that do nothing but compare or copy references.
  */
 export function nextPlan(before: OverlayPlan, cluster: readonly ClusterNode[]): PlanStep {
   const { node, problems } = before

@@ -196,16 +196,16 @@ describe('an earlier plan', () => {
   it('gives what it has for peers that are the same, and nothing else', () => {
     const before = planOverlay([OWN, NEAR, FAR], node)
     const moved = { ...FAR, addresses: [parseAddress('198.51.100.33')] }
-    const after = planOverlay([OWN, NEAR, moved], node, before)
+    const after = nextPlan(before, [OWN, NEAR, moved]).plan
     expect(after.peers.get('b')).toBe(before.peers.get('b'))
     expect(after).toEqual(planOverlay([OWN, NEAR, moved], node))
   })
 
   it('does not hide that a rival has come or gone', () => {
     const alone = planOverlay([OWN, twin], node)
-    const both = planOverlay([OWN, NEAR, twin], node, alone)
+    const both = nextPlan(alone, [OWN, NEAR, twin]).plan
     expect(both).toEqual(planOverlay([OWN, NEAR, twin], node))
-    expect(planOverlay([OWN, twin], node, both)).toEqual(alone)
+    expect(nextPlan(both, [OWN, twin]).plan).toEqual(alone)
   })
 })
 
