@@ -59,9 +59,9 @@ export function observeOwned({ place, links, protocol }: Ownership, desired: rea
       else staleLinks.push(link)
     }
   }
-  for (const { kind, link } of desired.filter((one) => 'link' in one)) {
-    if (kind === 'checksumOffload' && state.links.get(link))
-      state.checksumOffloads.set(link, netns.checksumOffload(link))
+  for (const one of desired) {
+    if (one.kind === 'checksumOffload' && state.links.get(one.link))
+      state.checksumOffloads.set(one.link, netns.checksumOffload(one.link))
   }
   const kept = links.flatMap((name) => state.links.get(name) ?? [])
   const routes = netns.routesOfProtocol(protocol).filter(({ linkIndex }) => !lost.has(linkIndex))
