@@ -1,4 +1,5 @@
 import { toFault } from '../core/errors.ts'
+import { describeTable } from '../kernel/nftables/describe.ts'
 import type { NftEvent } from '../kernel/nftables/events.ts'
 import { createBackoff } from '../kube/backoff.ts'
 import type { KernelNews } from '../overlay/keeper.ts'
@@ -42,7 +43,7 @@ export function startRestoration(ports: RestorationPorts, signal: AbortSignal): 
   }
 }
 
-const TABLES = [TABLE, BRIDGE_TABLE].map(({ family, name }) => `${family} ${name}`)
+const TABLES = [TABLE, BRIDGE_TABLE].map(describeTable)
 
 /** Removals by the plugin are among them: the look that follows finds nothing. Of what is new, only the first subnet matters. */
 function isNews({ isGone, isDormant, table, name = '' }: NftEvent): boolean {

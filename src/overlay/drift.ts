@@ -2,6 +2,7 @@ import { addressFromBytes, FAMILIES, hostCidr, sameAddress } from '../core/addre
 import type { Route } from '../kernel/kernel.ts'
 import { Scope } from '../kernel/kernel.ts'
 import type { KernelEvent } from '../kernel/netlink/events.ts'
+import { describeTable } from '../kernel/nftables/describe.ts'
 import { isIntervalEnd, type RawElement } from '../kernel/nftables/elements.ts'
 import type { NftEvent } from '../kernel/nftables/events.ts'
 import type { Desired, DesiredLink } from '../state/desired.ts'
@@ -129,7 +130,7 @@ function contradictsRoutes(
 
 /** Decides whether an event is about the sets or chains of the overlay, or about the whole table. */
 function isOfOverlay({ table, name }: NftEvent): boolean {
-  return table === `${TABLE.family} ${TABLE.name}` && (name === undefined || NFT_NAMES.includes(name))
+  return table === describeTable(TABLE) && (name === undefined || NFT_NAMES.includes(name))
 }
 
 /** The end of a prefix is an element of its own, and goes with the first. */

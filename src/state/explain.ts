@@ -8,7 +8,7 @@ import {
   type LinkSetting,
 } from '../kernel/describe.ts'
 import { type Change, type FdbEntry, type LinkRef, type Route, Scope, Table } from '../kernel/kernel.ts'
-import { describeNftCommand } from '../kernel/nftables/describe.ts'
+import { describeNftCommand, describeTable } from '../kernel/nftables/describe.ts'
 import type { NftCommand, NftTable } from '../kernel/nftables/objects.ts'
 import type { DesiredChecksumOffload, Place } from './desired.ts'
 import { trafficCommand } from './traffic_command.ts'
@@ -86,7 +86,7 @@ export function nftStep(nft: readonly NftCommand[]): Step {
 
 /** Returns the difference of a table that somebody has switched off. */
 export function dormancy(table: NftTable): Difference {
-  const what = `table ${table.family} ${table.name} is dormant: none of its rules has an effect`
+  const what = `table ${describeTable(table)} is dormant: none of its rules has an effect`
   return { what, steps: [nftStep([{ op: 'wakeTable', table }])] }
 }
 

@@ -54,7 +54,8 @@ export function describeName({ table, name }: NftChainRef | NftSetRef): string {
   return `${describeTable(table)} ${name}`
 }
 
-function describeTable({ family, name }: NftTable): string {
+/** `inet bowline`. */
+export function describeTable({ family, name }: NftTable): string {
   return `${family} ${name}`
 }
 
