@@ -4,16 +4,17 @@ import { clusterNode } from '../../../src/overlay/cluster_file.ts'
 import { readOverlayConfig } from '../../../src/overlay/config.ts'
 import { planOverlay } from '../../../src/overlay/plan.ts'
 import { compareOverlay, readUnderlay } from '../../../src/overlay/reconcile.ts'
+import { hostPlace } from '../../../src/state/desired.ts'
 import { authorityOf, createFakeApiServer } from '../../../test/fakes/api_server.ts'
 import { run } from '../../../test/support/node/private_namespaces.ts'
 import { createOutside } from '../../../test/support/node/sandbox.ts'
 import { DAMAGE, KINDS } from '../../../test/support/overlay/damage.ts'
 import { startAgent } from './agent_process.ts'
 import { type Spread, spreadOf } from './spread.ts'
+import { waited } from './waited.ts'
 
 /* How long it takes until what somebody has damaged is whole again: the agent as it was built, on a node with two peers. */
 
-const TIMEOUT_MS = 40_000
 /** Between two cases, and until what the agent has done is told to it. */
 const PAUSE_MS = 100
 const MAC = "mac() { bridge fdb show dev bowline-vxlan | grep 'dst 192.0.2.2 ' | cut -d' ' -f1; }"
@@ -71,7 +72,7 @@ export async function measureHealing(
 function comparison(nodes: readonly Parameters<typeof clusterNode>[0][]): () => boolean {
   const kernel = createLinuxKernel()
   const netns = kernel.host()
-  const place = { netns, words: 'on the host', prefix: '' }
+  const place = hostPlace(netns)
   const cluster = nodes.map(clusterNode)
   const [own] = cluster
   if (!own) throw new Error('no nodes')
@@ -80,14 +81,4 @@ function comparison(nodes: readonly Parameters<typeof clusterNode>[0][]): () => 
     const plan = planOverlay(cluster, { ...own, place, config, underlay: readUnderlay(netns) })
     return compareOverlay(kernel, plan, 'whole').found.length === 0
   }
-}
-
-/** Returns after how many ms it holds. */
-async function waited(check: () => boolean): Promise<number> {
-  const begun = performance.now()
-  while (!check()) {
-    if (performance.now() - begun > TIMEOUT_MS) throw new Error(`not whole after ${TIMEOUT_MS} ms`)
-    await Bun.sleep(1)
-  }
-  return performance.now() - begun
 }

@@ -14,6 +14,7 @@ import { createNetns, type Netns } from '../../../test/support/node/sandbox.ts'
 import { call, containerIn } from '../nodes.ts'
 import { type RunningAgent, startAgent } from './agent_process.ts'
 import { type Spread, spreadOf } from './spread.ts'
+import { waited } from './waited.ts'
 
 /*
  * A node joins a cluster of one: its Node object, complete, on a real API server, then the agent as it was built, with nothing from an earlier
@@ -39,7 +40,6 @@ const NODES = '/api/v1/nodes'
 const HEAD_START_MS = 60
 /** Between two packets of a stream; the times are no more exact than that. */
 const INTERVAL_MS = 2
-const TIMEOUT_MS = 30_000
 const PORT = 7000
 
 type JoinNode = {
@@ -102,7 +102,7 @@ async function measureOne(
     await api.request('POST', NODES, nodeObject(old))
     const first = start(old)
     agents.push(first)
-    await until(() => existsSync(first.conflist))
+    await waited(() => existsSync(first.conflist))
     // Its own start is over by then, and pods of a node that nobody has joined do not answer.
     await sleep(1000)
     if (streams.some(({ answeredAt }) => answeredAt() !== undefined))
@@ -112,7 +112,7 @@ async function measureOne(
     const agent = start(joining)
     agents.push(agent)
     let installedMs = 0
-    await until(() => {
+    await waited(() => {
       if (!installedMs && existsSync(agent.conflist)) installedMs = performance.now() - agent.startedMs
       return installedMs > 0 && streams.every(({ answeredAt }) => answeredAt() !== undefined)
     })
@@ -217,11 +217,5 @@ function nodeObject({ name, addresses, podCidrs }: JoinNode): object {
     metadata: { name },
     spec: { podCIDR: podCidrs[0], podCIDRs: podCidrs },
     status: { addresses: addresses.map((address) => ({ type: 'InternalIP', address })) },
-  }
-}
-
-async function until(check: () => boolean): Promise<void> {
-  for (const deadline = performance.now() + TIMEOUT_MS; !check(); await sleep(1)) {
-    if (performance.now() > deadline) throw new Error(`not after ${TIMEOUT_MS} ms`)
   }
 }

@@ -112,10 +112,9 @@ async function measureSize(
   } finally {
     for (const one of agents) await one.stop()
     // With their link the routes of IPv4 would go without an event.
-    const clean = 'ip route flush proto 98; ip -6 route flush proto 98; ip link del bowline-vxlan'
-    run(
-      `${clean}; nft delete table inet bowline; ip netns exec ${SECOND} sh -c '${clean}; nft delete table inet bowline'`,
-    )
+    const clean =
+      'ip route flush proto 98; ip -6 route flush proto 98; ip link del bowline-vxlan; nft delete table inet bowline'
+    run(`${clean}; ip netns exec ${SECOND} sh -c '${clean}'`)
     await routes.until((all) => all.size === 0)
     rmSync(work, { recursive: true })
   }
