@@ -87,7 +87,7 @@ export const DAMAGE: Readonly<Record<Kind, Readonly<Record<Harm, readonly string
       'ip -6 route append fd00:244:2::/64 via 2001:db8::2 proto 98',
       'ip -6 route add fd00:244:2::/64 from fd00:244:1::/64 via 2001:db8::2 proto 98',
       'ip -6 route add unreachable fd00:244:2::/64 proto 98 metric 7',
-      'ip -6 nexthop add id 9 via 2001:db8::2 dev up0; ip -6 route add fd00:244:2::/64 nhid 9 proto 98 metric 7',
+      'ip -6 nexthop add id 6 via 2001:db8::2 dev up0; ip -6 route add fd00:244:2::/64 nhid 6 proto 98 metric 7',
     ],
     stale: [
       'ip -6 route add fd00:244:9::/64 via 2001:db8::2 proto 98',
