@@ -1,8 +1,8 @@
-import { toFault } from '../core/errors.ts'
-import { ensuringDirectory, type Files } from '../core/files.ts'
+import type { Files } from '../core/files.ts'
 import { isObject } from '../core/json.ts'
 import type { OverlayConfig } from '../overlay/config.ts'
 import type { AgentLog, Warning } from './log.ts'
+import { storeFor } from './stored.ts'
 
 /*
  * What has been learned of the checksum offload of the VXLAN link, see overlay/mesh/offload.ts. It is decided once for a port and a kernel,
@@ -49,7 +49,8 @@ export function createOffload(ports: OffloadPorts): Offload {
   const decide = (next: Decision | undefined): void => {
     decision = next
     resolved = undefined
-    store(ports, next)
+    // Without it an agent that starts anew would only find out again.
+    storeFor('the next start', ports, ports.path, next && JSON.stringify(next))
   }
   return {
     resolve(config) {
@@ -100,16 +101,4 @@ function isDecision(value: unknown): value is Decision {
   if (!isObject(value)) return false
   const { port, kernel, peer, since } = value
   return typeof port === 'number' && [kernel, peer, since].every((one) => typeof one === 'string')
-}
-
-/** An agent that starts anew would only find out again. */
-function store({ files, path, log }: OffloadPorts, decision: Decision | undefined): void {
-  try {
-    const directory = path.slice(0, path.lastIndexOf('/'))
-    if (!decision) files.remove(path)
-    else ensuringDirectory(files, directory, () => files.replace(path, JSON.stringify(decision)))
-  } catch (error) {
-    const { message, hint } = toFault(error)
-    log.warn({ hint }, `not stored for the next start: ${message}`)
-  }
 }

@@ -1,6 +1,6 @@
 import { contains } from '../core/address.ts'
 import { toFault } from '../core/errors.ts'
-import { ensuringDirectory, type Files } from '../core/files.ts'
+import type { Files } from '../core/files.ts'
 import { isLinkLocal6 } from '../core/special_address.ts'
 import { unequalPart } from '../core/unequal_part.ts'
 import type { Kernel } from '../kernel/kernel.ts'
@@ -18,10 +18,12 @@ import { type AgentLog, createWarner, type Warning } from './log.ts'
 import type { Mesh } from './mesh/mesh.ts'
 import type { Metrics } from './metrics.ts'
 import type { Offload } from './offload.ts'
+import { storeFor } from './stored.ts'
 import { AUDIT_MS, createWakeup, PAUSE_MS, sleep, type Wakeup } from './wakeup.ts'
 
 /** After a refusal: two programs may have changed one thing at the same time. Later attempts come at growing intervals. */
 const RETRY_MS = 20
+const START_WITHOUT_API = 'a start without the API server'
 /** The file of the cluster is written no more often. It need not be new: who reads it removes nothing. */
 const STORE_MS = 10_000
 /** A log line names so many changes at most. */
@@ -189,17 +191,7 @@ async function keepReconciled(
 function store(ports: OverlayPorts, state: State): void {
   if (state.storeAt === undefined || Date.now() < state.storeAt) return
   state.storeAt = undefined
-  writeQuietly(ports, ports.clusterFile, printCluster(state.texts))
-}
-
-function writeQuietly({ files, log }: OverlayPorts, path: string, text: string): void {
-  const directory = path.slice(0, path.lastIndexOf('/'))
-  try {
-    if (files.read(path) !== text) ensuringDirectory(files, directory, () => files.replace(path, text))
-  } catch (error) {
-    const { message, hint } = toFault(error)
-    log.warn({ hint }, `not stored for a start without the API server: ${message}`)
-  }
+  storeFor(START_WITHOUT_API, ports, ports.clusterFile, printCluster(state.texts))
 }
 
 function setStatus(
@@ -219,7 +211,7 @@ async function readConfig(ports: OverlayPorts, state: State): Promise<Warning[]>
     if (text === state.configText) return []
     state.config = readOverlayConfig(text)
     state.configText = text
-    writeQuietly(ports, ports.lastConfigFile, text)
+    storeFor(START_WITHOUT_API, ports, ports.lastConfigFile, text)
     return []
   } catch (error) {
     state.config ??= lastConfig(ports)
