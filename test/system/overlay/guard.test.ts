@@ -22,6 +22,8 @@ let mesh: MeshOfAgents
 const on = (namespace: string, command: string): string =>
   run(`nsenter --net=/run/netns/${namespace} -- ${command}`)
 const rules = (n: number): string => on(`n${n}`, 'nft list table inet bowline 2>/dev/null || true')
+const routes = (n: number): string[] =>
+  run(`ip -n n${n} route show proto 98; ip -n n${n} -6 route show proto 98`).trim().split('\n')
 const macOf = (namespace: string, link: string): string =>
   /link\/ether (\S+)/.exec(run(`ip -n ${namespace} link show ${link}`))?.[1] ?? ''
 
@@ -46,6 +48,8 @@ async function start(config: Readonly<Record<string, unknown>>, families?: reado
     chain in { type nat hook prerouting priority -100; ip daddr ${SERVICE} udp dport 4789 dnat to ${nodeAddress[4](2)}; }; }'`,
   )
   await until('the rules of all nodes', () => [1, 2, 3].every((n) => isGuarded(n)))
+  // They are there before the routes: two to each of two other nodes.
+  await until('the routes of all nodes', () => [1, 2, 3].every((n) => routes(n).length === 4))
 }
 
 const isGuarded = (n: number): boolean =>
@@ -291,12 +295,10 @@ describe('direct, where one node has a longer prefix than the other', () => {
       ip -n n1 address add ${nodeAddress[6](1)}/128 dev eth0 nodad
       ip -n n1 route add 192.0.2.254 dev eth0; ip -n n1 route add default via 192.0.2.254
       ip -n n1 route add 2001:db8:2::fe dev eth0; ip -n n1 route replace default via 2001:db8:2::fe`)
-    const routes = (n: number) => run(`ip -n n${n} route show proto 98; ip -n n${n} -6 route show proto 98`)
     await until('the routes', () => {
-      const [sending, answering] = [routes(1), routes(2)].map((text) => text.trim().split('\n'))
-      const isBy = (all: string[] | undefined, link: string) =>
-        all?.length === 2 && all.every((one) => one.includes(`dev ${link} `))
-      return isBy(sending, 'bowline-vxlan') && isBy(answering, 'eth0')
+      const isBy = (all: string[], link: string) =>
+        all.length === 2 && all.every((one) => one.includes(`dev ${link} `))
+      return isBy(routes(1), 'bowline-vxlan') && isBy(routes(2), 'eth0')
     })
     // The link of node 1 was another one while its address was away.
     const isAnswered = (from: 1 | 2, family: 4 | 6) => {
